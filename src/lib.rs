@@ -1,0 +1,15 @@
+//! Kubernetes operator for API-only users of a cloud-administration platform, and the embedded platform.
+//!
+//! | module | what it is | may use |
+//! |---|---|---|
+//! | [`api`] | the custom resources, types only | nothing of this crate |
+//! | [`plan`] | decides; pure: no IO, no clock, no randomness | `api`, wire types of `platform` |
+//! | [`platform`] | wire types, error model and typed client of the platform's API | nothing of this crate |
+//! | [`controller`] | observes, applies what `plan` decided, writes status | all but `server` |
+//! | [`server`] | the embedded platform | wire types of `platform`; never `kube`, `api`, `plan`, `controller` |
+//! | [`cli`] | flags and environment to configuration | all |
+//!
+//! A test (`tests/structure.rs`) checks these rules.
+
+pub mod platform;
+pub mod server;

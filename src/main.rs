@@ -1,0 +1,3 @@
+//! The `programmatic-users` binary.
+
+fn main() {}
