@@ -11,5 +11,8 @@
 //!
 //! A test (`tests/structure.rs`) checks these rules.
 
+pub mod api;
+pub mod cli;
+pub mod crds;
 pub mod platform;
 pub mod server;

@@ -1,0 +1,124 @@
+//! `ProgrammaticUserClass`: what may be asked for, and by which namespaces.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{Access, Duration, Role, Rotation, Scope, SecretKeys};
+
+/// What may be asked for in one organization, and by which namespaces. Owned by cluster administrators, like a
+/// `StorageClass`: a `ProgrammaticUser` names a class, and gets nothing that the class does not allow.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "programmatic-users.io",
+    version = "v1alpha1",
+    kind = "ProgrammaticUserClass",
+    plural = "programmaticuserclasses",
+    shortname = "puc",
+    category = "programmatic-users",
+    doc = "What may be asked for in one organization, and by which namespaces.",
+    printcolumn(name = "Organization", type_ = "string", json_path = ".spec.organizationName"),
+    printcolumn(name = "Scopes", type_ = "string", json_path = ".spec.scopes"),
+    printcolumn(name = "Roles", type_ = "string", json_path = ".spec.allow.roles"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.organizationName == oldSelf.organizationName").message("organizationName cannot be changed: users of this class live in that organization. Make another class").field_path(".organizationName"))]
+#[x_kube(validation = Rule::new("!has(self.rotation)").message("spec.rotation is not supported by this version: remove it").field_path(".rotation"))]
+#[x_kube(validation = Rule::new("!has(self.defaults) || !has(self.defaults.rotation)").message("spec.defaults.rotation is not supported by this version: remove it").field_path(".defaults"))]
+pub struct ProgrammaticUserClassSpec {
+    /// The `Organization` in which users of this class are created.
+    #[schemars(length(min = 1, max = 253))]
+    pub organization_name: String,
+    /// Scopes that users of this class may have.
+    #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub scopes: Vec<Scope>,
+    /// The ceiling of what may be asked for. An empty list allows nothing, `"*"` anything.
+    #[serde(default)]
+    pub allow: Allow,
+    /// Which namespaces may use the class: none, unless named here.
+    #[serde(default)]
+    pub namespaces: NamespaceSelector,
+    /// How many users of this class one namespace may have. No limit if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub max_users_per_namespace: Option<u32>,
+    /// Bounds for the rotation that users may ask for. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<ClassRotation>,
+    /// What is used where a user's object says nothing. Applied at use, never written into the user's object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<ClassDefaults>,
+}
+
+/// The ceiling of a class. An empty list allows nothing, `"*"` anything.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Allow {
+    /// Account roles: `Viewer`, `Editor`, `PolicyBased`.
+    #[serde(default)]
+    #[schemars(length(max = 3), extend("x-kubernetes-list-type" = "set"))]
+    pub roles: Vec<Role>,
+    /// Account ids, or `"*"`. A policy for all accounts (`"*"`) needs `"*"` here.
+    #[serde(default)]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 64)))]
+    pub accounts: Vec<String>,
+    /// Policies by id or by name, or `"*"`.
+    #[serde(default)]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
+    pub policies: Vec<String>,
+    /// Groups by id or by name, or `"*"`.
+    #[serde(default)]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
+    pub groups: Vec<String>,
+}
+
+/// Namespaces that may use a class: those named, and those with all of the labels (if any are given).
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceSelector {
+    /// Namespaces by name.
+    #[serde(default)]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    pub match_names: Vec<String>,
+    /// Labels that a namespace must all have. Whoever may label namespaces decides then who may use the class.
+    #[serde(default)]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// Bounds for the rotation that users may ask for.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassRotation {
+    /// The oldest that a token may become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
+    /// The shortest overlap of an old and a new token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_overlap: Option<Duration>,
+}
+
+/// What is used where a user's object says nothing.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassDefaults {
+    /// Used as a whole if the user's object has no `access`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// Used as a whole if the user's object has no `rotation`. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+    /// For the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<SecretDefaults>,
+}
+
+/// Defaults for the Secret.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretDefaults {
+    /// Used as a whole if the user's object has no `secret.keys`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<SecretKeys>,
+}

@@ -1,0 +1,155 @@
+//! `Organization`: one organization of the platform, and the credential to administer it.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::Duration;
+
+/// One organization of the platform: where it is reached, and the admin credential that the operator uses there.
+/// Owned by cluster administrators; users never name it, their class does.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "programmatic-users.io",
+    version = "v1alpha1",
+    kind = "Organization",
+    shortname = "puo",
+    category = "programmatic-users",
+    status = "OrganizationStatus",
+    doc = "One organization of the platform: where it is reached, and the admin credential that the operator uses there.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.endpoint.url"),
+    printcolumn(name = "Managed", type_ = "integer", json_path = ".status.users.managed"),
+    printcolumn(name = "Unmanaged", type_ = "integer", json_path = ".status.users.unmanaged"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.limits)").message("spec.limits is not supported by this version: remove it. The operator runs at most 8 calls at a time and obeys the platform's own rate limits").field_path(".limits"))]
+#[x_kube(validation = Rule::new("!has(self.deletionProtection)").message("spec.deletionProtection is not supported by this version: remove it").field_path(".deletionProtection"))]
+pub struct OrganizationSpec {
+    /// Where the platform's API is.
+    pub endpoint: Endpoint,
+    /// The Secret, in the operator's own namespace, with the token of an organization admin.
+    pub credentials: Credentials,
+    /// How hard the operator may use the platform. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// How often the platform is compared with the cluster.
+    #[serde(default)]
+    pub drift: Drift,
+    /// Refuse to delete this object while users exist. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection: Option<bool>,
+}
+
+/// Where the platform's API is.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.url.startsWith('https://') || (has(self.insecure) && self.insecure)").message("the admin credential must not travel in clear text: use an https:// url, or, for a platform on loopback or inside the cluster only, set insecure: true").field_path(".url"))]
+pub struct Endpoint {
+    /// Scheme, host and port, such as `https://api.spotinst.io`; no path, query or user.
+    #[schemars(regex(pattern = r"^https?://[a-zA-Z0-9.\[\]:-]+/?$"), length(max = 253))]
+    pub url: String,
+    /// Certificates (PEM) of the authorities to trust for this endpoint instead of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 65536))]
+    pub ca_bundle: Option<String>,
+    /// How long one call may take. Default 10s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+    /// Allow `http://`, on loopback, private addresses and `.svc` names only.
+    #[serde(default)]
+    pub insecure: bool,
+}
+
+/// The Secret with the admin token, in the operator's own namespace.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.previousKey)").message("credentials.previousKey is not supported by this version: remove it").field_path(".previousKey"))]
+pub struct Credentials {
+    /// Name of the Secret. It is always looked up in the operator's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: String,
+    /// Key in the Secret. Default `token`.
+    #[serde(default = "default_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+    /// Key of the token before the current one, tried when that is refused. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub previous_key: Option<String>,
+}
+
+fn default_key() -> String {
+    "token".to_owned()
+}
+
+/// How hard the operator may use the platform.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Calls a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Calls at one time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_in_flight: Option<u32>,
+    /// New users an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creates_per_hour: Option<u32>,
+}
+
+/// How often the platform is compared with the cluster.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// One list call for all users of the organization, whatever their number, in each interval. Default 5m.
+    pub interval: Duration,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(300) }
+    }
+}
+
+/// What the operator found of the organization.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, `CredentialValid`, and `Stalled` while somebody has to act.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// How many users the organization has, as of the last list that differed from the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<UserCounts>,
+    /// The admin credential in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<CredentialStatus>,
+}
+
+/// Users of the organization, by who manages them.
+#[derive(KubeSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserCounts {
+    /// Programmatic users that this operator made.
+    pub managed: u32,
+    /// Programmatic users that somebody else made.
+    pub unmanaged: u32,
+}
+
+/// The admin credential in use.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialStatus {
+    /// Last four characters of the token.
+    pub last_digits: String,
+    /// When the platform first accepted this token. Not renewed at each call: status changes only when facts do.
+    pub last_verified: Timestamp,
+}

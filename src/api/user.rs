@@ -1,0 +1,420 @@
+//! `ProgrammaticUser`: a user that reaches the platform by API only, and the Secret with its token.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Duration;
+
+/// A user that reaches the platform by API only, and the Secret that its token is put into.
+#[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "programmatic-users.io",
+    version = "v1alpha1",
+    kind = "ProgrammaticUser",
+    namespaced,
+    shortname = "pu",
+    category = "programmatic-users",
+    status = "ProgrammaticUserStatus",
+    doc = "A user that reaches the platform by API only, and the Secret that its token is put into.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Class", type_ = "string", json_path = ".spec.className"),
+    printcolumn(name = "Scope", type_ = "string", json_path = ".spec.scope"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
+    printcolumn(name = "Token", type_ = "string", json_path = ".status.tokenLastDigits"),
+    printcolumn(name = "Issued", type_ = "date", json_path = ".status.tokenIssuedAt"),
+    printcolumn(name = "Next-Rotation", type_ = "date", json_path = ".status.nextRotation"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.className == oldSelf.className").message("className cannot be changed: delete this object and make one with the other class").field_path(".className"))]
+#[x_kube(validation = Rule::new("self.scope != 'Account' || !has(self.access) || (has(self.access.accounts) && size(self.access.accounts) == 1)").message("scope Account takes exactly one account: name it in access.accounts, or use scope: Organization for several").field_path(".access"))]
+#[x_kube(validation = Rule::new("!has(self.access) || self.access.role == 'PolicyBased' || (has(self.access.accounts) && size(self.access.accounts) >= 1)").message("role Viewer or Editor needs at least one account in access.accounts").field_path(".access"))]
+#[x_kube(validation = Rule::new("!has(self.access) || self.access.role != 'PolicyBased' || (has(self.access.policies) && size(self.access.policies) >= 1)").message("role PolicyBased needs at least one policy in access.policies").field_path(".access"))]
+#[x_kube(validation = Rule::new("!has(self.access) || self.access.role == 'PolicyBased' || !has(self.access.policies) || size(self.access.policies) == 0").message("access.policies needs role: PolicyBased; with role Viewer or Editor leave policies out").field_path(".access"))]
+#[x_kube(validation = Rule::new("!has(self.access) || self.access.role != 'PolicyBased' || !has(self.access.accounts) || self.access.accounts.all(a, !has(a.role))").message("an account's own role goes with role Viewer or Editor only; with PolicyBased the policies say what is allowed").field_path(".access"))]
+#[x_kube(validation = Rule::new("self.scope != 'Account' || !has(self.access) || !has(self.access.policies) || !has(self.access.accounts) || self.access.policies.all(p, !has(p.accounts) || p.accounts.all(x, self.access.accounts.exists(a, a.id == x)))").message("scope Account: a policy holds in the one account of access.accounts; leave policies[].accounts out").field_path(".access"))]
+#[x_kube(validation = Rule::new("!has(self.secret) || !has(self.secret.template)").message("spec.secret.template is not supported by this version: remove it").field_path(".secret"))]
+#[x_kube(validation = Rule::new("!has(self.rotation)").message("spec.rotation is not supported by this version: remove it").field_path(".rotation"))]
+#[x_kube(validation = Rule::new("!has(self.consumers) || self.consumers.restart == 'Never'").message("spec.consumers.restart: OnRotation is not supported by this version: use Never or remove it").field_path(".consumers"))]
+#[x_kube(validation = Rule::new("self.deletionPolicy == 'Delete'").message("spec.deletionPolicy: Retain is not supported by this version: use Delete or remove it").field_path(".deletionPolicy"))]
+#[x_kube(validation = Rule::new("!has(self.expireAt)").message("spec.expireAt is not supported by this version: remove it").field_path(".expireAt"))]
+#[x_kube(validation = Rule::new("!self.suspend").message("spec.suspend: true is not supported by this version: remove it").field_path(".suspend"))]
+pub struct ProgrammaticUserSpec {
+    /// The `ProgrammaticUserClass` that says in which organization the user is made and what it may be given.
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: String,
+    /// `Account`: acts in exactly one account. `Organization`: acts in one or several accounts.
+    pub scope: Scope,
+    /// Name on the platform; the operator appends a marker (`/k8s.…`) by which it knows its own users. Default
+    /// is the name of this object. Longer names than 27 characters are cut before the marker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = Rule::new("!self.matches('[+=@/]')").message("displayName may not contain + = @ or /: the platform refuses them (use - or . instead)"))]
+    pub display_name: Option<String>,
+    /// Shown on the platform beside the name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub description: Option<String>,
+    /// What the user may do. Default: the class's `defaults.access`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+    /// The Secret that the token is put into.
+    #[serde(default)]
+    pub secret: SecretSpec,
+    /// When the token is replaced. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
+    /// What happens to the workloads that read the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<Consumers>,
+    /// What happens to the user and the Secret when this object is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// End of life of the whole user. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_at: Option<Timestamp>,
+    /// Leave everything as it is. Not supported yet.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+/// At which level a user acts.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// In one or several accounts of the organization.
+    Organization,
+    /// In exactly one account.
+    Account,
+}
+
+/// The console's "Account Role".
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// May read.
+    Viewer,
+    /// May read and change.
+    Editor,
+    /// The policies say what is allowed.
+    PolicyBased,
+}
+
+/// What a user may do.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// `Viewer`, `Editor`, or `PolicyBased` together with `policies`.
+    pub role: Role,
+    /// The accounts in which the role holds. With `PolicyBased`: the accounts for policies that name none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub accounts: Vec<AccountEntry>,
+    /// Policies by name or id: required with, and only with, role `PolicyBased`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub policies: Vec<PolicyEntry>,
+    /// Groups by name or id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub groups: Vec<GroupEntry>,
+}
+
+/// One account.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.role) || self.role != 'PolicyBased'").message("an account's own role is Viewer or Editor").field_path(".role"))]
+pub struct AccountEntry {
+    /// Such as `act-11aa22bb`.
+    #[schemars(regex(pattern = r"^act-[0-9a-zA-Z]+$"), length(max = 64))]
+    pub id: String,
+    /// A role for this account that differs from `access.role`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+}
+
+/// One policy, by exactly one of name and id.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.name) != has(self.id)").message("name a policy by exactly one of name and id"))]
+pub struct PolicyEntry {
+    /// The policy's name; it has to be the only one of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub name: Option<String>,
+    /// Such as `pol-1a2b3c4d`, or a number for a built-in policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^(pol-[0-9a-zA-Z]+|[0-9]+)$"), length(max = 64))]
+    pub id: Option<String>,
+    /// Accounts in which it holds, or `["*"]` for all present and future ones. Default: `access.accounts`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(regex(pattern = r"^(\*|act-[0-9a-zA-Z]+)$"), length(max = 64)))]
+    #[x_kube(validation = Rule::new("!('*' in self) || size(self) == 1").message("\"*\" already means all accounts: name no other beside it"))]
+    pub accounts: Vec<String>,
+}
+
+/// One group, by exactly one of name and id.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.name) != has(self.id)").message("name a group by exactly one of name and id"))]
+pub struct GroupEntry {
+    /// The group's name; it has to be the only one of that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub name: Option<String>,
+    /// Such as `ugr-1a2b3c4d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^u[gr][gr]-[0-9a-zA-Z]+$"), length(max = 64))]
+    pub id: Option<String>,
+}
+
+/// The Secret that the token is put into.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.keys) || !has(self.extraKeys) || !self.extraKeys.exists(k, (has(self.keys.token) && k == self.keys.token) || (has(self.keys.account) && k == self.keys.account) || (has(self.keys.endpoint) && k == self.keys.endpoint) || (has(self.keys.organization) && k == self.keys.organization))").message("a key may carry one value only: secret.extraKeys repeats a key of secret.keys").field_path(".extraKeys"))]
+pub struct SecretSpec {
+    /// Default is the name of this object. A Secret of that name that the operator did not make is left alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"), length(max = 253))]
+    pub name: Option<String>,
+    /// Under which key each value goes. Default: the class's `defaults.secret.keys`, else
+    /// `token: SPOTINST_TOKEN` and `account: SPOTINST_ACCOUNT`, which the platform's own clients read from their
+    /// environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<SecretKeys>,
+    /// More keys for the same values: key in the Secret, and which value it carries.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = Rule::new("self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))").message("keys of a Secret consist of letters, digits, - _ and ."))]
+    pub extra_keys: BTreeMap<String, SecretValue>,
+    /// Labels, annotations and rendered files. Not supported yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<SecretTemplate>,
+    /// Which account goes into the Secret. Default: the only one; with several accounts none, unless named here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^act-[0-9a-zA-Z]+$"), length(max = 64))]
+    pub account: Option<String>,
+}
+
+/// Under which key of the Secret each value goes.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeys {
+    /// Key of the token. Default `SPOTINST_TOKEN`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[-._a-zA-Z0-9]+$"), length(max = 253))]
+    pub token: Option<String>,
+    /// Key of the account id. Default `SPOTINST_ACCOUNT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[-._a-zA-Z0-9]+$"), length(max = 253))]
+    pub account: Option<String>,
+    /// Key of the platform's URL. Default: not in the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[-._a-zA-Z0-9]+$"), length(max = 253))]
+    pub endpoint: Option<String>,
+    /// Key of the `Organization`'s name. Default: not in the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[-._a-zA-Z0-9]+$"), length(max = 253))]
+    pub organization: Option<String>,
+}
+
+/// A value that the Secret can carry.
+#[derive(JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretValue {
+    /// The token.
+    Token,
+    /// The account id.
+    Account,
+    /// The platform's URL.
+    Endpoint,
+    /// The name of the `Organization`.
+    Organization,
+}
+
+/// Labels, annotations and rendered files of the Secret.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretTemplate {
+    /// Added to the Secret's labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Added to the Secret's annotations.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Files by key, rendered with the values of the Secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
+}
+
+/// When a token is replaced.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rotation {
+    /// Age at which a token is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Duration>,
+    /// How long the old token stays valid beside the new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<Duration>,
+    /// Replace only within these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub windows: Vec<RotationWindow>,
+}
+
+/// A repeated span of time.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationWindow {
+    /// Start, as five cron fields.
+    #[schemars(length(max = 128))]
+    pub cron: String,
+    /// IANA name. Default UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub time_zone: Option<String>,
+    /// How long it stays open.
+    pub duration: Duration,
+}
+
+/// What happens to the workloads that read the Secret.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Consumers {
+    /// `Never`: they are left alone.
+    #[serde(default)]
+    pub restart: Restart,
+}
+
+/// Whether workloads are restarted.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Restart {
+    /// They are left alone.
+    #[default]
+    Never,
+    /// When the token was replaced. Not supported yet.
+    OnRotation,
+}
+
+/// What happens when the object is deleted.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// User and Secret are deleted; the token is dead at once.
+    #[default]
+    Delete,
+    /// User and Secret stay. Not supported yet.
+    Retain,
+}
+
+/// What the operator did and found.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProgrammaticUserStatus {
+    /// The generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready`, `SecretPublished`, `AccessApplied`; `Reconciling` or `Stalled` while they are true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// The organization in which the user lives, fixed at its creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization_name: Option<String>,
+    /// The platform's id of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    /// The Secret that carries the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+    /// Last four characters of the token, as the platform shows them too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_last_digits: Option<String>,
+    /// When the token was made, by the platform's clock where it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_issued_at: Option<Timestamp>,
+    /// When the token will be replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<Timestamp>,
+    /// The last value of the `rotate-at` annotation that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_rotate_at: Option<String>,
+    /// The operator's record of what it asked the platform for. Not for other programs.
+    #[serde(default, skip_serializing_if = "Journal::is_empty")]
+    pub journal: Journal,
+}
+
+/// The operator's record of what it asked the platform for, written before it asks.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Journal {
+    /// The attempt whose outcome is not known yet: the only ticket for one create call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Pending>,
+    /// The user whose token the Secret carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Current>,
+    /// Users whose tokens were replaced, until their overlap is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retiring: Vec<Retiring>,
+    /// Attempts that were given up and may still have left a user behind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub abandoned: Vec<Abandoned>,
+}
+
+impl Journal {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// An attempt whose outcome is not known yet.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// Random, once used; part of the user's name on the platform.
+    pub nonce: String,
+    /// When it was written.
+    pub started_at: Timestamp,
+    /// Why a user is being made.
+    pub reason: String,
+}
+
+/// The user whose token the Secret carries.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Current {
+    /// The attempt that made it.
+    pub nonce: String,
+    /// The platform's id.
+    pub user_id: String,
+    /// Digest of what only a new user could change: name, description, roles, scope, shape of the Secret.
+    pub fingerprint: String,
+    /// Digest of the policies and groups that were applied last; absent until they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<String>,
+}
+
+/// A user whose token was replaced.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retiring {
+    /// The attempt that made it.
+    pub nonce: String,
+    /// The platform's id.
+    pub user_id: String,
+    /// It is not deleted before this time.
+    pub not_before: Timestamp,
+}
+
+/// An attempt that was given up.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Abandoned {
+    /// The attempt.
+    pub nonce: String,
+}
