@@ -43,7 +43,7 @@ pub struct ProgrammaticUserClassSpec {
     /// How many users of this class one namespace may have. No limit if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    pub max_users_per_namespace: Option<u32>,
+    pub max_users_per_namespace: Option<i32>,
     /// Bounds for the rotation that users may ask for. Not supported yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<ClassRotation>,

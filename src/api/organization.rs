@@ -92,13 +92,16 @@ fn default_key() -> String {
 pub struct Limits {
     /// Calls a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests_per_minute: Option<u32>,
+    #[schemars(range(min = 1))]
+    pub requests_per_minute: Option<i32>,
     /// Calls at one time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_in_flight: Option<u32>,
+    #[schemars(range(min = 1))]
+    pub max_in_flight: Option<i32>,
     /// New users an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub creates_per_hour: Option<u32>,
+    #[schemars(range(min = 1))]
+    pub creates_per_hour: Option<i32>,
 }
 
 /// How often the platform is compared with the cluster.
@@ -139,9 +142,9 @@ pub struct OrganizationStatus {
 #[serde(rename_all = "camelCase")]
 pub struct UserCounts {
     /// Programmatic users that this operator made.
-    pub managed: u32,
+    pub managed: i32,
     /// Programmatic users that somebody else made.
-    pub unmanaged: u32,
+    pub unmanaged: i32,
 }
 
 /// The admin credential in use.

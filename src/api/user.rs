@@ -175,7 +175,7 @@ pub struct GroupEntry {
 /// The Secret that the token is put into.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.keys) || !has(self.extraKeys) || !self.extraKeys.exists(k, (has(self.keys.token) && k == self.keys.token) || (has(self.keys.account) && k == self.keys.account) || (has(self.keys.endpoint) && k == self.keys.endpoint) || (has(self.keys.organization) && k == self.keys.organization))").message("a key may carry one value only: secret.extraKeys repeats a key of secret.keys").field_path(".extraKeys"))]
+#[x_kube(validation = Rule::new("!has(self.keys) || !has(self.extraKeys) || !((has(self.keys.token) && self.keys.token in self.extraKeys) || (has(self.keys.account) && self.keys.account in self.extraKeys) || (has(self.keys.endpoint) && self.keys.endpoint in self.extraKeys) || (has(self.keys.organization) && self.keys.organization in self.extraKeys))").message("a key may carry one value only: secret.extraKeys repeats a key of secret.keys").field_path(".extraKeys"))]
 pub struct SecretSpec {
     /// Default is the name of this object. A Secret of that name that the operator did not make is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,7 +188,7 @@ pub struct SecretSpec {
     pub keys: Option<SecretKeys>,
     /// More keys for the same values: key in the Secret, and which value it carries.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(extend("maxProperties" = 16))]
     #[x_kube(validation = Rule::new("self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))").message("keys of a Secret consist of letters, digits, - _ and ."))]
     pub extra_keys: BTreeMap<String, SecretValue>,
     /// Labels, annotations and rendered files. Not supported yet.
