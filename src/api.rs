@@ -15,13 +15,13 @@ pub use class::{
 pub use duration::Duration;
 pub use names::*;
 pub use organization::{
-    CredentialStatus, Credentials, Drift, Endpoint, Limits, Organization, OrganizationSpec, OrganizationStatus,
-    UserCounts,
+    CredentialStatus, Credentials, Drift, Endpoint, Limits, Organization, OrganizationSpec,
+    OrganizationStatus, UserCounts,
 };
 pub use user::{
-    Abandoned, Access, AccountEntry, Consumers, Current, DeletionPolicy, GroupEntry, Journal, Pending, PolicyEntry,
-    ProgrammaticUser, ProgrammaticUserSpec, ProgrammaticUserStatus, Restart, Retiring, Role, Rotation, RotationWindow,
-    Scope, SecretKeys, SecretSpec, SecretTemplate, SecretValue,
+    Abandoned, Access, AccountEntry, Consumers, Current, DeletionPolicy, GroupEntry, Journal, Pending,
+    PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec, ProgrammaticUserStatus, Restart, Retiring, Role,
+    Rotation, RotationWindow, Scope, SecretKeys, SecretSpec, SecretTemplate, SecretValue,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

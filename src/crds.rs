@@ -40,7 +40,10 @@ pub fn stream() -> Result<String, Error> {
 
 /// Writes one file a kind into `dir`.
 pub fn write(dir: &Path) -> Result<(), Error> {
-    let failed = |path: &Path| { let path = path.display().to_string(); move |e| Error::Write(path, e) };
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |e| Error::Write(path, e)
+    };
     std::fs::create_dir_all(dir).map_err(failed(dir))?;
     for (name, text) in files()? {
         let path = dir.join(name);

@@ -13,6 +13,12 @@
 
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod crds;
+pub mod health;
+pub mod metrics;
+pub mod plan;
 pub mod platform;
 pub mod server;
+pub mod shutdown;
+pub mod telemetry;

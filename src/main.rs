@@ -4,11 +4,25 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use programmatic_users::cli::{Cli, Command};
-use programmatic_users::crds;
+use programmatic_users::{controller, crds, shutdown, telemetry};
 
-fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Crds(args) => run_crds(args.dir.as_deref()),
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init(cli.log_format);
+    let result = match cli.command {
+        Command::Controller(args) => {
+            let listening = |address| println!("listening on http://{address}");
+            controller::run(args.into(), shutdown::signal(), listening)
+                .await
+                .map_err(|e| e.to_string())
+        }
+        Command::Crds(args) => match args.dir {
+            Some(dir) => crds::write(&dir).map_err(|e| e.to_string()),
+            None => crds::stream()
+                .map(|text| print!("{text}"))
+                .map_err(|e| e.to_string()),
+        },
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -16,12 +30,5 @@ fn main() -> ExitCode {
             eprintln!("error: {message}");
             ExitCode::FAILURE
         }
-    }
-}
-
-fn run_crds(dir: Option<&std::path::Path>) -> Result<(), String> {
-    match dir {
-        Some(dir) => crds::write(dir).map_err(|e| e.to_string()),
-        None => crds::stream().map(|text| print!("{text}")).map_err(|e| e.to_string()),
     }
 }

@@ -100,10 +100,29 @@ mod tests {
 
     #[test]
     fn written_forms() {
-        for (text, seconds) in [("10s", 10), ("5m", 300), ("1h30m", 5400), ("720h", 2_592_000), ("90m", 5400)] {
-            assert_eq!(Duration::parse(text), Some(Duration::from_secs(seconds)), "{text}");
+        for (text, seconds) in [
+            ("10s", 10),
+            ("5m", 300),
+            ("1h30m", 5400),
+            ("720h", 2_592_000),
+            ("90m", 5400),
+        ] {
+            assert_eq!(
+                Duration::parse(text),
+                Some(Duration::from_secs(seconds)),
+                "{text}"
+            );
         }
-        for text in ["", "5", "m", "5d", "-5m", "5 m", "99999999999999999999h", "9999999999999999h"] {
+        for text in [
+            "",
+            "5",
+            "m",
+            "5d",
+            "-5m",
+            "5 m",
+            "99999999999999999999h",
+            "9999999999999999h",
+        ] {
             assert_eq!(Duration::parse(text), None, "{text}");
         }
         assert_eq!(Duration::from_secs(5400).to_string(), "1h30m");

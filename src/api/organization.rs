@@ -18,8 +18,16 @@ use super::Duration;
     category = "programmatic-users",
     status = "OrganizationStatus",
     doc = "One organization of the platform: where it is reached, and the admin credential that the operator uses there.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.endpoint.url"),
     printcolumn(name = "Managed", type_ = "integer", json_path = ".status.users.managed"),
     printcolumn(name = "Unmanaged", type_ = "integer", json_path = ".status.users.unmanaged"),
@@ -114,7 +122,9 @@ pub struct Drift {
 
 impl Default for Drift {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(300) }
+        Self {
+            interval: Duration::from_secs(300),
+        }
     }
 }
 

@@ -21,8 +21,16 @@ use super::Duration;
     category = "programmatic-users",
     status = "ProgrammaticUserStatus",
     doc = "A user that reaches the platform by API only, and the Secret that its token is put into.",
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.className"),
     printcolumn(name = "Scope", type_ = "string", json_path = ".spec.scope"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
@@ -152,7 +160,10 @@ pub struct PolicyEntry {
     pub id: Option<String>,
     /// Accounts in which it holds, or `["*"]` for all present and future ones. Default: `access.accounts`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 64), inner(regex(pattern = r"^(\*|act-[0-9a-zA-Z]+)$"), length(max = 64)))]
+    #[schemars(
+        length(max = 64),
+        inner(regex(pattern = r"^(\*|act-[0-9a-zA-Z]+)$"), length(max = 64))
+    )]
     #[x_kube(validation = Rule::new("!('*' in self) || size(self) == 1").message("\"*\" already means all accounts: name no other beside it"))]
     pub accounts: Vec<String>,
 }

@@ -1,0 +1,194 @@
+//! The handles that a reconcile may use.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::core::DeserializeGuard;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource};
+use rand::Rng as _;
+
+use super::platforms::Platforms;
+use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::metrics::Metrics;
+use crate::plan::{NONCE_LEN, Notice, base32};
+use crate::platform::client::CREATE_DEADLINE;
+
+/// A watched kind, whose objects may be undecodable.
+pub(super) type Cache<K> = Store<DeserializeGuard<K>>;
+
+/// Twice the deadline of a create call, and some: after that none can be on its way.
+const SETTLE: Duration = Duration::from_secs(CREATE_DEADLINE.as_secs() * 2 + 30);
+
+/// First and longest pause between tries.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+/// Caches of the watched kinds.
+pub(super) struct Caches {
+    /// One for each watched namespace, or one for all.
+    pub(super) users: Vec<Cache<ProgrammaticUser>>,
+    pub(super) classes: Cache<ProgrammaticUserClass>,
+    pub(super) organizations: Cache<Organization>,
+}
+
+/// What all reconciles share.
+pub(super) struct Context {
+    pub(super) client: Client,
+    pub(super) instance: String,
+    pub(super) caches: Caches,
+    pub(super) platforms: Platforms,
+    pub(super) metrics: Metrics,
+    recorder: Recorder,
+    /// Only these organizations are looked after; empty: all.
+    only: BTreeSet<String>,
+    /// When this process first saw an attempt as abandoned.
+    abandoned: Mutex<HashMap<String, Instant>>,
+    /// Failed tries in a row, by the object's UID.
+    tries: Mutex<HashMap<String, u32>>,
+}
+
+impl Context {
+    pub(super) fn new(
+        client: Client,
+        instance: String,
+        caches: Caches,
+        only: BTreeSet<String>,
+        namespace: &str,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            recorder: Recorder::new(
+                client.clone(),
+                Reporter {
+                    controller: MANAGER.to_owned(),
+                    instance: None,
+                },
+            ),
+            platforms: Platforms::new(client.clone(), namespace),
+            client,
+            instance,
+            caches,
+            metrics,
+            only,
+            abandoned: Mutex::default(),
+            tries: Mutex::default(),
+        }
+    }
+
+    /// A class by name, from the cache.
+    pub(super) fn class(&self, name: &str) -> Option<Arc<ProgrammaticUserClass>> {
+        self.caches
+            .classes
+            .get(&ObjectRef::new(name))
+            .and_then(|o| o.0.clone().ok())
+            .map(Arc::new)
+    }
+
+    /// An organization by name, from the cache.
+    pub(super) fn organization(&self, name: &str) -> Option<Arc<Organization>> {
+        if !self.looks_after(name) {
+            return None;
+        }
+        self.caches
+            .organizations
+            .get(&ObjectRef::new(name))
+            .and_then(|o| o.0.clone().ok())
+            .map(Arc::new)
+    }
+
+    pub(super) fn looks_after(&self, organization: &str) -> bool {
+        self.only.is_empty() || self.only.contains(organization)
+    }
+
+    /// Users of the same class in the same namespace that exist on the platform, without this one.
+    pub(super) fn siblings(&self, user: &ProgrammaticUser) -> usize {
+        let other = |o: &ProgrammaticUser| {
+            o.metadata.namespace == user.metadata.namespace
+                && o.metadata.uid != user.metadata.uid
+                && o.spec.class_name == user.spec.class_name
+                && o.status
+                    .as_ref()
+                    .is_some_and(|s| s.journal.current.is_some() || s.journal.pending.is_some())
+        };
+        let states = self.caches.users.iter().flat_map(Store::state);
+        states.filter(|o| o.0.as_ref().is_ok_and(other)).count()
+    }
+
+    /// The attempts among `nonces` that this process has known as abandoned for the whole settle window, by its
+    /// own monotonic clock.
+    pub(super) fn settled<'a>(&self, nonces: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+        let now = Instant::now();
+        let mut known = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        nonces
+            .filter(|n| now.duration_since(*known.entry((*n).clone()).or_insert(now)) >= SETTLE)
+            .cloned()
+            .collect()
+    }
+
+    /// The pause before the next try of this object: longer each time, with jitter.
+    pub(super) fn backoff(&self, uid: &str) -> Duration {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = tries.entry(uid.to_owned()).or_default();
+        let pause = BACKOFF.0.saturating_mul(1 << (*n).min(10)).min(BACKOFF.1);
+        *n += 1;
+        pause.mul_f64(0.75 + 0.5 * f64::from(rand::rng().next_u32()) / f64::from(u32::MAX))
+    }
+
+    /// Forgets failed tries.
+    pub(super) fn went_well(&self, uid: &str) {
+        self.tries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+
+    /// Publishes an Event. One that cannot be written is logged and no more: in a namespace that is being
+    /// deleted none can.
+    pub(super) async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notice: &Notice) {
+        let event = Event {
+            type_: if notice.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: notice.reason.clone(),
+            note: Some(notice.message.chars().take(1000).collect()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(
+                error = super::error::describe(&error),
+                reason = notice.reason,
+                "Event not written"
+            );
+        }
+    }
+}
+
+/// 80 bits from the operating system's generator.
+pub(super) fn fresh_nonce() -> String {
+    let mut bytes = [0u8; 10];
+    rand::rng().fill_bytes(&mut bytes);
+    base32(&bytes, NONCE_LEN)
+}
+
+impl crate::health::Health for Context {
+    fn is_ready(&self) -> bool {
+        use futures::FutureExt as _;
+        let filled = |ready: Option<Result<(), _>>| matches!(ready, Some(Ok(())));
+        filled(self.caches.classes.wait_until_ready().now_or_never())
+            && filled(self.caches.organizations.wait_until_ready().now_or_never())
+            && self
+                .caches
+                .users
+                .iter()
+                .all(|users| filled(users.wait_until_ready().now_or_never()))
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+}

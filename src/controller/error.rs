@@ -1,0 +1,56 @@
+//! Errors of talking to Kubernetes.
+
+use crate::plan::{Problem, Retry};
+
+/// A failed reconcile: nothing that a status could say, since the status cannot be written either.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody changed the object in the meantime; the next reconcile sees it.
+    #[error("the object was changed by somebody else while it was worked on")]
+    Conflict,
+    /// The API server refused or did not answer.
+    #[error("cannot {0}: {1}")]
+    Kube(&'static str, String),
+    /// An object from the API server lacks what every object has.
+    #[error("the API server sent an object without {0}")]
+    Malformed(&'static str),
+}
+
+impl Error {
+    /// One word for logs and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Conflict => "Conflict",
+            Self::Kube(..) => "KubernetesError",
+            Self::Malformed(_) => "MalformedObject",
+        }
+    }
+
+    /// Of a request that is not about a Secret's content.
+    pub(super) fn from_kube(doing: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |error| match error {
+            kube::Error::Api(status) if status.is_conflict() => Self::Conflict,
+            other => Self::Kube(doing, describe(&other)),
+        }
+    }
+}
+
+/// Code and reason of a refusal, without its text: the text may quote what was sent, and what was sent may be a
+/// token.
+pub(super) fn describe(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("the API server said {} {}", status.code, status.reason),
+        kube::Error::SerdeError(_) => "the API server's answer cannot be read".to_owned(),
+        _ => "no answer from the API server".to_owned(),
+    }
+}
+
+/// A problem with a write of the Secret.
+pub(super) fn secret_problem(name: &str, error: &kube::Error) -> Problem {
+    Problem {
+        reason: "SecretRejected",
+        message: format!("Secret {name} cannot be written: {}", describe(error)),
+        retry: Retry::Backoff,
+    }
+}

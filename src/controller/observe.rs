@@ -1,0 +1,105 @@
+//! IO in: what a reconcile starts from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{Api, ResourceExt as _};
+
+use super::context::{Context, fresh_nonce};
+use super::error::Error;
+use crate::api::{NONCE_ANNOTATION, ProgrammaticUser, USER_ID_ANNOTATION};
+use crate::plan::{Learned, Observed, OwnSecret, SecretView};
+
+/// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
+/// the journal seen. `None`: the object is gone.
+pub(super) async fn observe(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Observed>, Error> {
+    let users: Api<ProgrammaticUser> = Api::namespaced(context.client.clone(), namespace);
+    let Some(user) = users
+        .get_opt(name)
+        .await
+        .map_err(Error::from_kube("read the ProgrammaticUser"))?
+    else {
+        return Ok(None);
+    };
+    let status = user.status.clone().unwrap_or_default();
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let secret = secrets
+        .get_opt(&secret_name(&user))
+        .await
+        .map_err(Error::from_kube("read the Secret"))?;
+    let class = context.class(&user.spec.class_name);
+    // Once there is a user, only the organization that it lives in may be asked about it.
+    let organization = status
+        .organization_name
+        .as_deref()
+        .or_else(|| class.as_ref().map(|c| c.spec.organization_name.as_str()))
+        .and_then(|name| context.organization(name));
+    let by_labels = class
+        .as_ref()
+        .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
+    let namespace_labels = if by_labels {
+        labels(context, namespace).await?
+    } else {
+        BTreeMap::new()
+    };
+    let counted = class
+        .as_ref()
+        .is_some_and(|c| c.spec.max_users_per_namespace.is_some());
+    Ok(Some(Observed {
+        class,
+        organization,
+        namespace_labels,
+        siblings: if counted { context.siblings(&user) } else { 0 },
+        secret: view(secret.as_ref(), &user),
+        instance: context.instance.clone(),
+        fresh_nonce: fresh_nonce(),
+        settled: context.settled(status.journal.abandoned.iter().map(|a| &a.nonce)),
+        learned: Learned::default(),
+        user: Arc::new(user),
+    }))
+}
+
+/// The Secret of the existing user, or the one that a new user would get.
+fn secret_name(user: &ProgrammaticUser) -> String {
+    let status = user.status.as_ref();
+    let begun = status.filter(|s| s.journal.current.is_some() || s.journal.pending.is_some());
+    begun
+        .and_then(|s| s.secret_name.clone())
+        .or_else(|| user.spec.secret.name.clone())
+        .unwrap_or_else(|| user.name_any())
+}
+
+/// Whose the Secret is.
+pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretView {
+    let Some(secret) = secret else {
+        return SecretView::Absent;
+    };
+    let owner = secret
+        .owner_references()
+        .iter()
+        .find(|o| o.controller == Some(true));
+    match owner {
+        Some(owner) if Some(&owner.uid) == user.metadata.uid.as_ref() => SecretView::Ours(OwnSecret {
+            resource_version: secret.resource_version().unwrap_or_default(),
+            uid: secret.uid().unwrap_or_default(),
+            nonce: secret.annotations().get(NONCE_ANNOTATION).cloned(),
+            user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
+        }),
+        Some(owner) => SecretView::Foreign(format!("belongs to {} {}", owner.kind, owner.name)),
+        None => SecretView::Foreign("exists and was not made for this object".to_owned()),
+    }
+}
+
+async fn labels(context: &Context, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
+    let namespaces: Api<Namespace> = Api::all(context.client.clone());
+    let found = namespaces
+        .get_opt(namespace)
+        .await
+        .map_err(Error::from_kube("read the Namespace"))?;
+    Ok(found.and_then(|n| n.metadata.labels).unwrap_or_default())
+}

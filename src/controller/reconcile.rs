@@ -1,0 +1,106 @@
+//! One reconcile of a `ProgrammaticUser`: observe, and then plan and apply in turn until there is nothing to do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::Action;
+
+use super::apply::Hand;
+use super::context::Context;
+use super::error::Error;
+use super::observe::observe;
+use crate::api::ProgrammaticUser;
+use crate::plan::{self, Again, Next, Notice};
+
+/// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
+const MAX_STEPS: usize = 64;
+
+pub(super) async fn reconcile(
+    user: Arc<DeserializeGuard<ProgrammaticUser>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let kind = "ProgrammaticUser";
+    let (namespace, name) = (
+        user.namespace().ok_or(Error::Malformed("namespace"))?,
+        user.name_any(),
+    );
+    if let Err(invalid) = &user.0 {
+        context.metrics.undecodable();
+        tracing::warn!(
+            namespace,
+            name,
+            error = invalid.error,
+            "ProgrammaticUser cannot be read and is passed over"
+        );
+        let notice = Notice {
+            warning: true,
+            reason: "Undecodable".to_owned(),
+            message: format!(
+                "this object cannot be read and is passed over until it is corrected: {}",
+                invalid.error
+            ),
+        };
+        context.publish(&*user, &notice).await;
+        return Ok(Action::await_change());
+    }
+    let result = work(&context, &namespace, &name).await;
+    let outcome = match &result {
+        Ok((_, true)) => "changed",
+        Ok((_, false)) => "unchanged",
+        Err(_) => "error",
+    };
+    context.metrics.reconciled(kind, outcome);
+    if let Err(error) = &result {
+        tracing::warn!(namespace, name, reason = error.reason(), %error, "reconcile failed; it is tried again");
+    }
+    result.map(|(action, _)| action)
+}
+
+async fn work(context: &Context, namespace: &str, name: &str) -> Result<(Action, bool), Error> {
+    let Some(mut observed) = observe(context, namespace, name).await? else {
+        return Ok((Action::await_change(), false));
+    };
+    let uid = observed.user.uid().unwrap_or_default();
+    let mut hand = Hand::new(context, namespace);
+    for _ in 0..MAX_STEPS {
+        let rest = match plan::next(&observed, Timestamp::now()) {
+            Next::Do(step) => {
+                hand.take(step, &mut observed).await?;
+                continue;
+            }
+            Next::Stop(rest) => rest,
+        };
+        if let Some(status) = rest.status {
+            hand.write_status(&mut observed, *status).await?;
+        }
+        if let Some(notice) = &rest.event {
+            context.publish(&*observed.user, notice).await;
+        }
+        let action = match rest.again {
+            Again::Backoff => Action::requeue(context.backoff(&uid)),
+            Again::After(span) => Action::requeue(span),
+            Again::OnChange => {
+                context.went_well(&uid);
+                Action::await_change()
+            }
+        };
+        return Ok((action, hand.wrote));
+    }
+    tracing::error!(namespace, name, "a plan did not come to an end");
+    Ok((Action::requeue(context.backoff(&uid)), hand.wrote))
+}
+
+/// After an error that no status could tell of.
+pub(super) fn on_error(
+    user: Arc<DeserializeGuard<ProgrammaticUser>>,
+    error: &Error,
+    context: Arc<Context>,
+) -> Action {
+    match error {
+        Error::Conflict => Action::requeue(Duration::from_millis(100)),
+        _ => Action::requeue(context.backoff(&user.uid().unwrap_or_default())),
+    }
+}

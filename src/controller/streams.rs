@@ -1,0 +1,125 @@
+//! Watches.
+//!
+//! The controller runtime lets all triggers share one backoff, so that one failing watch would hold up the
+//! others. Therefore each stream here has a backoff of its own, and hands on objects only: errors are logged and
+//! dropped. `managedFields` and the last applied configuration, three quarters of an object's memory, are cut
+//! before an object is cached.
+
+use std::fmt::Debug;
+use std::future::ready;
+use std::hash::Hash;
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::{Predicate, WatchStreamExt as _, predicates, reflector, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+use super::context::Cache;
+use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Objects that changed in a way that counts.
+pub(super) trait Changes<K>: Stream<Item = Result<K, watcher::Error>> + Send + 'static {}
+impl<K, S: Stream<Item = Result<K, watcher::Error>> + Send + 'static> Changes<K> for S {}
+
+fn config() -> watcher::Config {
+    // Some load balancers drop an idle connection after 240 s without a word.
+    watcher::Config::default().timeout(200).page_size(500)
+}
+
+fn prune(object: &mut impl ResourceExt) {
+    object.meta_mut().managed_fields = None;
+    object.annotations_mut().remove(LAST_APPLIED);
+}
+
+/// Drops errors after logging them.
+fn good<K>(
+    kind: &'static str,
+    stream: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+) -> impl Changes<K>
+where
+    K: Send + 'static,
+{
+    stream.filter(move |item| {
+        if let Err(error) = item {
+            tracing::warn!(kind, error = %short(error), "watch failed; it is tried again");
+        }
+        ready(item.is_ok())
+    })
+}
+
+/// The first lines of a watch error, without the objects that its debug form holds.
+fn short(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(e)
+        | watcher::Error::WatchStartFailed(e)
+        | watcher::Error::WatchFailed(e) => super::error::describe(e),
+        watcher::Error::WatchError(status) => {
+            format!("the API server said {} {}", status.code, status.reason)
+        }
+        watcher::Error::NoResourceVersion => "the API server sent no resourceVersion".to_owned(),
+    }
+}
+
+/// A cached kind, with a stream of the objects for which `counts` gives another answer than before.
+pub(super) fn cached<K>(
+    kind: &'static str,
+    api: Api<DeserializeGuard<K>>,
+    counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
+) -> (Cache<K>, impl Changes<DeserializeGuard<K>>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let writer = Writer::<DeserializeGuard<K>>::new(());
+    let store = writer.as_reader();
+    let stream = reflector(writer, watcher(api, config()).modify(prune).default_backoff())
+        .applied_objects()
+        .predicate_filter(counts, predicates_config());
+    (store, good(kind, stream))
+}
+
+fn predicates_config() -> kube::runtime::PredicateConfig {
+    kube::runtime::PredicateConfig::default()
+}
+
+/// A change of spec, of finalizers or of annotations; not of the status, which is our own.
+pub(super) fn spec_changes<K: Resource + 'static>() -> impl Predicate<K> + Send + 'static
+where
+    K::DynamicType: Default + Eq + Hash,
+{
+    predicates::generation.combine(predicates::finalizers)
+}
+
+/// A change of spec, or of whether it is ready: then everything that waits for it is tried again.
+pub(super) fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    organization.meta().generation.hash(&mut hasher);
+    if let Ok(organization) = &organization.0 {
+        let conditions = organization.status.iter().flat_map(|s| &s.conditions);
+        conditions
+            .filter(|c| c.type_ == READY)
+            .for_each(|c| c.status.hash(&mut hasher));
+    }
+    Some(hasher.finish())
+}
+
+/// Metadata of the Secrets that the operator made; their data never gets here.
+pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<PartialObjectMeta<Secret>> {
+    let api: Api<PartialObjectMeta<Secret>> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let ours = config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
+    let stream = watcher(api, ours)
+        .modify(prune)
+        .default_backoff()
+        // A deleted Secret counts too.
+        .touched_objects()
+        .predicate_filter(predicates::resource_version, predicates_config());
+    good("Secret", stream)
+}

@@ -1,0 +1,345 @@
+//! From what the objects say to what is wanted on the platform, or why not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Catalog, Refusal, marker};
+use crate::api::{
+    Access, Organization, PolicyEntry, ProgrammaticUser, ProgrammaticUserClass, Role, Scope, SecretKeys,
+    SecretValue,
+};
+use crate::platform::{AccountGrant, AccountRole, PolicyGrant};
+
+/// What one object asks for, defaults applied, before names are looked up on the platform.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Desired {
+    /// Name of the `Organization`.
+    pub organization: String,
+    /// Name on the platform, without the marker.
+    pub display_name: String,
+    /// Shown beside the name.
+    pub description: Option<String>,
+    /// Roles, policies, groups.
+    pub access: Access,
+    /// Name of the Secret.
+    pub secret_name: String,
+    /// Key in the Secret -> value.
+    pub layout: BTreeMap<String, SecretValue>,
+    /// The account that goes into the Secret.
+    pub account: Option<String>,
+    /// The platform's URL.
+    pub endpoint: String,
+    /// Digest of what only a new user or a new Secret could change.
+    pub fingerprint: String,
+    /// Digest of the policies and groups.
+    pub access_digest: String,
+}
+
+/// What the platform is asked for, by its own ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// For the create call of a user with a role.
+    pub accounts: Vec<AccountGrant>,
+    /// Direct policies; empty for a user with a role.
+    pub policies: Vec<PolicyGrant>,
+    /// Groups, sorted.
+    pub groups: Vec<String>,
+}
+
+/// Applies defaults and checks what can be checked without the platform.
+pub fn desired(
+    user: &ProgrammaticUser,
+    class: &ProgrammaticUserClass,
+    organization: &Organization,
+) -> Result<Desired, Refusal> {
+    let spec = &user.spec;
+    let defaults = class.spec.defaults.as_ref();
+    let own_name = user.metadata.name.clone().unwrap_or_default();
+    let access = spec
+        .access
+        .clone()
+        .or_else(|| defaults?.access.clone())
+        .ok_or_else(|| {
+            Refusal::new(
+                "AccessMissing",
+                format!(
+                    "nothing says what the user may do: set spec.access (class {} has no default)",
+                    spec.class_name
+                ),
+            )
+        })?;
+    check_shape(spec.scope, &access)?;
+    let keys = spec
+        .secret
+        .keys
+        .clone()
+        .or_else(|| defaults?.secret.as_ref()?.keys.clone())
+        .unwrap_or_default();
+    let account = account_of(user, &access)?;
+    let layout = layout(&keys, &spec.secret.extra_keys, account.is_some())?;
+    let display_name = spec.display_name.clone().unwrap_or_else(|| own_name.clone());
+    let secret_name = spec.secret.name.clone().unwrap_or(own_name);
+    let endpoint = organization.spec.endpoint.url.trim_end_matches('/').to_owned();
+    let roles: BTreeMap<_, _> = access
+        .accounts
+        .iter()
+        .map(|a| (&a.id, a.role.unwrap_or(access.role)))
+        .collect();
+    let fingerprint = digest(&(
+        &display_name,
+        &spec.description,
+        spec.scope,
+        access.role,
+        (access.role != Role::PolicyBased).then_some(&roles),
+        (&secret_name, &layout, &account),
+    ));
+    let access_digest = digest(&(
+        (access.role == Role::PolicyBased).then_some((&access.policies, roles.keys().collect::<Vec<_>>())),
+        &access.groups,
+    ));
+    Ok(Desired {
+        organization: class.spec.organization_name.clone(),
+        display_name,
+        description: spec.description.clone(),
+        access,
+        secret_name,
+        layout,
+        account,
+        endpoint,
+        fingerprint,
+        access_digest,
+    })
+}
+
+/// The rules of the CRD again: class defaults and objects from before a rule never met them.
+fn check_shape(scope: Scope, access: &Access) -> Result<(), Refusal> {
+    let invalid = |message: &str| Err(Refusal::new("InvalidSpec", message.to_owned()));
+    if scope == Scope::Account && access.accounts.len() != 1 {
+        return invalid("scope Account takes exactly one account: name it in access.accounts");
+    }
+    match access.role {
+        Role::PolicyBased if access.policies.is_empty() => {
+            invalid("role PolicyBased needs at least one policy in access.policies")
+        }
+        Role::PolicyBased if access.accounts.iter().any(|a| a.role.is_some()) => {
+            invalid("an account's own role goes with role Viewer or Editor only")
+        }
+        Role::Viewer | Role::Editor if !access.policies.is_empty() => {
+            invalid("access.policies needs role: PolicyBased")
+        }
+        Role::Viewer | Role::Editor if access.accounts.is_empty() => {
+            invalid("role Viewer or Editor needs at least one account in access.accounts")
+        }
+        Role::PolicyBased if scope == Scope::Account => {
+            let own = &access.accounts[0].id;
+            match access
+                .policies
+                .iter()
+                .flat_map(|p| &p.accounts)
+                .find(|a| *a != own)
+            {
+                Some(other) => invalid(&format!(
+                    "scope Account: a policy cannot hold in {other}, only in {own}"
+                )),
+                None => Ok(()),
+            }
+        }
+        _ => Ok(()),
+    }
+}
+
+fn account_of(user: &ProgrammaticUser, access: &Access) -> Result<Option<String>, Refusal> {
+    let mut named: BTreeSet<&str> = access.accounts.iter().map(|a| a.id.as_str()).collect();
+    named.extend(
+        access
+            .policies
+            .iter()
+            .flat_map(|p| &p.accounts)
+            .map(String::as_str),
+    );
+    match &user.spec.secret.account {
+        Some(chosen) if named.contains(chosen.as_str()) || named.contains("*") => Ok(Some(chosen.clone())),
+        Some(chosen) => Err(Refusal::new(
+            "InvalidSpec",
+            format!(
+                "secret.account {chosen} is not among the accounts of this user: name one of access.accounts"
+            ),
+        )),
+        None if named.len() == 1 && !named.contains("*") => Ok(named.pop_first().map(str::to_owned)),
+        None => Ok(None),
+    }
+}
+
+fn layout(
+    keys: &SecretKeys,
+    extra: &BTreeMap<String, SecretValue>,
+    has_account: bool,
+) -> Result<BTreeMap<String, SecretValue>, Refusal> {
+    let mut layout = BTreeMap::new();
+    let account_key = keys
+        .account
+        .clone()
+        .or_else(|| has_account.then(|| "SPOTINST_ACCOUNT".to_owned()));
+    let own = [
+        (
+            Some(keys.token.clone().unwrap_or_else(|| "SPOTINST_TOKEN".to_owned())),
+            SecretValue::Token,
+        ),
+        (account_key, SecretValue::Account),
+        (keys.endpoint.clone(), SecretValue::Endpoint),
+        (keys.organization.clone(), SecretValue::Organization),
+    ];
+    let own = own.into_iter().filter_map(|(key, value)| Some((key?, value)));
+    for (key, value) in own.chain(extra.iter().map(|(k, v)| (k.clone(), *v))) {
+        if value == SecretValue::Account && !has_account {
+            return Err(Refusal::new(
+                "InvalidSpec",
+                format!("key {key} is to carry the account, but this user has several: set secret.account"),
+            ));
+        }
+        if let Some(other) = layout.insert(key.clone(), value)
+            && other != value
+        {
+            let message =
+                format!("key {key} of the Secret is to carry two values: give one of them another key");
+            return Err(Refusal::new("InvalidSpec", message));
+        }
+    }
+    Ok(layout)
+}
+
+/// Looks names up in what the platform has.
+pub fn resolve(
+    desired: &Desired,
+    catalog: &Catalog,
+    class: &ProgrammaticUserClass,
+) -> Result<Grants, Refusal> {
+    let access = &desired.access;
+    let allow = &class.spec.allow;
+    let known = |id: &str| catalog.accounts.iter().any(|a| a.account_id == id);
+    let policy_accounts = access
+        .policies
+        .iter()
+        .flat_map(|p| &p.accounts)
+        .filter(|a| *a != "*");
+    let unknown = access
+        .accounts
+        .iter()
+        .map(|a| &a.id)
+        .chain(policy_accounts)
+        .find(|a| !known(a));
+    if let Some(id) = unknown {
+        let message = format!(
+            "organization {} has no account {id}: correct the id",
+            desired.organization
+        );
+        return Err(Refusal::new("UnknownAccount", message));
+    }
+    let mut grants = Grants::default();
+    if access.role == Role::PolicyBased {
+        for entry in &access.policies {
+            let all = catalog.policies.iter().map(|p| (p.id.as_str(), p.name.as_str()));
+            let id = find(
+                "policy",
+                "Policy",
+                entry.id.as_deref(),
+                entry.name.as_deref(),
+                all,
+                &desired.organization,
+            )?;
+            super::class::allows(
+                &allow.policies,
+                &[Some(id), entry.name.as_deref()],
+                "policies",
+                class,
+            )?;
+            grants.policies.push(PolicyGrant {
+                policy_id: id.to_owned(),
+                account_ids: accounts_of(entry, access),
+            });
+        }
+    } else {
+        grants.accounts = access
+            .accounts
+            .iter()
+            .map(|a| AccountGrant {
+                id: a.id.clone(),
+                role: match a.role.unwrap_or(access.role) {
+                    Role::Editor => AccountRole::Editor,
+                    Role::Viewer | Role::PolicyBased => AccountRole::Viewer,
+                },
+            })
+            .collect();
+    }
+    for entry in &access.groups {
+        let all = catalog.groups.iter().map(|g| (g.id.as_str(), g.name.as_str()));
+        let id = find(
+            "group",
+            "Group",
+            entry.id.as_deref(),
+            entry.name.as_deref(),
+            all,
+            &desired.organization,
+        )?;
+        super::class::allows(&allow.groups, &[Some(id), entry.name.as_deref()], "groups", class)?;
+        grants.groups.push(id.to_owned());
+    }
+    grants.groups.sort_unstable();
+    grants.groups.dedup();
+    Ok(grants)
+}
+
+fn accounts_of(entry: &PolicyEntry, access: &Access) -> Vec<String> {
+    if entry.accounts.is_empty() {
+        access.accounts.iter().map(|a| a.id.clone()).collect()
+    } else {
+        entry.accounts.clone()
+    }
+}
+
+fn find<'a>(
+    noun: &str,
+    word: &str,
+    id: Option<&str>,
+    name: Option<&str>,
+    mut all: impl Iterator<Item = (&'a str, &'a str)>,
+    organization: &str,
+) -> Result<&'a str, Refusal> {
+    let reason = if word == "Policy" {
+        "UnknownPolicy"
+    } else {
+        "UnknownGroup"
+    };
+    if let Some(id) = id {
+        return all.find(|(i, _)| *i == id).map(|(i, _)| i).ok_or_else(|| {
+            Refusal::new(
+                reason,
+                format!("organization {organization} has no {noun} with id {id}: correct the id"),
+            )
+        });
+    }
+    let name = name.unwrap_or_default();
+    let mut matching = all.filter(|(_, n)| *n == name).map(|(i, _)| i);
+    match (matching.next(), matching.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(Refusal::new(
+            reason,
+            format!(
+                "organization {organization} has no {noun} named {name:?}: correct the name, or create it there"
+            ),
+        )),
+        (Some(_), Some(_)) => Err(Refusal::new(
+            reason,
+            format!(
+                "organization {organization} has several {noun} objects named {name:?}: use the id instead"
+            ),
+        )),
+    }
+}
+
+/// A digest of a value's JSON form, which stays the same when optional fields are added to the types.
+fn digest(value: &impl serde::Serialize) -> String {
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    marker::base32(&Sha256::digest(json), 16)
+}

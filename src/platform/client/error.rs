@@ -1,0 +1,242 @@
+//! What can go wrong in a call, in words that may be shown to anybody.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::platform::{Envelope, Token};
+
+/// Longest text that is taken over from the platform.
+const MAX_TEXT: usize = 300;
+
+/// A failed call. Its display form says what failed and what the platform said; it never holds a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// What the caller can do about it.
+    pub kind: Kind,
+    /// Method and path pattern.
+    pub route: String,
+    /// HTTP status, if one came.
+    pub status: Option<u16>,
+    /// The platform's code, or our own word.
+    pub code: String,
+    /// The platform's sentence, or our own.
+    pub message: String,
+    /// The platform's id of the request.
+    pub request_id: Option<String>,
+}
+
+/// Classes of failed calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing was sent: no connection, no TLS session.
+    Unreachable,
+    /// It was sent, and no whole answer came.
+    Interrupted,
+    /// 401.
+    Unauthorized,
+    /// 403.
+    Forbidden,
+    /// No such object.
+    NotFound,
+    /// 429, and when the platform expects the next request.
+    RateLimited(Option<Duration>),
+    /// Another 4xx: the request itself is wrong.
+    Invalid,
+    /// 3xx, 5xx, or a success whose body makes no sense.
+    Broken,
+    /// Nothing was tried: the configuration or a recorded id is wrong.
+    Config,
+}
+
+/// Whether the platform may have acted on a failed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// It certainly has not.
+    NotApplied,
+    /// It may have: must not be repeated.
+    Unknown,
+}
+
+impl Error {
+    pub(super) fn config(message: &str) -> Self {
+        Self::own(Kind::Config, "", "InvalidConfiguration", message)
+    }
+
+    pub(super) fn undecodable(route: &str, what: &str) -> Self {
+        Self {
+            status: Some(200),
+            ..Self::own(Kind::Broken, route, "UnexpectedReply", what)
+        }
+    }
+
+    /// `reqwest`'s own text is not used: it may quote the URL and, from deeper layers, anything.
+    pub(super) fn transport(route: &str, error: &reqwest::Error) -> Self {
+        if error.is_connect() {
+            let cause = root_cause(error);
+            return Self::own(
+                Kind::Unreachable,
+                route,
+                "Unreachable",
+                &format!("no connection: {cause}"),
+            );
+        }
+        let message = if error.is_timeout() {
+            "no answer in time"
+        } else {
+            "the connection broke before the answer"
+        };
+        Self::own(Kind::Interrupted, route, "NoAnswer", message)
+    }
+
+    pub(super) fn refused(route: &str, status: u16, reset: Option<Duration>, body: &[u8]) -> Self {
+        let envelope = serde_json::from_slice::<Envelope<serde::de::IgnoredAny>>(body).ok();
+        let request_id = envelope
+            .as_ref()
+            .and_then(|e| e.request.as_ref())
+            .map(|r| printable(&r.id));
+        let response = envelope.map(|e| e.response);
+        let first = response.as_ref().and_then(|r| r.errors.as_ref()?.first());
+        let code = first.map_or_else(|| format!("HTTP{status}"), |e| printable(&e.code));
+        let message = match (first, response.as_ref().and_then(|r| r.data.as_deref())) {
+            (Some(e), _) => match &e.field {
+                Some(field) => printable(&format!("{} ({field})", e.message)),
+                None => printable(&e.message),
+            },
+            (None, Some(data)) => printable(data),
+            (None, None) => "the reply has no error text".to_owned(),
+        };
+        let kind = match status {
+            401 => Kind::Unauthorized,
+            403 => Kind::Forbidden,
+            404 | 410 => Kind::NotFound,
+            400 if says_missing(&code, &message) => Kind::NotFound,
+            429 => Kind::RateLimited(reset),
+            // 408 and 425 come from proxies and say nothing of what the platform did.
+            400..=499 if status != 408 && status != 425 => Kind::Invalid,
+            _ => Kind::Broken,
+        };
+        Self {
+            kind,
+            route: route.to_owned(),
+            status: Some(status),
+            code,
+            message,
+            request_id,
+        }
+    }
+
+    fn own(kind: Kind, route: &str, code: &str, message: &str) -> Self {
+        let (code, message) = (code.to_owned(), message.to_owned());
+        Self {
+            kind,
+            route: route.to_owned(),
+            status: None,
+            code,
+            message,
+            request_id: None,
+        }
+    }
+
+    /// Takes tokens out of texts that the platform wrote: one that quotes our header must not reach a status.
+    pub(super) fn without(mut self, tokens: &[&Token]) -> Self {
+        for token in tokens {
+            for text in [&mut self.code, &mut self.message] {
+                if text.contains(token.expose()) {
+                    *text = text.replace(token.expose(), "[token]");
+                }
+            }
+        }
+        self
+    }
+
+    /// Whether the platform may have acted on the request.
+    #[must_use]
+    pub fn sent(&self) -> Sent {
+        match self.kind {
+            Kind::Interrupted | Kind::Broken => Sent::Unknown,
+            _ => Sent::NotApplied,
+        }
+    }
+
+    /// In any of the platform's ways to say so.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.kind == Kind::NotFound
+    }
+
+    /// Whether trying again later, with nothing changed, can help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        !matches!(self.kind, Kind::Invalid | Kind::NotFound | Kind::Config)
+    }
+
+    /// One word for conditions, Events and metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self.kind {
+            Kind::Unreachable | Kind::Interrupted => "PlatformUnreachable",
+            Kind::Unauthorized | Kind::Forbidden => "CredentialInvalid",
+            Kind::RateLimited(_) => "RateLimited",
+            Kind::Invalid | Kind::NotFound => "RejectedByPlatform",
+            Kind::Broken => "PlatformError",
+            Kind::Config => "InvalidConfiguration",
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.route.is_empty() {
+            write!(f, "{}: ", self.route)?;
+        }
+        write!(f, "{}", self.message)?;
+        match self.status {
+            Some(status) => write!(f, " [{status} {}", self.code)?,
+            None => write!(f, " [{}", self.code)?,
+        }
+        if let Some(id) = &self.request_id {
+            write!(f, ", request {id}")?;
+        }
+        f.write_str("]")
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A code such as `USER_DOESNT_EXIST`, or a sentence that means it.
+fn says_missing(code: &str, message: &str) -> bool {
+    let code = code.to_ascii_uppercase();
+    let message = message.to_ascii_lowercase();
+    code.ends_with("DOESNT_EXIST") || code.ends_with("NOT_FOUND") || message.contains("does not exist")
+}
+
+/// Text from outside, fit for one line of a log.
+fn printable(text: &str) -> String {
+    let mut out: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_TEXT)
+        .collect();
+    if text.chars().count() > MAX_TEXT {
+        out.push('…');
+    }
+    out
+}
+
+/// Where decoding failed and how, without what was found there.
+pub(super) fn position(error: &serde_json::Error) -> String {
+    format!(
+        "the reply cannot be read: {:?} at line {} column {}",
+        error.classify(),
+        error.line(),
+        error.column()
+    )
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    printable(&cause.to_string())
+}

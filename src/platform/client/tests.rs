@@ -1,0 +1,82 @@
+//! Replies that the platform, or something before it, may give.
+
+use std::time::Duration;
+
+use super::error::{Error, Kind, Sent};
+use super::{Route, Token};
+
+fn refused(status: u16, body: &str) -> Error {
+    Error::refused("GET /x", status, None, body.as_bytes())
+}
+
+#[test]
+fn not_found_comes_in_several_shapes() {
+    assert!(refused(404, "").is_not_found());
+    let body = r#"{"response":{"status":{"code":400,"message":"Bad Request"},"errors":[{"code":"USER_DOESNT_EXIST","message":"gone"}]}}"#;
+    assert!(refused(400, body).is_not_found());
+    let body = r#"{"response":{"status":{"code":400,"message":"Bad Request"},"errors":[{"code":"ERR","message":"User does not exist"}]}}"#;
+    assert!(refused(400, body).is_not_found());
+    assert!(!refused(400, "{}").is_not_found());
+}
+
+#[test]
+fn a_rate_limit_has_no_errors_but_data() {
+    let body = r#"{"request":{"id":"r-1"},"response":{"status":{"code":429,"message":"Too Many Requests"},"data":"Rate limit exceeded"}}"#;
+    let error = Error::refused("GET /x", 429, Some(Duration::from_secs(7)), body.as_bytes());
+    assert_eq!(error.kind, Kind::RateLimited(Some(Duration::from_secs(7))));
+    assert_eq!(
+        error.to_string(),
+        "GET /x: Rate limit exceeded [429 HTTP429, request r-1]"
+    );
+}
+
+#[test]
+fn only_a_clear_refusal_counts_as_not_applied() {
+    for (status, sent) in [
+        (400, Sent::NotApplied),
+        (401, Sent::NotApplied),
+        (403, Sent::NotApplied),
+        (422, Sent::NotApplied),
+        (429, Sent::NotApplied),
+        (302, Sent::Unknown),
+        (408, Sent::Unknown),
+        (500, Sent::Unknown),
+        (502, Sent::Unknown),
+        (504, Sent::Unknown),
+    ] {
+        assert_eq!(refused(status, "<html>").sent(), sent, "{status}");
+    }
+}
+
+#[test]
+fn a_platform_that_quotes_the_token_does_not_get_it_into_an_error() {
+    let token = Token::new("0123456789abcdef0123456789abcdef").unwrap();
+    let body = format!(
+        r#"{{"response":{{"status":{{"code":401,"message":"x"}},"errors":[{{"code":"AUTH","message":"bad token {}"}}]}}}}"#,
+        token.expose()
+    );
+    let error = refused(401, &body).without(&[&token]);
+    assert!(!format!("{error} {error:?}").contains(token.expose()));
+    assert!(error.to_string().contains("bad token [token]"), "{error}");
+}
+
+#[test]
+fn long_and_hostile_texts_become_one_short_line() {
+    let body = format!(
+        r#"{{"response":{{"status":{{"code":400,"message":"x"}},"errors":[{{"code":"A\nB","message":"{}"}}]}}}}"#,
+        "x".repeat(5000)
+    );
+    let error = refused(400, &body);
+    assert!(
+        error.to_string().len() < 400 && !error.to_string().contains('\n'),
+        "{error}"
+    );
+}
+
+#[test]
+fn ids_cannot_name_another_route() {
+    for id in ["", "../account", "pu-1/x", "pu-1?x", "pu-%2e", "pu 1"] {
+        assert!(Route::user(super::Method::GET, id, "").is_err(), "{id}");
+    }
+    assert!(Route::user(super::Method::GET, "pu-9f8e7d6c", "").is_ok());
+}
