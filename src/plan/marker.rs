@@ -72,21 +72,14 @@ pub fn is_nonce(text: &str) -> bool {
     text.len() == NONCE_LEN && is_base32(text)
 }
 
-/// Lower-case base32 of as many random bytes as the caller has.
+/// The first `len` digits, or as many as there are, of the lower-case base32 form of `bytes`.
 #[must_use]
 pub fn base32(bytes: &[u8], len: usize) -> String {
-    let mut out = String::with_capacity(len);
-    let (mut buffer, mut bits) = (0u32, 0u32);
-    for byte in bytes {
-        buffer = buffer << 8 | u32::from(*byte);
-        bits += 8;
-        while bits >= 5 && out.len() < len {
-            bits -= 5;
-            out.push(char::from(ALPHABET[(buffer >> bits & 31) as usize]));
-        }
-        buffer &= (1 << bits) - 1;
-    }
-    out
+    let bit = |i: usize| usize::from(bytes[i / 8] >> (7 - i % 8) & 1);
+    let digits = (bytes.len() * 8 / 5).min(len);
+    (0..digits)
+        .map(|d| char::from(ALPHABET[(0..5).fold(0, |digit, i| digit << 1 | bit(d * 5 + i))]))
+        .collect()
 }
 
 fn uid8(uid: &str) -> String {
