@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use zeroize::Zeroizing;
 
 use crate::controller;
+use crate::server::PlatformConfig;
 use crate::telemetry::LogFormat;
 
 /// Turns `ProgrammaticUser` manifests into API-only users of a cloud-administration platform.
@@ -25,6 +27,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator against the cluster of KUBECONFIG, or of the pod that it runs in
     Controller(ControllerArgs),
+    /// Run the embedded platform: the administration API over SQLite
+    Platform(PlatformArgs),
     /// Write the custom resource definitions
     Crds(CrdsArgs),
 }
@@ -73,6 +77,93 @@ fn instance_id(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("give 6 characters, a-z and 2-7".to_owned())
+    }
+}
+
+/// Flags of `platform`.
+#[derive(Debug, clap::Args)]
+pub struct PlatformArgs {
+    /// Folder of the database; made if missing
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8700", env = "LISTEN")]
+    pub listen: SocketAddr,
+    /// Name of the organization that the first start makes
+    #[arg(long, default_value = "acme")]
+    pub organization: String,
+    /// Account that the first start makes, as NAME or act-xxxxxxxx=NAME (repeatable)
+    #[arg(long, value_name = "ACCOUNT", default_values = ["production", "staging"], value_parser = account)]
+    pub account: Vec<(Option<String>, String)>,
+    /// E-mail with which the first admin signs in
+    #[arg(long, default_value = "admin@example.com")]
+    pub admin_email: String,
+    /// File with the first admin's password; without it one is made up and printed once
+    #[arg(long, value_name = "FILE")]
+    pub admin_password_file: Option<PathBuf>,
+    /// File with the first admin's token, 64 hex characters; without it one is made up and printed once
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Requests a minute for each route and method; 0: no limit
+    #[arg(long, default_value_t = 6000, value_name = "N")]
+    pub rate_limit: usize,
+    /// Send the console's cookie over TLS only
+    #[arg(long)]
+    pub secure_cookies: bool,
+}
+
+impl PlatformArgs {
+    /// Reads the files that the flags name.
+    pub fn into_config(self) -> Result<PlatformConfig, String> {
+        let Self {
+            data,
+            listen,
+            organization,
+            account,
+            admin_email,
+            admin_password_file,
+            admin_token_file,
+            rate_limit,
+            secure_cookies,
+        } = self;
+        let admin_token = read(admin_token_file)?;
+        if admin_token
+            .as_ref()
+            .is_some_and(|t| t.len() != 64 || !t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+        {
+            return Err("--admin-token-file: the file must hold 64 hex characters, in lower case".to_owned());
+        }
+        Ok(PlatformConfig {
+            data,
+            listen,
+            organization,
+            accounts: account,
+            admin_email,
+            admin_password: read(admin_password_file)?,
+            admin_token,
+            rate_limit,
+            secure_cookies,
+        })
+    }
+}
+
+fn read(path: Option<PathBuf>) -> Result<Option<Zeroizing<String>>, String> {
+    let Some(path) = path else { return Ok(None) };
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Ok(Some(Zeroizing::new(Zeroizing::new(text).trim().to_owned())))
+}
+
+fn account(text: &str) -> Result<(Option<String>, String), String> {
+    match text.split_once('=') {
+        None => Ok((None, text.to_owned())),
+        Some((id, name))
+            if id.starts_with("act-")
+                && id.len() > 4
+                && id.chars().skip(4).all(|c| c.is_ascii_alphanumeric()) =>
+        {
+            Ok((Some(id.to_owned()), name.to_owned()))
+        }
+        Some(_) => Err("write NAME or act-xxxxxxxx=NAME".to_owned()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use programmatic_users::cli::{Cli, Command};
+use programmatic_users::server::{self, Made};
 use programmatic_users::{controller, crds, shutdown, telemetry};
 
 #[tokio::main]
@@ -17,6 +18,12 @@ async fn main() -> ExitCode {
                 .await
                 .map_err(|e| e.to_string())
         }
+        Command::Platform(args) => match args.into_config() {
+            Ok(config) => server::run(config, shutdown::signal(), announce)
+                .await
+                .map_err(|e| e.to_string()),
+            Err(message) => Err(message),
+        },
         Command::Crds(args) => match args.dir {
             Some(dir) => crds::write(&dir).map_err(|e| e.to_string()),
             None => crds::stream()
@@ -31,4 +38,15 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says where the platform is, and shows once what the first start made.
+fn announce(address: std::net::SocketAddr, made: Made) {
+    if let Some(password) = &made.password {
+        println!("admin password (shown once): {}", password.as_str());
+    }
+    if let Some(token) = &made.token {
+        println!("admin token (shown once): {}", token.as_str());
+    }
+    println!("listening on http://{address}");
 }
