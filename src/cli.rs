@@ -14,7 +14,7 @@ use crate::telemetry::LogFormat;
 #[derive(Debug, Parser)]
 #[command(version, about, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Form of the log on standard error; RUST_LOG says how much of it
+    /// Form of the log on standard error; `RUST_LOG` says how much of it
     #[arg(long, global = true, value_enum, default_value_t, env = "LOG_FORMAT")]
     pub log_format: LogFormat,
     /// What to run.

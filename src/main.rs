@@ -41,6 +41,7 @@ async fn main() -> ExitCode {
 }
 
 /// Says where the platform is, and shows once what the first start made.
+#[expect(clippy::needless_pass_by_value, reason = "what was shown is wiped")]
 fn announce(address: std::net::SocketAddr, made: Made) {
     if let Some(password) = &made.password {
         println!("admin password (shown once): {}", password.as_str());
