@@ -1,13 +1,14 @@
 //! Flags and environment; no logic.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use crate::controller;
-use crate::server::PlatformConfig;
+use crate::platform::Token;
+use crate::server::{AccountSeed, Password, PlatformConfig};
 use crate::telemetry::LogFormat;
 
 /// Turns `ProgrammaticUser` manifests into API-only users of a cloud-administration platform.
@@ -94,7 +95,7 @@ pub struct PlatformArgs {
     pub organization: String,
     /// Account that the first start makes, as NAME or act-xxxxxxxx=NAME (repeatable)
     #[arg(long, value_name = "ACCOUNT", default_values = ["production", "staging"], value_parser = account)]
-    pub account: Vec<(Option<String>, String)>,
+    pub account: Vec<AccountSeed>,
     /// E-mail with which the first admin signs in
     #[arg(long, default_value = "admin@example.com")]
     pub admin_email: String,
@@ -106,7 +107,7 @@ pub struct PlatformArgs {
     pub admin_token_file: Option<PathBuf>,
     /// Requests a minute for each route and method; 0: no limit
     #[arg(long, default_value_t = 6000, value_name = "N")]
-    pub rate_limit: usize,
+    pub rate_limit: u32,
     /// Send the console's cookie over TLS only
     #[arg(long)]
     pub secure_cookies: bool,
@@ -126,43 +127,53 @@ impl PlatformArgs {
             rate_limit,
             secure_cookies,
         } = self;
-        let admin_token = read(admin_token_file)?;
-        if admin_token
-            .as_ref()
-            .is_some_and(|t| t.len() != 64 || !t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
-        {
-            return Err("--admin-token-file: the file must hold 64 hex characters, in lower case".to_owned());
-        }
+        let admin_token =
+            match admin_token_file {
+                None => None,
+                Some(path) => {
+                    let token = Token::new(&read(&path)?);
+                    Some(token.ok_or_else(|| {
+                        format!("{} holds no token: write 64 hex characters", path.display())
+                    })?)
+                }
+            };
+        let admin_password = match admin_password_file {
+            None => None,
+            Some(path) => Some(Password::new(
+                read(&path)?.trim_end_matches(['\r', '\n']).to_owned(),
+            )),
+        };
         Ok(PlatformConfig {
-            data,
+            data_dir: data,
             listen,
-            organization,
-            accounts: account,
+            organization_name: organization,
             admin_email,
-            admin_password: read(admin_password_file)?,
+            admin_password,
             admin_token,
-            rate_limit,
+            accounts: account,
+            requests_per_minute: rate_limit,
             secure_cookies,
+            ..PlatformConfig::default()
         })
     }
 }
 
-fn read(path: Option<PathBuf>) -> Result<Option<Zeroizing<String>>, String> {
-    let Some(path) = path else { return Ok(None) };
-    let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    Ok(Some(Zeroizing::new(Zeroizing::new(text).trim().to_owned())))
+fn read(path: &Path) -> Result<Zeroizing<String>, String> {
+    std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))
 }
 
-fn account(text: &str) -> Result<(Option<String>, String), String> {
+fn account(text: &str) -> Result<AccountSeed, String> {
     match text.split_once('=') {
-        None => Ok((None, text.to_owned())),
-        Some((id, name))
-            if id.starts_with("act-")
-                && id.len() > 4
-                && id.chars().skip(4).all(|c| c.is_ascii_alphanumeric()) =>
-        {
-            Ok((Some(id.to_owned()), name.to_owned()))
-        }
+        None => Ok(AccountSeed {
+            id: None,
+            name: text.to_owned(),
+        }),
+        Some((id, name)) if id.starts_with("act-") && id.len() > 4 => Ok(AccountSeed {
+            id: Some(id.to_owned()),
+            name: name.to_owned(),
+        }),
         Some(_) => Err("write NAME or act-xxxxxxxx=NAME".to_owned()),
     }
 }

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use programmatic_users::cli::{Cli, Command};
-use programmatic_users::server::{self, Made};
+use programmatic_users::cli::{Cli, Command, PlatformArgs};
+use programmatic_users::server::Platform;
 use programmatic_users::{controller, crds, shutdown, telemetry};
 
 #[tokio::main]
@@ -18,12 +18,7 @@ async fn main() -> ExitCode {
                 .await
                 .map_err(|e| e.to_string())
         }
-        Command::Platform(args) => match args.into_config() {
-            Ok(config) => server::run(config, shutdown::signal(), announce)
-                .await
-                .map_err(|e| e.to_string()),
-            Err(message) => Err(message),
-        },
+        Command::Platform(args) => platform(args).await,
         Command::Crds(args) => match args.dir {
             Some(dir) => crds::write(&dir).map_err(|e| e.to_string()),
             None => crds::stream()
@@ -40,14 +35,26 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Says where the platform is, and shows once what the first start made.
-#[expect(clippy::needless_pass_by_value, reason = "what was shown is wiped")]
-fn announce(address: std::net::SocketAddr, made: Made) {
-    if let Some(password) = &made.password {
-        println!("admin password (shown once): {}", password.as_str());
+/// Runs the platform. What the first start made up is shown once, here.
+async fn platform(args: PlatformArgs) -> Result<(), String> {
+    let mut platform = Platform::bind(args.into_config()?)
+        .await
+        .map_err(|e| e.to_string())?;
+    if let Some(first) = platform.take_first_start() {
+        if let Some(password) = &first.admin_password {
+            println!(
+                "password of {} (shown once): {}",
+                first.admin_email,
+                password.expose()
+            );
+        }
+        if let Some(token) = &first.admin_token {
+            println!("admin token (shown once): {}", token.expose());
+        }
     }
-    if let Some(token) = &made.token {
-        println!("admin token (shown once): {}", token.as_str());
-    }
-    println!("listening on http://{address}");
+    println!("listening on http://{}", platform.address());
+    platform
+        .serve(shutdown::signal().cancelled_owned())
+        .await
+        .map_err(|e| e.to_string())
 }

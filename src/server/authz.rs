@@ -1,178 +1,209 @@
-//! Who may do what: one pure function.
+//! Decides what a caller may do: a pure function of its grants and the question.
+//!
+//! Nothing is allowed unless a statement allows it, and a denying statement wins over any number of allowing ones.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
-/// A policy document.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Document {
-    /// What it allows and denies.
-    pub statements: Vec<Statement>,
-}
+use serde::Deserialize;
 
-/// One statement of a policy document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Statement {
-    /// `ALLOW` or `DENY`.
-    pub effect: Effect,
-    /// `service:action`, with `*`.
-    pub actions: Vec<String>,
-    /// `service:id` or `*`, with `*`.
-    pub resources: Vec<String>,
-}
-
-/// What a statement does to what it matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a statement does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Effect {
-    /// Allows it, unless another statement denies it.
+    /// Gives the right.
     Allow,
-    /// Denies it, whatever else allows it.
+    /// Takes it away, whatever else gives it.
     Deny,
 }
 
-/// A policy and where it holds.
+/// One statement of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Statement {
+    /// Allow or deny.
+    pub effect: Effect,
+    /// `service:action`, `*` stands for any run of characters.
+    pub actions: Vec<String>,
+    /// `service:id`, or a pattern without a colon, which is for ids of any service.
+    pub resources: Vec<String>,
+}
+
+/// Where the statements of a policy can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// In the accounts of the grant only.
+    Account,
+    /// In the accounts of the grant; without accounts, or with `*`, in the whole organization.
+    Organization,
+}
+
+/// A policy given to the caller, directly or by a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The policy's id.
-    pub policy: String,
-    /// Account ids, or `"*"`.
+    /// Names the policy in decisions.
+    pub policy_id: String,
+    /// From the policy's type.
+    pub reach: Reach,
+    /// Where it was given; `*` is every account.
     pub accounts: Vec<String>,
-    /// Its document.
-    pub document: Document,
+    /// The built-in administrator policy: the only one that can carry administrator-only actions.
+    pub administrator: bool,
+    /// What it says.
+    pub statements: Arc<[Statement]>,
 }
 
-impl Grant {
-    /// Whether it holds in `account`; for what belongs to no account only a grant for all accounts holds.
-    #[must_use]
-    pub fn holds_in(&self, account: Option<&str>) -> bool {
-        self.accounts
-            .iter()
-            .any(|a| a == "*" || Some(a.as_str()) == account)
-    }
-}
-
-/// What is to be done.
+/// What a caller wants to do.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
-    /// `service:action`.
+pub struct Question<'a> {
+    /// `service:action`
     pub action: &'a str,
-    /// `service:id`, or `*` for what has no id yet.
+    /// `service:id`; `service:` for lists and for what does not exist yet.
     pub resource: &'a str,
-    /// The account that it belongs to; `None`: to the organization.
+    /// Where; `None` is the organization itself.
     pub account: Option<&'a str>,
+    /// No custom policy, however wide, gives this action.
+    pub administrator_only: bool,
 }
 
-/// The answer, and the policy that decided.
+/// The answer and the statement that made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Allowed by this policy.
-    Allowed(String),
-    /// Denied by this policy, or, without one, since nothing allows it.
-    Denied(Option<String>),
+    /// Allowed by that statement of that policy.
+    Allow {
+        /// Id of the policy.
+        policy: String,
+        /// Index of the statement in it.
+        statement: usize,
+    },
+    /// Denied by that statement of that policy.
+    Deny {
+        /// Id of the policy.
+        policy: String,
+        /// Index of the statement in it.
+        statement: usize,
+    },
+    /// Denied because nothing allows it.
+    Default,
 }
 
 impl Decision {
-    /// Whether it may be done.
+    /// Whether to go on.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allowed(_))
+        matches!(self, Self::Allow { .. })
     }
 }
 
-/// Decides: nothing is allowed unless a statement allows it, and a denial wins.
+impl Grant {
+    fn everywhere(&self) -> bool {
+        self.accounts.iter().any(|a| a == "*")
+            || (self.reach == Reach::Organization && self.accounts.is_empty())
+    }
+
+    /// Whether the grant says anything about that account.
+    #[must_use]
+    pub fn covers(&self, account: &str) -> bool {
+        self.everywhere() || self.accounts.iter().any(|a| a == account)
+    }
+
+    fn holds(&self, place: Option<&str>) -> bool {
+        match place {
+            Some(account) => self.covers(account),
+            None => self.reach == Reach::Organization && self.everywhere(),
+        }
+    }
+}
+
+/// Answers a question. The first denying statement decides, else the first allowing one.
 #[must_use]
-pub fn decide(grants: &[Grant], request: Request) -> Decision {
-    let mut allowed = None;
-    for grant in grants.iter().filter(|g| g.holds_in(request.account)) {
-        for statement in &grant.document.statements {
-            let matches = statement.actions.iter().any(|a| matches(a, request.action))
-                && statement.resources.iter().any(|r| matches(r, request.resource));
-            match (matches, statement.effect) {
-                (true, Effect::Deny) => return Decision::Denied(Some(grant.policy.clone())),
-                (true, Effect::Allow) => {
-                    allowed.get_or_insert_with(|| grant.policy.clone());
+pub fn decide(grants: &[Grant], question: Question<'_>) -> Decision {
+    let mut allowed = Decision::Default;
+    for grant in grants.iter().filter(|g| g.holds(question.account)) {
+        for (index, statement) in grant.statements.iter().enumerate() {
+            if !applies(statement, question) {
+                continue;
+            }
+            match statement.effect {
+                Effect::Deny => {
+                    return Decision::Deny {
+                        policy: grant.policy_id.clone(),
+                        statement: index,
+                    };
                 }
-                (false, _) => {}
+                Effect::Allow if question.administrator_only && !grant.administrator => {}
+                Effect::Allow if allowed == Decision::Default => {
+                    allowed = Decision::Allow {
+                        policy: grant.policy_id.clone(),
+                        statement: index,
+                    };
+                }
+                Effect::Allow => {}
             }
         }
     }
-    allowed.map_or(Decision::Denied(None), Decision::Allowed)
+    allowed
 }
 
-/// Whether `pattern` matches all of `text`; `*` stands for any run of characters, also none.
+/// Whether the caller administers the organization: whether it may give rights to any user.
+#[must_use]
+pub fn administers(grants: &[Grant]) -> bool {
+    let action = "setup:updateUserPoliciesMapping";
+    let question = Question {
+        action,
+        resource: "setup:",
+        account: None,
+        administrator_only: true,
+    };
+    decide(grants, question).is_allowed()
+}
+
+/// Whether the caller has to do with an account at all.
+#[must_use]
+pub fn sees(grants: &[Grant], account: &str) -> bool {
+    grants.iter().any(|g| g.covers(account))
+}
+
+fn applies(statement: &Statement, question: Question<'_>) -> bool {
+    let id = question
+        .resource
+        .split_once(':')
+        .map_or(question.resource, |(_, id)| id);
+    statement
+        .actions
+        .iter()
+        .any(|pattern| matches(pattern, question.action))
+        && statement.resources.iter().any(|pattern| {
+            matches(
+                pattern,
+                if pattern.contains(':') {
+                    question.resource
+                } else {
+                    id
+                },
+            )
+        })
+}
+
+/// Compares a text with a pattern in which `*` stands for any run of characters, none included. Linear in
+/// practice, and without recursion: patterns come from callers.
 #[must_use]
 pub fn matches(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    let mut rest = rest;
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
+    let (p, t) = (pattern.as_bytes(), text.as_bytes());
+    let (mut i, mut j) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while j < t.len() {
+        if p.get(i) == Some(&b'*') {
+            star = Some((i + 1, j));
+            i += 1;
+        } else if p.get(i) == Some(&t[j]) {
+            i += 1;
+            j += 1;
+        } else if let Some((after, from)) = star {
+            star = Some((after, from + 1));
+            i = after;
+            j = from + 1;
+        } else {
+            return false;
         }
     }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{Decision, Document, Effect, Grant, Request, Statement, decide, matches};
-
-    /// The obvious, slow way.
-    fn naive(pattern: &[char], text: &[char]) -> bool {
-        match pattern.split_first() {
-            None => text.is_empty(),
-            Some(('*', rest)) => (0..=text.len()).any(|i| naive(rest, &text[i..])),
-            Some((c, rest)) => text.first() == Some(c) && naive(rest, &text[1..]),
-        }
-    }
-
-    fn statement() -> impl Strategy<Value = Statement> {
-        let word = "[ab*]{1,3}:[ab*]{1,3}";
-        (
-            any::<bool>(),
-            prop::collection::vec(word, 1..3),
-            prop::collection::vec("(\\*|[ab*]{1,3}:[ab*]{1,3})", 1..3),
-        )
-            .prop_map(|(allow, actions, resources)| Statement {
-                effect: if allow { Effect::Allow } else { Effect::Deny },
-                actions,
-                resources,
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn wildcards_match_as_the_naive_way_does(pattern in "[ab*]{0,8}", text in "[ab]{0,10}") {
-            let (p, t): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-            prop_assert_eq!(matches(&pattern, &text), naive(&p, &t));
-        }
-
-        #[test]
-        fn decisions_are_those_of_the_naive_way(
-            documents in prop::collection::vec((prop::collection::vec(statement(), 0..4), prop::sample::select(vec!["*", "act-1", "act-2"])), 0..4),
-            action in "[ab]{1,2}:[ab]{1,2}", resource in "[ab]{1,2}:[ab]{1,2}", account in prop::option::of(Just("act-1")),
-        ) {
-            let grants: Vec<Grant> = documents.iter().enumerate().map(|(i, (statements, account))| Grant {
-                policy: i.to_string(), accounts: vec![(*account).to_owned()], document: Document { statements: statements.clone() },
-            }).collect();
-            let chars = |s: &str| s.chars().collect::<Vec<_>>();
-            let hit = |s: &Statement| s.actions.iter().any(|a| naive(&chars(a), &chars(&action)))
-                && s.resources.iter().any(|r| naive(&chars(r), &chars(&resource)));
-            let live = documents.iter().filter(|(_, a)| *a == "*" || Some(*a) == account).flat_map(|(s, _)| s);
-            let denied = live.clone().any(|s| s.effect == Effect::Deny && hit(s));
-            let allowed = live.clone().any(|s| s.effect == Effect::Allow && hit(s));
-            let decision = decide(&grants, Request { action: &action, resource: &resource, account });
-            prop_assert_eq!(decision.is_allowed(), allowed && !denied);
-            prop_assert!(!matches!(decision, Decision::Denied(Some(_))) || denied);
-        }
-    }
+    p[i..].iter().all(|c| *c == b'*')
 }

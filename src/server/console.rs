@@ -1,297 +1,329 @@
-//! The console's door: people sign in with e-mail and password; programmatic users are refused.
+//! The console: server-rendered pages for people. Programmatic users have no access to it.
 
-use std::sync::Arc;
+mod page;
 
 use axum::Router;
-use axum::extract::{Form, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::{Form, FromRequest, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
-use super::App;
-use super::auth::{Principal, by_session, by_token};
-use super::reply::Failure;
-use super::secret::{digest, new_token, new_uuid, verify_password};
-use super::store::{AuditRow, audit, now};
+use super::gate::{self, Caller, Trace, bearer};
+use super::reply::ApiError;
+use super::store::{credentials, sign_in};
+use super::{App, secret};
 
-const SESSION_MS: i64 = 8 * 3600 * 1000;
-const MAX_FAILURES: i64 = 5;
-const LOCK_MS: i64 = 60 * 1000;
-const REFUSED: &str = "Programmatic users have no access to the console: they use the API";
+const SESSION: &str = "session";
+/// Of the sign-in form, before there is a session that could hold its token.
+const FORM: &str = "sign-in-form";
+const STYLE: &str = include_str!("console/style.css");
 
-fn router() -> Router<Arc<App>> {
-    // Cookies' names differ so that a session of plain http never stands for one of https.
+/// The console's routes.
+pub(super) fn pages(app: App) -> Router {
     Router::new()
-        .route("/", get(home))
-        .route("/sign-in", get(sign_in_page).post(sign_in))
-        .route("/sign-out", post(sign_out))
-        .fallback(|| async {
-            page(
-                StatusCode::NOT_FOUND,
-                "Not found",
-                &html! { p { "There is no such page." } },
-            )
-        })
-        .layer(axum::middleware::map_response(secure))
+        .route("/console", get(home))
+        .route("/console/sign-in", get(form).post(sign_in_with_password))
+        .route("/console/sign-out", post(sign_out))
+        .route("/console/{*rest}", get(nothing).post(nothing))
+        .route_layer(middleware::from_fn_with_state(app.clone(), people_only))
+        .route("/console/style.css", get(style))
+        .with_state(app)
 }
 
-/// Refuses requests with a token before anything else looks at them.
-async fn refuse_tokens(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let header = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|v| v.to_str().ok());
-    let Some(token) = header.map(|h| h.strip_prefix("Bearer ").unwrap_or(h).trim().to_owned()) else {
-        return next.run(request).await;
-    };
-    refuse(&app, &Zeroizing::new(token))
-        .await
-        .unwrap_or_else(|failure| broken(&failure))
+/// Whether a path is a page, not a route of the API.
+pub(super) fn is_page(path: &str) -> bool {
+    path == "/console" || path.starts_with("/console/")
 }
 
-/// The refusal of a token, and its line in the audit log.
-async fn refuse(app: &App, token: &str) -> Result<Response, Failure> {
-    let found = {
-        let mut db = app.store.read().await?;
-        by_token(&mut db, token).await.ok()
-    };
-    let message = match &found {
-        Some(p) if p.is_programmatic => REFUSED,
-        _ => "A token is no credential for the console: sign in with e-mail and password",
-    };
-    note(app, found.as_ref(), "console:access", 403).await?;
-    Ok(page(
-        StatusCode::FORBIDDEN,
-        "No access",
-        &html! { p { (message) "." } },
-    ))
-}
-
-async fn note(app: &App, who: Option<&Principal>, action: &str, status: u16) -> Result<(), Failure> {
-    let request_id = new_uuid();
-    let mut tx = app.store.write().await?;
-    let row = AuditRow {
-        request_id: &request_id,
-        actor_type: who.map_or("unknown", Principal::actor_type),
-        actor_id: who.map_or("", |p| &p.id),
-        token_last_digits: who.map_or("", |p| &p.last_digits),
-        source: "UI",
-        action,
-        resource_type: "console",
-        resource_id: "",
-        account_id: None,
-        status,
-    };
-    audit(&mut tx, &row).await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-async fn home(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Response> {
-    let Some((_, name, csrf)) = session(&app, &headers).await.map_err(|f| broken(&f))? else {
-        return Ok(Redirect::to("/console/sign-in").into_response());
-    };
-    let body = html! {
-        p { "Signed in as " strong { (name) } "." }
-        form method="post" action="/console/sign-out" {
-            input type="hidden" name="csrf" value=(csrf);
-            button { "Sign out" }
-        }
-    };
-    Ok(page(StatusCode::OK, "Console", &body))
-}
-
-async fn sign_in_page() -> Response {
-    page(StatusCode::OK, "Sign in", &sign_in_form(None))
-}
-
-fn sign_in_form(error: Option<&str>) -> Markup {
-    html! {
-        @if let Some(error) = error { p role="alert" { (error) } }
-        form method="post" action="/console/sign-in" {
-            p { label { "E-mail " input type="email" name="email" autocomplete="username" required; } }
-            p { label { "Password " input type="password" name="password" autocomplete="current-password" required; } }
-            button { "Sign in" }
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Credentials {
-    email: String,
-    password: Zeroizing<String>,
-}
-
-async fn sign_in(State(app): State<Arc<App>>, Form(form): Form<Credentials>) -> Response {
-    try_sign_in(&app, form)
-        .await
-        .unwrap_or_else(|failure| broken(&failure))
-}
-
-async fn try_sign_in(app: &App, form: Credentials) -> Result<Response, Failure> {
-    // A token in either field belongs to somebody who is at the wrong door.
-    for field in [form.email.trim(), form.password.trim()] {
-        let mut db = app.store.read().await?;
-        let found = by_token(&mut db, field).await.is_ok();
-        drop(db);
-        if found {
-            return refuse(app, field).await;
-        }
-    }
-    let row: Option<(String, String, i64, i64)> = {
-        let mut db = app.store.read().await?;
-        sqlx::query_as("SELECT u.id, p.hash, p.failures, p.locked_until FROM user u JOIN password p ON p.user_id = u.id WHERE u.email = ?")
-            .bind(&form.email)
-            .fetch_optional(&mut *db)
-            .await?
-    };
-    // An unknown e-mail costs the same work as a wrong password.
-    let hash = row
-        .as_ref()
-        .map_or_else(|| DUMMY_HASH.to_owned(), |r| r.1.clone());
-    let password = form.password;
-    let right = tokio::task::spawn_blocking(move || verify_password(&password, &hash))
-        .await
-        .unwrap_or(false);
-    let open = row.as_ref().is_some_and(|r| r.3 <= now());
-    let Some((id, ..)) = row.as_ref().filter(|_| right && open) else {
-        if let Some((id, _, failures, _)) = &row {
-            let locked = if *failures + 1 >= MAX_FAILURES {
-                now() + LOCK_MS
-            } else {
-                0
-            };
-            let mut tx = app.store.write().await?;
-            sqlx::query("UPDATE password SET failures = failures + 1, locked_until = max(locked_until, ?) WHERE user_id = ?")
-                .bind(locked)
-                .bind(id)
-                .execute(&mut *tx)
-                .await?;
-            tx.commit().await?;
-        }
-        note(app, None, "console:signIn", 401).await?;
-        let form = sign_in_form(Some(
-            "E-mail or password is wrong, or there were too many tries: wait a minute.",
-        ));
-        return Ok(page(StatusCode::UNAUTHORIZED, "Sign in", &form));
-    };
-    let (session, csrf) = (new_token(), new_token());
-    let mut tx = app.store.write().await?;
-    sqlx::query("UPDATE password SET failures = 0, locked_until = 0 WHERE user_id = ?")
-        .bind(id)
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query("DELETE FROM session WHERE expires_at <= ?")
-        .bind(now())
-        .execute(&mut *tx)
-        .await?;
-    sqlx::query("INSERT INTO session VALUES (?, ?, ?, ?)")
-        .bind(digest(&session))
-        .bind(id)
-        .bind(csrf.as_str())
-        .bind(now() + SESSION_MS)
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    let mut response = Redirect::to("/console").into_response();
-    let secure = if app.secure_cookies { "; Secure" } else { "" };
-    let cookie = format!(
-        "session={}; HttpOnly; SameSite=Strict; Path=/console{secure}",
-        session.as_str()
-    );
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    Ok(response)
-}
-
-/// Of a password that nobody has.
-const DUMMY_HASH: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-
-#[derive(Deserialize)]
-struct SignOut {
-    csrf: String,
-}
-
-async fn sign_out(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    Form(form): Form<SignOut>,
-) -> Result<Response, Response> {
-    let Some((principal, _, csrf)) = session(&app, &headers).await.map_err(|f| broken(&f))? else {
-        return Ok(Redirect::to("/console/sign-in").into_response());
-    };
-    if form.csrf != csrf {
-        return Ok(page(
-            StatusCode::FORBIDDEN,
-            "Refused",
-            &html! { p { "This form was not made by the console: go back and try again." } },
-        ));
-    }
-    let mut tx = app.store.write().await.map_err(|e| broken(&e.into()))?;
-    let ended = sqlx::query("DELETE FROM session WHERE user_id = ?")
-        .bind(&principal.id)
-        .execute(&mut *tx)
-        .await;
-    ended.map_err(|e| broken(&e.into()))?;
-    tx.commit().await.map_err(|e| broken(&e.into()))?;
-    Ok(Redirect::to("/console/sign-in").into_response())
-}
-
-async fn session(app: &App, headers: &HeaderMap) -> Result<Option<(Principal, String, String)>, Failure> {
-    let cookies = headers
-        .get(header::COOKIE)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
-    let Some(session) = cookies.split(';').find_map(|c| c.trim().strip_prefix("session=")) else {
-        return Ok(None);
-    };
-    let mut db = app.store.read().await?;
-    by_session(&mut db, session).await
-}
-
-fn broken(failure: &Failure) -> Response {
-    page(
-        failure.status,
-        "Something failed",
-        &html! { p { "The platform failed; try again." } },
-    )
-}
-
-fn page(status: StatusCode, title: &str, body: &Markup) -> Response {
-    let markup = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head { meta charset="utf-8"; meta name="viewport" content="width=device-width"; title { (title) } }
-            body { main { h1 { (title) } (body) } }
-        }
-    };
-    (status, markup).into_response()
-}
-
-async fn secure(mut response: Response) -> Response {
-    for (name, value) in [
+/// Headers of every page: no scripts, no frames, nothing from elsewhere, nothing kept.
+pub(super) fn harden(response: &mut Response) {
+    const HEADERS: [(HeaderName, &str); 5] = [
         (
-            "content-security-policy",
-            "default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ),
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("cache-control", "no-store"),
-    ] {
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in HEADERS {
         response
             .headers_mut()
             .insert(name, HeaderValue::from_static(value));
     }
+}
+
+/// The cookie of a console session, if the request has one.
+pub(super) fn session_cookie(headers: &HeaderMap) -> Option<String> {
+    cookie(headers, SESSION)
+}
+
+/// The person behind a session.
+pub(super) fn caller(session: &sign_in::Session) -> Caller {
+    Caller {
+        id: session.user_id.clone(),
+        name: session.user_name.clone(),
+        kind: "ui",
+        last_digits: None,
+        source: "UI",
+    }
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let lines = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    let mut pairs = lines
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+}
+
+fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, path: &str, seconds: u32) {
+    let secure = if app.secure_cookies { "; Secure" } else { "" };
+    let text = format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}
+
+/// Refuses whoever comes with a token.
+async fn people_only(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+        return next.run(request).await;
+    };
+    let trace = Trace::of(&request);
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(bearer)
+        .unwrap_or_default()
+        .to_owned();
+    match holder(&app, &token).await {
+        Ok(holder) => refuse_token(&app, &trace, holder.as_ref()).await,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Who holds, or held, a token.
+async fn holder(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
+    let mut tx = app.store.read().await?;
+    let mut owner = credentials::owner(&mut tx, token).await?;
+    if owner.is_none() {
+        owner = credentials::former_owner(&mut tx, token).await?;
+    }
+    Ok(owner.as_ref().map(Caller::by_token))
+}
+
+async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>) -> Response {
+    record(app, trace, holder, "openConsole", StatusCode::FORBIDDEN).await;
+    let personal = holder.is_some_and(|h| h.kind == "ui");
+    (StatusCode::FORBIDDEN, page::no_access(personal)).into_response()
+}
+
+async fn record(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, status: StatusCode) {
+    let mut event = trace.event();
+    event.actor_name = "anonymous";
+    event.source = "UI";
+    if let Some(who) = who {
+        who.sign(&mut event);
+    }
+    event.source = "UI";
+    event.action = action;
+    event.resource_type = "console";
+    event.result = if status.as_u16() < 400 {
+        "success"
+    } else {
+        "refused"
+    };
+    event.status = status.as_u16();
+    gate::write(app, &event).await;
+}
+
+fn failed(error: &ApiError) -> Response {
+    tracing::error!(reason = error.reason(), %error, "a page failed");
+    let what = "The platform failed. The request is in its log.";
+    (StatusCode::INTERNAL_SERVER_ERROR, page::message("Failure", what)).into_response()
+}
+
+async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
+}
+
+async fn nothing() -> Response {
+    (
+        StatusCode::NOT_FOUND,
+        page::message("Not found", "There is no such page."),
+    )
+        .into_response()
+}
+
+async fn session(app: &App, headers: &HeaderMap) -> Result<Option<sign_in::Session>, ApiError> {
+    let Some(cookie) = session_cookie(headers) else {
+        return Ok(None);
+    };
+    let mut tx = app.store.read().await?;
+    Ok(sign_in::session(&mut tx, &cookie).await?)
+}
+
+async fn home(State(app): State<App>, headers: HeaderMap) -> Response {
+    match session(&app, &headers).await {
+        Ok(Some(session)) => page::home(&app.organization.name, &session).into_response(),
+        Ok(None) => Redirect::to("/console/sign-in").into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The form, with a fresh value that only our own page can send back.
+async fn form(State(app): State<App>) -> Response {
+    show_form(&app, StatusCode::OK, None)
+}
+
+fn show_form(app: &App, status: StatusCode, problem: Option<&str>) -> Response {
+    let Ok(csrf) = secret::random_hex::<32>() else {
+        return failed(&ApiError::Internal("no randomness"));
+    };
+    let mut response = (status, page::sign_in(&csrf, problem)).into_response();
+    set_cookie(app, &mut response, FORM, &csrf, "/console/sign-in", 3600);
     response
 }
 
-/// The routes with the guard before them.
-pub(super) fn guarded(app: Arc<App>) -> Router<Arc<App>> {
-    router().layer(from_fn_with_state(app, refuse_tokens))
+#[derive(Deserialize)]
+struct Credentials {
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    csrf: String,
+}
+
+async fn sign_in_with_password(State(app): State<App>, request: Request) -> Response {
+    let trace = Trace::of(&request);
+    let expected = cookie(request.headers(), FORM).unwrap_or_default();
+    let Ok(Form(given)) = Form::<Credentials>::from_request(request, &()).await else {
+        return show_form(&app, StatusCode::BAD_REQUEST, Some("The form could not be read."));
+    };
+    match try_sign_in(&app, &trace, &expected, given).await {
+        Ok(response) => response,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn try_sign_in(
+    app: &App,
+    trace: &Trace,
+    expected: &str,
+    given: Credentials,
+) -> Result<Response, ApiError> {
+    if expected.is_empty() || !secret::same(expected.as_bytes(), given.csrf.as_bytes()) {
+        return Ok(show_form(
+            app,
+            StatusCode::FORBIDDEN,
+            Some("The form was too old. Please try again."),
+        ));
+    }
+    // A token pasted into the form: say what is wrong instead of letting people guess.
+    for field in [given.password.trim(), given.email.trim()] {
+        if let Some(holder) = holder(app, field).await? {
+            return Ok(refuse_token(app, trace, Some(&holder)).await);
+        }
+    }
+    let email = given.email.trim().to_owned();
+    let mut tx = app.store.read().await?;
+    let locked = sign_in::is_locked(&mut tx, &email).await?;
+    let known = sign_in::by_email(&mut tx, &email).await?;
+    tx.rollback().await?;
+    let who = known.as_ref().map(|(id, name, _)| Caller {
+        id: id.clone(),
+        name: name.clone(),
+        kind: "ui",
+        last_digits: None,
+        source: "UI",
+    });
+    if locked {
+        record(app, trace, who.as_ref(), "signIn", StatusCode::TOO_MANY_REQUESTS).await;
+        let problem = "Too many failed attempts for this address. Try again in 15 minutes.";
+        return Ok(show_form(app, StatusCode::TOO_MANY_REQUESTS, Some(problem)));
+    }
+    let permit = app
+        .hashing
+        .acquire()
+        .await
+        .map_err(|_| ApiError::Internal("shutting down"))?;
+    let password = secret::Password::new(given.password);
+    let hash = known.map(|(_, _, hash)| hash);
+    let check = move || secret::password_matches(password.expose(), hash.as_deref());
+    let right = tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|_| ApiError::Internal("hashing stopped"))?;
+    drop(permit);
+    let mut tx = app.store.write().await?;
+    let (true, Some(who)) = (right, who.as_ref()) else {
+        sign_in::failed(&mut tx, &email).await?;
+        tx.commit().await?;
+        record(app, trace, who.as_ref(), "signIn", StatusCode::UNAUTHORIZED).await;
+        let problem = "The e-mail address or the password is wrong.";
+        return Ok(show_form(app, StatusCode::UNAUTHORIZED, Some(problem)));
+    };
+    sign_in::succeeded(&mut tx, &email).await?;
+    let cookie = sign_in::open(&mut tx, &who.id).await?;
+    tx.commit().await?;
+    record(app, trace, Some(who), "signIn", StatusCode::OK).await;
+    let mut response = Redirect::to("/console").into_response();
+    // For the whole site and not only for the console: the API must see it to refuse it in clear words.
+    set_cookie(app, &mut response, SESSION, &cookie, "/", 12 * 3600);
+    set_cookie(app, &mut response, FORM, "", "/console/sign-in", 0);
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+struct Intent {
+    #[serde(default)]
+    csrf: String,
+}
+
+async fn sign_out(State(app): State<App>, request: Request) -> Response {
+    let trace = Trace::of(&request);
+    let cookie = session_cookie(request.headers()).unwrap_or_default();
+    let current = match session(&app, request.headers()).await {
+        Ok(Some(session)) => session,
+        Ok(None) => return Redirect::to("/console/sign-in").into_response(),
+        Err(error) => return failed(&error),
+    };
+    let given = Form::<Intent>::from_request(request, &())
+        .await
+        .map(|Form(i)| i.csrf)
+        .unwrap_or_default();
+    if !secret::same(given.as_bytes(), current.csrf.as_bytes()) {
+        record(
+            &app,
+            &trace,
+            Some(&caller(&current)),
+            "signOut",
+            StatusCode::FORBIDDEN,
+        )
+        .await;
+        let what = "This form did not come from the console. Nothing was done.";
+        return (StatusCode::FORBIDDEN, page::message("Refused", what)).into_response();
+    }
+    let closed = async {
+        let mut tx = app.store.write().await?;
+        sign_in::close(&mut tx, &cookie).await?;
+        tx.commit().await?;
+        Ok::<_, ApiError>(())
+    };
+    if let Err(error) = closed.await {
+        return failed(&error);
+    }
+    record(&app, &trace, Some(&caller(&current)), "signOut", StatusCode::OK).await;
+    let mut response = Redirect::to("/console/sign-in").into_response();
+    set_cookie(&app, &mut response, SESSION, "", "/", 0);
+    response
 }

@@ -1,75 +1,80 @@
-//! Rate limits: a window of 60 seconds for each route and method; requests while blocked prolong the block.
+//! Requests per minute of each organization, route and method, in a sliding window.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
-
-use axum::http::{HeaderMap, HeaderValue};
 
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// The limiter of one organization.
-pub(super) struct Limiter {
-    limit: usize,
-    recent: Mutex<HashMap<&'static str, VecDeque<Instant>>>,
-}
+/// Who asks for what: organization, method and route.
+pub(super) type Key = (String, String, String);
 
-/// What is left after a request.
-#[derive(Debug, Clone, Copy, Default)]
+/// What a reply's `X-RateLimit-*` headers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
-    limit: usize,
-    remaining: usize,
-    reset: u64,
+    pub(super) limit: u32,
+    pub(super) remaining: u32,
+    /// Seconds.
+    pub(super) reset: u64,
     pub(super) blocked: bool,
 }
 
-impl Limiter {
-    /// `limit` requests a window and route; 0: no limit.
-    pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            recent: Mutex::default(),
-        }
-    }
-
-    /// Counts a request to `route`.
-    pub(super) fn count(&self, route: &'static str, now: Instant) -> Allowance {
-        if self.limit == 0 {
-            return Allowance {
-                limit: 1_000_000,
-                remaining: 1_000_000,
-                ..Allowance::default()
-            };
-        }
-        let mut all = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = all.entry(route).or_default();
-        while recent.front().is_some_and(|t| now.duration_since(*t) >= WINDOW) {
-            recent.pop_front();
-        }
-        let blocked = recent.len() >= self.limit;
-        if blocked {
-            // The newest count: whoever goes on asking waits a whole window from the last request.
-            recent.pop_front();
-        }
-        recent.push_back(now);
-        let oldest = if blocked { recent.back() } else { recent.front() };
-        let reset = oldest.map_or(0, |t| {
-            (WINDOW.saturating_sub(now.duration_since(*t))).as_secs() + 1
-        });
-        Allowance {
-            limit: self.limit,
-            remaining: self.limit - recent.len(),
-            reset,
-            blocked,
-        }
-    }
+/// Counts requests. A request that is refused counts too, so whoever keeps asking stays blocked.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    limit: u32,
+    seen: Mutex<HashMap<Key, VecDeque<Instant>>>,
 }
 
-impl Allowance {
-    pub(super) fn write(self, headers: &mut HeaderMap) {
-        headers.insert("x-ratelimit-limit", HeaderValue::from(self.limit));
-        headers.insert("x-ratelimit-remaining", HeaderValue::from(self.remaining));
-        headers.insert("x-ratelimit-reset", HeaderValue::from(self.reset));
+impl Limiter {
+    /// `limit` requests a minute; 0 is without limit.
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// What a reply says that counted against nothing; `None` without limit.
+    pub(super) fn untouched(&self) -> Option<Allowance> {
+        (self.limit > 0).then(|| Allowance {
+            limit: self.limit,
+            remaining: self.limit,
+            reset: WINDOW.as_secs(),
+            blocked: false,
+        })
+    }
+
+    /// Counts a request; `None` without limit.
+    pub(super) fn count(&self, key: Key, now: Instant) -> Option<Allowance> {
+        if self.limit == 0 {
+            return None;
+        }
+        // A poisoned lock only means that another request panicked between two of these lines.
+        let mut seen = self
+            .seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let times = seen.entry(key).or_default();
+        while times.front().is_some_and(|t| now.duration_since(*t) >= WINDOW) {
+            times.pop_front();
+        }
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let blocked = times.len() >= limit;
+        if blocked {
+            // Only the newest `limit` matter: a request is free again when the oldest of them has left.
+            times.pop_front();
+        }
+        times.push_back(now);
+        let left = times
+            .front()
+            .map_or(WINDOW, |t| WINDOW.saturating_sub(now.duration_since(*t)));
+        Some(Allowance {
+            limit: self.limit,
+            remaining: u32::try_from(limit - times.len()).unwrap_or(0),
+            reset: left.as_secs() + u64::from(left.subsec_nanos() > 0),
+            blocked,
+        })
     }
 }
 
@@ -79,24 +84,32 @@ mod tests {
 
     use super::Limiter;
 
-    #[test]
-    fn asking_while_blocked_prolongs_the_block() {
-        let limiter = Limiter::new(2);
-        let start = Instant::now();
-        let at = |s| limiter.count("GET /x", start + Duration::from_secs(s)).blocked;
-        assert_eq!([at(0), at(1), at(2), at(59)], [false, false, true, true]);
-        assert!(at(61), "the requests at 2 s and 59 s still count");
-        assert!(!at(200));
+    fn key(route: &str) -> super::Key {
+        ("org".into(), "GET".into(), route.into())
     }
 
     #[test]
-    fn routes_do_not_share_a_window() {
+    fn blocked_requests_prolong_the_block() {
+        let limiter = Limiter::new(2);
+        let start = Instant::now();
+        let at = |s| start + Duration::from_secs(s);
+        let ask = |s| limiter.count(key("/a"), at(s)).unwrap_or_else(|| unreachable!());
+        assert_eq!((ask(0).remaining, ask(10).remaining), (1, 0));
+        let refused = ask(20);
+        assert!(refused.blocked);
+        assert_eq!((refused.remaining, refused.reset), (0, 50));
+        // Without the refused request the first one's place would be free at 60.
+        assert!(ask(61).blocked);
+        assert!(!ask(140).blocked);
+    }
+
+    #[test]
+    fn routes_do_not_share() {
         let limiter = Limiter::new(1);
         let now = Instant::now();
-        assert!(
-            !limiter.count("a", now).blocked
-                && !limiter.count("b", now).blocked
-                && limiter.count("a", now).blocked
-        );
+        assert!(limiter.count(key("/a"), now).is_some_and(|a| !a.blocked));
+        assert!(limiter.count(key("/b"), now).is_some_and(|a| !a.blocked));
+        assert!(limiter.count(key("/a"), now).is_some_and(|a| a.blocked));
+        assert!(Limiter::new(0).count(key("/a"), now).is_none());
     }
 }

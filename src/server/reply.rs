@@ -1,131 +1,221 @@
-//! Answers and refusals, in the platform's envelopes.
+//! What handlers answer, and the one place that turns it into the envelope.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
 
-use super::limit::Allowance;
-use crate::platform::{ErrorItem, format_time};
+use crate::platform::{Envelope, ErrorItem, Reply, RequestInfo, StatusLine};
+
+/// What a missing object is answered with. The real service is not known to differ between 400 and 404 here.
+const MISSING: StatusCode = StatusCode::NOT_FOUND;
 
 /// A successful answer.
-pub(super) enum Output {
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    /// Status only: mappings, updates and deletions.
+    Done,
     /// Objects of a kind.
     Items(&'static str, Vec<Value>),
-    /// An object that must not be kept by anybody on the way: it holds a token.
-    Secret(&'static str, Value),
-    /// Status alone.
-    Done,
 }
 
-/// A refusal.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
-    pub(super) message: String,
-    pub(super) field: Option<String>,
-}
-
-impl Failure {
-    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            message: message.into(),
-            field: None,
-        }
+impl Answer {
+    /// The objects as the wire types write them.
+    pub(super) fn list<T: Serialize>(kind: &'static str, items: &[T]) -> Result<Self, ApiError> {
+        let items = items.iter().map(serde_json::to_value).collect::<Result<_, _>>();
+        items
+            .map(|items| Self::Items(kind, items))
+            .map_err(|_| ApiError::Internal("an answer cannot be written"))
     }
 
-    /// A body or query that breaks a rule; `field` is a dotted path.
-    pub(super) fn invalid(field: &str, message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            code: "ValidationError",
-            message: message.into(),
-            field: Some(field.to_owned()),
-        }
-    }
-
-    pub(super) fn required(field: &str) -> Self {
-        let name = field.rsplit('.').next().unwrap_or(field);
-        Self::invalid(field, format!("\"{name}\" is required"))
-    }
-
-    pub(super) fn forbidden(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
-    }
-
-    /// The same words for a token that never existed and for one that was revoked.
-    pub(super) fn unauthorized() -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "UNAUTHORIZED",
-            "the token is missing, unknown or revoked",
-        )
-    }
-
-    /// The one place that says how a missing object is answered.
-    pub(super) fn missing(code: &'static str, what: &str, id: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, format!("{what} {id} does not exist"))
+    /// One object.
+    pub(super) fn one(kind: &'static str, item: Value) -> Self {
+        Self::Items(kind, vec![item])
     }
 }
 
-/// Details stay in the log: an error of the store may quote what it was given.
-impl From<sqlx::Error> for Failure {
-    fn from(error: sqlx::Error) -> Self {
-        tracing::error!(%error, "the store failed");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL",
-            "the platform failed; try again",
-        )
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ApiError {
+    /// The request is malformed.
+    #[error("the request is not valid")]
+    Invalid(Vec<ErrorItem>),
+    /// The request names something in its body or query that does not exist.
+    #[error("{1}")]
+    Unknown(&'static str, String, String),
+    /// The object of the path does not exist.
+    #[error("{1}")]
+    Missing(&'static str, String),
+    /// The request contradicts what there is.
+    #[error("{1}")]
+    Conflict(&'static str, String),
+    /// No usable credential.
+    #[error("{0}")]
+    Unauthorized(&'static str),
+    /// The caller has no right to do this.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Too many requests.
+    #[error("rate limit exceeded")]
+    RateLimited,
+    /// The database failed.
+    #[error("the store failed: {0}")]
+    Store(#[from] sqlx::Error),
+    /// Something that should not happen.
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+impl From<super::Error> for ApiError {
+    fn from(_: super::Error) -> Self {
+        Self::Internal("no randomness or no password hash")
     }
 }
 
-/// What a request was, for the `request` part of the envelope.
-pub(super) struct About<'a> {
-    pub(super) id: &'a str,
-    pub(super) url: &'a str,
-    pub(super) method: &'a str,
-    pub(super) allowance: Allowance,
+impl ApiError {
+    /// One word for log and audit.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "Invalid",
+            Self::Unknown(..) => "UnknownReference",
+            Self::Missing(..) => "NotFound",
+            Self::Conflict(..) => "Conflict",
+            Self::Unauthorized(_) => "Unauthorized",
+            Self::Forbidden(_) => "Forbidden",
+            Self::RateLimited => "RateLimited",
+            Self::Store(_) => "StoreFailed",
+            Self::Internal(_) => "Internal",
+        }
+    }
+
+    /// HTTP status.
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) | Self::Unknown(..) | Self::Conflict(..) => StatusCode::BAD_REQUEST,
+            Self::Missing(..) => MISSING,
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn items(self) -> Vec<ErrorItem> {
+        let item = |code: &str, message: String, field| {
+            vec![ErrorItem {
+                code: code.into(),
+                message,
+                field,
+            }]
+        };
+        match self {
+            Self::Invalid(items) => items,
+            Self::Unknown(code, message, field) => item(code, message, Some(field)),
+            Self::Missing(code, message) | Self::Conflict(code, message) => item(code, message, None),
+            Self::Unauthorized(message) => item("UNAUTHORIZED", message.into(), None),
+            Self::Forbidden(message) => item("FORBIDDEN", message, None),
+            Self::RateLimited => Vec::new(),
+            Self::Store(_) | Self::Internal(_) => item(
+                "INTERNAL_ERROR",
+                "The platform failed; the request id finds it in its log".into(),
+                None,
+            ),
+        }
+    }
 }
 
-/// The HTTP response for an outcome.
-pub(super) fn respond(about: &About, outcome: Result<Output, Failure>) -> Response<Body> {
-    let status = outcome.as_ref().map_or_else(|f| f.status, |_| StatusCode::OK);
-    let line = json!({"code": status.as_u16(), "message": status.canonical_reason().unwrap_or_default()});
-    let secret = matches!(outcome, Ok(Output::Secret(..)));
-    let response = match outcome {
-        Ok(Output::Items(kind, items)) => {
-            json!({"status": line, "kind": kind, "count": items.len(), "items": items})
+/// What [`finish`] finds in a response that one of our handlers made.
+#[derive(Debug, Clone)]
+enum Outcome {
+    Answer(Answer),
+    Errors(Vec<ErrorItem>),
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::OK.into_response();
+        response.extensions_mut().insert(Outcome::Answer(self));
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        if let Self::Store(_) | Self::Internal(_) = &self {
+            tracing::error!(reason = self.reason(), error = %self, "request failed");
         }
-        Ok(Output::Secret(kind, item)) => json!({"status": line, "kind": kind, "count": 1, "items": [item]}),
-        Ok(Output::Done) => json!({"status": line}),
-        Err(failure) if status == StatusCode::TOO_MANY_REQUESTS => {
-            json!({"status": line, "data": failure.message})
-        }
-        Err(Failure {
-            code, message, field, ..
-        }) => {
-            json!({"status": line, "errors": [ErrorItem { code: code.to_owned(), message, field }]})
-        }
+        let mut response = self.status().into_response();
+        response.extensions_mut().insert(Outcome::Errors(self.items()));
+        response
+    }
+}
+
+/// Gives a response its body. Whatever did not come from our handlers (routing, body limit, time limit, a panic)
+/// gets an error of its status, because clients fail on anything that is not an envelope.
+pub(super) fn finish(mut response: Response, request: RequestInfo) -> Response {
+    let outcome = response.extensions_mut().remove::<Outcome>();
+    let code = match &outcome {
+        // A success that is not ours would be a body that we are about to throw away.
+        None if response.status().is_success() => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => response.status(),
     };
-    let body = json!({
-        "request": {"id": about.id, "url": about.url, "method": about.method, "timestamp": format_time(Timestamp::now())},
-        "response": response,
-    });
-    let mut reply = Response::new(Body::from(body.to_string()));
-    *reply.status_mut() = status;
-    let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    if secret {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut reply = Reply {
+        status: StatusLine {
+            code: code.as_u16(),
+            message: code.canonical_reason().unwrap_or("Unknown").to_owned(),
+        },
+        kind: None,
+        items: None,
+        count: None,
+        errors: None,
+        data: None,
+    };
+    match outcome {
+        Some(Outcome::Answer(Answer::Done)) => {}
+        Some(Outcome::Answer(Answer::Items(kind, items))) => {
+            reply.kind = Some(kind.to_owned());
+            reply.count = Some(items.len());
+            reply.items = Some(items);
+        }
+        _ if code == StatusCode::TOO_MANY_REQUESTS => reply.data = Some("Rate limit exceeded".to_owned()),
+        Some(Outcome::Errors(errors)) => reply.errors = Some(errors),
+        None => reply.errors = Some(vec![foreign(code)]),
     }
-    about.allowance.write(headers);
-    reply
+    let body = serde_json::to_vec(&Envelope {
+        request: Some(request),
+        response: reply,
+    })
+    .unwrap_or_default();
+    let (mut parts, _) = response.into_parts();
+    parts.status = code;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.remove(header::TRANSFER_ENCODING);
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
+    // One of the answers carries a token, and none is worth keeping.
+    parts
+        .headers
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Response::from_parts(parts, body.into())
+}
+
+fn foreign(code: StatusCode) -> ErrorItem {
+    let (word, message) = match code {
+        StatusCode::NOT_FOUND => ("NOT_FOUND", "There is no such route"),
+        StatusCode::METHOD_NOT_ALLOWED => ("METHOD_NOT_ALLOWED", "This route does not take this method"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("PAYLOAD_TOO_LARGE", "The body is too large"),
+        StatusCode::REQUEST_TIMEOUT => ("REQUEST_TIMEOUT", "The request took too long"),
+        c if c.is_client_error() => ("BAD_REQUEST", "The request cannot be read"),
+        _ => (
+            "INTERNAL_ERROR",
+            "The platform failed; the request id finds it in its log",
+        ),
+    };
+    ErrorItem {
+        code: word.into(),
+        message: message.into(),
+        field: None,
+    }
 }

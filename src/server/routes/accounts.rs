@@ -1,128 +1,105 @@
 //! Accounts.
 
-use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use std::collections::HashMap;
 
-use super::{Call, Handled};
-use crate::server::reply::{Failure, Output};
-use crate::server::secret::new_id;
-use crate::server::store::{Db, now};
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use serde_json::json;
+
+use super::{Admitted, Outcome};
+use crate::server::App;
+use crate::server::reply::{Answer, ApiError};
+use crate::server::store::accounts;
+use crate::server::validate::{Object, Problems};
 
 const KIND: &str = "spotinst:setup:account";
-const MISSING: &str = "ACCOUNT_DOESNT_EXIST";
 
-#[derive(Deserialize)]
-struct Body {
-    account: Fields,
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing("Account_DOESNT_EXIST", format!("Account {id} does not exist"))
 }
 
-#[derive(Deserialize)]
-struct Fields {
-    name: String,
-}
-
-fn check_name(name: &str) -> Result<(), Failure> {
-    if name.chars().any(char::is_alphabetic) && name.len() <= 256 {
-        return Ok(());
+fn read_name(bytes: &Bytes) -> Result<String, ApiError> {
+    let mut problems = Problems::default();
+    let account = Object::parse(bytes)?.object("account", &mut problems);
+    let name = account.name("name", &mut problems);
+    if !name.is_empty() && !name.chars().any(char::is_alphabetic) {
+        problems.add("account.name", "must contain at least one letter");
     }
-    Err(Failure::invalid(
-        "account.name",
-        "\"name\" must contain at least one letter",
+    problems.check()?;
+    Ok(name)
+}
+
+/// The accounts that the caller has to do with.
+pub(super) async fn list(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Query(query): Query<HashMap<String, String>>,
+) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let mut found = accounts::list(&mut tx).await?;
+    found.retain(|a| call.sees(&a.account_id));
+    if let Some(cloud) = query.get("cloudAccountId") {
+        found.retain(|a| a.provider_external_id.as_ref() == Some(cloud));
+    }
+    Answer::list(KIND, &found)
+}
+
+pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let found = accounts::list(&mut tx)
+        .await?
+        .into_iter()
+        .find(|a| a.account_id == id);
+    Answer::list(KIND, &[found.ok_or_else(|| missing(&id))?])
+}
+
+pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let name = read_name(&bytes)?;
+    let mut tx = app.store.write().await?;
+    let id = accounts::create(&mut tx, None, &name).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    // `id` and not `accountId`, as everywhere else: so the description has it, and its clients.
+    Ok(Answer::one(
+        KIND,
+        json!({"id": id, "name": name, "organizationId": app.organization.id}),
     ))
 }
 
-async fn all(db: &mut Db) -> Result<Vec<(String, Value)>, Failure> {
-    let rows: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT a.id, a.name, o.id FROM account a, organization o ORDER BY a.created_at, a.rowid",
-    )
-    .fetch_all(db)
-    .await?;
-    let item = |(id, name, organization): (String, String, String)| {
-        let value = json!({"accountId": id, "name": name, "organizationId": organization, "providerExternalId": null});
-        (id, value)
-    };
-    Ok(rows.into_iter().map(item).collect())
-}
-
-/// Everybody may ask which accounts they see.
-pub(super) async fn list(call: &Call<'_>, db: &mut Db) -> Result<Output, Failure> {
-    let seen = all(db)
-        .await?
-        .into_iter()
-        .filter(|(id, _)| call.principal.sees(id));
-    Ok(Output::Items(KIND, seen.map(|(_, item)| item).collect()))
-}
-
-pub(super) async fn read(call: &Call<'_>, db: &mut Db) -> Result<Output, Failure> {
-    let found = all(db)
-        .await?
-        .into_iter()
-        .find(|(id, _)| id == call.id && call.principal.sees(id));
-    let (_, item) = found.ok_or_else(|| missing(call.id))?;
-    Ok(Output::Items(KIND, vec![item]))
-}
-
-pub(super) async fn create(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("create an account")?;
-    let name = call.body::<Body>()?.account.name;
-    check_name(&name)?;
-    let id = new_id("act-");
-    sqlx::query("INSERT INTO account VALUES (?, ?, ?)")
-        .bind(&id)
-        .bind(&name)
-        .bind(now())
-        .execute(&mut *db)
-        .await?;
-    let (organization,): (String,) = sqlx::query_as("SELECT id FROM organization")
-        .fetch_one(db)
-        .await?;
-    // The reply of a create calls it `id`.
-    let item = json!({"id": id, "name": name, "organizationId": organization});
-    Ok(Handled {
-        output: Output::Items(KIND, vec![item]),
-        id,
-    })
-}
-
-pub(super) async fn update(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("change an account")?;
-    let name = call.body::<Body>()?.account.name;
-    check_name(&name)?;
-    let changed = sqlx::query("UPDATE account SET name = ? WHERE id = ?")
-        .bind(name)
-        .bind(call.id)
-        .execute(db)
-        .await?;
-    if changed.rows_affected() == 0 {
-        Err(missing(call.id))
-    } else {
-        Ok(Handled::done(call.id))
+pub(super) async fn update(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let name = read_name(&bytes)?;
+    let mut tx = app.store.write().await?;
+    if !accounts::exists(&mut tx, &id).await? {
+        return Err(missing(&id));
     }
+    accounts::rename(&mut tx, &id, &name).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
 }
 
-pub(super) async fn delete(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("delete an account")?;
-    let accounts = all(db).await?;
-    if accounts.first().is_some_and(|(id, _)| id == call.id) {
-        let message = "the default account cannot be deleted";
-        return Err(Failure::new(
-            StatusCode::BAD_REQUEST,
-            "CANT_DELETE_DEFAULT_ACCOUNT",
-            message,
-        ));
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let mut tx = app.store.write().await?;
+    let all = accounts::list(&mut tx).await?;
+    match all.iter().position(|a| a.account_id == id) {
+        None => return Err(missing(&id)),
+        Some(0) => {
+            let message = "The default account of an organization cannot be deleted";
+            return Err(ApiError::Conflict("CANT_DELETE_DEFAULT_ACCOUNT", message.into()));
+        }
+        Some(_) => {}
     }
-    let gone = sqlx::query("DELETE FROM account WHERE id = ?")
-        .bind(call.id)
-        .execute(db)
-        .await?;
-    if gone.rows_affected() == 0 {
-        Err(missing(call.id))
-    } else {
-        Ok(Handled::done(call.id))
-    }
-}
-
-fn missing(id: &str) -> Failure {
-    Failure::missing(MISSING, "account", id)
+    accounts::delete(&mut tx, &id).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
 }

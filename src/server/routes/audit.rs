@@ -1,51 +1,60 @@
 //! The audit log.
 
-use serde_json::json;
-use sqlx::Row as _;
+use std::collections::HashMap;
 
-use super::Call;
-use crate::server::reply::{Failure, Output};
-use crate::server::store::{Db, time};
+use axum::extract::{Query, State};
 
-pub(super) async fn list(call: &Call<'_>, db: &mut Db) -> Result<Output, Failure> {
-    call.principal.may("setup:describeAllAuditEvents", "*", None)?;
-    let date = |name: &str| -> Result<i64, Failure> {
-        let field = format!("query.{name}");
-        let text = call.query.get(name).ok_or_else(|| Failure::required(&field))?;
-        let wrong = |_| {
-            Failure::invalid(
-                &field,
-                format!("\"{name}\" must be a number of milliseconds since 1970"),
-            )
-        };
-        text.parse().map_err(wrong)
+use super::Outcome;
+use crate::server::App;
+use crate::server::reply::Answer;
+use crate::server::store::audit::{self, Filter};
+use crate::server::validate::Problems;
+
+pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
+    let mut problems = Problems::default();
+    let mut date = |field: &str| {
+        let path = format!("query.{field}");
+        match query.get(field).map(|v| v.parse::<i64>()) {
+            Some(Ok(at)) => at,
+            Some(Err(_)) => {
+                problems.add(&path, "must be a number of milliseconds");
+                0
+            }
+            None => {
+                problems.add(&path, "is required");
+                0
+            }
+        }
     };
-    let (from, to) = (date("fromDate")?, date("toDate")?);
-    let rows = sqlx::query(
-        "SELECT * FROM audit WHERE at BETWEEN ? AND ? AND (? IS NULL OR account_id = ?) \
-         AND (? IS NULL OR actor_type = ?) AND (NOT ? OR status = 200) ORDER BY id",
-    )
-    .bind(from)
-    .bind(to)
-    .bind(call.query.get("accountId"))
-    .bind(call.query.get("accountId"))
-    .bind(call.query.get("actorType"))
-    .bind(call.query.get("actorType"))
-    .bind(call.query.get("responseStatus").is_some_and(|s| s == "success"))
-    .fetch_all(db)
-    .await?;
-    let item = |row: sqlx::sqlite::SqliteRow| {
-        json!({
-            "user": row.get::<&str, _>("actor_id"), "actionType": row.get::<&str, _>("action"),
-            "resourceType": row.get::<&str, _>("resource_type"), "resourceId": row.get::<&str, _>("resource_id"),
-            "createdAt": time(row.get("at")), "source": row.get::<&str, _>("source"),
-            "responseStatus": row.get::<i64, _>("status"), "actorType": row.get::<&str, _>("actor_type"),
-            "actorId": row.get::<&str, _>("actor_id"), "tokenLastDigits": row.get::<&str, _>("token_last_digits"),
-            "requestId": row.get::<&str, _>("request_id"), "accountId": row.get::<Option<&str>, _>("account_id"),
-        })
+    let (from, to) = (date("fromDate"), date("toDate"));
+    let successes_only = match query.get("responseStatus").map_or("all", String::as_str) {
+        "success" => true,
+        "all" => false,
+        _ => {
+            problems.add("query.responseStatus", "must be one of [success, all]");
+            false
+        }
     };
-    Ok(Output::Items(
-        "spotinst:audit",
-        rows.into_iter().map(item).collect(),
-    ))
+    let actor_type = query.get("actorType").map(|v| v.to_lowercase());
+    if actor_type
+        .as_ref()
+        .is_some_and(|t| !audit::ACTOR_TYPES.contains(&t.as_str()))
+    {
+        problems.add(
+            "query.actorType",
+            "must be one of [UI, Programmatic, System, Anonymous]",
+        );
+    }
+    problems.check()?;
+    let account = query.get("accountId").filter(|a| !a.is_empty()).cloned();
+    let filter = Filter {
+        from,
+        to,
+        account,
+        successes_only,
+        actor_type,
+    };
+    let mut tx = app.store.read().await?;
+    let rows = audit::list(&mut tx, &app.organization.name, &filter).await?;
+    Ok(Answer::Items("spotinst:audit", rows))
 }

@@ -1,271 +1,278 @@
 //! Users of both kinds.
 
-use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json};
-use sqlx::Row as _;
+use std::collections::HashMap;
 
-use super::access::replace_grants;
-use super::{Call, Handled, check_name};
-use crate::platform::{AccountRole, CreateProgrammaticUser, GroupMapping, PolicyGrant, PolicyMapping};
-use crate::server::auth::{ADMIN, EDITOR, VIEWER};
-use crate::server::bootstrap::insert_token;
-use crate::server::reply::{Failure, Output};
-use crate::server::secret::{hash_password, new_id, new_token};
-use crate::server::store::{Db, now, time};
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use serde_json::json;
+use sqlx::SqliteConnection;
 
-const MISSING: &str = "USER_DOESNT_EXIST";
+use super::{Admitted, Outcome, grants};
+use crate::platform::{PolicyGrant, UserType};
+use crate::server::reply::{Answer, ApiError};
+use crate::server::store::access::Subject;
+use crate::server::store::{access, credentials, sign_in, users};
+use crate::server::validate::{Object, Problems};
+use crate::server::{App, catalog, secret};
 
-pub(super) async fn create_programmatic(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("create a programmatic user")?;
-    let body: CreateProgrammaticUser = call.body()?;
-    check_name(&body.name)?;
-    let grants = match (body.accounts.is_empty(), body.policies.is_empty()) {
-        (true, true) => {
-            return Err(Failure::invalid(
-                "accounts",
-                "one of \"accounts\" and \"policies\" is required",
-            ));
-        }
-        (false, false) => {
-            return Err(Failure::invalid(
-                "policies",
-                "\"accounts\" and \"policies\" exclude each other",
-            ));
-        }
-        (true, false) => body.policies,
-        // A role has the shape of a built-in policy once the user exists.
-        (false, true) => body
-            .accounts
-            .into_iter()
-            .map(|account| PolicyGrant {
-                policy_id: match account.role {
-                    AccountRole::Viewer => VIEWER.to_owned(),
-                    AccountRole::Editor => EDITOR.to_owned(),
-                },
-                account_ids: vec![account.id],
-            })
-            .collect(),
-    };
-    let (id, token) = (new_id("pu-"), new_token());
-    sqlx::query(
-        "INSERT INTO user (id, type, name, description, created_at) VALUES (?, 'programmatic', ?, ?, ?)",
-    )
-    .bind(&id)
-    .bind(&body.name)
-    .bind(&body.description)
-    .bind(now())
-    .execute(&mut *db)
-    .await?;
-    replace_grants(db, "user_id", &id, &grants).await?;
-    insert_token(db, &id, &body.name, &token).await?;
-    let item = json!({"token": *token, "name": body.name, "id": id});
-    Ok(Handled {
-        output: Output::Secret("spotinst:setup:programmaticUser", item),
-        id,
-    })
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct CreatePersonal {
-    first_name: String,
-    last_name: String,
-    email: String,
-    password: String,
-    #[serde(default)]
-    role: Option<String>,
-}
-
-pub(super) async fn create_personal(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("create a user")?;
-    let body: CreatePersonal = call.body()?;
-    if !body.email.contains('@') || body.email.len() > 254 {
-        return Err(Failure::invalid("email", "\"email\" must be a valid email"));
-    }
-    if body.password.chars().count() < 12 {
-        return Err(Failure::invalid(
-            "password",
-            "\"password\" length must be at least 12 characters long",
-        ));
-    }
-    let taken: Option<(String,)> = sqlx::query_as("SELECT id FROM user WHERE email = ?")
-        .bind(&body.email)
-        .fetch_optional(&mut *db)
-        .await?;
-    if taken.is_some() {
-        return Err(Failure::new(
-            StatusCode::BAD_REQUEST,
-            "USER_ALREADY_EXISTS",
-            "a user with this email exists",
-        ));
-    }
-    let (id, name) = (new_id("u-"), format!("{} {}", body.first_name, body.last_name));
-    sqlx::query("INSERT INTO user (id, type, name, email, created_at) VALUES (?, 'personal', ?, ?, ?)")
-        .bind(&id)
-        .bind(&name)
-        .bind(&body.email)
-        .bind(now())
-        .execute(&mut *db)
-        .await?;
-    let hash = hash_password(&body.password).map_err(|_| {
-        Failure::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL",
-            "the password cannot be stored",
-        )
-    })?;
-    sqlx::query("INSERT INTO password (user_id, hash) VALUES (?, ?)")
-        .bind(&id)
-        .bind(hash)
-        .execute(&mut *db)
-        .await?;
-    let policy = if body.role.as_deref() == Some("Admin") {
-        ADMIN
+/// Fails unless the user of the path exists.
+async fn require(conn: &mut SqliteConnection, id: &str) -> Result<(), ApiError> {
+    if users::exists(conn, id).await? {
+        Ok(())
     } else {
-        VIEWER
-    };
-    let grant = PolicyGrant {
-        policy_id: policy.to_owned(),
-        account_ids: vec!["*".to_owned()],
-    };
-    replace_grants(db, "user_id", &id, &[grant]).await?;
-    let mut item = json!({"userId": id, "displayName": name});
-    if call.query.get("generateToken").is_some_and(|v| v == "true") {
-        let token = new_token();
-        insert_token(db, &id, "personal", &token).await?;
-        item["personalAccessToken"] = json!(*token);
-    }
-    Ok(Handled {
-        output: Output::Secret("spotinst:setup:user", item),
-        id,
-    })
-}
-
-pub(super) async fn list(call: &Call<'_>, db: &mut Db) -> Result<Output, Failure> {
-    call.principal.may("setup:describeOrganizationUsers", "*", None)?;
-    let rows = sqlx::query(
-        "SELECT u.id, u.type, u.name, u.email, json_group_array(g.name) FILTER (WHERE g.name IS NOT NULL) AS groups \
-         FROM user u LEFT JOIN group_member m ON m.user_id = u.id LEFT JOIN user_group g ON g.id = m.group_id GROUP BY u.id ORDER BY u.created_at, u.id",
-    )
-    .fetch_all(db)
-    .await?;
-    let item = |row: sqlx::sqlite::SqliteRow| {
-        let groups: Value = serde_json::from_str(row.get::<&str, _>("groups")).unwrap_or_default();
-        json!({
-            "userId": row.get::<&str, _>("id"), "username": row.get::<&str, _>("name"), "type": row.get::<&str, _>("type"),
-            "email": row.get::<Option<&str>, _>("email"), "mfa": false, "groupNames": groups,
-        })
-    };
-    Ok(Output::Items(
-        "spotinst:setup:organization:user",
-        rows.into_iter().map(item).collect(),
-    ))
-}
-
-pub(super) async fn read(call: &Call<'_>, db: &mut Db) -> Result<Output, Failure> {
-    if call.principal.id != call.id {
-        call.principal
-            .may("setup:describeUser", &format!("user:{}", call.id), None)?;
-    }
-    let row = sqlx::query("SELECT id, type, name, email, description FROM user WHERE id = ?")
-        .bind(call.id)
-        .fetch_optional(&mut *db)
-        .await?;
-    let row = row.ok_or_else(|| Failure::missing(MISSING, "user", call.id))?;
-    let groups: Vec<(String, String, String)> = sqlx::query_as(
-        "SELECT g.id, g.name, (SELECT json_group_array(p.name) FROM grant_entry e JOIN policy p ON p.id = e.policy_id WHERE e.group_id = g.id) \
-         FROM group_member m JOIN user_group g ON g.id = m.group_id WHERE m.user_id = ? ORDER BY g.id",
-    )
-    .bind(call.id)
-    .fetch_all(&mut *db)
-    .await?;
-    let groups: Vec<Value> = groups
-        .into_iter()
-        .map(|(id, name, policies)| json!({"id": id, "name": name, "policyNames": serde_json::from_str::<Value>(&policies).unwrap_or_default()}))
-        .collect();
-    let policies = super::access::grants_of(db, "user_id", call.id).await?;
-    let tokens: Vec<(i64, String, String, i64)> =
-        sqlx::query_as("SELECT id, name, last_digits, created_at FROM token WHERE user_id = ? ORDER BY id")
-            .bind(call.id)
-            .fetch_all(db)
-            .await?;
-    let tokens: Vec<Value> = tokens
-        .into_iter()
-        .map(|(id, name, digits, at)| json!({"tokenId": id, "name": name, "tokenLastDigits": digits, "createdAt": time(at)}))
-        .collect();
-    let item = json!({
-        "userId": row.get::<&str, _>("id"), "username": row.get::<&str, _>("name"), "type": row.get::<&str, _>("type"),
-        "email": row.get::<Option<&str>, _>("email"), "mfa": false, "description": row.get::<Option<&str>, _>("description"),
-        "groups": groups, "policies": policies, "tokens": tokens,
-    });
-    Ok(Output::Items("spotinst:setup:access:user", vec![item]))
-}
-
-pub(super) async fn delete(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("delete a user")?;
-    if call.principal.id == call.id {
-        return Err(Failure::new(
-            StatusCode::BAD_REQUEST,
-            "CANT_DELETE_SELF",
-            "a user cannot delete itself",
-        ));
-    }
-    let gone = sqlx::query("DELETE FROM user WHERE id = ?")
-        .bind(call.id)
-        .execute(db)
-        .await?
-        .rows_affected();
-    if gone == 0 {
-        Err(Failure::missing(MISSING, "user", call.id))
-    } else {
-        Ok(Handled::done(call.id))
+        Err(missing(id))
     }
 }
 
-pub(super) async fn put_policies(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("change the policies of a user")?;
-    let body: PolicyMapping = call.body()?;
-    exists(call.id, db).await?;
-    replace_grants(db, "user_id", call.id, &body.policies).await?;
-    Ok(Handled::done(call.id))
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing("USER_DOESNT_EXIST", format!("User {id} does not exist"))
 }
 
-pub(super) async fn put_groups(call: &Call<'_>, db: &mut Db) -> Result<Handled, Failure> {
-    call.admin_only("change the groups of a user")?;
-    let body: GroupMapping = call.body()?;
-    exists(call.id, db).await?;
-    sqlx::query("DELETE FROM group_member WHERE user_id = ?")
-        .bind(call.id)
-        .execute(&mut *db)
-        .await?;
-    for (i, group) in body.user_group_ids.iter().enumerate() {
-        let found: Option<(String,)> = sqlx::query_as("SELECT id FROM user_group WHERE id = ?")
-            .bind(group)
-            .fetch_optional(&mut *db)
-            .await?;
-        if found.is_none() {
-            return Err(Failure::invalid(
-                &format!("userGroupIds.{i}"),
-                format!("user group {group} does not exist"),
-            ));
+pub(super) async fn create_programmatic(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let name = body.name("name", &mut problems);
+    let description = body.text("description", &mut problems);
+    let (by_role, by_policy) = (body.has("accounts"), body.has("policies"));
+    let roles = read_roles(&body, &mut problems);
+    let policies = grants::read(&body, "policies", &mut problems);
+    match (by_role, by_policy) {
+        (true, true) => problems.add("accounts", "conflicts with \"policies\": give one of them"),
+        (false, false) => problems.add("accounts", "or \"policies\" is required"),
+        (true, false) if roles.is_empty() => problems.add("accounts", "must contain at least 1 items"),
+        (false, true) if policies.is_empty() => problems.add("policies", "must contain at least 1 items"),
+        _ => {}
+    }
+    problems.check()?;
+
+    let token = credentials::generate()?;
+    let mut tx = app.store.write().await?;
+    let granted = if by_role {
+        for (index, (account, _)) in roles.iter().enumerate() {
+            grants::require_account(&mut tx, account, &format!("accounts.{index}.id")).await?;
         }
-        sqlx::query("INSERT OR IGNORE INTO group_member VALUES (?, ?)")
-            .bind(group)
-            .bind(call.id)
-            .execute(&mut *db)
-            .await?;
-    }
-    Ok(Handled::done(call.id))
+        from_roles(roles)
+    } else {
+        grants::check(&mut tx, "policies", policies).await?
+    };
+    let id = users::create(
+        &mut tx,
+        UserType::Programmatic,
+        &name,
+        description.as_deref(),
+        None,
+    )
+    .await?;
+    access::set_grants(&mut tx, Subject::User(&id), &granted).await?;
+    credentials::add(&mut tx, &id, &name, &token).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    let item = json!({"token": token.expose(), "name": name, "id": id});
+    Ok(Answer::one("spotinst:setup:programmaticUser", item))
 }
 
-/// Refuses ids that no user has.
-pub(super) async fn exists(id: &str, db: &mut Db) -> Result<(), Failure> {
-    let found: Option<(String,)> = sqlx::query_as("SELECT id FROM user WHERE id = ?")
-        .bind(id)
-        .fetch_optional(db)
-        .await?;
+/// Account and built-in policy of each role.
+fn read_roles(body: &Object, problems: &mut Problems) -> Vec<(String, &'static str)> {
+    let mut found: Vec<(String, &'static str)> = Vec::new();
+    for entry in body.objects("accounts", problems) {
+        let id = entry.required("id", problems);
+        if !id.is_empty() && found.iter().any(|(other, _)| *other == id) {
+            problems.add(&entry.path("id"), "contains a duplicate value");
+        }
+        let policy = match entry.required("role", problems).as_str() {
+            "viewer" => catalog::ACCOUNT_VIEWER,
+            "editor" => catalog::ACCOUNT_EDITOR,
+            "" => continue,
+            _ => {
+                problems.add(&entry.path("role"), "must be one of [viewer, editor]");
+                continue;
+            }
+        };
+        found.push((id, policy));
+    }
     found
-        .map(drop)
-        .ok_or_else(|| Failure::missing(MISSING, "user", id))
+}
+
+/// The policies that roles become.
+fn from_roles(roles: Vec<(String, &'static str)>) -> Vec<PolicyGrant> {
+    let mut granted: Vec<PolicyGrant> = Vec::new();
+    for (account, policy) in roles {
+        match granted.iter_mut().find(|g| g.policy_id == policy) {
+            Some(grant) => grant.account_ids.push(account),
+            None => granted.push(PolicyGrant {
+                policy_id: policy.to_owned(),
+                account_ids: vec![account],
+            }),
+        }
+    }
+    granted
+}
+
+pub(super) async fn create_personal(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Query(query): Query<HashMap<String, String>>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let first = body.name("firstName", &mut problems);
+    let last = body.name("lastName", &mut problems);
+    let email = body.required("email", &mut problems).trim().to_owned();
+    if !email.is_empty()
+        && !email
+            .split_once('@')
+            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
+    {
+        problems.add("email", "must be a valid email");
+    }
+    let password = secret::Password::new(body.required("password", &mut problems));
+    if !(8..=128).contains(&password.expose().chars().count()) {
+        problems.add("password", "length must be between 8 and 128 characters");
+    }
+    let is_admin = match body
+        .text("role", &mut problems)
+        .unwrap_or_default()
+        .to_lowercase()
+        .as_str()
+    {
+        "admin" => true,
+        "" | "user" => false,
+        _ => {
+            problems.add("role", "must be one of [admin, user]");
+            false
+        }
+    };
+    problems.check()?;
+
+    let hash = hash(&app, password).await?;
+    let wants_token = query
+        .get("generateToken")
+        .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    let token = if wants_token {
+        Some(credentials::generate()?)
+    } else {
+        None
+    };
+    let name = format!("{first} {last}");
+    let mut tx = app.store.write().await?;
+    if users::email_taken(&mut tx, &email).await? {
+        return Err(ApiError::Conflict(
+            "EMAIL_IN_USE",
+            "The e-mail address is in use".into(),
+        ));
+    }
+    let id = users::create(&mut tx, UserType::Personal, &name, None, Some(&email)).await?;
+    sign_in::set_password(&mut tx, &id, &hash).await?;
+    if is_admin {
+        let grant = PolicyGrant {
+            policy_id: catalog::ADMIN.to_owned(),
+            account_ids: vec!["*".to_owned()],
+        };
+        access::set_grants(&mut tx, Subject::User(&id), &[grant]).await?;
+    }
+    if let Some(token) = &token {
+        credentials::add(&mut tx, &id, &name, token).await?;
+    }
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    let mut item = json!({
+        "userId": id, "displayName": name, "email": email,
+        // A number here, though accounts have a string: one client decodes nothing else.
+        "organizationId": app.organization.id.parse::<i64>().unwrap_or_default(),
+    });
+    if let Some(token) = &token {
+        item["personalAccessToken"] = json!(token.expose());
+    }
+    Ok(Answer::one("spotinst:setup:user", item))
+}
+
+async fn hash(app: &App, password: secret::Password) -> Result<String, ApiError> {
+    let _permit = app
+        .hashing
+        .acquire()
+        .await
+        .map_err(|_| ApiError::Internal("shutting down"))?;
+    let hash = tokio::task::spawn_blocking(move || secret::hash_password(password.expose())).await;
+    Ok(hash.map_err(|_| ApiError::Internal("hashing stopped"))??)
+}
+
+pub(super) async fn list(State(app): State<App>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    Answer::list("spotinst:setup:organization:user", &users::list(&mut tx).await?)
+}
+
+pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let user = users::details(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    Answer::list("spotinst:setup:access:user", &[user])
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let mut tx = app.store.write().await?;
+    if !users::delete(&mut tx, &id).await? {
+        return Err(missing(&id));
+    }
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
+
+pub(super) async fn map_policies(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    if !body.has("policies") {
+        problems.add("policies", "is required");
+    }
+    let wanted = grants::read(&body, "policies", &mut problems);
+    problems.check()?;
+    let mut tx = app.store.write().await?;
+    require(&mut tx, &id).await?;
+    let wanted = grants::check(&mut tx, "policies", wanted).await?;
+    access::set_grants(&mut tx, Subject::User(&id), &wanted).await?;
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
+
+/// Without the field it clears: one SDK leaves out what is empty.
+pub(super) async fn map_groups(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let groups = body.texts("userGroupIds", &mut problems);
+    problems.check()?;
+    let mut tx = app.store.write().await?;
+    require(&mut tx, &id).await?;
+    for (index, group) in groups.iter().enumerate() {
+        if !access::group_exists(&mut tx, group).await? {
+            let message = format!("User group {group} does not exist");
+            let field = format!("userGroupIds.{index}");
+            return Err(ApiError::Unknown("USER_GROUP_DOESNT_EXIST", message, field));
+        }
+    }
+    access::set_groups(&mut tx, &id, &groups).await?;
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
 }
