@@ -2,6 +2,7 @@
 
 use programmatic_users::api::{CREDENTIAL_VALID, Role, Scope};
 
+use crate::support::wait::SOON;
 use crate::support::{BILLING, PAYMENTS, World};
 
 fn yaml(world: &World, spec: &str) -> String {
@@ -168,7 +169,17 @@ async fn the_operator_refuses_what_only_it_can_see_and_makes_nothing() {
     ] {
         let told = world.stalled(name, reason).await;
         assert!(told.contains(message), "{name}: {told}");
-        let events = world.events(name).await;
+        // The Event follows the status.
+        let events = world
+            .eventually("an Event", SOON, async || {
+                let events = world.events(name).await;
+                if events.is_empty() {
+                    Err("none".to_owned())
+                } else {
+                    Ok(events)
+                }
+            })
+            .await;
         assert_eq!(events.len(), 1, "{name} has one Event");
         assert_eq!(events[0].reason.as_deref(), Some(reason));
     }
