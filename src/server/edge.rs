@@ -62,7 +62,7 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
     } else {
         response = reply::finish(response, info);
         if let Some(allowance) = app.limiter.untouched()
-            && !response.headers().contains_key(LIMIT)
+            && !response.headers().contains_key(&LIMIT)
         {
             show(&mut response, allowance);
         }

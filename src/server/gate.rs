@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Query, RawPathParams, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -146,7 +147,7 @@ pub(super) async fn gate(
     State(app): State<App>,
     matched: MatchedPath,
     params: RawPathParams,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let trace = Trace::of(&request);
@@ -155,8 +156,9 @@ pub(super) async fn gate(
         // A method that the route does not have; the router answers it, no handler sees it.
         return axum::http::StatusCode::METHOD_NOT_ALLOWED.into_response();
     };
+    let (mut parts, body) = request.into_parts();
     let mut visit = Visit { caller: None, allowance: None, account: None };
-    let admitted = visit.admit(&app, rule, id.as_deref(), &request).await;
+    let admitted = visit.admit(&app, rule, id.as_deref(), &parts).await;
     let mut response = match admitted {
         Ok(grants) => {
             let caller = visit.caller.clone();
@@ -164,8 +166,8 @@ pub(super) async fn gate(
                 Some(caller) => {
                     let account = visit.account.clone();
                     let call = Call { trace: trace.clone(), caller, rule, grants, account };
-                    request.extensions_mut().insert(Arc::new(call));
-                    next.run(request).await
+                    parts.extensions.insert(Arc::new(call));
+                    next.run(Request::from_parts(parts, body)).await
                 }
                 None => ApiError::Internal("admitted without a caller").into_response(),
             }
@@ -195,13 +197,13 @@ impl Visit {
         app: &App,
         rule: &'static Rule,
         id: Option<&str>,
-        request: &Request,
+        request: &Parts,
     ) -> Result<Vec<Grant>, ApiError> {
         let mut tx = app.store.read().await?;
-        let recognised = self.recognise(&mut tx, request.headers()).await;
+        let recognised = self.recognise(&mut tx, &request.headers).await;
         // Counted before anything is answered, the refusal of the credential included.
         let who = recognised.as_ref().map_or(ANONYMOUS, |_| app.organization.id.as_str());
-        let key = (who.to_owned(), request.method().to_string(), rule.path.to_owned());
+        let key = (who.to_owned(), request.method.to_string(), rule.path.to_owned());
         self.allowance = app.limiter.count(key, Instant::now());
         if self.allowance.is_some_and(|a| a.blocked) {
             return Err(ApiError::RateLimited);
@@ -250,7 +252,7 @@ impl Visit {
         rule: &Rule,
         id: Option<&str>,
         grants: &[Grant],
-        request: &Request,
+        request: &Parts,
     ) -> Result<(), ApiError> {
         self.account = match rule.needs {
             Needs::Caller => return Ok(()),
@@ -269,7 +271,7 @@ impl Visit {
                 });
             }
             // Reading an account is for whoever has to do with it.
-            if seen && rule.needs == Needs::AccountOfPath && request.method() == Method::GET {
+            if seen && rule.needs == Needs::AccountOfPath && request.method == Method::GET {
                 return Ok(());
             }
         }
@@ -337,9 +339,9 @@ pub(super) fn bearer(value: &str) -> Option<&str> {
 async fn account_of_query(
     conn: &mut SqliteConnection,
     grants: &[Grant],
-    request: &Request,
+    request: &Parts,
 ) -> Result<String, ApiError> {
-    let query = Query::<HashMap<String, String>>::try_from_uri(request.uri())
+    let query = Query::<HashMap<String, String>>::try_from_uri(&request.uri)
         .map_err(|_| invalid("query", "must be a valid query string"))?;
     if let Some(account) = query.get("accountId").filter(|a| !a.is_empty()) {
         return Ok(account.clone());
