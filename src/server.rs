@@ -70,7 +70,10 @@ pub struct AccountSeed {
 
 impl Default for PlatformConfig {
     fn default() -> Self {
-        let account = |name: &str| AccountSeed { id: None, name: name.to_owned() };
+        let account = |name: &str| AccountSeed {
+            id: None,
+            name: name.to_owned(),
+        };
         Self {
             data_dir: PathBuf::from("data"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
@@ -176,7 +179,10 @@ impl Platform {
     /// Opens the database, makes the organization if this is the first start, and binds the address.
     pub async fn bind(config: PlatformConfig) -> Result<Self, Error> {
         let store = store::Store::open(&config.data_dir).await?;
-        let failed = |source| Error::Listen { address: config.listen, source };
+        let failed = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
         // Before the first start's secrets are made: a taken port must not cost them.
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -189,7 +195,12 @@ impl Platform {
             secure_cookies: config.secure_cookies,
             hashing: tokio::sync::Semaphore::new(2),
         }));
-        Ok(Self { app, listener, address, first_start })
+        Ok(Self {
+            app,
+            listener,
+            address,
+            first_start,
+        })
     }
 
     /// Where the platform listens.
@@ -244,7 +255,9 @@ pub async fn run(
 ) -> Result<(), Error> {
     let given = config.admin_password.is_some() && config.admin_token.is_some();
     if !given && !config.data_dir.join(store::FILE).exists() {
-        return Err(Error::Settings("give a password and a token for the first administrator".to_owned()));
+        return Err(Error::Settings(
+            "give a password and a token for the first administrator".to_owned(),
+        ));
     }
     let platform = Platform::bind(config).await?;
     tracing::info!(address = %platform.address(), "the platform listens");

@@ -30,7 +30,11 @@ impl Token {
     /// that four characters would give it away.
     #[must_use]
     pub fn last_digits(&self) -> &str {
-        if self.0.len() < 16 { "" } else { &self.0[self.0.len() - 4..] }
+        if self.0.len() < 16 {
+            ""
+        } else {
+            &self.0[self.0.len() - 4..]
+        }
     }
 }
 
@@ -57,7 +61,10 @@ mod tests {
 
     #[test]
     fn white_space_is_cut_and_nonsense_refused() {
-        assert_eq!(Token::new(" abc\n").map(|t| t.expose().to_owned()).as_deref(), Some("abc"));
+        assert_eq!(
+            Token::new(" abc\n").map(|t| t.expose().to_owned()).as_deref(),
+            Some("abc")
+        );
         assert!(Token::new(" \n").is_none());
         assert!(Token::new("a b").is_none());
         assert!(Token::new("a\u{e9}").is_none());
@@ -65,15 +72,32 @@ mod tests {
 
     #[test]
     fn a_short_token_shows_no_digits() {
-        assert_eq!(Token::new("0123456789").map(|t| t.last_digits().to_owned()).as_deref(), Some(""));
-        assert_eq!(Token::new("0123456789abcdef").map(|t| t.last_digits().to_owned()).as_deref(), Some("cdef"));
+        assert_eq!(
+            Token::new("0123456789")
+                .map(|t| t.last_digits().to_owned())
+                .as_deref(),
+            Some("")
+        );
+        assert_eq!(
+            Token::new("0123456789abcdef")
+                .map(|t| t.last_digits().to_owned())
+                .as_deref(),
+            Some("cdef")
+        );
     }
 
     #[test]
     fn a_decoding_error_does_not_quote_the_value() {
-        let error = serde_json::from_str::<Token>("\"very secret\"").err().map(|e| e.to_string());
-        assert!(error.as_deref().is_some_and(|e| !e.contains("secret")), "{error:?}");
-        let error = serde_json::from_str::<Token>("12345678901234").err().map(|e| e.to_string());
+        let error = serde_json::from_str::<Token>("\"very secret\"")
+            .err()
+            .map(|e| e.to_string());
+        assert!(
+            error.as_deref().is_some_and(|e| !e.contains("secret")),
+            "{error:?}"
+        );
+        let error = serde_json::from_str::<Token>("12345678901234")
+            .err()
+            .map(|e| e.to_string());
         assert!(error.is_some());
     }
 }

@@ -95,7 +95,8 @@ impl Decision {
 
 impl Grant {
     fn everywhere(&self) -> bool {
-        self.accounts.iter().any(|a| a == "*") || (self.reach == Reach::Organization && self.accounts.is_empty())
+        self.accounts.iter().any(|a| a == "*")
+            || (self.reach == Reach::Organization && self.accounts.is_empty())
     }
 
     /// Whether the grant says anything about that account.
@@ -122,10 +123,18 @@ pub fn decide(grants: &[Grant], question: Question<'_>) -> Decision {
                 continue;
             }
             match statement.effect {
-                Effect::Deny => return Decision::Deny { policy: grant.policy_id.clone(), statement: index },
+                Effect::Deny => {
+                    return Decision::Deny {
+                        policy: grant.policy_id.clone(),
+                        statement: index,
+                    };
+                }
                 Effect::Allow if question.administrator_only && !grant.administrator => {}
                 Effect::Allow if allowed == Decision::Default => {
-                    allowed = Decision::Allow { policy: grant.policy_id.clone(), statement: index };
+                    allowed = Decision::Allow {
+                        policy: grant.policy_id.clone(),
+                        statement: index,
+                    };
                 }
                 Effect::Allow => {}
             }
@@ -138,7 +147,12 @@ pub fn decide(grants: &[Grant], question: Question<'_>) -> Decision {
 #[must_use]
 pub fn administers(grants: &[Grant]) -> bool {
     let action = "setup:updateUserPoliciesMapping";
-    let question = Question { action, resource: "setup:", account: None, administrator_only: true };
+    let question = Question {
+        action,
+        resource: "setup:",
+        account: None,
+        administrator_only: true,
+    };
     decide(grants, question).is_allowed()
 }
 
@@ -149,12 +163,24 @@ pub fn sees(grants: &[Grant], account: &str) -> bool {
 }
 
 fn applies(statement: &Statement, question: Question<'_>) -> bool {
-    let id = question.resource.split_once(':').map_or(question.resource, |(_, id)| id);
-    statement.actions.iter().any(|pattern| matches(pattern, question.action))
-        && statement
-            .resources
-            .iter()
-            .any(|pattern| matches(pattern, if pattern.contains(':') { question.resource } else { id }))
+    let id = question
+        .resource
+        .split_once(':')
+        .map_or(question.resource, |(_, id)| id);
+    statement
+        .actions
+        .iter()
+        .any(|pattern| matches(pattern, question.action))
+        && statement.resources.iter().any(|pattern| {
+            matches(
+                pattern,
+                if pattern.contains(':') {
+                    question.resource
+                } else {
+                    id
+                },
+            )
+        })
 }
 
 /// Compares a text with a pattern in which `*` stands for any run of characters, none included. Linear in

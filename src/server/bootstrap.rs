@@ -35,8 +35,14 @@ pub(super) async fn bootstrap(
     }
     let made = populate(&mut tx, config).await?;
     tx.commit().await?;
-    let organization = Organization { id: made.organization_id.clone(), name: config.organization_name.clone() };
-    tracing::info!(organization = organization.id, "first start: the organization was made");
+    let organization = Organization {
+        id: made.organization_id.clone(),
+        name: config.organization_name.clone(),
+    };
+    tracing::info!(
+        organization = organization.id,
+        "first start: the organization was made"
+    );
     Ok((organization, Some(made)))
 }
 
@@ -52,19 +58,33 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
         .await?;
     let mut made_accounts = Vec::with_capacity(config.accounts.len());
     for seed in &config.accounts {
-        let id = accounts::create(tx, seed.id.as_deref(), &seed.name).await.map_err(unwrap)?;
+        let id = accounts::create(tx, seed.id.as_deref(), &seed.name)
+            .await
+            .map_err(unwrap)?;
         made_accounts.push((id, seed.name.clone()));
     }
     for policy in &catalog::BUILT_IN {
         let content = policy.content();
         let (name, description) = (policy.name, Some(policy.description));
-        access::create_policy(tx, Some(policy.id), name, description, policy.policy_type, &content)
-            .await
-            .map_err(unwrap)?;
+        access::create_policy(
+            tx,
+            Some(policy.id),
+            name,
+            description,
+            policy.policy_type,
+            &content,
+        )
+        .await
+        .map_err(unwrap)?;
     }
     let email = Some(config.admin_email.as_str());
-    let admin = users::create(tx, UserType::Personal, "admin", None, email).await.map_err(unwrap)?;
-    let grant = PolicyGrant { policy_id: catalog::ADMIN.to_owned(), account_ids: vec!["*".to_owned()] };
+    let admin = users::create(tx, UserType::Personal, "admin", None, email)
+        .await
+        .map_err(unwrap)?;
+    let grant = PolicyGrant {
+        policy_id: catalog::ADMIN.to_owned(),
+        account_ids: vec!["*".to_owned()],
+    };
     access::set_grants(tx, Subject::User(&admin), &[grant]).await?;
 
     let admin_password = match &config.admin_password {
@@ -109,24 +129,36 @@ fn check(config: &PlatformConfig) -> Result<(), Error> {
         return wrong("at least one account is needed");
     }
     let well_formed = |id: &str| {
-        id.strip_prefix("act-").is_some_and(|r| !r.is_empty() && r.bytes().all(|b| b.is_ascii_alphanumeric()))
+        id.strip_prefix("act-")
+            .is_some_and(|r| !r.is_empty() && r.bytes().all(|b| b.is_ascii_alphanumeric()))
     };
     for (index, seed) in config.accounts.iter().enumerate() {
         let Some(id) = &seed.id else { continue };
         if !well_formed(id) {
             return wrong("an account id is act- followed by letters and digits");
         }
-        if config.accounts[..index].iter().any(|other| other.id.as_ref() == Some(id)) {
+        if config.accounts[..index]
+            .iter()
+            .any(|other| other.id.as_ref() == Some(id))
+        {
             return wrong("an account id is given twice");
         }
     }
     if !config.admin_email.contains('@') {
         return wrong("the administrator's e-mail address has no @");
     }
-    if config.admin_password.as_ref().is_some_and(|p| p.expose().chars().count() < SHORTEST_PASSWORD) {
+    if config
+        .admin_password
+        .as_ref()
+        .is_some_and(|p| p.expose().chars().count() < SHORTEST_PASSWORD)
+    {
         return wrong("the administrator's password is shorter than 8 characters");
     }
-    if config.admin_token.as_ref().is_some_and(|t| t.expose().len() < SHORTEST_TOKEN) {
+    if config
+        .admin_token
+        .as_ref()
+        .is_some_and(|t| t.expose().len() < SHORTEST_TOKEN)
+    {
         return wrong("the administrator's token is shorter than 32 characters");
     }
     Ok(())

@@ -92,9 +92,19 @@ impl BuiltIn {
 pub(super) fn actions() -> Vec<Value> {
     let mut seen = std::collections::BTreeMap::new();
     for rule in super::rules::RULES {
-        let Some((service, name)) = rule.action.split_once(':') else { continue };
-        let scope = if rule.in_organization() { "ORGANIZATION" } else { "ACCOUNT" };
-        let category = if name.starts_with("describe") { "READ" } else { "WRITE" };
+        let Some((service, name)) = rule.action.split_once(':') else {
+            continue;
+        };
+        let scope = if rule.in_organization() {
+            "ORGANIZATION"
+        } else {
+            "ACCOUNT"
+        };
+        let category = if name.starts_with("describe") {
+            "READ"
+        } else {
+            "WRITE"
+        };
         seen.insert(
             rule.action,
             json!({

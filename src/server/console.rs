@@ -50,7 +50,9 @@ pub(super) fn harden(response: &mut Response) {
         (header::CACHE_CONTROL, "no-store"),
     ];
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
 }
 
@@ -71,9 +73,16 @@ pub(super) fn caller(session: &sign_in::Session) -> Caller {
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+    let lines = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    let mut pairs = lines
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
 }
 
 fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, path: &str, seconds: u32) {
@@ -86,9 +95,16 @@ fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, path:
 
 /// Refuses whoever comes with a token.
 async fn people_only(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(value) = request.headers().get(header::AUTHORIZATION) else { return next.run(request).await };
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+        return next.run(request).await;
+    };
     let trace = Trace::of(&request);
-    let token = value.to_str().ok().and_then(bearer).unwrap_or_default().to_owned();
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(bearer)
+        .unwrap_or_default()
+        .to_owned();
     match holder(&app, &token).await {
         Ok(holder) => refuse_token(&app, &trace, holder.as_ref()).await,
         Err(error) => failed(&error),
@@ -121,7 +137,11 @@ async fn record(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, st
     event.source = "UI";
     event.action = action;
     event.resource_type = "console";
-    event.result = if status.as_u16() < 400 { "success" } else { "refused" };
+    event.result = if status.as_u16() < 400 {
+        "success"
+    } else {
+        "refused"
+    };
     event.status = status.as_u16();
     gate::write(app, &event).await;
 }
@@ -137,11 +157,17 @@ async fn style() -> Response {
 }
 
 async fn nothing() -> Response {
-    (StatusCode::NOT_FOUND, page::message("Not found", "There is no such page.")).into_response()
+    (
+        StatusCode::NOT_FOUND,
+        page::message("Not found", "There is no such page."),
+    )
+        .into_response()
 }
 
 async fn session(app: &App, headers: &HeaderMap) -> Result<Option<sign_in::Session>, ApiError> {
-    let Some(cookie) = session_cookie(headers) else { return Ok(None) };
+    let Some(cookie) = session_cookie(headers) else {
+        return Ok(None);
+    };
     let mut tx = app.store.read().await?;
     Ok(sign_in::session(&mut tx, &cookie).await?)
 }
@@ -160,7 +186,9 @@ async fn form(State(app): State<App>) -> Response {
 }
 
 fn show_form(app: &App, status: StatusCode, problem: Option<&str>) -> Response {
-    let Ok(csrf) = secret::random_hex::<32>() else { return failed(&ApiError::Internal("no randomness")) };
+    let Ok(csrf) = secret::random_hex::<32>() else {
+        return failed(&ApiError::Internal("no randomness"));
+    };
     let mut response = (status, page::sign_in(&csrf, problem)).into_response();
     set_cookie(app, &mut response, FORM, &csrf, "/console/sign-in", 3600);
     response
@@ -195,7 +223,11 @@ async fn try_sign_in(
     given: Credentials,
 ) -> Result<Response, ApiError> {
     if expected.is_empty() || !secret::same(expected.as_bytes(), given.csrf.as_bytes()) {
-        return Ok(show_form(app, StatusCode::FORBIDDEN, Some("The form was too old. Please try again.")));
+        return Ok(show_form(
+            app,
+            StatusCode::FORBIDDEN,
+            Some("The form was too old. Please try again."),
+        ));
     }
     // A token pasted into the form: say what is wrong instead of letting people guess.
     for field in [given.password.trim(), given.email.trim()] {
@@ -220,11 +252,17 @@ async fn try_sign_in(
         let problem = "Too many failed attempts for this address. Try again in 15 minutes.";
         return Ok(show_form(app, StatusCode::TOO_MANY_REQUESTS, Some(problem)));
     }
-    let permit = app.hashing.acquire().await.map_err(|_| ApiError::Internal("shutting down"))?;
+    let permit = app
+        .hashing
+        .acquire()
+        .await
+        .map_err(|_| ApiError::Internal("shutting down"))?;
     let password = secret::Password::new(given.password);
     let hash = known.map(|(_, _, hash)| hash);
     let check = move || secret::password_matches(password.expose(), hash.as_deref());
-    let right = tokio::task::spawn_blocking(check).await.map_err(|_| ApiError::Internal("hashing stopped"))?;
+    let right = tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|_| ApiError::Internal("hashing stopped"))?;
     drop(permit);
     let mut tx = app.store.write().await?;
     let (true, Some(who)) = (right, who.as_ref()) else {
@@ -259,9 +297,19 @@ async fn sign_out(State(app): State<App>, request: Request) -> Response {
         Ok(None) => return Redirect::to("/console/sign-in").into_response(),
         Err(error) => return failed(&error),
     };
-    let given = Form::<Intent>::from_request(request, &()).await.map(|Form(i)| i.csrf).unwrap_or_default();
+    let given = Form::<Intent>::from_request(request, &())
+        .await
+        .map(|Form(i)| i.csrf)
+        .unwrap_or_default();
     if !secret::same(given.as_bytes(), current.csrf.as_bytes()) {
-        record(&app, &trace, Some(&caller(&current)), "signOut", StatusCode::FORBIDDEN).await;
+        record(
+            &app,
+            &trace,
+            Some(&caller(&current)),
+            "signOut",
+            StatusCode::FORBIDDEN,
+        )
+        .await;
         let what = "This form did not come from the console. Nothing was done.";
         return (StatusCode::FORBIDDEN, page::message("Refused", what)).into_response();
     }

@@ -32,15 +32,25 @@ pub(super) fn service(app: App) -> Router {
         .merge(console::pages(app.clone()))
         .layer(DefaultBodyLimit::max(app.body_limit))
         .layer(CatchPanicLayer::new())
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE));
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            PATIENCE,
+        ));
     // The inner router as a fallback, because the edge rewrites paths before they are routed.
-    Router::new().fallback_service(inner).layer(middleware::from_fn_with_state(app, edge))
+    Router::new()
+        .fallback_service(inner)
+        .layer(middleware::from_fn_with_state(app, edge))
 }
 
 async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let Ok(id) = secret::uuid() else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-    let target = request.uri().path_and_query().map_or("/", axum::http::uri::PathAndQuery::as_str);
+    let Ok(id) = secret::uuid() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", axum::http::uri::PathAndQuery::as_str);
     let info = RequestInfo {
         id: id.clone(),
         url: target.to_owned(),
@@ -99,12 +109,17 @@ fn normal(uri: &Uri) -> Option<Uri> {
     let trimmed = path.trim_end_matches('/');
     let (head, last) = trimmed.rsplit_once('/')?;
     let spelled = ["policyMapping", "userGroupMapping", "userMapping"];
-    let last = spelled.into_iter().find(|s| s.eq_ignore_ascii_case(last)).unwrap_or(last);
+    let last = spelled
+        .into_iter()
+        .find(|s| s.eq_ignore_ascii_case(last))
+        .unwrap_or(last);
     let wanted = format!("{head}/{last}");
     if wanted == path {
         return None;
     }
-    let target = uri.query().map_or_else(|| wanted.clone(), |query| format!("{wanted}?{query}"));
+    let target = uri
+        .query()
+        .map_or_else(|| wanted.clone(), |query| format!("{wanted}?{query}"));
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(target.parse().ok()?);
     Uri::from_parts(parts).ok()
@@ -118,7 +133,10 @@ mod tests {
     fn spellings() {
         let to = |s: &str| normal(&s.parse().unwrap_or_default()).map(|u| u.to_string());
         assert_eq!(to("/setup/user/?a=b").as_deref(), Some("/setup/user?a=b"));
-        assert_eq!(to("/setup/user/pu-1/PolicyMapping").as_deref(), Some("/setup/user/pu-1/policyMapping"));
+        assert_eq!(
+            to("/setup/user/pu-1/PolicyMapping").as_deref(),
+            Some("/setup/user/pu-1/policyMapping")
+        );
         assert_eq!(to("/setup/user"), None);
         assert_eq!(to("/"), None);
     }

@@ -36,9 +36,17 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) fn of(request: &Request) -> Self {
-        let agent = request.headers().get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let agent = request
+            .headers()
+            .get(header::USER_AGENT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         Self {
-            request_id: request.extensions().get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
+            request_id: request
+                .extensions()
+                .get::<RequestId>()
+                .map(|id| id.0.clone())
+                .unwrap_or_default(),
             method: request.method().to_string(),
             url: secret::redact(request.uri().path()),
             agent: secret::redact(agent).chars().take(LONGEST_AGENT).collect(),
@@ -76,7 +84,11 @@ impl Caller {
         Self {
             id: owner.user_id.clone(),
             name: owner.user_name.clone(),
-            kind: if owner.user_type == "personal" { "ui" } else { "programmatic" },
+            kind: if owner.user_type == "personal" {
+                "ui"
+            } else {
+                "programmatic"
+            },
             last_digits: Some(owner.last_digits.clone()),
             source: "API",
         }
@@ -131,14 +143,20 @@ impl Call {
     pub(super) fn may(&self, id: &str) -> bool {
         let resource = format!("{}:{id}", self.rule.service());
         let account = self.account.as_deref();
-        let question =
-            Question { action: self.rule.action, resource: &resource, account, administrator_only: false };
+        let question = Question {
+            action: self.rule.action,
+            resource: &resource,
+            account,
+            administrator_only: false,
+        };
         authz::decide(&self.grants, question).is_allowed()
     }
 
     /// The account acted on.
     pub(super) fn account(&self) -> Result<&str, ApiError> {
-        self.account.as_deref().ok_or(ApiError::Internal("the route has no account"))
+        self.account
+            .as_deref()
+            .ok_or(ApiError::Internal("the route has no account"))
     }
 }
 
@@ -151,13 +169,20 @@ pub(super) async fn gate(
     next: Next,
 ) -> Response {
     let trace = Trace::of(&request);
-    let id = params.iter().find(|(name, _)| *name == "id").map(|(_, value)| value.to_owned());
+    let id = params
+        .iter()
+        .find(|(name, _)| *name == "id")
+        .map(|(_, value)| value.to_owned());
     let Some(rule) = Rule::find(request.method(), matched.as_str()) else {
         // A method that the route does not have; the router answers it, no handler sees it.
         return axum::http::StatusCode::METHOD_NOT_ALLOWED.into_response();
     };
     let (mut parts, body) = request.into_parts();
-    let mut visit = Visit { caller: None, allowance: None, account: None };
+    let mut visit = Visit {
+        caller: None,
+        allowance: None,
+        account: None,
+    };
     let admitted = visit.admit(&app, rule, id.as_deref(), &parts).await;
     let mut response = match admitted {
         Ok(grants) => {
@@ -165,7 +190,13 @@ pub(super) async fn gate(
             match caller {
                 Some(caller) => {
                     let account = visit.account.clone();
-                    let call = Call { trace: trace.clone(), caller, rule, grants, account };
+                    let call = Call {
+                        trace: trace.clone(),
+                        caller,
+                        rule,
+                        grants,
+                        account,
+                    };
                     parts.extensions.insert(Arc::new(call));
                     next.run(Request::from_parts(parts, body)).await
                 }
@@ -180,7 +211,9 @@ pub(super) async fn gate(
     if let Some(caller) = &visit.caller {
         response.extensions_mut().insert(Actor(caller.id.clone()));
     }
-    visit.audit_failure(&app, rule, id.as_deref(), &trace, response.status().as_u16()).await;
+    visit
+        .audit_failure(&app, rule, id.as_deref(), &trace, response.status().as_u16())
+        .await;
     response
 }
 
@@ -202,7 +235,9 @@ impl Visit {
         let mut tx = app.store.read().await?;
         let recognised = self.recognise(&mut tx, &request.headers).await;
         // Counted before anything is answered, the refusal of the credential included.
-        let who = recognised.as_ref().map_or(ANONYMOUS, |_| app.organization.id.as_str());
+        let who = recognised
+            .as_ref()
+            .map_or(ANONYMOUS, |_| app.organization.id.as_str());
         let key = (who.to_owned(), request.method.to_string(), rule.path.to_owned());
         self.allowance = app.limiter.count(key, Instant::now());
         if self.allowance.is_some_and(|a| a.blocked) {
@@ -230,13 +265,19 @@ impl Visit {
     ) -> Result<credentials::Owner, ApiError> {
         const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missing or not valid");
         let Some(value) = headers.get(header::AUTHORIZATION) else {
-            let Some(cookie) = console::session_cookie(headers) else { return Err(UNKNOWN) };
+            let Some(cookie) = console::session_cookie(headers) else {
+                return Err(UNKNOWN);
+            };
             if let Some(session) = sign_in::session(conn, &cookie).await? {
                 self.caller = Some(console::caller(&session));
             }
-            return Err(ApiError::Unauthorized("A console session does not open the API: use a token"));
+            return Err(ApiError::Unauthorized(
+                "A console session does not open the API: use a token",
+            ));
         };
-        let Some(token) = value.to_str().ok().and_then(bearer) else { return Err(UNKNOWN) };
+        let Some(token) = value.to_str().ok().and_then(bearer) else {
+            return Err(UNKNOWN);
+        };
         if let Some(owner) = credentials::owner(&mut *conn, token).await? {
             self.caller = Some(Caller::by_token(&owner));
             return Ok(owner);
@@ -285,7 +326,10 @@ impl Visit {
         if authz::decide(grants, question).is_allowed() {
             return Ok(());
         }
-        let place = self.account.as_ref().map_or("the organization".into(), |a| format!("account {a}"));
+        let place = self
+            .account
+            .as_ref()
+            .map_or("the organization".into(), |a| format!("account {a}"));
         Err(ApiError::Forbidden(match rule.needs {
             Needs::Administrator => {
                 format!("Only an organization administrator may do this ({})", rule.action)
@@ -346,11 +390,16 @@ async fn account_of_query(
     if let Some(account) = query.get("accountId").filter(|a| !a.is_empty()) {
         return Ok(account.clone());
     }
-    let mut seen =
-        accounts::list(conn).await?.into_iter().map(|a| a.account_id).filter(|a| authz::sees(grants, a));
+    let mut seen = accounts::list(conn)
+        .await?
+        .into_iter()
+        .map(|a| a.account_id)
+        .filter(|a| authz::sees(grants, a));
     match (seen.next(), seen.next()) {
         (Some(only), None) => Ok(only),
         (Some(_), Some(_)) => Err(invalid("query.accountId", "is required")),
-        (None, _) => Err(ApiError::Forbidden("No policy allows anything in any account".into())),
+        (None, _) => Err(ApiError::Forbidden(
+            "No policy allows anything in any account".into(),
+        )),
     }
 }

@@ -29,7 +29,10 @@ pub(super) struct Limiter {
 impl Limiter {
     /// `limit` requests a minute; 0 is without limit.
     pub(super) fn new(limit: u32) -> Self {
-        Self { limit, seen: Mutex::default() }
+        Self {
+            limit,
+            seen: Mutex::default(),
+        }
     }
 
     /// What a reply says that counted against nothing; `None` without limit.
@@ -48,7 +51,10 @@ impl Limiter {
             return None;
         }
         // A poisoned lock only means that another request panicked between two of these lines.
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self
+            .seen
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let times = seen.entry(key).or_default();
         while times.front().is_some_and(|t| now.duration_since(*t) >= WINDOW) {
             times.pop_front();
@@ -60,7 +66,9 @@ impl Limiter {
             times.pop_front();
         }
         times.push_back(now);
-        let left = times.front().map_or(WINDOW, |t| WINDOW.saturating_sub(now.duration_since(*t)));
+        let left = times
+            .front()
+            .map_or(WINDOW, |t| WINDOW.saturating_sub(now.duration_since(*t)));
         Some(Allowance {
             limit: self.limit,
             remaining: u32::try_from(limit - times.len()).unwrap_or(0),

@@ -23,7 +23,9 @@ impl Answer {
     /// The objects as the wire types write them.
     pub(super) fn list<T: Serialize>(kind: &'static str, items: &[T]) -> Result<Self, ApiError> {
         let items = items.iter().map(serde_json::to_value).collect::<Result<_, _>>();
-        items.map(|items| Self::Items(kind, items)).map_err(|_| ApiError::Internal("an answer cannot be written"))
+        items
+            .map(|items| Self::Items(kind, items))
+            .map_err(|_| ApiError::Internal("an answer cannot be written"))
     }
 
     /// One object.
@@ -99,7 +101,13 @@ impl ApiError {
     }
 
     fn items(self) -> Vec<ErrorItem> {
-        let item = |code: &str, message: String, field| vec![ErrorItem { code: code.into(), message, field }];
+        let item = |code: &str, message: String, field| {
+            vec![ErrorItem {
+                code: code.into(),
+                message,
+                field,
+            }]
+        };
         match self {
             Self::Invalid(items) => items,
             Self::Unknown(code, message, field) => item(code, message, Some(field)),
@@ -107,9 +115,11 @@ impl ApiError {
             Self::Unauthorized(message) => item("UNAUTHORIZED", message.into(), None),
             Self::Forbidden(message) => item("FORBIDDEN", message, None),
             Self::RateLimited => Vec::new(),
-            Self::Store(_) | Self::Internal(_) => {
-                item("INTERNAL_ERROR", "The platform failed; the request id finds it in its log".into(), None)
-            }
+            Self::Store(_) | Self::Internal(_) => item(
+                "INTERNAL_ERROR",
+                "The platform failed; the request id finds it in its log".into(),
+                None,
+            ),
         }
     }
 }
@@ -171,14 +181,23 @@ pub(super) fn finish(mut response: Response, request: RequestInfo) -> Response {
         Some(Outcome::Errors(errors)) => reply.errors = Some(errors),
         None => reply.errors = Some(vec![foreign(code)]),
     }
-    let body = serde_json::to_vec(&Envelope { request: Some(request), response: reply }).unwrap_or_default();
+    let body = serde_json::to_vec(&Envelope {
+        request: Some(request),
+        response: reply,
+    })
+    .unwrap_or_default();
     let (mut parts, _) = response.into_parts();
     parts.status = code;
     parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::TRANSFER_ENCODING);
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json; charset=utf-8"),
+    );
     // One of the answers carries a token, and none is worth keeping.
-    parts.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    parts
+        .headers
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Response::from_parts(parts, body.into())
 }
 
@@ -189,7 +208,14 @@ fn foreign(code: StatusCode) -> ErrorItem {
         StatusCode::PAYLOAD_TOO_LARGE => ("PAYLOAD_TOO_LARGE", "The body is too large"),
         StatusCode::REQUEST_TIMEOUT => ("REQUEST_TIMEOUT", "The request took too long"),
         c if c.is_client_error() => ("BAD_REQUEST", "The request cannot be read"),
-        _ => ("INTERNAL_ERROR", "The platform failed; the request id finds it in its log"),
+        _ => (
+            "INTERNAL_ERROR",
+            "The platform failed; the request id finds it in its log",
+        ),
     };
-    ErrorItem { code: word.into(), message: message.into(), field: None }
+    ErrorItem {
+        code: word.into(),
+        message: message.into(),
+        field: None,
+    }
 }

@@ -34,11 +34,16 @@ pub(super) fn api(app: App) -> Router {
         .route("/setup/account", get(accounts::list).post(accounts::create))
         .route(
             "/setup/account/{id}",
-            get(accounts::details).put(accounts::update).delete(accounts::delete),
+            get(accounts::details)
+                .put(accounts::update)
+                .delete(accounts::delete),
         )
         .route("/setup/organization/policy", get(policies::list))
         .route("/setup/access/policy", post(policies::create))
-        .route("/setup/access/policy/{id}", put(policies::update).delete(policies::delete))
+        .route(
+            "/setup/access/policy/{id}",
+            put(policies::update).delete(policies::delete),
+        )
         .route("/setup/access/policyAction", get(policies::actions))
         .route("/setup/access/userGroup", get(groups::list).post(groups::create))
         .route(
@@ -46,10 +51,19 @@ pub(super) fn api(app: App) -> Router {
             get(groups::details).put(groups::update).delete(groups::delete),
         )
         .route("/setup/access/userGroup/{id}/userMapping", put(groups::map_users))
-        .route("/setup/access/userGroup/{id}/policyMapping", put(groups::map_policies))
+        .route(
+            "/setup/access/userGroup/{id}/policyMapping",
+            put(groups::map_policies),
+        )
         .route("/audit/events", get(audit::list))
-        .route("/aws/ec2/group", get(elastigroups::list).post(elastigroups::create))
-        .route("/aws/ec2/group/{id}", get(elastigroups::details).delete(elastigroups::delete))
+        .route(
+            "/aws/ec2/group",
+            get(elastigroups::list).post(elastigroups::create),
+        )
+        .route(
+            "/aws/ec2/group/{id}",
+            get(elastigroups::details).delete(elastigroups::delete),
+        )
         .route_layer(middleware::from_fn_with_state(app.clone(), gate))
         .route("/healthz", get(health))
         .with_state(app)

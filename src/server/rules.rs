@@ -36,7 +36,11 @@ impl Rule {
     /// The row of a matched route.
     pub(super) fn find(method: &Method, path: &str) -> Option<&'static Self> {
         // A HEAD request is answered by the GET handler.
-        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
         RULES.iter().find(|r| r.method == method && r.path == path)
     }
 
@@ -52,7 +56,9 @@ impl Rule {
 
     /// The service of the action.
     pub(super) fn service(&self) -> &'static str {
-        self.action.split_once(':').map_or(self.action, |(service, _)| service)
+        self.action
+            .split_once(':')
+            .map_or(self.action, |(service, _)| service)
     }
 }
 

@@ -45,10 +45,12 @@ pub(super) fn random_hex<const N: usize>() -> Result<String, Error> {
 /// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 /// A version 4 UUID.
@@ -57,7 +59,14 @@ pub(super) fn uuid() -> Result<String, Error> {
     b[6] = (b[6] & 0x0f) | 0x40;
     b[8] = (b[8] & 0x3f) | 0x80;
     let h = hex(&b);
-    Ok(format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..]))
+    Ok(format!(
+        "{}-{}-{}-{}-{}",
+        &h[..8],
+        &h[8..12],
+        &h[12..16],
+        &h[16..20],
+        &h[20..]
+    ))
 }
 
 /// What is stored of a token or session: enough for 256 random bits, which cannot be guessed or searched.
@@ -73,7 +82,9 @@ pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
 /// Argon2id with the crate's parameters (19 MiB, 2 passes). Slow on purpose: call it off the async threads.
 pub(super) fn hash_password(password: &str) -> Result<String, Error> {
     let salt = SaltString::encode_b64(&random::<16>()?).map_err(|_| Error::PasswordHash)?;
-    let hash = Argon2::default().hash_password(password.as_bytes(), &salt).map_err(|_| Error::PasswordHash)?;
+    let hash = Argon2::default()
+        .hash_password(password.as_bytes(), &salt)
+        .map_err(|_| Error::PasswordHash)?;
     Ok(hash.to_string())
 }
 
@@ -112,7 +123,10 @@ mod tests {
     fn long_runs_are_cut() {
         assert_eq!(redact("/setup/user/pu-0123abcd"), "/setup/user/pu-0123abcd");
         let token = "ab".repeat(32);
-        assert_eq!(redact(&format!("/setup/user/{token}?x={token}")), "/setup/user/[redacted]?x=[redacted]");
+        assert_eq!(
+            redact(&format!("/setup/user/{token}?x={token}")),
+            "/setup/user/[redacted]?x=[redacted]"
+        );
     }
 
     #[test]

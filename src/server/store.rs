@@ -17,7 +17,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::{Error, secret};
@@ -38,11 +40,23 @@ pub(super) struct Store {
 impl Store {
     /// Opens or creates the database in that directory, readable by this user only, and brings it up to date.
     pub(super) async fn open(directory: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::DataDirectory { path: directory.to_owned(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+        let failed = |source| Error::DataDirectory {
+            path: directory.to_owned(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(failed)?;
         let file = directory.join(FILE);
         // SQLite gives its side files the mode of this one.
-        fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&file).map_err(failed)?;
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&file)
+            .map_err(failed)?;
         let options = SqliteConnectOptions::new()
             .filename(&file)
             .journal_mode(SqliteJournalMode::Wal)

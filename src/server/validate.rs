@@ -16,12 +16,20 @@ impl Problems {
     /// Notes a fault of a field: `"name" is required`.
     pub(super) fn add(&mut self, field: &str, what: &str) {
         let message = format!("\"{field}\" {what}");
-        self.0.push(ErrorItem { code: "ValidationError".into(), message, field: Some(field.to_owned()) });
+        self.0.push(ErrorItem {
+            code: "ValidationError".into(),
+            message,
+            field: Some(field.to_owned()),
+        });
     }
 
     /// Fails if anything was noted.
     pub(super) fn check(self) -> Result<(), ApiError> {
-        if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ApiError::Invalid(self.0))
+        }
     }
 }
 
@@ -43,7 +51,10 @@ impl Object {
     /// The body itself, whatever its content type says.
     pub(super) fn parse(body: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self { map, path: String::new() }),
+            Ok(Value::Object(map)) => Ok(Self {
+                map,
+                path: String::new(),
+            }),
             Ok(_) => Err(invalid("body", "must be an object")),
             Err(_) => Err(invalid("body", "must be valid JSON")),
         }
@@ -51,7 +62,11 @@ impl Object {
 
     /// Dotted path of a field.
     pub(super) fn path(&self, field: &str) -> String {
-        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+        if self.path.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", self.path)
+        }
     }
 
     /// Whether a field is there.
@@ -68,7 +83,10 @@ impl Object {
     pub(super) fn text(&self, field: &str, problems: &mut Problems) -> Option<String> {
         match self.value(field)? {
             Value::String(s) if s.chars().count() > LONGEST_TEXT => {
-                problems.add(&self.path(field), "length must be less than or equal to 4096 characters long");
+                problems.add(
+                    &self.path(field),
+                    "length must be less than or equal to 4096 characters long",
+                );
                 None
             }
             Value::String(s) => Some(s.clone()),
@@ -102,7 +120,10 @@ impl Object {
             problems.add(&self.path(field), "may not contain control characters");
         }
         if name.chars().count() > LONGEST_NAME {
-            problems.add(&self.path(field), "length must be less than or equal to 255 characters long");
+            problems.add(
+                &self.path(field),
+                "length must be less than or equal to 255 characters long",
+            );
         }
         name
     }
@@ -130,7 +151,10 @@ impl Object {
         for (index, value) in self.array(field, problems).iter().enumerate() {
             let path = self.path(&format!("{field}.{index}"));
             match value {
-                Value::Object(map) => found.push(Self { map: map.clone(), path }),
+                Value::Object(map) => found.push(Self {
+                    map: map.clone(),
+                    path,
+                }),
                 _ => problems.add(&path, "must be an object"),
             }
         }

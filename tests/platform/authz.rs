@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use programmatic_users::server::authz::{Decision, Effect, Grant, Question, Reach, Statement, decide, matches};
+use programmatic_users::server::authz::{
+    Decision, Effect, Grant, Question, Reach, Statement, decide, matches,
+};
 use proptest::prelude::*;
 
 fn naive_matches(pattern: &[u8], text: &[u8]) -> bool {
@@ -25,7 +27,10 @@ fn naive(grants: &[Grant], q: Question<'_>) -> bool {
             Some(a) => whole || star || g.accounts.contains(&a.to_owned()),
         };
         for s in g.statements.iter().filter(|_| holds) {
-            let action = s.actions.iter().any(|p| naive_matches(p.as_bytes(), q.action.as_bytes()));
+            let action = s
+                .actions
+                .iter()
+                .any(|p| naive_matches(p.as_bytes(), q.action.as_bytes()));
             let (_, id) = q.resource.split_once(':').unwrap();
             let resource = s.resources.iter().any(|p| {
                 let text = if p.contains(':') { q.resource } else { id };
@@ -37,7 +42,9 @@ fn naive(grants: &[Grant], q: Question<'_>) -> bool {
         }
     }
     let denied = effects.iter().any(|(e, _)| *e == Effect::Deny);
-    let allowed = effects.iter().any(|(e, admin)| *e == Effect::Allow && (*admin || !q.administrator_only));
+    let allowed = effects
+        .iter()
+        .any(|(e, admin)| *e == Effect::Allow && (*admin || !q.administrator_only));
     allowed && !denied
 }
 
@@ -69,7 +76,11 @@ fn grant() -> impl Strategy<Value = Grant> {
     )
         .prop_map(|(organization, administrator, accounts, statements)| Grant {
             policy_id: "p".into(),
-            reach: if organization { Reach::Organization } else { Reach::Account },
+            reach: if organization {
+                Reach::Organization
+            } else {
+                Reach::Account
+            },
             accounts,
             administrator,
             statements: Arc::from(statements),

@@ -27,7 +27,10 @@ fn python() -> PathBuf {
         "install the venv module of python3 (package python3-venv) to run this test: {}",
         String::from_utf8_lossy(&made.stderr)
     );
-    let pip = Command::new(&python).args(["-m", "pip", "install", "--quiet", SDK]).output().unwrap();
+    let pip = Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", SDK])
+        .output()
+        .unwrap();
     assert!(
         pip.status.success(),
         "pip could not install {SDK}, which this test needs: {}",
@@ -39,14 +42,25 @@ fn python() -> PathBuf {
 
 async fn run(server: &Server, args: &[&str]) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/spotinst_sdk2.py");
-    let (url, args) = (server.url(""), args.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let (url, args) = (
+        server.url(""),
+        args.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    );
     let run = move || {
         let mut command = Command::new(python());
-        command.arg(script).arg(url).args(args).env("PLATFORM_ADMIN_TOKEN", ADMIN).stdin(Stdio::null());
+        command
+            .arg(script)
+            .arg(url)
+            .args(args)
+            .env("PLATFORM_ADMIN_TOKEN", ADMIN)
+            .stdin(Stdio::null());
         command.output().unwrap()
     };
     let output = tokio::task::spawn_blocking(run).await.unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "{out}\n{err}");
     assert!(!out.contains(ADMIN) && !err.contains(ADMIN));
     out.into_owned()
@@ -59,5 +73,9 @@ async fn spotinst_sdk2() {
     assert!(out.trim_end().ends_with("conformant"), "{out}");
     let (id, _) = server.user("viewer", A).await;
     let users: Vec<Value> = serde_json::from_str(&run(&server, &["--list"]).await).unwrap();
-    assert!(users.iter().any(|u| u["user_id"] == Value::from(id.clone()) && u["type"] == "programmatic"));
+    assert!(
+        users
+            .iter()
+            .any(|u| u["user_id"] == Value::from(id.clone()) && u["type"] == "programmatic")
+    );
 }

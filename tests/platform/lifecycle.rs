@@ -12,21 +12,33 @@ async fn a_restart_keeps_users_and_tokens() {
     let server = Server::start().await;
     let (id, token) = server.user("editor", A).await;
     let (gone, dead) = server.user("viewer", A).await;
-    server.delete(ADMIN, &format!("/setup/user/{gone}")).await.expect(200);
+    server
+        .delete(ADMIN, &format!("/setup/user/{gone}"))
+        .await
+        .expect(200);
     let before = server.get(ADMIN, "/setup/organization/user").await.body["response"].clone();
     let directory = server.stop().await;
     let (server, first) = Server::open(directory, |c| {
         // What is for the first start only changes nothing later.
         c.admin_token = None;
-        c.accounts = vec![AccountSeed { id: None, name: "other".into() }];
+        c.accounts = vec![AccountSeed {
+            id: None,
+            name: "other".into(),
+        }];
     })
     .await;
     assert!(first.is_none());
     let after = server.get(ADMIN, "/setup/organization/user").await.body["response"].clone();
     assert_eq!(before, after);
-    server.post(&token, "/aws/ec2/group", json!({"group": {"name": "g"}})).await.expect(200);
+    server
+        .post(&token, "/aws/ec2/group", json!({"group": {"name": "g"}}))
+        .await
+        .expect(200);
     server.get(&dead, "/setup/account").await.expect(401);
-    assert_eq!(server.get(ADMIN, &format!("/setup/user/{id}")).await.item()["tokens"][0]["tokenLastDigits"], token[60..]);
+    assert_eq!(
+        server.get(ADMIN, &format!("/setup/user/{id}")).await.item()["tokens"][0]["tokenLastDigits"],
+        token[60..]
+    );
 }
 
 #[tokio::test]
@@ -39,11 +51,26 @@ async fn what_is_not_given_is_made_up_and_told_once() {
     .await;
     let first = first.unwrap();
     assert!(first.organization_id.len() == 12 && first.organization_id.bytes().all(|b| b.is_ascii_digit()));
-    assert_eq!(first.accounts.iter().map(|(_, name)| name.as_str()).collect::<Vec<_>>(), ["production", "staging"]);
-    assert!(first.accounts.iter().all(|(id, _)| id.len() == 12 && id.starts_with("act-")));
+    assert_eq!(
+        first
+            .accounts
+            .iter()
+            .map(|(_, name)| name.as_str())
+            .collect::<Vec<_>>(),
+        ["production", "staging"]
+    );
+    assert!(
+        first
+            .accounts
+            .iter()
+            .all(|(id, _)| id.len() == 12 && id.starts_with("act-"))
+    );
     assert!(first.admin_password.is_some());
     let token = first.admin_token.unwrap();
-    server.get(token.expose(), "/setup/organization/user").await.expect(200);
+    server
+        .get(token.expose(), "/setup/organization/user")
+        .await
+        .expect(200);
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&server.directory.path().join("platform.db")), 0o600);
 }
@@ -64,7 +91,10 @@ async fn settings_that_cannot_be_used_make_nothing() {
     assert_eq!(error.reason(), "Settings");
     let mut lost = config(&directory.path().join("new"));
     lost.admin_token = None;
-    assert_eq!(server::run(lost, async {}).await.err().unwrap().reason(), "Settings");
+    assert_eq!(
+        server::run(lost, async {}).await.err().unwrap().reason(),
+        "Settings"
+    );
     let (_server, first) = Server::open(directory, |_| ()).await;
     assert!(first.is_some(), "the failed start made nothing");
 }
@@ -82,5 +112,8 @@ async fn users_made_at_once_all_exist() {
         server.get(&token, "/setup/account").await.expect(200);
         assert!(ids.insert(id));
     }
-    assert_eq!(server.get(ADMIN, "/setup/organization/user").await.items().len(), 41);
+    assert_eq!(
+        server.get(ADMIN, "/setup/organization/user").await.items().len(),
+        41
+    );
 }

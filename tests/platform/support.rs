@@ -42,7 +42,10 @@ impl Log {
 
 impl Write for Log {
     fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(buf);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(buf);
         Ok(buf.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -60,7 +63,9 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn items(&self) -> &Vec<Value> {
-        self.body["response"]["items"].as_array().unwrap_or_else(|| panic!("no items: {self:?}"))
+        self.body["response"]["items"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no items: {self:?}"))
     }
     pub(crate) fn item(&self) -> &Value {
         assert_eq!(self.items().len(), 1, "{self:?}");
@@ -91,7 +96,10 @@ pub(crate) struct Server {
 
 pub(crate) fn config(directory: &Path) -> PlatformConfig {
     LazyLock::force(&LOG);
-    let account = |id: &str, name: &str| AccountSeed { id: Some(id.into()), name: name.into() };
+    let account = |id: &str, name: &str| AccountSeed {
+        id: Some(id.into()),
+        name: name.into(),
+    };
     PlatformConfig {
         data_dir: directory.to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -125,8 +133,20 @@ impl Server {
         let serving = tokio::spawn(platform.serve(async {
             let _ = stopped.await;
         }));
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        (Self { address, http, directory, stop, serving }, first)
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        (
+            Self {
+                address,
+                http,
+                directory,
+                stop,
+                serving,
+            },
+            first,
+        )
     }
 
     /// Stops gracefully and gives the data back.
@@ -148,7 +168,12 @@ impl Server {
         let headers = reply.headers().clone();
         let text = reply.text().await.unwrap();
         let body: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{status}: {e}: {text}"));
-        assert!(headers["content-type"].to_str().unwrap().starts_with("application/json"));
+        assert!(
+            headers["content-type"]
+                .to_str()
+                .unwrap()
+                .starts_with("application/json")
+        );
         assert_eq!(headers["cache-control"], "no-store");
         assert_eq!(body["response"]["status"]["code"], status);
         assert!(body["response"]["status"]["message"].is_string());
@@ -169,29 +194,40 @@ impl Server {
             assert_eq!(body["response"]["count"], items.len());
             assert!(body["response"]["kind"].is_string());
         }
-        Answer { status, headers, body }
+        Answer {
+            status,
+            headers,
+            body,
+        }
     }
 
     pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
         self.send(self.http.get(self.url(path)).bearer_auth(token)).await
     }
     pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
-        self.send(self.http.post(self.url(path)).bearer_auth(token).json(&body)).await
+        self.send(self.http.post(self.url(path)).bearer_auth(token).json(&body))
+            .await
     }
     pub(crate) async fn put(&self, token: &str, path: &str, body: Value) -> Answer {
-        self.send(self.http.put(self.url(path)).bearer_auth(token).json(&body)).await
+        self.send(self.http.put(self.url(path)).bearer_auth(token).json(&body))
+            .await
     }
     pub(crate) async fn delete(&self, token: &str, path: &str) -> Answer {
-        self.send(self.http.delete(self.url(path)).bearer_auth(token)).await
+        self.send(self.http.delete(self.url(path)).bearer_auth(token))
+            .await
     }
 
     /// Id and token of a new programmatic user with a role in one account.
     pub(crate) async fn user(&self, role: &str, account: &str) -> (String, String) {
-        self.user_with(json!({"name": role, "accounts": [{"id": account, "role": role}]})).await
+        self.user_with(json!({"name": role, "accounts": [{"id": account, "role": role}]}))
+            .await
     }
 
     pub(crate) async fn user_with(&self, body: Value) -> (String, String) {
-        let made = self.post(ADMIN, "/setup/user/programmatic", body).await.expect(200);
+        let made = self
+            .post(ADMIN, "/setup/user/programmatic", body)
+            .await
+            .expect(200);
         let text = |key: &str| made.item()[key].as_str().unwrap().to_owned();
         (text("id"), text("token"))
     }

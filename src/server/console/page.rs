@@ -21,7 +21,10 @@ fn page(title: &str, body: &Markup) -> Markup {
 
 /// One sentence.
 pub(super) fn message(title: &str, text: &str) -> Markup {
-    page(title, &html! { p { (text) } p { a href="/console" { "To the console" } } })
+    page(
+        title,
+        &html! { p { (text) } p { a href="/console" { "To the console" } } },
+    )
 }
 
 /// For whoever comes with a token.
@@ -31,7 +34,10 @@ pub(super) fn no_access(personal: bool) -> Markup {
     } else {
         "Programmatic users have no access to the console. Their tokens are for the API only."
     };
-    page("No access", &html! { p role="alert" { (what) } p { a href="/console/sign-in" { "Sign in" } } })
+    page(
+        "No access",
+        &html! { p role="alert" { (what) } p { a href="/console/sign-in" { "Sign in" } } },
+    )
 }
 
 /// The sign-in form.

@@ -46,7 +46,10 @@ pub(super) async fn list(
 
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
     let mut tx = app.store.read().await?;
-    let found = accounts::list(&mut tx).await?.into_iter().find(|a| a.account_id == id);
+    let found = accounts::list(&mut tx)
+        .await?
+        .into_iter()
+        .find(|a| a.account_id == id);
     Answer::list(KIND, &[found.ok_or_else(|| missing(&id))?])
 }
 
@@ -57,7 +60,10 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     call.record(&mut tx, &id).await?;
     tx.commit().await?;
     // `id` and not `accountId`, as everywhere else: so the description has it, and its clients.
-    Ok(Answer::one(KIND, json!({"id": id, "name": name, "organizationId": app.organization.id})))
+    Ok(Answer::one(
+        KIND,
+        json!({"id": id, "name": name, "organizationId": app.organization.id}),
+    ))
 }
 
 pub(super) async fn update(

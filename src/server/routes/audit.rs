@@ -10,10 +10,7 @@ use crate::server::reply::Answer;
 use crate::server::store::audit::{self, Filter};
 use crate::server::validate::Problems;
 
-pub(super) async fn list(
-    State(app): State<App>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Outcome {
+pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
     let mut problems = Problems::default();
     let mut date = |field: &str| {
         let path = format!("query.{field}");
@@ -39,12 +36,24 @@ pub(super) async fn list(
         }
     };
     let actor_type = query.get("actorType").map(|v| v.to_lowercase());
-    if actor_type.as_ref().is_some_and(|t| !audit::ACTOR_TYPES.contains(&t.as_str())) {
-        problems.add("query.actorType", "must be one of [UI, Programmatic, System, Anonymous]");
+    if actor_type
+        .as_ref()
+        .is_some_and(|t| !audit::ACTOR_TYPES.contains(&t.as_str()))
+    {
+        problems.add(
+            "query.actorType",
+            "must be one of [UI, Programmatic, System, Anonymous]",
+        );
     }
     problems.check()?;
     let account = query.get("accountId").filter(|a| !a.is_empty()).cloned();
-    let filter = Filter { from, to, account, successes_only, actor_type };
+    let filter = Filter {
+        from,
+        to,
+        account,
+        successes_only,
+        actor_type,
+    };
     let mut tx = app.store.read().await?;
     let rows = audit::list(&mut tx, &app.organization.name, &filter).await?;
     Ok(Answer::Items("spotinst:audit", rows))

@@ -19,7 +19,10 @@ pub(super) async fn list(State(app): State<App>, Extension(call): Admitted) -> O
     let mut tx = app.store.read().await?;
     let mut groups = elastigroups::list(&mut tx, call.account()?).await?;
     groups.retain(|g| call.may(&g.id));
-    Ok(Answer::Items(KIND, groups.iter().map(elastigroups::Elastigroup::json).collect()))
+    Ok(Answer::Items(
+        KIND,
+        groups.iter().map(elastigroups::Elastigroup::json).collect(),
+    ))
 }
 
 pub(super) async fn details(
@@ -28,13 +31,17 @@ pub(super) async fn details(
     Path(id): Path<String>,
 ) -> Outcome {
     let mut tx = app.store.read().await?;
-    let group = elastigroups::find(&mut tx, call.account()?, &id).await?.ok_or_else(|| missing(&id))?;
+    let group = elastigroups::find(&mut tx, call.account()?, &id)
+        .await?
+        .ok_or_else(|| missing(&id))?;
     Ok(Answer::one(KIND, group.json()))
 }
 
 pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let mut problems = Problems::default();
-    let name = Object::parse(&bytes)?.object("group", &mut problems).name("name", &mut problems);
+    let name = Object::parse(&bytes)?
+        .object("group", &mut problems)
+        .name("name", &mut problems);
     problems.check()?;
     let mut tx = app.store.write().await?;
     let group = elastigroups::create(&mut tx, call.account()?, &name).await?;

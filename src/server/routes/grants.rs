@@ -14,7 +14,10 @@ pub(super) fn read(body: &Object, field: &str, problems: &mut Problems) -> Vec<P
     for entry in entries {
         let policy_id = entry.required("policyId", problems);
         let account_ids = entry.texts("accountIds", problems);
-        found.push(PolicyGrant { policy_id, account_ids });
+        found.push(PolicyGrant {
+            policy_id,
+            account_ids,
+        });
     }
     found
 }
@@ -30,7 +33,11 @@ pub(super) async fn check(
         let path = |inner: &str| format!("{field}.{index}.{inner}");
         let Some(policy_type) = access::policy_type(&mut *conn, &grant.policy_id).await? else {
             let message = format!("Policy {} does not exist", grant.policy_id);
-            return Err(ApiError::Unknown("POLICY_DOESNT_EXIST", message, path("policyId")));
+            return Err(ApiError::Unknown(
+                "POLICY_DOESNT_EXIST",
+                message,
+                path("policyId"),
+            ));
         };
         if grant.account_ids.is_empty() && policy_type.ends_with("ACCOUNT") {
             return Err(invalid(&path("accountIds"), "is required"));
@@ -40,7 +47,10 @@ pub(super) async fn check(
                 require_account(conn, account, &path(&format!("accountIds.{at}"))).await?;
             }
         }
-        match checked.iter_mut().find(|other| other.policy_id == grant.policy_id) {
+        match checked
+            .iter_mut()
+            .find(|other| other.policy_id == grant.policy_id)
+        {
             // Without accounts an organization policy holds everywhere; a list must not narrow that, nor widen.
             Some(other) if other.account_ids.is_empty() || grant.account_ids.is_empty() => {
                 return Err(invalid(&path("policyId"), "contains a duplicate value"));
@@ -68,5 +78,9 @@ pub(super) async fn require_account(
         return Ok(());
     }
     let message = format!("Account {account} does not exist");
-    Err(ApiError::Unknown("Account_DOESNT_EXIST", message, field.to_owned()))
+    Err(ApiError::Unknown(
+        "Account_DOESNT_EXIST",
+        message,
+        field.to_owned(),
+    ))
 }

@@ -16,18 +16,29 @@ use crate::server::validate::{Object, Problems};
 const KIND: &str = "spotinst:setup:access:userGroup";
 
 fn missing(id: &str) -> ApiError {
-    ApiError::Missing("USER_GROUP_DOESNT_EXIST", format!("User group {id} does not exist"))
+    ApiError::Missing(
+        "USER_GROUP_DOESNT_EXIST",
+        format!("User group {id} does not exist"),
+    )
 }
 
 async fn require(conn: &mut SqliteConnection, id: &str) -> Result<(), ApiError> {
-    if access::group_exists(conn, id).await? { Ok(()) } else { Err(missing(id)) }
+    if access::group_exists(conn, id).await? {
+        Ok(())
+    } else {
+        Err(missing(id))
+    }
 }
 
 async fn require_users(conn: &mut SqliteConnection, ids: &[String]) -> Result<(), ApiError> {
     for (index, id) in ids.iter().enumerate() {
         if !users::exists(&mut *conn, id).await? {
             let message = format!("User {id} does not exist");
-            return Err(ApiError::Unknown("USER_DOESNT_EXIST", message, format!("userIds.{index}")));
+            return Err(ApiError::Unknown(
+                "USER_DOESNT_EXIST",
+                message,
+                format!("userIds.{index}"),
+            ));
         }
     }
     Ok(())
@@ -53,7 +64,11 @@ async fn show(conn: &mut SqliteConnection, group: &UserGroup) -> Result<Value, A
 
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
     let mut tx = app.store.read().await?;
-    let group = access::groups(&mut tx).await?.into_iter().find(|g| g.id == id).ok_or_else(|| missing(&id))?;
+    let group = access::groups(&mut tx)
+        .await?
+        .into_iter()
+        .find(|g| g.id == id)
+        .ok_or_else(|| missing(&id))?;
     Ok(Answer::one(KIND, show(&mut tx, &group).await?))
 }
 
@@ -73,7 +88,11 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     access::set_members(&mut tx, &id, &user_ids).await?;
     users::require_administrator(&mut tx).await?;
     call.record(&mut tx, &id).await?;
-    let created_at = access::groups(&mut tx).await?.into_iter().find(|g| g.id == id).and_then(|g| g.created_at);
+    let created_at = access::groups(&mut tx)
+        .await?
+        .into_iter()
+        .find(|g| g.id == id)
+        .and_then(|g| g.created_at);
     tx.commit().await?;
     let item = json!({
         "id": id, "name": name, "description": description, "createdAt": created_at, "userIds": user_ids,
@@ -91,7 +110,9 @@ pub(super) async fn update(
     let body = Object::parse(&bytes)?;
     let mut problems = Problems::default();
     let name = body.has("name").then(|| body.name("name", &mut problems));
-    let description = body.has("description").then(|| body.required("description", &mut problems));
+    let description = body
+        .has("description")
+        .then(|| body.required("description", &mut problems));
     problems.check()?;
     let mut tx = app.store.write().await?;
     require(&mut tx, &id).await?;

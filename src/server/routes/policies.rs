@@ -1,7 +1,9 @@
 //! Policies and the catalogue of actions.
 
+use std::collections::HashMap;
+
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, Query, State};
 use serde_json::{Value, json};
 
 use super::{Admitted, Outcome};
@@ -12,11 +14,21 @@ use crate::server::{App, catalog};
 
 pub(super) async fn list(State(app): State<App>) -> Outcome {
     let mut tx = app.store.read().await?;
-    Answer::list("spotinst:setup:organization:policy", &access::policies(&mut tx).await?)
+    Answer::list(
+        "spotinst:setup:organization:policy",
+        &access::policies(&mut tx).await?,
+    )
 }
 
-pub(super) async fn actions() -> Outcome {
-    Ok(Answer::Items("spotinst:setup:policyAction", catalog::actions()))
+/// The catalogue; each of its fields is also a filter.
+pub(super) async fn actions(Query(query): Query<HashMap<String, String>>) -> Outcome {
+    let mut found = catalog::actions();
+    for field in ["name", "service", "resourcePattern", "scope", "category"] {
+        if let Some(wanted) = query.get(field) {
+            found.retain(|action| action[field] == wanted.as_str());
+        }
+    }
+    Ok(Answer::Items("spotinst:setup:policyAction", found))
 }
 
 /// Checks a policy document. What it says is what will be decided by, so nothing in it is passed over.
@@ -53,7 +65,9 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     let policy = Object::parse(&bytes)?.object("policy", &mut problems);
     let name = policy.name("name", &mut problems);
     let description = policy.text("description", &mut problems);
-    let policy_type = policy.text("type", &mut problems).unwrap_or_else(|| "ACCOUNT".to_owned());
+    let policy_type = policy
+        .text("type", &mut problems)
+        .unwrap_or_else(|| "ACCOUNT".to_owned());
     if !matches!(policy_type.as_str(), "ACCOUNT" | "ORGANIZATION") {
         problems.add("policy.type", "must be one of [ACCOUNT, ORGANIZATION]");
     }
@@ -61,8 +75,15 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     problems.check()?;
     let content = content.unwrap_or_default();
     let mut tx = app.store.write().await?;
-    let id =
-        access::create_policy(&mut tx, None, &name, description.as_deref(), &policy_type, &content).await?;
+    let id = access::create_policy(
+        &mut tx,
+        None,
+        &name,
+        description.as_deref(),
+        &policy_type,
+        &content,
+    )
+    .await?;
     call.record(&mut tx, &id).await?;
     tx.commit().await?;
     let at = written(now());
@@ -76,10 +97,14 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
 /// Fails unless the policy exists and is not a built-in one.
 async fn require_custom(conn: &mut sqlx::SqliteConnection, id: &str) -> Result<(), ApiError> {
     match access::policy_type(conn, id).await? {
-        None => Err(ApiError::Missing("POLICY_DOESNT_EXIST", format!("Policy {id} does not exist"))),
-        Some(managed) if managed.starts_with("SPOT_MANAGED_") => {
-            Err(ApiError::Conflict("POLICY_IS_MANAGED", format!("Policy {id} is built in")))
-        }
+        None => Err(ApiError::Missing(
+            "POLICY_DOESNT_EXIST",
+            format!("Policy {id} does not exist"),
+        )),
+        Some(managed) if managed.starts_with("SPOT_MANAGED_") => Err(ApiError::Conflict(
+            "POLICY_IS_MANAGED",
+            format!("Policy {id} is built in"),
+        )),
         Some(_) => Ok(()),
     }
 }
@@ -94,12 +119,22 @@ pub(super) async fn update(
     let policy = Object::parse(&bytes)?.object("policy", &mut problems);
     let name = policy.has("name").then(|| policy.name("name", &mut problems));
     let description = policy.text("description", &mut problems);
-    let content =
-        if policy.has("policyContent") { check_content(&policy, &mut problems) } else { None };
+    let content = if policy.has("policyContent") {
+        check_content(&policy, &mut problems)
+    } else {
+        None
+    };
     problems.check()?;
     let mut tx = app.store.write().await?;
     require_custom(&mut tx, &id).await?;
-    access::update_policy(&mut tx, &id, name.as_deref(), description.as_deref(), content.as_ref()).await?;
+    access::update_policy(
+        &mut tx,
+        &id,
+        name.as_deref(),
+        description.as_deref(),
+        content.as_ref(),
+    )
+    .await?;
     users::require_administrator(&mut tx).await?;
     call.record(&mut tx, &id).await?;
     tx.commit().await?;

@@ -17,7 +17,11 @@ use crate::server::{App, catalog, secret};
 
 /// Fails unless the user of the path exists.
 async fn require(conn: &mut SqliteConnection, id: &str) -> Result<(), ApiError> {
-    if users::exists(conn, id).await? { Ok(()) } else { Err(missing(id)) }
+    if users::exists(conn, id).await? {
+        Ok(())
+    } else {
+        Err(missing(id))
+    }
 }
 
 fn missing(id: &str) -> ApiError {
@@ -55,7 +59,14 @@ pub(super) async fn create_programmatic(
     } else {
         grants::check(&mut tx, "policies", policies).await?
     };
-    let id = users::create(&mut tx, UserType::Programmatic, &name, description.as_deref(), None).await?;
+    let id = users::create(
+        &mut tx,
+        UserType::Programmatic,
+        &name,
+        description.as_deref(),
+        None,
+    )
+    .await?;
     access::set_grants(&mut tx, Subject::User(&id), &granted).await?;
     credentials::add(&mut tx, &id, &name, &token).await?;
     call.record(&mut tx, &id).await?;
@@ -92,7 +103,10 @@ fn from_roles(roles: Vec<(String, &'static str)>) -> Vec<PolicyGrant> {
     for (account, policy) in roles {
         match granted.iter_mut().find(|g| g.policy_id == policy) {
             Some(grant) => grant.account_ids.push(account),
-            None => granted.push(PolicyGrant { policy_id: policy.to_owned(), account_ids: vec![account] }),
+            None => granted.push(PolicyGrant {
+                policy_id: policy.to_owned(),
+                account_ids: vec![account],
+            }),
         }
     }
     granted
@@ -109,14 +123,23 @@ pub(super) async fn create_personal(
     let first = body.name("firstName", &mut problems);
     let last = body.name("lastName", &mut problems);
     let email = body.required("email", &mut problems).trim().to_owned();
-    if !email.is_empty() && !email.split_once('@').is_some_and(|(a, b)| !a.is_empty() && !b.is_empty()) {
+    if !email.is_empty()
+        && !email
+            .split_once('@')
+            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
+    {
         problems.add("email", "must be a valid email");
     }
     let password = secret::Password::new(body.required("password", &mut problems));
     if !(8..=128).contains(&password.expose().chars().count()) {
         problems.add("password", "length must be between 8 and 128 characters");
     }
-    let is_admin = match body.text("role", &mut problems).unwrap_or_default().to_lowercase().as_str() {
+    let is_admin = match body
+        .text("role", &mut problems)
+        .unwrap_or_default()
+        .to_lowercase()
+        .as_str()
+    {
         "admin" => true,
         "" | "user" => false,
         _ => {
@@ -127,17 +150,29 @@ pub(super) async fn create_personal(
     problems.check()?;
 
     let hash = hash(&app, password).await?;
-    let wants_token = query.get("generateToken").is_some_and(|v| v.eq_ignore_ascii_case("true"));
-    let token = if wants_token { Some(credentials::generate()?) } else { None };
+    let wants_token = query
+        .get("generateToken")
+        .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    let token = if wants_token {
+        Some(credentials::generate()?)
+    } else {
+        None
+    };
     let name = format!("{first} {last}");
     let mut tx = app.store.write().await?;
     if users::email_taken(&mut tx, &email).await? {
-        return Err(ApiError::Conflict("EMAIL_IN_USE", "The e-mail address is in use".into()));
+        return Err(ApiError::Conflict(
+            "EMAIL_IN_USE",
+            "The e-mail address is in use".into(),
+        ));
     }
     let id = users::create(&mut tx, UserType::Personal, &name, None, Some(&email)).await?;
     sign_in::set_password(&mut tx, &id, &hash).await?;
     if is_admin {
-        let grant = PolicyGrant { policy_id: catalog::ADMIN.to_owned(), account_ids: vec!["*".to_owned()] };
+        let grant = PolicyGrant {
+            policy_id: catalog::ADMIN.to_owned(),
+            account_ids: vec!["*".to_owned()],
+        };
         access::set_grants(&mut tx, Subject::User(&id), &[grant]).await?;
     }
     if let Some(token) = &token {
@@ -157,7 +192,11 @@ pub(super) async fn create_personal(
 }
 
 async fn hash(app: &App, password: secret::Password) -> Result<String, ApiError> {
-    let _permit = app.hashing.acquire().await.map_err(|_| ApiError::Internal("shutting down"))?;
+    let _permit = app
+        .hashing
+        .acquire()
+        .await
+        .map_err(|_| ApiError::Internal("shutting down"))?;
     let hash = tokio::task::spawn_blocking(move || secret::hash_password(password.expose())).await;
     Ok(hash.map_err(|_| ApiError::Internal("hashing stopped"))??)
 }

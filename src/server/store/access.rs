@@ -80,8 +80,14 @@ pub(crate) async fn policies(conn: &mut SqliteConnection) -> Result<Vec<Policy>,
 }
 
 /// The type of a policy, if there is such a policy.
-pub(crate) async fn policy_type(conn: &mut SqliteConnection, id: &str) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar("SELECT type FROM policy WHERE id = ?").bind(id).fetch_optional(conn).await
+pub(crate) async fn policy_type(
+    conn: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT type FROM policy WHERE id = ?")
+        .bind(id)
+        .fetch_optional(conn)
+        .await
 }
 
 /// Adds a policy; its id is made up unless given.
@@ -146,7 +152,10 @@ pub(crate) async fn policy_in_use(conn: &mut SqliteConnection, id: &str) -> Resu
 
 /// Removes a policy that nobody has.
 pub(crate) async fn delete_policy(conn: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM policy WHERE id = ?").bind(id).execute(conn).await?;
+    sqlx::query("DELETE FROM policy WHERE id = ?")
+        .bind(id)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -234,9 +243,13 @@ pub(crate) async fn effective(conn: &mut SqliteConnection, user: &str) -> Result
             grant.accounts.extend(row.account_id);
             continue;
         }
-        let document: Document =
-            serde_json::from_str(&row.content).map_err(|_| ApiError::Internal("a stored policy is broken"))?;
-        let reach = if row.policy_type.ends_with("ORGANIZATION") { Reach::Organization } else { Reach::Account };
+        let document: Document = serde_json::from_str(&row.content)
+            .map_err(|_| ApiError::Internal("a stored policy is broken"))?;
+        let reach = if row.policy_type.ends_with("ORGANIZATION") {
+            Reach::Organization
+        } else {
+            Reach::Account
+        };
         let grant = Grant {
             administrator: row.policy_id == catalog::ADMIN,
             policy_id: row.policy_id,
@@ -330,7 +343,10 @@ pub(crate) async fn update_group(
 
 /// Deletes a group; its members stay users.
 pub(crate) async fn delete_group(conn: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM user_group WHERE id = ?").bind(id).execute(conn).await?;
+    sqlx::query("DELETE FROM user_group WHERE id = ?")
+        .bind(id)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -354,7 +370,10 @@ pub(crate) async fn set_members(
     group: &str,
     users: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE group_id = ?").bind(group).execute(&mut *conn).await?;
+    sqlx::query("DELETE FROM group_member WHERE group_id = ?")
+        .bind(group)
+        .execute(&mut *conn)
+        .await?;
     for user in users {
         sqlx::query("INSERT OR IGNORE INTO group_member (group_id, user_id) VALUES (?, ?)")
             .bind(group)
@@ -371,7 +390,10 @@ pub(crate) async fn set_groups(
     user: &str,
     groups: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE user_id = ?").bind(user).execute(&mut *conn).await?;
+    sqlx::query("DELETE FROM group_member WHERE user_id = ?")
+        .bind(user)
+        .execute(&mut *conn)
+        .await?;
     for group in groups {
         sqlx::query("INSERT OR IGNORE INTO group_member (group_id, user_id) VALUES (?, ?)")
             .bind(group)

@@ -24,7 +24,9 @@ struct Row {
 
 /// The organization, if the first start is over.
 pub(crate) async fn organization(conn: &mut SqliteConnection) -> Result<Option<Organization>, sqlx::Error> {
-    sqlx::query_as("SELECT id, name FROM organization").fetch_optional(conn).await
+    sqlx::query_as("SELECT id, name FROM organization")
+        .fetch_optional(conn)
+        .await
 }
 
 /// All accounts, the default one first.
@@ -70,7 +72,11 @@ pub(crate) async fn create(
 
 /// Renames an account.
 pub(crate) async fn rename(conn: &mut SqliteConnection, id: &str, name: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE account SET name = ? WHERE id = ?").bind(name).bind(id).execute(conn).await?;
+    sqlx::query("UPDATE account SET name = ? WHERE id = ?")
+        .bind(name)
+        .bind(id)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -84,7 +90,13 @@ pub(crate) async fn delete(conn: &mut SqliteConnection, id: &str) -> Result<(), 
     .bind(id)
     .execute(&mut *conn)
     .await?;
-    sqlx::query("DELETE FROM grant_account WHERE account_id = ?").bind(id).execute(&mut *conn).await?;
-    sqlx::query("DELETE FROM account WHERE id = ?").bind(id).execute(conn).await?;
+    sqlx::query("DELETE FROM grant_account WHERE account_id = ?")
+        .bind(id)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("DELETE FROM account WHERE id = ?")
+        .bind(id)
+        .execute(conn)
+        .await?;
     Ok(())
 }

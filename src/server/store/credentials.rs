@@ -64,15 +64,16 @@ pub(crate) async fn tokens(conn: &mut SqliteConnection, user: &str) -> Result<Ve
     .bind(user)
     .fetch_all(conn)
     .await?;
-    let info = |(token_id, name, token_last_digits, created_at, last_used_at): (i64, _, _, i64, Option<i64>)| {
-        TokenInfo {
-            name,
-            created_at: written(created_at),
-            token_id,
-            token_last_digits,
-            last_used_at: last_used_at.map(written),
-        }
-    };
+    let info =
+        |(token_id, name, token_last_digits, created_at, last_used_at): (i64, _, _, i64, Option<i64>)| {
+            TokenInfo {
+                name,
+                created_at: written(created_at),
+                token_id,
+                token_last_digits,
+                last_used_at: last_used_at.map(written),
+            }
+        };
     Ok(rows.into_iter().map(info).collect())
 }
 
@@ -92,7 +93,10 @@ pub(crate) async fn owner(conn: &mut SqliteConnection, token: &str) -> Result<Op
 }
 
 /// The former owner of a token that was revoked: for the audit log only.
-pub(crate) async fn former_owner(conn: &mut SqliteConnection, token: &str) -> Result<Option<Owner>, sqlx::Error> {
+pub(crate) async fn former_owner(
+    conn: &mut SqliteConnection,
+    token: &str,
+) -> Result<Option<Owner>, sqlx::Error> {
     sqlx::query_as("SELECT user_id, user_name, user_type, last_digits FROM revoked_token WHERE hash = ?")
         .bind(secret::digest(token).as_slice())
         .fetch_optional(conn)
@@ -114,6 +118,10 @@ pub(crate) async fn bury(conn: &mut SqliteConnection, user: &str) -> Result<(), 
 
 /// Writes the time of last use.
 pub(crate) async fn touch(conn: &mut SqliteConnection, token: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE token SET last_used_at = ? WHERE id = ?").bind(now()).bind(token).execute(conn).await?;
+    sqlx::query("UPDATE token SET last_used_at = ? WHERE id = ?")
+        .bind(now())
+        .bind(token)
+        .execute(conn)
+        .await?;
     Ok(())
 }

@@ -25,7 +25,10 @@ impl Elastigroup {
 }
 
 /// The groups of an account.
-pub(crate) async fn list(conn: &mut SqliteConnection, account: &str) -> Result<Vec<Elastigroup>, sqlx::Error> {
+pub(crate) async fn list(
+    conn: &mut SqliteConnection,
+    account: &str,
+) -> Result<Vec<Elastigroup>, sqlx::Error> {
     sqlx::query_as(
         "SELECT id, account_id, name, created_at FROM elastigroup WHERE account_id = ? ORDER BY position",
     )
@@ -53,8 +56,18 @@ pub(crate) async fn create(
     account: &str,
     name: &str,
 ) -> Result<Elastigroup, ApiError> {
-    let id = unused_id(conn, "sig", "SELECT EXISTS (SELECT 1 FROM elastigroup WHERE id = ?)").await?;
-    let group = Elastigroup { id, account_id: account.to_owned(), name: name.to_owned(), created_at: now() };
+    let id = unused_id(
+        conn,
+        "sig",
+        "SELECT EXISTS (SELECT 1 FROM elastigroup WHERE id = ?)",
+    )
+    .await?;
+    let group = Elastigroup {
+        id,
+        account_id: account.to_owned(),
+        name: name.to_owned(),
+        created_at: now(),
+    };
     sqlx::query("INSERT INTO elastigroup (id, account_id, name, created_at) VALUES (?, ?, ?, ?)")
         .bind(&group.id)
         .bind(&group.account_id)
@@ -66,7 +79,11 @@ pub(crate) async fn create(
 }
 
 /// Deletes a group; false if the account has none of that id.
-pub(crate) async fn delete(conn: &mut SqliteConnection, account: &str, id: &str) -> Result<bool, sqlx::Error> {
+pub(crate) async fn delete(
+    conn: &mut SqliteConnection,
+    account: &str,
+    id: &str,
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query("DELETE FROM elastigroup WHERE account_id = ? AND id = ?")
         .bind(account)
         .bind(id)

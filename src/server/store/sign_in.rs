@@ -52,7 +52,10 @@ pub(crate) async fn by_email(
 pub(crate) async fn open(conn: &mut SqliteConnection, user: &str) -> Result<String, ApiError> {
     let cookie = secret::random_hex::<32>()?;
     let csrf = secret::random_hex::<32>()?;
-    sqlx::query("DELETE FROM console_session WHERE expires_at < ?").bind(now()).execute(&mut *conn).await?;
+    sqlx::query("DELETE FROM console_session WHERE expires_at < ?")
+        .bind(now())
+        .execute(&mut *conn)
+        .await?;
     sqlx::query(
         "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
     )
@@ -67,7 +70,10 @@ pub(crate) async fn open(conn: &mut SqliteConnection, user: &str) -> Result<Stri
 }
 
 /// The session of a cookie.
-pub(crate) async fn session(conn: &mut SqliteConnection, cookie: &str) -> Result<Option<Session>, sqlx::Error> {
+pub(crate) async fn session(
+    conn: &mut SqliteConnection,
+    cookie: &str,
+) -> Result<Option<Session>, sqlx::Error> {
     sqlx::query_as(
         "SELECT u.id AS user_id, u.name AS user_name, u.email, s.csrf
          FROM console_session s JOIN user u ON u.id = s.user_id WHERE s.hash = ? AND s.expires_at >= ?",
@@ -118,7 +124,10 @@ pub(crate) async fn failed(conn: &mut SqliteConnection, email: &str) -> Result<(
 
 /// Forgets the failures of an address that signed in.
 pub(crate) async fn succeeded(conn: &mut SqliteConnection, email: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM console_failure WHERE hash = ?").bind(key(email).as_slice()).execute(conn).await?;
+    sqlx::query("DELETE FROM console_failure WHERE hash = ?")
+        .bind(key(email).as_slice())
+        .execute(conn)
+        .await?;
     Ok(())
 }
 

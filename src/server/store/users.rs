@@ -30,7 +30,11 @@ pub(crate) fn type_word(user_type: UserType) -> &'static str {
 
 /// How the database writes a type.
 pub(crate) fn type_of(word: &str) -> UserType {
-    if word == "personal" { UserType::Personal } else { UserType::Programmatic }
+    if word == "personal" {
+        UserType::Personal
+    } else {
+        UserType::Programmatic
+    }
 }
 
 /// All users, the oldest first.
@@ -44,9 +48,10 @@ pub(crate) async fn list(conn: &mut SqliteConnection) -> Result<Vec<UserSummary>
     for (user, group) in pairs {
         groups.entry(user).or_default().push(group);
     }
-    let rows: Vec<Row> = sqlx::query_as("SELECT id, type, name, description, email FROM user ORDER BY position")
-        .fetch_all(conn)
-        .await?;
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT id, type, name, description, email FROM user ORDER BY position")
+            .fetch_all(conn)
+            .await?;
     let summary = |r: Row| UserSummary {
         group_names: groups.remove(&r.id).unwrap_or_default(),
         user_id: r.id,
@@ -59,7 +64,10 @@ pub(crate) async fn list(conn: &mut SqliteConnection) -> Result<Vec<UserSummary>
 }
 
 /// Everything about a user but its secrets.
-pub(crate) async fn details(conn: &mut SqliteConnection, id: &str) -> Result<Option<UserDetails>, sqlx::Error> {
+pub(crate) async fn details(
+    conn: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<UserDetails>, sqlx::Error> {
     let row: Option<Row> = sqlx::query_as("SELECT id, type, name, description, email FROM user WHERE id = ?")
         .bind(id)
         .fetch_optional(&mut *conn)
@@ -76,7 +84,11 @@ pub(crate) async fn details(conn: &mut SqliteConnection, id: &str) -> Result<Opt
     for (group, name) in in_groups {
         let policies = access::grants(&mut *conn, Subject::Group(&group)).await?;
         let policy_names = policies.into_iter().map(|p| p.policy_name).collect();
-        groups.push(UserGroupRef { id: group, name, policy_names });
+        groups.push(UserGroupRef {
+            id: group,
+            name,
+            policy_names,
+        });
     }
     Ok(Some(UserDetails {
         policies: access::grants(&mut *conn, Subject::User(id)).await?,
@@ -93,12 +105,18 @@ pub(crate) async fn details(conn: &mut SqliteConnection, id: &str) -> Result<Opt
 
 /// Whether there is such a user.
 pub(crate) async fn exists(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)").bind(id).fetch_one(conn).await
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)")
+        .bind(id)
+        .fetch_one(conn)
+        .await
 }
 
 /// Whether an e-mail address is in use.
 pub(crate) async fn email_taken(conn: &mut SqliteConnection, email: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE email = ?)").bind(email).fetch_one(conn).await
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE email = ?)")
+        .bind(email)
+        .fetch_one(conn)
+        .await
 }
 
 /// Makes a user without rights and without credentials; the result is its id.
@@ -113,23 +131,33 @@ pub(crate) async fn create(
         UserType::Personal => "u",
         UserType::Programmatic => "pu",
     };
-    let id = unused_id(&mut *conn, prefix, "SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)").await?;
-    sqlx::query("INSERT INTO user (id, type, name, description, email, created_at) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(&id)
-        .bind(type_word(user_type))
-        .bind(name)
-        .bind(description)
-        .bind(email)
-        .bind(now())
-        .execute(conn)
-        .await?;
+    let id = unused_id(
+        &mut *conn,
+        prefix,
+        "SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)",
+    )
+    .await?;
+    sqlx::query(
+        "INSERT INTO user (id, type, name, description, email, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&id)
+    .bind(type_word(user_type))
+    .bind(name)
+    .bind(description)
+    .bind(email)
+    .bind(now())
+    .execute(conn)
+    .await?;
     Ok(id)
 }
 
 /// Deletes a user with its credentials and rights; false if there is none.
 pub(crate) async fn delete(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
     credentials::bury(&mut *conn, id).await?;
-    let done = sqlx::query("DELETE FROM user WHERE id = ?").bind(id).execute(conn).await?;
+    let done = sqlx::query("DELETE FROM user WHERE id = ?")
+        .bind(id)
+        .execute(conn)
+        .await?;
     Ok(done.rows_affected() > 0)
 }
 
