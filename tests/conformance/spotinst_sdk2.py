@@ -11,6 +11,9 @@ import json
 import os
 import sys
 
+# Python puts the directory of a script first, where this file itself would be taken for the SDK.
+sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != os.path.dirname(os.path.abspath(__file__))]
+
 from spotinst_sdk2 import SpotinstSession
 from spotinst_sdk2.client import SpotinstClientException
 from spotinst_sdk2.models.admin import organization as model

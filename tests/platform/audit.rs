@@ -152,6 +152,7 @@ async fn nothing_told_or_logged_contains_a_token() {
         assert!(!bytes.windows(64).any(|w| w == token.as_bytes()));
     }
     assert!(LOG.contains(&id), "the log is being read");
+    assert!(!LOG.contains(&token) && !LOG.contains(ADMIN));
     assert!(!LOG.contains(crate::support::PASSWORD));
     assert!(!LOG.contains(EMAIL));
 }
