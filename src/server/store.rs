@@ -1,4 +1,4 @@
-//! The database: SQLite in write-ahead mode, one writer, several readers.
+//! The database: `SQLite` in write-ahead mode, one writer, several readers.
 //!
 //! A commit is on the disk before it returns (`synchronous = FULL`), so what an answer says has happened. Functions
 //! take a connection, so that a handler decides what belongs into one transaction: the change and its audit row.

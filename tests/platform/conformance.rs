@@ -76,6 +76,6 @@ async fn spotinst_sdk2() {
     assert!(
         users
             .iter()
-            .any(|u| u["user_id"] == Value::from(id.clone()) && u["type"] == "programmatic")
+            .any(|u| u["user_id"] == id.as_str() && u["type"] == "programmatic")
     );
 }

@@ -269,7 +269,7 @@ async fn mappings_replace() {
 }
 
 #[tokio::test]
-async fn policies_groups_and_accounts_live_and_die() {
+async fn policies_live_and_die() {
     let server = Server::start().await;
     let statements = json!([{"effect": "ALLOW", "actions": ["ocean:*"], "resources": ["*"]}]);
     let policy = server.policy("ACCOUNT", statements.clone()).await;
@@ -317,7 +317,11 @@ async fn policies_groups_and_accounts_live_and_die() {
         refused.error().2,
         Some("policy.policyContent.statements.0.condition")
     );
+}
 
+#[tokio::test]
+async fn an_account_goes_with_every_right_in_it() {
+    let server = Server::start().await;
     let made = server
         .post(ADMIN, "/setup/account", json!({"account": {"name": "third"}}))
         .await
@@ -370,7 +374,12 @@ async fn policies_groups_and_accounts_live_and_die() {
             .0,
         "CANT_DELETE_DEFAULT_ACCOUNT"
     );
+}
 
+#[tokio::test]
+async fn groups_live_and_die() {
+    let server = Server::start().await;
+    let (id, token) = server.user("viewer", B).await;
     let made = server
         .post(ADMIN, "/setup/access/userGroup", json!({"name": "g"}))
         .await
