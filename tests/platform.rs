@@ -18,5 +18,7 @@ mod console;
 mod envelope;
 #[path = "platform/lifecycle.rs"]
 mod lifecycle;
+#[path = "conformance/sdk.rs"]
+mod sdk;
 #[path = "platform/users.rs"]
 mod users;

@@ -34,7 +34,7 @@ fn organization() -> Organization {
     .unwrap()
 }
 
-fn user(spec: serde_json::Value) -> ProgrammaticUser {
+fn user(spec: &serde_json::Value) -> ProgrammaticUser {
     let mut object: ProgrammaticUser = serde_json::from_value(json!({
         "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser", "metadata": {}, "spec": spec
     }))
@@ -288,11 +288,11 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
     o.learned = Learned::default();
     o.fresh_nonce = "ddddccccbbbbaaaa".to_owned();
     let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
-    let list = vec![serde_json::from_value(lost).unwrap()];
+    let users = vec![serde_json::from_value(lost).unwrap()];
     let listing = |step: &Step, o: &mut Observed| {
         let list_users = matches!(step, Step::ListUsers);
         if list_users {
-            o.learned.listed = Some(Ok(list.clone()));
+            o.learned.listed = Some(Ok(users.clone()));
         }
         list_users
     };

@@ -3,6 +3,7 @@
 
     PLATFORM_ADMIN_TOKEN=... spotinst_sdk2.py URL          full round, the last line is "conformant"
     PLATFORM_ADMIN_TOKEN=... spotinst_sdk2.py URL --list   the organization's users as JSON
+    PLATFORM_ADMIN_TOKEN=... spotinst_sdk2.py URL --read ID   one user's details as JSON
 
 Tokens are never printed.
 """
@@ -109,15 +110,20 @@ def round_trip(url, token):
 
 
 def main():
-    if len(sys.argv) not in (2, 3) or (len(sys.argv) == 3 and sys.argv[2] != "--list"):
+    url, mode = (sys.argv[1:] + [None, None])[:2]
+    known = len(sys.argv) == 2 or (mode == "--list" and len(sys.argv) == 3) or (mode == "--read" and len(sys.argv) == 4)
+    if not known:
         sys.exit(__doc__)
     token = os.environ.get("PLATFORM_ADMIN_TOKEN")
     if not token:
         sys.exit("set PLATFORM_ADMIN_TOKEN to an administrator's token")
-    if len(sys.argv) == 3:
-        print(json.dumps(admin_client(sys.argv[1], token).get_users(), indent=2))
+    if mode == "--list":
+        print(json.dumps(admin_client(url, token).get_users(), indent=2))
+    elif mode == "--read":
+        details = admin_client(url, token).get_user_details(sys.argv[3])
+        print(json.dumps(details[0] if isinstance(details, list) else details, indent=2))
     else:
-        round_trip(sys.argv[1], token)
+        round_trip(url, token)
 
 
 main()

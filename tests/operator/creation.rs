@@ -3,6 +3,7 @@
 use programmatic_users::api::{FINALIZER, READY, SecretKeys, SecretValue};
 use serde_json::json;
 
+use crate::sdk;
 use crate::support::{BILLING, PAYMENTS, World};
 
 #[tokio::test]
@@ -222,4 +223,43 @@ async fn kubectl_shows_what_people_ask_for() {
             .iter()
             .all(|c| c.status == "True" && c.observed_generation == user.metadata.generation)
     );
+}
+
+#[tokio::test]
+async fn the_vendors_python_client_lists_and_reads_what_the_operator_made() {
+    let world = World::new("sdk").await;
+    world
+        .platform()
+        .make_policy(
+            "scalers",
+            &json!({"statements": [{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]}),
+        )
+        .await;
+    world.user("by-role").viewer(PAYMENTS).apply().await;
+    world
+        .user("by-policy")
+        .policy_based_in(&[PAYMENTS, BILLING])
+        .policy("scalers")
+        .apply()
+        .await;
+    for name in ["by-role", "by-policy"] {
+        let id = world.ready(name).await.status.unwrap().user_id.unwrap();
+        let (url, admin) = (world.platform().url(), &world.platform().admin_token);
+        let listed: Vec<serde_json::Value> =
+            serde_json::from_str(&sdk::run(url, admin, &["--list"]).await).unwrap();
+        let found = listed
+            .iter()
+            .find(|u| u["user_id"] == id.as_str())
+            .expect("the user is listed");
+        assert_eq!(found["type"], "programmatic");
+        let read: serde_json::Value =
+            serde_json::from_str(&sdk::run(url, admin, &["--read", &id]).await).unwrap();
+        assert_eq!(read["username"], found["username"]);
+        let digits = world.get(name).await.status.unwrap().token_last_digits.unwrap();
+        assert_eq!(read["tokens"][0]["token_last_digits"], digits.as_str());
+        assert_eq!(
+            read["policies"][0]["account_ids"].as_array().map(Vec::len),
+            Some(if name == "by-role" { 1 } else { 2 })
+        );
+    }
 }

@@ -77,7 +77,7 @@ async fn a_controller_that_is_killed_again_and_again_loses_no_token_and_leaves_n
     }
     world.controller().resume().await.unwrap();
     // Attempts without a certain answer are given up only after the settle window.
-    let patience = Duration::from_secs(180);
+    let patience = Duration::from_mins(3);
     world
         .eventually("all to be Ready", patience, async || {
             let users = join_all(names.iter().map(|n| world.get(n))).await;
@@ -121,7 +121,7 @@ async fn a_platform_that_never_answers_is_given_up_and_no_user_is_left_twice() {
         .await;
     world.platform().thaw().await;
     world
-        .eventually("after to be Ready", Duration::from_secs(180), async || {
+        .eventually("after to be Ready", Duration::from_mins(3), async || {
             let user = world.get("after").await;
             if reason_is("Ready")(&user) {
                 Ok(())

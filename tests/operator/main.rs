@@ -16,4 +16,6 @@ mod creation;
 mod faults;
 mod figures;
 mod refusals;
+#[path = "../conformance/sdk.rs"]
+mod sdk;
 mod secrecy;
