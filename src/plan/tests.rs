@@ -51,7 +51,7 @@ fn user(spec: &serde_json::Value) -> ProgrammaticUser {
 
 fn editor() -> ProgrammaticUser {
     user(
-        json!({"className": "editors", "scope": "Account", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}}),
+        &json!({"className": "editors", "scope": "Account", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}}),
     )
 }
 
@@ -445,7 +445,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
 fn policies_are_found_by_name_and_only_one_may_have_it() {
     let policy_based = |name: &str| {
         user(
-            json!({"className": "editors", "scope": "Organization", "access": {
+            &json!({"className": "editors", "scope": "Organization", "access": {
             "role": "PolicyBased", "accounts": [{"id": "act-1"}, {"id": "act-2"}], "policies": [{"name": name}]}}),
         )
     };
