@@ -1,0 +1,319 @@
+//! The control plane that all tests share, built and started by the program in `tests/controlplane`.
+
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::lease::{Info, Lease};
+use super::wait::eventually;
+
+/// Where the checkout is.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The binary under test.
+#[must_use]
+pub fn binary() -> PathBuf {
+    if let Some(path) = option_env!("CARGO_BIN_EXE_programmatic-users") {
+        return path.into();
+    }
+    // An example lies in a folder beside the binary.
+    let here = std::env::current_exe().expect("this program has a path");
+    let path = here
+        .ancestors()
+        .nth(2)
+        .expect("examples are in a folder of their own")
+        .join("programmatic-users");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --locked --bins` first",
+        path.display()
+    );
+    path
+}
+
+/// A running cluster, held for as long as this process lives.
+#[derive(Debug)]
+pub struct Cluster {
+    info: Info,
+    lease: Option<Mutex<Lease>>,
+    /// Somebody's cluster: what tests make there has to be removed again.
+    external: bool,
+}
+
+/// How a control plane is started.
+pub struct Options {
+    /// Its own folder.
+    pub run: PathBuf,
+    /// `auto`, `required` or `none`.
+    pub node: &'static str,
+    /// How long it stays without clients; `0` is for ever.
+    pub linger: &'static str,
+}
+
+impl Cluster {
+    /// The cluster of all tests: that of `TEST_KUBECONFIG`, else a control plane of our own, with a real node where
+    /// this process is root on Linux. Ends the test with a sentence where there can be none; no test is skipped.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
+        let start = || SHARED.get_or_init(Self::start_shared);
+        match tokio::task::spawn_blocking(start)
+            .await
+            .expect("starting a cluster does not panic")
+        {
+            Ok(cluster) => cluster,
+            Err(message) => panic!("{message}"),
+        }
+    }
+
+    fn start_shared() -> Result<Self, String> {
+        let cluster = match std::env::var("TEST_KUBECONFIG") {
+            Ok(path) if !path.is_empty() => Self::external(path),
+            _ => Self::start(&Options {
+                run: root().join("target/controlplane/test"),
+                node: if node_wanted() { "required" } else { "none" },
+                linger: "20s",
+            })?,
+        };
+        cluster.install_crds()?;
+        Ok(cluster)
+    }
+
+    fn external(kubeconfig: String) -> Self {
+        let info = Info {
+            kubeconfig,
+            kubectl: "kubectl".to_owned(),
+            host_address: "127.0.0.1".to_owned(),
+            node_reason: "TEST_KUBECONFIG names a cluster whose pods may not reach this host".to_owned(),
+            ..Info::default()
+        };
+        Self {
+            info,
+            lease: None,
+            external: true,
+        }
+    }
+
+    /// Starts a control plane, or joins the one that runs in that folder.
+    pub fn start(options: &Options) -> Result<Self, String> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            if let Some((lease, info)) = Lease::hold(&options.run)? {
+                return Ok(Self {
+                    info,
+                    lease: Some(Mutex::new(lease)),
+                    external: false,
+                });
+            }
+            let program = controlplane_program()?;
+            let status = visible(Command::new(program).arg("up").arg("--detach"))
+                .arg("--cache")
+                .arg(cache())
+                .arg("--run")
+                .arg(&options.run)
+                .args(["--node", options.node, "--linger", options.linger])
+                .status();
+            match status {
+                Ok(s) if s.success() => {}
+                _ => return Err("the control plane did not start; its own lines above say why".to_owned()),
+            }
+            // It may have ended again before we could hold it.
+            if Instant::now() > deadline {
+                return Err("the control plane ends again and again; see its log folder".to_owned());
+            }
+        }
+    }
+
+    /// Brings our kinds into the cluster and waits until it serves them.
+    pub fn install_crds(&self) -> Result<(), String> {
+        let crds = run(Command::new(binary()).arg("crds"), None)?;
+        self.kubectl_with(
+            &["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            Some(&crds),
+        )?;
+        let names = programmatic_users::api::crds().map(|(_, crd)| crd.metadata.name.unwrap_or_default());
+        let [a, b, c] = names.each_ref().map(String::as_str);
+        self.kubectl(&[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "crd",
+            a,
+            b,
+            c,
+        ])?;
+        // "Established" is said a moment before the API server answers for a new kind.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            match self.kubectl(&["get", "--all-namespaces", "--ignore-not-found", "pu,puc,puo"]) {
+                Ok(_) => return Ok(()),
+                Err(e) if Instant::now() > deadline => return Err(e),
+                Err(_) => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    /// What the control plane says of itself.
+    #[must_use]
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Whether the cluster is somebody's, and not one that goes with the tests.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.external
+    }
+
+    /// Whether pods run here.
+    #[must_use]
+    pub fn has_node(&self) -> bool {
+        self.info.node
+    }
+
+    /// A client for the calling test's own runtime: connections do not outlive the runtime that made them.
+    pub async fn client(&self) -> kube::Client {
+        self.client_as("programmatic-users-tests").await
+    }
+
+    /// A client with this user agent, by which the audit log tells who asked.
+    pub async fn client_as(&self, user_agent: &str) -> kube::Client {
+        let kubeconfig = Kubeconfig::read_from(&self.info.kubeconfig).expect("the kubeconfig is readable");
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("the kubeconfig is usable");
+        config.headers.push((
+            axum::http::header::USER_AGENT,
+            user_agent.parse().expect("a user agent is plain text"),
+        ));
+        kube::Client::try_from(config).expect("the kubeconfig makes a client")
+    }
+
+    /// Output of `kubectl`, or what it said on standard error.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        self.kubectl_with(args, None)
+    }
+
+    /// The same, with text on standard input.
+    pub fn kubectl_with(&self, args: &[&str], input: Option<&str>) -> Result<String, String> {
+        let mut command = Command::new(&self.info.kubectl);
+        run(command.env("KUBECONFIG", &self.info.kubeconfig).args(args), input)
+    }
+
+    /// Stops, kills, restarts, freezes or thaws one process of the control plane, for instance `etcd`.
+    pub fn control(&self, verb: &str, process: &str) -> Result<(), String> {
+        let lease = self
+            .lease
+            .as_ref()
+            .ok_or("TEST_KUBECONFIG's cluster is not ours to disturb")?;
+        lease
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .control(verb, process)
+    }
+
+    /// Puts an image with a shell and the usual tools into the node.
+    pub fn busybox_image(&self, name: &str) -> Result<(), String> {
+        let mut command = Command::new(controlplane_program()?);
+        run(
+            command.args(["image", "--run", &self.info.run_dir, "--name", name, "--busybox"]),
+            None,
+        )
+        .map(drop)
+    }
+
+    /// Stops it now, without waiting for its clients to leave.
+    pub fn stop(&self) -> Result<(), String> {
+        run(
+            Command::new(controlplane_program()?).args(["stop", "--run", &self.info.run_dir]),
+            None,
+        )
+        .map(drop)
+    }
+}
+
+/// Whether a real node is required: as root on Linux it is.
+#[must_use]
+pub fn node_wanted() -> bool {
+    cfg!(target_os = "linux") && run(Command::new("id").arg("-u"), None).is_ok_and(|id| id.trim() == "0")
+}
+
+/// Where binaries of Kubernetes are kept.
+fn cache() -> PathBuf {
+    std::env::var_os("CONTROLPLANE_CACHE").map_or_else(|| root().join("target/controlplane"), PathBuf::from)
+}
+
+/// Builds the program of `tests/controlplane`; a second's work, and nothing if it is built already.
+pub fn controlplane_program() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(build_controlplane).clone()
+}
+
+fn build_controlplane() -> Result<PathBuf, String> {
+    let dir = root().join("target/controlplane");
+    let program = dir.join("controlplane");
+    let io = |e: std::io::Error| format!("{}: {e}", dir.display());
+    std::fs::create_dir_all(&dir).map_err(io)?;
+    // One builder at a time; the kernel gives the lock back when this function or process ends.
+    let lock = File::create(dir.join("build.lock")).map_err(io)?;
+    lock.lock().map_err(io)?;
+    let mut command = Command::new("go");
+    command.args(["build", "-trimpath", "-o"]).arg(&program).arg(".");
+    command.current_dir(root().join("tests/controlplane"));
+    match visible(&mut command).status() {
+        Ok(status) if status.success() => Ok(program),
+        Ok(_) => Err("tests/controlplane does not build; the compiler's lines above say why".to_owned()),
+        Err(_) => Err("Go is not installed: install Go 1.26 or newer from https://go.dev/dl/ (the tests build a real \
+             Kubernetes control plane with it), or set TEST_KUBECONFIG to the kubeconfig of a cluster to use instead"
+            .to_owned()),
+    }
+}
+
+/// Lets a command's output through to the real standard error: a build of minutes must be seen, and the test
+/// runner captures only what is printed by macros.
+fn visible(command: &mut Command) -> &mut Command {
+    let stderr = std::io::stderr()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_or_else(|_| Stdio::null(), Stdio::from);
+    command
+        .stdin(Stdio::null())
+        .stdout(stderr)
+        .stderr(Stdio::inherit())
+}
+
+/// Runs to the end; standard output, or a message with standard error.
+pub fn run(command: &mut Command, input: Option<&str>) -> Result<String, String> {
+    use std::io::Write as _;
+    let name = command.get_program().to_string_lossy().into_owned();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.stdin(if input.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    });
+    let mut child = command.spawn().map_err(|e| format!("cannot run {name}: {e}"))?;
+    let writer = child.stdin.take().zip(input).map(|(mut stdin, text)| {
+        let text = text.to_owned();
+        std::thread::spawn(move || {
+            // A command that reads none of it says why by itself.
+            let _ = stdin.write_all(text.as_bytes());
+        })
+    });
+    let output = child.wait_with_output().map_err(|e| format!("{name}: {e}"))?;
+    if let Some(writer) = writer {
+        let _ = writer.join();
+    }
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
