@@ -27,7 +27,8 @@ pub struct Info {
     pub log_dir: String,
     pub version: String,
     pub processes: Vec<String>,
-    error: String,
+    /// Why there is no control plane.
+    pub error: String,
 }
 
 /// A held lease.
