@@ -1,18 +1,21 @@
 //! Flags and environment; no logic.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
+use zeroize::Zeroizing;
 
 use crate::controller;
+use crate::platform::Token;
+use crate::server::{AccountSeed, Password, PlatformConfig};
 use crate::telemetry::LogFormat;
 
 /// Turns `ProgrammaticUser` manifests into API-only users of a cloud-administration platform.
 #[derive(Debug, Parser)]
 #[command(version, about, disable_help_subcommand = true)]
 pub struct Cli {
-    /// Form of the log on standard error; RUST_LOG says how much of it
+    /// Form of the log on standard error; `RUST_LOG` says how much of it
     #[arg(long, global = true, value_enum, default_value_t, env = "LOG_FORMAT")]
     pub log_format: LogFormat,
     /// What to run.
@@ -25,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator against the cluster of KUBECONFIG, or of the pod that it runs in
     Controller(ControllerArgs),
+    /// Run the embedded platform: the administration API over SQLite
+    Platform(PlatformArgs),
     /// Write the custom resource definitions
     Crds(CrdsArgs),
 }
@@ -73,6 +78,103 @@ fn instance_id(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("give 6 characters, a-z and 2-7".to_owned())
+    }
+}
+
+/// Flags of `platform`.
+#[derive(Debug, clap::Args)]
+pub struct PlatformArgs {
+    /// Folder of the database; made if missing
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8700", env = "LISTEN")]
+    pub listen: SocketAddr,
+    /// Name of the organization that the first start makes
+    #[arg(long, default_value = "acme")]
+    pub organization: String,
+    /// Account that the first start makes, as NAME or act-xxxxxxxx=NAME (repeatable)
+    #[arg(long, value_name = "ACCOUNT", default_values = ["production", "staging"], value_parser = account)]
+    pub account: Vec<AccountSeed>,
+    /// E-mail with which the first admin signs in
+    #[arg(long, default_value = "admin@example.com")]
+    pub admin_email: String,
+    /// File with the first admin's password; without it one is made up and printed once
+    #[arg(long, value_name = "FILE")]
+    pub admin_password_file: Option<PathBuf>,
+    /// File with the first admin's token, 64 hex characters; without it one is made up and printed once
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Requests a minute for each route and method; 0: no limit
+    #[arg(long, default_value_t = 6000, value_name = "N")]
+    pub rate_limit: u32,
+    /// Send the console's cookie over TLS only
+    #[arg(long)]
+    pub secure_cookies: bool,
+}
+
+impl PlatformArgs {
+    /// Reads the files that the flags name.
+    pub fn into_config(self) -> Result<PlatformConfig, String> {
+        let Self {
+            data,
+            listen,
+            organization,
+            account,
+            admin_email,
+            admin_password_file,
+            admin_token_file,
+            rate_limit,
+            secure_cookies,
+        } = self;
+        let admin_token =
+            match admin_token_file {
+                None => None,
+                Some(path) => {
+                    let token = Token::new(&read(&path)?);
+                    Some(token.ok_or_else(|| {
+                        format!("{} holds no token: write 64 hex characters", path.display())
+                    })?)
+                }
+            };
+        let admin_password = match admin_password_file {
+            None => None,
+            Some(path) => Some(Password::new(
+                read(&path)?.trim_end_matches(['\r', '\n']).to_owned(),
+            )),
+        };
+        Ok(PlatformConfig {
+            data_dir: data,
+            listen,
+            organization_name: organization,
+            admin_email,
+            admin_password,
+            admin_token,
+            accounts: account,
+            requests_per_minute: rate_limit,
+            secure_cookies,
+            ..PlatformConfig::default()
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Zeroizing<String>, String> {
+    std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+fn account(text: &str) -> Result<AccountSeed, String> {
+    match text.split_once('=') {
+        None => Ok(AccountSeed {
+            id: None,
+            name: text.to_owned(),
+        }),
+        Some((id, name)) if id.starts_with("act-") && id.len() > 4 => Ok(AccountSeed {
+            id: Some(id.to_owned()),
+            name: name.to_owned(),
+        }),
+        Some(_) => Err("write NAME or act-xxxxxxxx=NAME".to_owned()),
     }
 }
 

@@ -303,7 +303,7 @@ pub enum Next {
 }
 
 /// How long a stalled object is left alone when no watched object changes.
-pub const STALLED_RECHECK: Duration = Duration::from_secs(60);
+pub const STALLED_RECHECK: Duration = Duration::from_mins(1);
 
 /// Decides what to do next. `now` is only written down, never compared.
 #[must_use]

@@ -277,6 +277,9 @@ pub struct TokenInfo {
     /// The last four characters.
     #[serde(default)]
     pub token_last_digits: String,
+    /// Not in the description; the embedded platform tells it, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<String>,
 }
 
 /// One account in `GET /setup/account`.

@@ -1,1 +1,265 @@
-//! The embedded platform.
+//! The embedded platform: users of both kinds, roles, policies, groups, accounts, tokens and an audit log behind the
+//! administration API, with a small console, over SQLite.
+//!
+//! A request passes [`edge`] (request id, envelope, log), then the gate (credential, rate limit, right, audit of
+//! refusals) and then its handler in `routes`, which reads and writes through `store`. The right to a route is
+//! looked up in one table, `rules`, and decided by one pure function, [`authz::decide`].
+
+pub mod authz;
+mod bootstrap;
+mod catalog;
+mod console;
+mod edge;
+mod gate;
+mod limit;
+mod reply;
+mod routes;
+mod rules;
+mod secret;
+mod store;
+mod validate;
+
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use crate::platform::Token;
+
+pub use bootstrap::FirstStart;
+pub use secret::Password;
+
+/// How long a shutdown waits for requests that are under way.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the platform needs to run.
+pub struct PlatformConfig {
+    /// Directory of the database; created if it is not there.
+    pub data_dir: PathBuf,
+    /// Where to listen; port 0 takes a free one, see [`Platform::address`].
+    pub listen: SocketAddr,
+    /// Display name of the organization. First start only.
+    pub organization_name: String,
+    /// Address with which the first administrator signs in. First start only.
+    pub admin_email: String,
+    /// That administrator's password; made up if not given. First start only.
+    pub admin_password: Option<Password>,
+    /// That administrator's API token; made up if not given, at least 32 characters. First start only.
+    pub admin_token: Option<Token>,
+    /// Accounts of the organization. First start only.
+    pub accounts: Vec<AccountSeed>,
+    /// Requests a minute of each organization, route and method; 0 is without limit and without its headers.
+    pub requests_per_minute: u32,
+    /// Longest request body in bytes.
+    pub body_limit: usize,
+    /// Whether browsers may send console cookies by https only.
+    pub secure_cookies: bool,
+}
+
+/// An account made on first start.
+#[derive(Debug, Clone)]
+pub struct AccountSeed {
+    /// `act-` and more; made up if not given.
+    pub id: Option<String>,
+    /// Display name.
+    pub name: String,
+}
+
+impl Default for PlatformConfig {
+    fn default() -> Self {
+        let account = |name: &str| AccountSeed {
+            id: None,
+            name: name.to_owned(),
+        };
+        Self {
+            data_dir: PathBuf::from("data"),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
+            organization_name: "acme".to_owned(),
+            admin_email: "admin@example.com".to_owned(),
+            admin_password: None,
+            admin_token: None,
+            accounts: vec![account("production"), account("staging")],
+            requests_per_minute: 600,
+            body_limit: 256 * 1024,
+            secure_cookies: false,
+        }
+    }
+}
+
+/// Why the platform cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {}: {source}", path.display())]
+    DataDirectory {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database fails.
+    #[error("the database failed: {0}")]
+    Store(#[from] sqlx::Error),
+    /// The database cannot be brought up to date.
+    #[error("the database cannot be migrated: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Serving failed.
+    #[error("serving failed: {0}")]
+    Serve(std::io::Error),
+    /// The first start was given something that it cannot take.
+    #[error("the first start cannot use its settings: {0}")]
+    Settings(String),
+    /// The operating system gives no random bytes.
+    #[error("the operating system gives no random bytes")]
+    Randomness,
+    /// A password cannot be hashed.
+    #[error("a password cannot be hashed")]
+    PasswordHash,
+}
+
+impl Error {
+    /// One word for metrics and logs.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::DataDirectory { .. } => "DataDirectory",
+            Self::Store(_) => "Store",
+            Self::Migration(_) => "Migration",
+            Self::Listen { .. } => "Listen",
+            Self::Serve(_) => "Serve",
+            Self::Settings(_) => "Settings",
+            Self::Randomness => "Randomness",
+            Self::PasswordHash => "PasswordHash",
+        }
+    }
+}
+
+/// What every request shares.
+#[derive(Debug, Clone)]
+struct App(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    store: store::Store,
+    limiter: limit::Limiter,
+    organization: store::accounts::Organization,
+    body_limit: usize,
+    secure_cookies: bool,
+    /// Hashing a password takes 19 MiB and a core for a while.
+    hashing: tokio::sync::Semaphore,
+}
+
+impl std::ops::Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// A platform that has its database and its address, but does not answer yet.
+pub struct Platform {
+    app: App,
+    listener: TcpListener,
+    address: SocketAddr,
+    first_start: Option<FirstStart>,
+}
+
+impl Platform {
+    /// Opens the database, makes the organization if this is the first start, and binds the address.
+    pub async fn bind(config: PlatformConfig) -> Result<Self, Error> {
+        let store = store::Store::open(&config.data_dir).await?;
+        let failed = |source| Error::Listen {
+            address: config.listen,
+            source,
+        };
+        // Before the first start's secrets are made: a taken port must not cost them.
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let (organization, first_start) = bootstrap::bootstrap(&store, &config).await?;
+        let app = App(Arc::new(Shared {
+            store,
+            limiter: limit::Limiter::new(config.requests_per_minute),
+            organization,
+            body_limit: config.body_limit,
+            secure_cookies: config.secure_cookies,
+            hashing: tokio::sync::Semaphore::new(2),
+        }));
+        Ok(Self {
+            app,
+            listener,
+            address,
+            first_start,
+        })
+    }
+
+    /// Where the platform listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Id of the organization: 12 digits.
+    #[must_use]
+    pub fn organization_id(&self) -> &str {
+        &self.app.organization.id
+    }
+
+    /// What the first start made, once: `None` on the second call and on every later start.
+    pub fn take_first_start(&mut self) -> Option<FirstStart> {
+        self.first_start.take()
+    }
+
+    /// Answers until `shutdown` resolves, then lets requests under way end.
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
+        let (stopped, stopping) = tokio::sync::oneshot::channel::<()>();
+        let signal = async move {
+            shutdown.await;
+            let _ = stopped.send(());
+        };
+        let service = edge::service(self.app.clone());
+        let serving = axum::serve(self.listener, service).with_graceful_shutdown(signal);
+        let deadline = async move {
+            match stopping.await {
+                Ok(()) => tokio::time::sleep(DRAIN).await,
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            result = serving => result.map_err(Error::Serve),
+            () = deadline => {
+                tracing::warn!("shut down with requests under way");
+                Ok(())
+            }
+        };
+        self.app.store.close().await;
+        result
+    }
+}
+
+/// Binds and serves. For callers that gave the first administrator's password and token: generated ones could not
+/// be told to anyone, so a first start without both is refused; use [`Platform::bind`] for that.
+pub async fn run(
+    config: PlatformConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let given = config.admin_password.is_some() && config.admin_token.is_some();
+    if !given && !config.data_dir.join(store::FILE).exists() {
+        return Err(Error::Settings(
+            "give a password and a token for the first administrator".to_owned(),
+        ));
+    }
+    let platform = Platform::bind(config).await?;
+    tracing::info!(address = %platform.address(), "the platform listens");
+    platform.serve(shutdown).await
+}

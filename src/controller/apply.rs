@@ -63,7 +63,8 @@ impl<'a> Hand<'a> {
                 o.learned.compensated = Some(self.on_platform(o, async |c| c.delete_user(&id).await).await);
             }
             Step::ReadUser(id) => {
-                o.learned.details = Some(self.on_platform(o, async |c| c.user(&id).await).await)
+                let answer = self.on_platform(o, async |c| c.user(&id).await).await;
+                o.learned.details = Some(answer);
             }
             Step::PutPolicies(id, policies) => {
                 self.wrote = true;
@@ -81,7 +82,8 @@ impl<'a> Hand<'a> {
             }
             Step::Verify { secret, key } => o.learned.verified = Some(self.verify(o, &secret, &key).await),
             Step::ListUsers => {
-                o.learned.listed = Some(self.on_platform(o, async |c| c.list_users().await).await)
+                let answer = self.on_platform(o, async |c| c.list_users().await).await;
+                o.learned.listed = Some(answer);
             }
             Step::DeleteUser(id, marker) => {
                 let answer = self.delete_user(o, &id, &marker).await;

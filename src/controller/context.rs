@@ -23,7 +23,7 @@ pub(super) type Cache<K> = Store<DeserializeGuard<K>>;
 const SETTLE: Duration = Duration::from_secs(CREATE_DEADLINE.as_secs() * 2 + 30);
 
 /// First and longest pause between tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// Caches of the watched kinds.
 pub(super) struct Caches {

@@ -186,6 +186,7 @@ async fn replace(
         .map_err(Error::from_kube("write the status of the Organization"))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
 pub(super) fn on_error(
     organization: Arc<DeserializeGuard<Organization>>,
     error: &Error,

@@ -94,6 +94,7 @@ async fn work(context: &Context, namespace: &str, name: &str) -> Result<(Action,
 }
 
 /// After an error that no status could tell of.
+#[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
 pub(super) fn on_error(
     user: Arc<DeserializeGuard<ProgrammaticUser>>,
     error: &Error,

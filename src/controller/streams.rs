@@ -95,6 +95,7 @@ where
 }
 
 /// A change of spec, or of whether it is ready: then everything that waits for it is tried again.
+#[expect(clippy::unnecessary_wraps, reason = "the form of a predicate")]
 pub(super) fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
     use std::hash::{DefaultHasher, Hasher as _};
     let mut hasher = DefaultHasher::new();

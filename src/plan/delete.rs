@@ -54,7 +54,7 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
     if !journal.abandoned.is_empty() {
         match remains(o, &mut status) {
             Ok(()) => {}
-            Err(Remains::Do(step)) => return Next::Do(step),
+            Err(Remains::Do(step)) => return Next::Do(*step),
             Err(Remains::Failed(problem)) => return blocked(status, &problem),
             Err(Remains::Settling) => return blocked(status, &settling()),
         }

@@ -40,6 +40,10 @@ fn host(authority: &str) -> &str {
     authority.split(':').next().unwrap_or_default()
 }
 
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a domain, not a file"
+)]
 fn is_near(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),

@@ -276,7 +276,7 @@ fn sweep(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> 
         return Ok(());
     }
     remains(o, status).map_err(|halt| match halt {
-        Remains::Do(step) => do_first(step),
+        Remains::Do(step) => do_first(*step),
         Remains::Failed(problem) => Halt::Failed(problem),
         Remains::Settling => Halt::Failed(settling()),
     })
@@ -285,7 +285,7 @@ fn sweep(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> 
 /// What keeps abandoned attempts from being forgotten.
 pub(super) enum Remains {
     /// This has to be done first.
-    Do(Step),
+    Do(Box<Step>),
     /// This went wrong.
     Failed(Problem),
     /// A create call may still be on its way.
@@ -305,7 +305,7 @@ pub(super) fn settling() -> Problem {
 /// The list of users is read after the journal was, and only attempts that the journal held then are forgotten.
 pub(super) fn remains(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Remains> {
     let listed = match &o.learned.listed {
-        None => return Err(Remains::Do(Step::ListUsers)),
+        None => return Err(Remains::Do(Box::new(Step::ListUsers))),
         Some(Err(problem)) => return Err(Remains::Failed(problem.clone())),
         Some(Ok(listed)) => listed,
     };
@@ -316,7 +316,12 @@ pub(super) fn remains(o: &Observed, status: &mut ProgrammaticUserStatus) -> Resu
             .filter(|u| super::Marker::parse(&u.username).as_ref() == Some(&marker));
         for user in left {
             match o.learned.deleted.get(&user.user_id) {
-                None => return Err(Remains::Do(Step::DeleteUser(user.user_id.clone(), marker))),
+                None => {
+                    return Err(Remains::Do(Box::new(Step::DeleteUser(
+                        user.user_id.clone(),
+                        marker,
+                    ))));
+                }
                 Some(Err(problem)) => return Err(Remains::Failed(problem.clone())),
                 Some(Ok(_)) => {}
             }

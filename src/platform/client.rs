@@ -88,7 +88,7 @@ impl Client {
     ) -> Result<CreatedUser, Error> {
         let route = Route::new(Method::POST, "/setup/user/programmatic");
         let reply = self.send(&self.fresh, &route, &self.token, Some(body)).await?;
-        let mut items = self.items::<CreatedUser>(&route, &reply)?;
+        let mut items = items::<CreatedUser>(&route, &reply)?;
         // Anything else is a 200 whose user and token are unknown: the caller has to look for the user.
         match (items.pop(), items.len()) {
             (Some(created), 0) => Ok(created),
@@ -108,7 +108,7 @@ impl Client {
     pub async fn user(&self, id: &str) -> Result<Option<UserDetails>, Error> {
         let route = Route::user(Method::GET, id, "")?;
         match self.send(&self.shared, &route, &self.token, NO_BODY).await {
-            Ok(reply) => Ok(self.items(&route, &reply)?.pop()),
+            Ok(reply) => Ok(items(&route, &reply)?.pop()),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
         }
@@ -181,13 +181,7 @@ impl Client {
     async fn list<T: DeserializeOwned>(&self, path: &'static str) -> Result<Vec<T>, Error> {
         let route = Route::new(Method::GET, path);
         let reply = self.send(&self.shared, &route, &self.token, NO_BODY).await?;
-        self.items(&route, &reply)
-    }
-
-    fn items<T: DeserializeOwned>(&self, route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
-        let envelope: Envelope<T> = serde_json::from_slice(body)
-            .map_err(|e| Error::undecodable(&route.name(), &error::position(&e)))?;
-        Ok(envelope.response.items.unwrap_or_default())
+        items(&route, &reply)
     }
 
     async fn send<B: Serialize + Sync>(
@@ -226,6 +220,12 @@ impl Client {
         }
         Err(Error::refused(&name, status, reset, &bytes).without(&[&self.token, token]))
     }
+}
+
+fn items<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
+    let envelope: Envelope<T> =
+        serde_json::from_slice(body).map_err(|e| Error::undecodable(&route.name(), &error::position(&e)))?;
+    Ok(envelope.response.items.unwrap_or_default())
 }
 
 const NO_BODY: Option<&()> = None;

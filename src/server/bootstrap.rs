@@ -1,0 +1,173 @@
+//! The first start: organization, accounts, built-in policies, and the first administrator.
+
+use super::store::access::Subject;
+use super::store::accounts::Organization;
+use super::store::{self, Store, access, accounts, audit, credentials, sign_in, users};
+use super::{Error, Password, PlatformConfig, catalog, secret};
+use crate::platform::{PolicyGrant, Token, UserType};
+use crate::server::reply::ApiError;
+
+const SHORTEST_TOKEN: usize = 32;
+const SHORTEST_PASSWORD: usize = 8;
+
+/// What the first start made. The secrets in it exist nowhere else.
+pub struct FirstStart {
+    /// 12 digits.
+    pub organization_id: String,
+    /// Ids and names of the accounts.
+    pub accounts: Vec<(String, String)>,
+    /// With what the administrator signs in.
+    pub admin_email: String,
+    /// Only if it was made up.
+    pub admin_password: Option<Password>,
+    /// Only if it was made up.
+    pub admin_token: Option<Token>,
+}
+
+/// Makes what is missing, all of it or nothing.
+pub(super) async fn bootstrap(
+    store: &Store,
+    config: &PlatformConfig,
+) -> Result<(Organization, Option<FirstStart>), Error> {
+    let mut tx = store.write().await?;
+    if let Some(organization) = accounts::organization(&mut tx).await? {
+        return Ok((organization, None));
+    }
+    let made = populate(&mut tx, config).await?;
+    tx.commit().await?;
+    let organization = Organization {
+        id: made.organization_id.clone(),
+        name: config.organization_name.clone(),
+    };
+    tracing::info!(
+        organization = organization.id,
+        "first start: the organization was made"
+    );
+    Ok((organization, Some(made)))
+}
+
+async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Result<FirstStart, Error> {
+    check(config)?;
+    let digits = u64::from_be_bytes(secret::random::<8>()?) % 900_000_000_000 + 100_000_000_000;
+    let organization_id = digits.to_string();
+    sqlx::query("INSERT INTO organization (id, name, created_at) VALUES (?, ?, ?)")
+        .bind(&organization_id)
+        .bind(&config.organization_name)
+        .bind(store::now())
+        .execute(&mut **tx)
+        .await?;
+    let mut made_accounts = Vec::with_capacity(config.accounts.len());
+    for seed in &config.accounts {
+        let id = accounts::create(tx, seed.id.as_deref(), &seed.name)
+            .await
+            .map_err(unwrap)?;
+        made_accounts.push((id, seed.name.clone()));
+    }
+    for policy in &catalog::BUILT_IN {
+        let content = policy.content();
+        let (name, description) = (policy.name, Some(policy.description));
+        access::create_policy(
+            tx,
+            Some(policy.id),
+            name,
+            description,
+            policy.policy_type,
+            &content,
+        )
+        .await
+        .map_err(unwrap)?;
+    }
+    let email = Some(config.admin_email.as_str());
+    let admin = users::create(tx, UserType::Personal, "admin", None, email)
+        .await
+        .map_err(unwrap)?;
+    let grant = PolicyGrant {
+        policy_id: catalog::ADMIN.to_owned(),
+        account_ids: vec!["*".to_owned()],
+    };
+    access::set_grants(tx, Subject::User(&admin), &[grant]).await?;
+
+    let admin_password = match &config.admin_password {
+        Some(_) => None,
+        None => Some(Password::new(secret::random_hex::<12>()?)),
+    };
+    let password = config.admin_password.as_ref().or(admin_password.as_ref());
+    let hash = secret::hash_password(password.map_or("", Password::expose))?;
+    sign_in::set_password(tx, &admin, &hash).await?;
+    let admin_token = match &config.admin_token {
+        Some(_) => None,
+        None => Some(credentials::generate().map_err(unwrap)?),
+    };
+    if let Some(token) = config.admin_token.as_ref().or(admin_token.as_ref()) {
+        credentials::add(tx, &admin, "admin", token).await?;
+    }
+    let event = audit::Event {
+        actor_name: "system",
+        actor_type: "system",
+        source: "SYSTEM",
+        agent: "programmatic-users",
+        action: "createOrganization",
+        resource_type: "organization",
+        resource_id: Some(&organization_id),
+        result: "success",
+        status: 200,
+        ..audit::Event::default()
+    };
+    audit::record(tx, &event).await?;
+    Ok(FirstStart {
+        organization_id,
+        accounts: made_accounts,
+        admin_email: config.admin_email.clone(),
+        admin_password,
+        admin_token,
+    })
+}
+
+fn check(config: &PlatformConfig) -> Result<(), Error> {
+    let wrong = |what: &str| Err(Error::Settings(what.to_owned()));
+    if config.accounts.is_empty() {
+        return wrong("at least one account is needed");
+    }
+    let well_formed = |id: &str| {
+        id.strip_prefix("act-")
+            .is_some_and(|r| !r.is_empty() && r.bytes().all(|b| b.is_ascii_alphanumeric()))
+    };
+    for (index, seed) in config.accounts.iter().enumerate() {
+        let Some(id) = &seed.id else { continue };
+        if !well_formed(id) {
+            return wrong("an account id is act- followed by letters and digits");
+        }
+        if config.accounts[..index]
+            .iter()
+            .any(|other| other.id.as_ref() == Some(id))
+        {
+            return wrong("an account id is given twice");
+        }
+    }
+    if !config.admin_email.contains('@') {
+        return wrong("the administrator's e-mail address has no @");
+    }
+    if config
+        .admin_password
+        .as_ref()
+        .is_some_and(|p| p.expose().chars().count() < SHORTEST_PASSWORD)
+    {
+        return wrong("the administrator's password is shorter than 8 characters");
+    }
+    if config
+        .admin_token
+        .as_ref()
+        .is_some_and(|t| t.expose().len() < SHORTEST_TOKEN)
+    {
+        return wrong("the administrator's token is shorter than 32 characters");
+    }
+    Ok(())
+}
+
+/// The store speaks in request errors; on start there is no request.
+fn unwrap(error: ApiError) -> Error {
+    match error {
+        ApiError::Store(source) => Error::Store(source),
+        other => Error::Settings(other.to_string()),
+    }
+}

@@ -1,0 +1,329 @@
+//! The console: server-rendered pages for people. Programmatic users have no access to it.
+
+mod page;
+
+use axum::Router;
+use axum::extract::{Form, FromRequest, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+use super::gate::{self, Caller, Trace, bearer};
+use super::reply::ApiError;
+use super::store::{credentials, sign_in};
+use super::{App, secret};
+
+const SESSION: &str = "session";
+/// Of the sign-in form, before there is a session that could hold its token.
+const FORM: &str = "sign-in-form";
+const STYLE: &str = include_str!("console/style.css");
+
+/// The console's routes.
+pub(super) fn pages(app: App) -> Router {
+    Router::new()
+        .route("/console", get(home))
+        .route("/console/sign-in", get(form).post(sign_in_with_password))
+        .route("/console/sign-out", post(sign_out))
+        .route("/console/{*rest}", get(nothing).post(nothing))
+        .route_layer(middleware::from_fn_with_state(app.clone(), people_only))
+        .route("/console/style.css", get(style))
+        .with_state(app)
+}
+
+/// Whether a path is a page, not a route of the API.
+pub(super) fn is_page(path: &str) -> bool {
+    path == "/console" || path.starts_with("/console/")
+}
+
+/// Headers of every page: no scripts, no frames, nothing from elsewhere, nothing kept.
+pub(super) fn harden(response: &mut Response) {
+    const HEADERS: [(HeaderName, &str); 5] = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// The cookie of a console session, if the request has one.
+pub(super) fn session_cookie(headers: &HeaderMap) -> Option<String> {
+    cookie(headers, SESSION)
+}
+
+/// The person behind a session.
+pub(super) fn caller(session: &sign_in::Session) -> Caller {
+    Caller {
+        id: session.user_id.clone(),
+        name: session.user_name.clone(),
+        kind: "ui",
+        last_digits: None,
+        source: "UI",
+    }
+}
+
+fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let lines = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
+    let mut pairs = lines
+        .flat_map(|line| line.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='));
+    pairs
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+}
+
+fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, path: &str, seconds: u32) {
+    let secure = if app.secure_cookies { "; Secure" } else { "" };
+    let text = format!("{name}={value}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().append(header::SET_COOKIE, value);
+    }
+}
+
+/// Refuses whoever comes with a token.
+async fn people_only(State(app): State<App>, request: Request, next: Next) -> Response {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+        return next.run(request).await;
+    };
+    let trace = Trace::of(&request);
+    let token = value
+        .to_str()
+        .ok()
+        .and_then(bearer)
+        .unwrap_or_default()
+        .to_owned();
+    match holder(&app, &token).await {
+        Ok(holder) => refuse_token(&app, &trace, holder.as_ref()).await,
+        Err(error) => failed(&error),
+    }
+}
+
+/// Who holds, or held, a token.
+async fn holder(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
+    let mut tx = app.store.read().await?;
+    let mut owner = credentials::owner(&mut tx, token).await?;
+    if owner.is_none() {
+        owner = credentials::former_owner(&mut tx, token).await?;
+    }
+    Ok(owner.as_ref().map(Caller::by_token))
+}
+
+async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>) -> Response {
+    record(app, trace, holder, "openConsole", StatusCode::FORBIDDEN).await;
+    let personal = holder.is_some_and(|h| h.kind == "ui");
+    (StatusCode::FORBIDDEN, page::no_access(personal)).into_response()
+}
+
+async fn record(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, status: StatusCode) {
+    let mut event = trace.event();
+    event.actor_name = "anonymous";
+    event.source = "UI";
+    if let Some(who) = who {
+        who.sign(&mut event);
+    }
+    event.source = "UI";
+    event.action = action;
+    event.resource_type = "console";
+    event.result = if status.as_u16() < 400 {
+        "success"
+    } else {
+        "refused"
+    };
+    event.status = status.as_u16();
+    gate::write(app, &event).await;
+}
+
+fn failed(error: &ApiError) -> Response {
+    tracing::error!(reason = error.reason(), %error, "a page failed");
+    let what = "The platform failed. The request is in its log.";
+    (StatusCode::INTERNAL_SERVER_ERROR, page::message("Failure", what)).into_response()
+}
+
+async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
+}
+
+async fn nothing() -> Response {
+    (
+        StatusCode::NOT_FOUND,
+        page::message("Not found", "There is no such page."),
+    )
+        .into_response()
+}
+
+async fn session(app: &App, headers: &HeaderMap) -> Result<Option<sign_in::Session>, ApiError> {
+    let Some(cookie) = session_cookie(headers) else {
+        return Ok(None);
+    };
+    let mut tx = app.store.read().await?;
+    Ok(sign_in::session(&mut tx, &cookie).await?)
+}
+
+async fn home(State(app): State<App>, headers: HeaderMap) -> Response {
+    match session(&app, &headers).await {
+        Ok(Some(session)) => page::home(&app.organization.name, &session).into_response(),
+        Ok(None) => Redirect::to("/console/sign-in").into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
+/// The form, with a fresh value that only our own page can send back.
+async fn form(State(app): State<App>) -> Response {
+    show_form(&app, StatusCode::OK, None)
+}
+
+fn show_form(app: &App, status: StatusCode, problem: Option<&str>) -> Response {
+    let Ok(csrf) = secret::random_hex::<32>() else {
+        return failed(&ApiError::Internal("no randomness"));
+    };
+    let mut response = (status, page::sign_in(&csrf, problem)).into_response();
+    set_cookie(app, &mut response, FORM, &csrf, "/console/sign-in", 3600);
+    response
+}
+
+#[derive(Deserialize)]
+struct Credentials {
+    #[serde(default)]
+    email: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    csrf: String,
+}
+
+async fn sign_in_with_password(State(app): State<App>, request: Request) -> Response {
+    let trace = Trace::of(&request);
+    let expected = cookie(request.headers(), FORM).unwrap_or_default();
+    let Ok(Form(given)) = Form::<Credentials>::from_request(request, &()).await else {
+        return show_form(&app, StatusCode::BAD_REQUEST, Some("The form could not be read."));
+    };
+    match try_sign_in(&app, &trace, &expected, given).await {
+        Ok(response) => response,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn try_sign_in(
+    app: &App,
+    trace: &Trace,
+    expected: &str,
+    given: Credentials,
+) -> Result<Response, ApiError> {
+    if expected.is_empty() || !secret::same(expected.as_bytes(), given.csrf.as_bytes()) {
+        return Ok(show_form(
+            app,
+            StatusCode::FORBIDDEN,
+            Some("The form was too old. Please try again."),
+        ));
+    }
+    // A token pasted into the form: say what is wrong instead of letting people guess.
+    for field in [given.password.trim(), given.email.trim()] {
+        if let Some(holder) = holder(app, field).await? {
+            return Ok(refuse_token(app, trace, Some(&holder)).await);
+        }
+    }
+    let email = given.email.trim().to_owned();
+    let mut tx = app.store.read().await?;
+    let locked = sign_in::is_locked(&mut tx, &email).await?;
+    let known = sign_in::by_email(&mut tx, &email).await?;
+    tx.rollback().await?;
+    let who = known.as_ref().map(|(id, name, _)| Caller {
+        id: id.clone(),
+        name: name.clone(),
+        kind: "ui",
+        last_digits: None,
+        source: "UI",
+    });
+    if locked {
+        record(app, trace, who.as_ref(), "signIn", StatusCode::TOO_MANY_REQUESTS).await;
+        let problem = "Too many failed attempts for this address. Try again in 15 minutes.";
+        return Ok(show_form(app, StatusCode::TOO_MANY_REQUESTS, Some(problem)));
+    }
+    let permit = app
+        .hashing
+        .acquire()
+        .await
+        .map_err(|_| ApiError::Internal("shutting down"))?;
+    let password = secret::Password::new(given.password);
+    let hash = known.map(|(_, _, hash)| hash);
+    let check = move || secret::password_matches(password.expose(), hash.as_deref());
+    let right = tokio::task::spawn_blocking(check)
+        .await
+        .map_err(|_| ApiError::Internal("hashing stopped"))?;
+    drop(permit);
+    let mut tx = app.store.write().await?;
+    let (true, Some(who)) = (right, who.as_ref()) else {
+        sign_in::failed(&mut tx, &email).await?;
+        tx.commit().await?;
+        record(app, trace, who.as_ref(), "signIn", StatusCode::UNAUTHORIZED).await;
+        let problem = "The e-mail address or the password is wrong.";
+        return Ok(show_form(app, StatusCode::UNAUTHORIZED, Some(problem)));
+    };
+    sign_in::succeeded(&mut tx, &email).await?;
+    let cookie = sign_in::open(&mut tx, &who.id).await?;
+    tx.commit().await?;
+    record(app, trace, Some(who), "signIn", StatusCode::OK).await;
+    let mut response = Redirect::to("/console").into_response();
+    // For the whole site and not only for the console: the API must see it to refuse it in clear words.
+    set_cookie(app, &mut response, SESSION, &cookie, "/", 12 * 3600);
+    set_cookie(app, &mut response, FORM, "", "/console/sign-in", 0);
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+struct Intent {
+    #[serde(default)]
+    csrf: String,
+}
+
+async fn sign_out(State(app): State<App>, request: Request) -> Response {
+    let trace = Trace::of(&request);
+    let cookie = session_cookie(request.headers()).unwrap_or_default();
+    let current = match session(&app, request.headers()).await {
+        Ok(Some(session)) => session,
+        Ok(None) => return Redirect::to("/console/sign-in").into_response(),
+        Err(error) => return failed(&error),
+    };
+    let given = Form::<Intent>::from_request(request, &())
+        .await
+        .map(|Form(i)| i.csrf)
+        .unwrap_or_default();
+    if !secret::same(given.as_bytes(), current.csrf.as_bytes()) {
+        record(
+            &app,
+            &trace,
+            Some(&caller(&current)),
+            "signOut",
+            StatusCode::FORBIDDEN,
+        )
+        .await;
+        let what = "This form did not come from the console. Nothing was done.";
+        return (StatusCode::FORBIDDEN, page::message("Refused", what)).into_response();
+    }
+    let closed = async {
+        let mut tx = app.store.write().await?;
+        sign_in::close(&mut tx, &cookie).await?;
+        tx.commit().await?;
+        Ok::<_, ApiError>(())
+    };
+    if let Err(error) = closed.await {
+        return failed(&error);
+    }
+    record(&app, &trace, Some(&caller(&current)), "signOut", StatusCode::OK).await;
+    let mut response = Redirect::to("/console/sign-in").into_response();
+    set_cookie(&app, &mut response, SESSION, "", "/", 0);
+    response
+}

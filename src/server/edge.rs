@@ -1,0 +1,143 @@
+//! The outermost layer: gives every request an id, every reply its form, and writes the request log.
+
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+
+use super::limit::Allowance;
+use super::{App, console, reply, routes, secret};
+use crate::platform::{RequestInfo, format_time};
+
+/// The longest that a request may take, its body included.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The id of a request, for whoever handles it.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) String);
+
+/// Who was recognised, for the request log.
+#[derive(Debug, Clone)]
+pub(super) struct Actor(pub(super) String);
+
+/// Everything that the platform answers.
+pub(super) fn service(app: App) -> Router {
+    let inner = routes::api(app.clone())
+        .merge(console::pages(app.clone()))
+        .layer(DefaultBodyLimit::max(app.body_limit))
+        .layer(CatchPanicLayer::new())
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            PATIENCE,
+        ));
+    // The inner router as a fallback, because the edge rewrites paths before they are routed.
+    Router::new()
+        .fallback_service(inner)
+        .layer(middleware::from_fn_with_state(app, edge))
+}
+
+async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let Ok(id) = secret::uuid() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", axum::http::uri::PathAndQuery::as_str);
+    let info = RequestInfo {
+        id: id.clone(),
+        url: target.to_owned(),
+        method: request.method().to_string(),
+        timestamp: format_time(Timestamp::now()),
+    };
+    let path = secret::redact(request.uri().path());
+    let method = info.method.clone();
+    if let Some(uri) = normal(request.uri()) {
+        *request.uri_mut() = uri;
+    }
+    let is_page = console::is_page(request.uri().path());
+    request.extensions_mut().insert(RequestId(id.clone()));
+
+    let mut response = next.run(request).await;
+    let actor = response.extensions_mut().remove::<Actor>();
+    if is_page {
+        console::harden(&mut response);
+    } else {
+        response = reply::finish(response, info);
+        if let Some(allowance) = app.limiter.untouched()
+            && !response.headers().contains_key(&LIMIT)
+        {
+            show(&mut response, allowance);
+        }
+    }
+    let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(
+        request = id,
+        method,
+        path,
+        status = response.status().as_u16(),
+        actor = actor.as_ref().map_or("", |a| a.0.as_str()),
+        milliseconds,
+        "request"
+    );
+    response
+}
+
+static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// Writes the rate limit headers.
+pub(super) fn show(response: &mut Response, allowance: Allowance) {
+    let headers = response.headers_mut();
+    headers.insert(LIMIT.clone(), HeaderValue::from(allowance.limit));
+    headers.insert(REMAINING.clone(), HeaderValue::from(allowance.remaining));
+    headers.insert(RESET.clone(), HeaderValue::from(allowance.reset));
+}
+
+/// Another spelling of the path, if it is not the one that is routed: clients differ in the trailing slash and in
+/// the case of the mappings.
+fn normal(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let trimmed = path.trim_end_matches('/');
+    let (head, last) = trimmed.rsplit_once('/')?;
+    let spelled = ["policyMapping", "userGroupMapping", "userMapping"];
+    let last = spelled
+        .into_iter()
+        .find(|s| s.eq_ignore_ascii_case(last))
+        .unwrap_or(last);
+    let wanted = format!("{head}/{last}");
+    if wanted == path {
+        return None;
+    }
+    let target = uri
+        .query()
+        .map_or_else(|| wanted.clone(), |query| format!("{wanted}?{query}"));
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(target.parse().ok()?);
+    Uri::from_parts(parts).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normal;
+
+    #[test]
+    fn spellings() {
+        let to = |s: &str| normal(&s.parse().unwrap_or_default()).map(|u| u.to_string());
+        assert_eq!(to("/setup/user/?a=b").as_deref(), Some("/setup/user?a=b"));
+        assert_eq!(
+            to("/setup/user/pu-1/PolicyMapping").as_deref(),
+            Some("/setup/user/pu-1/policyMapping")
+        );
+        assert_eq!(to("/setup/user"), None);
+        assert_eq!(to("/"), None);
+    }
+}

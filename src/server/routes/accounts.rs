@@ -1,0 +1,105 @@
+//! Accounts.
+
+use std::collections::HashMap;
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use serde_json::json;
+
+use super::{Admitted, Outcome};
+use crate::server::App;
+use crate::server::reply::{Answer, ApiError};
+use crate::server::store::accounts;
+use crate::server::validate::{Object, Problems};
+
+const KIND: &str = "spotinst:setup:account";
+
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing("Account_DOESNT_EXIST", format!("Account {id} does not exist"))
+}
+
+fn read_name(bytes: &Bytes) -> Result<String, ApiError> {
+    let mut problems = Problems::default();
+    let account = Object::parse(bytes)?.object("account", &mut problems);
+    let name = account.name("name", &mut problems);
+    if !name.is_empty() && !name.chars().any(char::is_alphabetic) {
+        problems.add("account.name", "must contain at least one letter");
+    }
+    problems.check()?;
+    Ok(name)
+}
+
+/// The accounts that the caller has to do with.
+pub(super) async fn list(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Query(query): Query<HashMap<String, String>>,
+) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let mut found = accounts::list(&mut tx).await?;
+    found.retain(|a| call.sees(&a.account_id));
+    if let Some(cloud) = query.get("cloudAccountId") {
+        found.retain(|a| a.provider_external_id.as_ref() == Some(cloud));
+    }
+    Answer::list(KIND, &found)
+}
+
+pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let found = accounts::list(&mut tx)
+        .await?
+        .into_iter()
+        .find(|a| a.account_id == id);
+    Answer::list(KIND, &[found.ok_or_else(|| missing(&id))?])
+}
+
+pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let name = read_name(&bytes)?;
+    let mut tx = app.store.write().await?;
+    let id = accounts::create(&mut tx, None, &name).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    // `id` and not `accountId`, as everywhere else: so the description has it, and its clients.
+    Ok(Answer::one(
+        KIND,
+        json!({"id": id, "name": name, "organizationId": app.organization.id}),
+    ))
+}
+
+pub(super) async fn update(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let name = read_name(&bytes)?;
+    let mut tx = app.store.write().await?;
+    if !accounts::exists(&mut tx, &id).await? {
+        return Err(missing(&id));
+    }
+    accounts::rename(&mut tx, &id, &name).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let mut tx = app.store.write().await?;
+    let all = accounts::list(&mut tx).await?;
+    match all.iter().position(|a| a.account_id == id) {
+        None => return Err(missing(&id)),
+        Some(0) => {
+            let message = "The default account of an organization cannot be deleted";
+            return Err(ApiError::Conflict("CANT_DELETE_DEFAULT_ACCOUNT", message.into()));
+        }
+        Some(_) => {}
+    }
+    accounts::delete(&mut tx, &id).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}

@@ -1,0 +1,60 @@
+//! The audit log.
+
+use std::collections::HashMap;
+
+use axum::extract::{Query, State};
+
+use super::Outcome;
+use crate::server::App;
+use crate::server::reply::Answer;
+use crate::server::store::audit::{self, Filter};
+use crate::server::validate::Problems;
+
+pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
+    let mut problems = Problems::default();
+    let mut date = |field: &str| {
+        let path = format!("query.{field}");
+        match query.get(field).map(|v| v.parse::<i64>()) {
+            Some(Ok(at)) => at,
+            Some(Err(_)) => {
+                problems.add(&path, "must be a number of milliseconds");
+                0
+            }
+            None => {
+                problems.add(&path, "is required");
+                0
+            }
+        }
+    };
+    let (from, to) = (date("fromDate"), date("toDate"));
+    let successes_only = match query.get("responseStatus").map_or("all", String::as_str) {
+        "success" => true,
+        "all" => false,
+        _ => {
+            problems.add("query.responseStatus", "must be one of [success, all]");
+            false
+        }
+    };
+    let actor_type = query.get("actorType").map(|v| v.to_lowercase());
+    if actor_type
+        .as_ref()
+        .is_some_and(|t| !audit::ACTOR_TYPES.contains(&t.as_str()))
+    {
+        problems.add(
+            "query.actorType",
+            "must be one of [UI, Programmatic, System, Anonymous]",
+        );
+    }
+    problems.check()?;
+    let account = query.get("accountId").filter(|a| !a.is_empty()).cloned();
+    let filter = Filter {
+        from,
+        to,
+        account,
+        successes_only,
+        actor_type,
+    };
+    let mut tx = app.store.read().await?;
+    let rows = audit::list(&mut tx, &app.organization.name, &filter).await?;
+    Ok(Answer::Items("spotinst:audit", rows))
+}

@@ -1,0 +1,65 @@
+//! What accounts hold: groups of machines. They run nothing; they are there to be allowed or not.
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State};
+
+use super::{Admitted, Outcome};
+use crate::server::App;
+use crate::server::reply::{Answer, ApiError};
+use crate::server::store::elastigroups;
+use crate::server::validate::{Object, Problems};
+
+const KIND: &str = "spotinst:aws:ec2:group";
+
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing("GROUP_DOESNT_EXIST", format!("Group {id} does not exist"))
+}
+
+pub(super) async fn list(State(app): State<App>, Extension(call): Admitted) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let mut groups = elastigroups::list(&mut tx, call.account()?).await?;
+    groups.retain(|g| call.may(&g.id));
+    Ok(Answer::Items(
+        KIND,
+        groups.iter().map(elastigroups::Elastigroup::json).collect(),
+    ))
+}
+
+pub(super) async fn details(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let group = elastigroups::find(&mut tx, call.account()?, &id)
+        .await?
+        .ok_or_else(|| missing(&id))?;
+    Ok(Answer::one(KIND, group.json()))
+}
+
+pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let mut problems = Problems::default();
+    let name = Object::parse(&bytes)?
+        .object("group", &mut problems)
+        .name("name", &mut problems);
+    problems.check()?;
+    let mut tx = app.store.write().await?;
+    let group = elastigroups::create(&mut tx, call.account()?, &name).await?;
+    call.record(&mut tx, &group.id).await?;
+    tx.commit().await?;
+    Ok(Answer::one(KIND, group.json()))
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let mut tx = app.store.write().await?;
+    if !elastigroups::delete(&mut tx, call.account()?, &id).await? {
+        return Err(missing(&id));
+    }
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}

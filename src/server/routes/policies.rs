@@ -1,0 +1,150 @@
+//! Policies and the catalogue of actions.
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State};
+use serde_json::{Value, json};
+
+use super::{Admitted, Outcome};
+use crate::server::reply::{Answer, ApiError};
+use crate::server::store::{access, now, users, written};
+use crate::server::validate::{Object, Problems};
+use crate::server::{App, catalog};
+
+pub(super) async fn list(State(app): State<App>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    Answer::list(
+        "spotinst:setup:organization:policy",
+        &access::policies(&mut tx).await?,
+    )
+}
+
+pub(super) async fn actions() -> Outcome {
+    Ok(Answer::Items("spotinst:setup:policyAction", catalog::actions()))
+}
+
+/// Checks a policy document. What it says is what will be decided by, so nothing in it is passed over.
+fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
+    let content = policy.object("policyContent", problems);
+    let statements = content.objects("statements", problems);
+    if statements.is_empty() {
+        problems.add(&content.path("statements"), "must contain at least 1 items");
+    }
+    for statement in &statements {
+        match statement.required("effect", problems).as_str() {
+            "ALLOW" | "DENY" | "" => {}
+            _ => problems.add(&statement.path("effect"), "must be one of [ALLOW, DENY]"),
+        }
+        for field in ["actions", "resources"] {
+            if statement.texts(field, problems).is_empty() {
+                problems.add(&statement.path(field), "must contain at least 1 items");
+            }
+        }
+        for action in statement.texts("actions", &mut Problems::default()) {
+            if action != "*" && !action.contains(':') {
+                problems.add(&statement.path("actions"), "must be like service:action");
+            }
+        }
+        if statement.has("condition") {
+            problems.add(&statement.path("condition"), "is not supported");
+        }
+    }
+    policy.value("policyContent").cloned()
+}
+
+pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let mut problems = Problems::default();
+    let policy = Object::parse(&bytes)?.object("policy", &mut problems);
+    let name = policy.name("name", &mut problems);
+    let description = policy.text("description", &mut problems);
+    let policy_type = policy
+        .text("type", &mut problems)
+        .unwrap_or_else(|| "ACCOUNT".to_owned());
+    if !matches!(policy_type.as_str(), "ACCOUNT" | "ORGANIZATION") {
+        problems.add("policy.type", "must be one of [ACCOUNT, ORGANIZATION]");
+    }
+    let content = check_content(&policy, &mut problems);
+    problems.check()?;
+    let content = content.unwrap_or_default();
+    let mut tx = app.store.write().await?;
+    let id = access::create_policy(
+        &mut tx,
+        None,
+        &name,
+        description.as_deref(),
+        &policy_type,
+        &content,
+    )
+    .await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    let at = written(now());
+    let item = json!({
+        "id": id, "name": name, "description": description, "type": policy_type, "policyContent": content,
+        "createdAt": at, "updatedAt": at,
+    });
+    Ok(Answer::one("spotinst:setup:access:policy", item))
+}
+
+/// Fails unless the policy exists and is not a built-in one.
+async fn require_custom(conn: &mut sqlx::SqliteConnection, id: &str) -> Result<(), ApiError> {
+    match access::policy_type(conn, id).await? {
+        None => Err(ApiError::Missing(
+            "POLICY_DOESNT_EXIST",
+            format!("Policy {id} does not exist"),
+        )),
+        Some(managed) if managed.starts_with("SPOT_MANAGED_") => Err(ApiError::Conflict(
+            "POLICY_IS_MANAGED",
+            format!("Policy {id} is built in"),
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+pub(super) async fn update(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let mut problems = Problems::default();
+    let policy = Object::parse(&bytes)?.object("policy", &mut problems);
+    let name = policy.has("name").then(|| policy.name("name", &mut problems));
+    let description = policy.text("description", &mut problems);
+    let content = if policy.has("policyContent") {
+        check_content(&policy, &mut problems)
+    } else {
+        None
+    };
+    problems.check()?;
+    let mut tx = app.store.write().await?;
+    require_custom(&mut tx, &id).await?;
+    access::update_policy(
+        &mut tx,
+        &id,
+        name.as_deref(),
+        description.as_deref(),
+        content.as_ref(),
+    )
+    .await?;
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let mut tx = app.store.write().await?;
+    require_custom(&mut tx, &id).await?;
+    if access::policy_in_use(&mut tx, &id).await? {
+        let message = format!("Policy {id} is given to users or groups: take it from them first");
+        return Err(ApiError::Conflict("POLICY_IN_USE", message));
+    }
+    access::delete_policy(&mut tx, &id).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}

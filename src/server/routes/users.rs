@@ -1,0 +1,278 @@
+//! Users of both kinds.
+
+use std::collections::HashMap;
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+use super::{Admitted, Outcome, grants};
+use crate::platform::{PolicyGrant, UserType};
+use crate::server::reply::{Answer, ApiError};
+use crate::server::store::access::Subject;
+use crate::server::store::{access, credentials, sign_in, users};
+use crate::server::validate::{Object, Problems};
+use crate::server::{App, catalog, secret};
+
+/// Fails unless the user of the path exists.
+async fn require(conn: &mut SqliteConnection, id: &str) -> Result<(), ApiError> {
+    if users::exists(conn, id).await? {
+        Ok(())
+    } else {
+        Err(missing(id))
+    }
+}
+
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing("USER_DOESNT_EXIST", format!("User {id} does not exist"))
+}
+
+pub(super) async fn create_programmatic(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let name = body.name("name", &mut problems);
+    let description = body.text("description", &mut problems);
+    let (by_role, by_policy) = (body.has("accounts"), body.has("policies"));
+    let roles = read_roles(&body, &mut problems);
+    let policies = grants::read(&body, "policies", &mut problems);
+    match (by_role, by_policy) {
+        (true, true) => problems.add("accounts", "conflicts with \"policies\": give one of them"),
+        (false, false) => problems.add("accounts", "or \"policies\" is required"),
+        (true, false) if roles.is_empty() => problems.add("accounts", "must contain at least 1 items"),
+        (false, true) if policies.is_empty() => problems.add("policies", "must contain at least 1 items"),
+        _ => {}
+    }
+    problems.check()?;
+
+    let token = credentials::generate()?;
+    let mut tx = app.store.write().await?;
+    let granted = if by_role {
+        for (index, (account, _)) in roles.iter().enumerate() {
+            grants::require_account(&mut tx, account, &format!("accounts.{index}.id")).await?;
+        }
+        from_roles(roles)
+    } else {
+        grants::check(&mut tx, "policies", policies).await?
+    };
+    let id = users::create(
+        &mut tx,
+        UserType::Programmatic,
+        &name,
+        description.as_deref(),
+        None,
+    )
+    .await?;
+    access::set_grants(&mut tx, Subject::User(&id), &granted).await?;
+    credentials::add(&mut tx, &id, &name, &token).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    let item = json!({"token": token.expose(), "name": name, "id": id});
+    Ok(Answer::one("spotinst:setup:programmaticUser", item))
+}
+
+/// Account and built-in policy of each role.
+fn read_roles(body: &Object, problems: &mut Problems) -> Vec<(String, &'static str)> {
+    let mut found: Vec<(String, &'static str)> = Vec::new();
+    for entry in body.objects("accounts", problems) {
+        let id = entry.required("id", problems);
+        if !id.is_empty() && found.iter().any(|(other, _)| *other == id) {
+            problems.add(&entry.path("id"), "contains a duplicate value");
+        }
+        let policy = match entry.required("role", problems).as_str() {
+            "viewer" => catalog::ACCOUNT_VIEWER,
+            "editor" => catalog::ACCOUNT_EDITOR,
+            "" => continue,
+            _ => {
+                problems.add(&entry.path("role"), "must be one of [viewer, editor]");
+                continue;
+            }
+        };
+        found.push((id, policy));
+    }
+    found
+}
+
+/// The policies that roles become.
+fn from_roles(roles: Vec<(String, &'static str)>) -> Vec<PolicyGrant> {
+    let mut granted: Vec<PolicyGrant> = Vec::new();
+    for (account, policy) in roles {
+        match granted.iter_mut().find(|g| g.policy_id == policy) {
+            Some(grant) => grant.account_ids.push(account),
+            None => granted.push(PolicyGrant {
+                policy_id: policy.to_owned(),
+                account_ids: vec![account],
+            }),
+        }
+    }
+    granted
+}
+
+pub(super) async fn create_personal(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Query(query): Query<HashMap<String, String>>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let first = body.name("firstName", &mut problems);
+    let last = body.name("lastName", &mut problems);
+    let email = body.required("email", &mut problems).trim().to_owned();
+    if !email.is_empty()
+        && !email
+            .split_once('@')
+            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
+    {
+        problems.add("email", "must be a valid email");
+    }
+    let password = secret::Password::new(body.required("password", &mut problems));
+    if !(8..=128).contains(&password.expose().chars().count()) {
+        problems.add("password", "length must be between 8 and 128 characters");
+    }
+    let is_admin = match body
+        .text("role", &mut problems)
+        .unwrap_or_default()
+        .to_lowercase()
+        .as_str()
+    {
+        "admin" => true,
+        "" | "user" => false,
+        _ => {
+            problems.add("role", "must be one of [admin, user]");
+            false
+        }
+    };
+    problems.check()?;
+
+    let hash = hash(&app, password).await?;
+    let wants_token = query
+        .get("generateToken")
+        .is_some_and(|v| v.eq_ignore_ascii_case("true"));
+    let token = if wants_token {
+        Some(credentials::generate()?)
+    } else {
+        None
+    };
+    let name = format!("{first} {last}");
+    let mut tx = app.store.write().await?;
+    if users::email_taken(&mut tx, &email).await? {
+        return Err(ApiError::Conflict(
+            "EMAIL_IN_USE",
+            "The e-mail address is in use".into(),
+        ));
+    }
+    let id = users::create(&mut tx, UserType::Personal, &name, None, Some(&email)).await?;
+    sign_in::set_password(&mut tx, &id, &hash).await?;
+    if is_admin {
+        let grant = PolicyGrant {
+            policy_id: catalog::ADMIN.to_owned(),
+            account_ids: vec!["*".to_owned()],
+        };
+        access::set_grants(&mut tx, Subject::User(&id), &[grant]).await?;
+    }
+    if let Some(token) = &token {
+        credentials::add(&mut tx, &id, &name, token).await?;
+    }
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    let mut item = json!({
+        "userId": id, "displayName": name, "email": email,
+        // A number here, though accounts have a string: one client decodes nothing else.
+        "organizationId": app.organization.id.parse::<i64>().unwrap_or_default(),
+    });
+    if let Some(token) = &token {
+        item["personalAccessToken"] = json!(token.expose());
+    }
+    Ok(Answer::one("spotinst:setup:user", item))
+}
+
+async fn hash(app: &App, password: secret::Password) -> Result<String, ApiError> {
+    let _permit = app
+        .hashing
+        .acquire()
+        .await
+        .map_err(|_| ApiError::Internal("shutting down"))?;
+    let hash = tokio::task::spawn_blocking(move || secret::hash_password(password.expose())).await;
+    Ok(hash.map_err(|_| ApiError::Internal("hashing stopped"))??)
+}
+
+pub(super) async fn list(State(app): State<App>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    Answer::list("spotinst:setup:organization:user", &users::list(&mut tx).await?)
+}
+
+pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let user = users::details(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    Answer::list("spotinst:setup:access:user", &[user])
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let mut tx = app.store.write().await?;
+    if !users::delete(&mut tx, &id).await? {
+        return Err(missing(&id));
+    }
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
+
+pub(super) async fn map_policies(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    if !body.has("policies") {
+        problems.add("policies", "is required");
+    }
+    let wanted = grants::read(&body, "policies", &mut problems);
+    problems.check()?;
+    let mut tx = app.store.write().await?;
+    require(&mut tx, &id).await?;
+    let wanted = grants::check(&mut tx, "policies", wanted).await?;
+    access::set_grants(&mut tx, Subject::User(&id), &wanted).await?;
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
+
+/// Without the field it clears: one SDK leaves out what is empty.
+pub(super) async fn map_groups(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let groups = body.texts("userGroupIds", &mut problems);
+    problems.check()?;
+    let mut tx = app.store.write().await?;
+    require(&mut tx, &id).await?;
+    for (index, group) in groups.iter().enumerate() {
+        if !access::group_exists(&mut tx, group).await? {
+            let message = format!("User group {group} does not exist");
+            let field = format!("userGroupIds.{index}");
+            return Err(ApiError::Unknown("USER_GROUP_DOESNT_EXIST", message, field));
+        }
+    }
+    access::set_groups(&mut tx, &id, &groups).await?;
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}

@@ -1,0 +1,104 @@
+//! One row for every route of the API: the action that it is, and where the right to it is looked for.
+//!
+//! The gate refuses a route without a row, so forgetting one cannot open a door.
+
+use axum::http::Method;
+
+/// Where the right to an action is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// In the organization, by an administrator only.
+    Administrator,
+    /// In the organization.
+    Organization,
+    /// In the account of the query (`accountId`), or in the caller's only one.
+    AccountOfQuery,
+    /// In the account of the path.
+    AccountOfPath,
+    /// Nowhere: any caller, and the handler shows only what is the caller's own.
+    Caller,
+}
+
+/// One row.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) method: Method,
+    /// As given to the router.
+    pub(super) path: &'static str,
+    /// `service:action`
+    pub(super) action: &'static str,
+    pub(super) needs: Needs,
+    /// For the audit log.
+    pub(super) resource_type: &'static str,
+}
+
+impl Rule {
+    /// The row of a matched route.
+    pub(super) fn find(method: &Method, path: &str) -> Option<&'static Self> {
+        // A HEAD request is answered by the GET handler.
+        let method = if method == Method::HEAD {
+            &Method::GET
+        } else {
+            method
+        };
+        RULES.iter().find(|r| r.method == method && r.path == path)
+    }
+
+    /// Whether the action is one on the organization.
+    pub(super) fn in_organization(&self) -> bool {
+        matches!(self.needs, Needs::Administrator | Needs::Organization)
+    }
+
+    /// The action without its service.
+    pub(super) fn verb(&self) -> &'static str {
+        self.action.split_once(':').map_or(self.action, |(_, verb)| verb)
+    }
+
+    /// The service of the action.
+    pub(super) fn service(&self) -> &'static str {
+        self.action
+            .split_once(':')
+            .map_or(self.action, |(service, _)| service)
+    }
+}
+
+macro_rules! rules {
+    ($($method:ident $path:literal $action:literal $needs:ident $resource:literal)*) => {
+        &[$(Rule {
+            method: Method::$method, path: $path, action: $action, needs: Needs::$needs, resource_type: $resource,
+        }),*]
+    };
+}
+
+/// The table.
+pub(super) static RULES: &[Rule] = rules! {
+    POST   "/setup/user/programmatic"                  "setup:createProgrammaticUser"     Administrator  "user"
+    POST   "/setup/user"                               "setup:createUser"                 Administrator  "user"
+    GET    "/setup/organization/user"                  "setup:describeOrganizationUsers"  Organization   "user"
+    GET    "/setup/user/{id}"                          "setup:describeUser"               Organization   "user"
+    DELETE "/setup/user/{id}"                          "setup:deleteUser"                 Administrator  "user"
+    PUT    "/setup/user/{id}/policyMapping"            "setup:updateUserPoliciesMapping"  Administrator  "user"
+    PUT    "/setup/user/{id}/userGroupMapping"         "setup:updateUserGroupMapping"     Administrator  "user"
+    GET    "/setup/account"                            "setup:describeAllAccounts"        Caller         "account"
+    POST   "/setup/account"                            "setup:createAccount"              Administrator  "account"
+    GET    "/setup/account/{id}"                       "setup:describeAccount"            AccountOfPath  "account"
+    PUT    "/setup/account/{id}"                       "setup:updateAccount"              AccountOfPath  "account"
+    DELETE "/setup/account/{id}"                       "setup:deleteAccount"              Administrator  "account"
+    GET    "/setup/organization/policy"                "setup:describePolicy"             Organization   "policy"
+    POST   "/setup/access/policy"                      "setup:createPolicy"               Administrator  "policy"
+    PUT    "/setup/access/policy/{id}"                 "setup:updatePolicy"               Administrator  "policy"
+    DELETE "/setup/access/policy/{id}"                 "setup:deletePolicy"               Administrator  "policy"
+    GET    "/setup/access/policyAction"                "setup:describePolicyAction"       Caller         "policyAction"
+    GET    "/setup/access/userGroup"                   "setup:describeUserGroup"          Organization   "userGroup"
+    POST   "/setup/access/userGroup"                   "setup:createUserGroup"            Administrator  "userGroup"
+    GET    "/setup/access/userGroup/{id}"              "setup:describeUserGroup"          Organization   "userGroup"
+    PUT    "/setup/access/userGroup/{id}"              "setup:updateUserGroup"            Administrator  "userGroup"
+    DELETE "/setup/access/userGroup/{id}"              "setup:deleteUserGroup"            Administrator  "userGroup"
+    PUT    "/setup/access/userGroup/{id}/userMapping"  "setup:updateUserGroupUsers"       Administrator  "userGroup"
+    PUT    "/setup/access/userGroup/{id}/policyMapping" "setup:updateUserGroupPolicies"   Administrator  "userGroup"
+    GET    "/audit/events"                             "setup:describeAllAuditEvents"     Organization   "audit"
+    GET    "/aws/ec2/group"                            "elastigroup:describeGroup"        AccountOfQuery "elastigroup"
+    POST   "/aws/ec2/group"                            "elastigroup:createGroup"          AccountOfQuery "elastigroup"
+    GET    "/aws/ec2/group/{id}"                       "elastigroup:describeGroup"        AccountOfQuery "elastigroup"
+    DELETE "/aws/ec2/group/{id}"                       "elastigroup:deleteGroup"          AccountOfQuery "elastigroup"
+};

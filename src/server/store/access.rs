@@ -1,0 +1,405 @@
+//! Policies, groups, and who has which.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::{FromRow, SqliteConnection};
+
+use super::{now, unused_id, written};
+use crate::platform::{Policy, PolicyGrant, UserGroup, UserPolicy};
+use crate::server::authz::{Grant, Reach, Statement};
+use crate::server::catalog;
+use crate::server::reply::ApiError;
+
+const GROUP_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM user_group WHERE id = ?)";
+
+/// Who a policy is given to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Subject<'a> {
+    User(&'a str),
+    Group(&'a str),
+}
+
+impl<'a> Subject<'a> {
+    /// Values of the columns `user_id` and `group_id`.
+    fn columns(self) -> (Option<&'a str>, Option<&'a str>) {
+        match self {
+            Self::User(id) => (Some(id), None),
+            Self::Group(id) => (None, Some(id)),
+        }
+    }
+}
+
+#[derive(FromRow)]
+struct PolicyRow {
+    id: String,
+    name: String,
+    description: Option<String>,
+    #[sqlx(rename = "type")]
+    policy_type: String,
+    content: String,
+    created_at: i64,
+    updated_at: i64,
+}
+
+#[derive(FromRow)]
+struct GrantRow {
+    id: i64,
+    policy_id: String,
+    name: String,
+    #[sqlx(rename = "type")]
+    policy_type: String,
+    content: String,
+    account_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    statements: Vec<Statement>,
+}
+
+/// All policies, the built-in ones first.
+pub(crate) async fn policies(conn: &mut SqliteConnection) -> Result<Vec<Policy>, sqlx::Error> {
+    let rows: Vec<PolicyRow> = sqlx::query_as(
+        "SELECT id, name, description, type, content, created_at, updated_at FROM policy
+         ORDER BY id GLOB 'pol-*', created_at, id",
+    )
+    .fetch_all(conn)
+    .await?;
+    let policy = |r: PolicyRow| Policy {
+        id: r.id,
+        name: r.name,
+        description: r.description,
+        policy_type: r.policy_type,
+        policy_content: serde_json::from_str(&r.content).unwrap_or_default(),
+        created_at: Some(written(r.created_at)),
+        updated_at: Some(written(r.updated_at)),
+    };
+    Ok(rows.into_iter().map(policy).collect())
+}
+
+/// The type of a policy, if there is such a policy.
+pub(crate) async fn policy_type(
+    conn: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT type FROM policy WHERE id = ?")
+        .bind(id)
+        .fetch_optional(conn)
+        .await
+}
+
+/// Adds a policy; its id is made up unless given.
+pub(crate) async fn create_policy(
+    conn: &mut SqliteConnection,
+    id: Option<&str>,
+    name: &str,
+    description: Option<&str>,
+    policy_type: &str,
+    content: &Value,
+) -> Result<String, ApiError> {
+    let id = match id {
+        Some(id) => id.to_owned(),
+        None => unused_id(conn, "pol", "SELECT EXISTS (SELECT 1 FROM policy WHERE id = ?)").await?,
+    };
+    let at = now();
+    sqlx::query(
+        "INSERT INTO policy (id, name, description, type, content, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&id)
+    .bind(name)
+    .bind(description)
+    .bind(policy_type)
+    .bind(content.to_string())
+    .bind(at)
+    .bind(at)
+    .execute(conn)
+    .await?;
+    Ok(id)
+}
+
+/// Changes what is given of a policy.
+pub(crate) async fn update_policy(
+    conn: &mut SqliteConnection,
+    id: &str,
+    name: Option<&str>,
+    description: Option<&str>,
+    content: Option<&Value>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE policy SET name = coalesce(?, name), description = coalesce(?, description),
+         content = coalesce(?, content), updated_at = ? WHERE id = ?",
+    )
+    .bind(name)
+    .bind(description)
+    .bind(content.map(Value::to_string))
+    .bind(now())
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether anyone has a policy.
+pub(crate) async fn policy_in_use(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM policy_grant WHERE policy_id = ?)")
+        .bind(id)
+        .fetch_one(conn)
+        .await
+}
+
+/// Removes a policy that nobody has.
+pub(crate) async fn delete_policy(conn: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM policy WHERE id = ?")
+        .bind(id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Replaces the direct policies of a user or group.
+pub(crate) async fn set_grants(
+    conn: &mut SqliteConnection,
+    subject: Subject<'_>,
+    grants: &[PolicyGrant],
+) -> Result<(), sqlx::Error> {
+    let (user, group) = subject.columns();
+    sqlx::query("DELETE FROM policy_grant WHERE user_id IS ? AND group_id IS ?")
+        .bind(user)
+        .bind(group)
+        .execute(&mut *conn)
+        .await?;
+    for grant in grants {
+        let id = sqlx::query("INSERT INTO policy_grant (policy_id, user_id, group_id) VALUES (?, ?, ?)")
+            .bind(&grant.policy_id)
+            .bind(user)
+            .bind(group)
+            .execute(&mut *conn)
+            .await?
+            .last_insert_rowid();
+        for account in &grant.account_ids {
+            sqlx::query("INSERT OR IGNORE INTO grant_account (grant_id, account_id) VALUES (?, ?)")
+                .bind(id)
+                .bind(account)
+                .execute(&mut *conn)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The direct policies of a user or group.
+pub(crate) async fn grants(
+    conn: &mut SqliteConnection,
+    subject: Subject<'_>,
+) -> Result<Vec<UserPolicy>, sqlx::Error> {
+    let (user, group) = subject.columns();
+    let rows: Vec<GrantRow> = sqlx::query_as(
+        "SELECT g.id, g.policy_id, p.name, p.type, '' AS content, a.account_id
+         FROM policy_grant g JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
+         WHERE g.user_id IS ? AND g.group_id IS ? ORDER BY g.id, a.account_id",
+    )
+    .bind(user)
+    .bind(group)
+    .fetch_all(conn)
+    .await?;
+    let mut found: Vec<(i64, UserPolicy)> = Vec::new();
+    for row in rows {
+        match found.last_mut() {
+            Some((id, policy)) if *id == row.id => policy.account_ids.extend(row.account_id),
+            _ => found.push((
+                row.id,
+                UserPolicy {
+                    policy_id: row.policy_id,
+                    policy_name: row.name,
+                    policy_type: row.policy_type,
+                    account_ids: row.account_id.into_iter().collect(),
+                },
+            )),
+        }
+    }
+    Ok(found.into_iter().map(|(_, policy)| policy).collect())
+}
+
+/// All that a user may do, its groups' policies included. A policy that cannot be read denies everything: left
+/// out, its denying statements would be missing.
+pub(crate) async fn effective(conn: &mut SqliteConnection, user: &str) -> Result<Vec<Grant>, ApiError> {
+    let rows: Vec<GrantRow> = sqlx::query_as(
+        "SELECT g.id, g.policy_id, p.name, p.type, p.content, a.account_id
+         FROM policy_grant g JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
+         WHERE g.user_id = ?1 OR g.group_id IN (SELECT group_id FROM group_member WHERE user_id = ?1)
+         ORDER BY g.id, a.account_id",
+    )
+    .bind(user)
+    .fetch_all(conn)
+    .await?;
+    let mut found: Vec<(i64, Grant)> = Vec::new();
+    for row in rows {
+        if let Some((id, grant)) = found.last_mut()
+            && *id == row.id
+        {
+            grant.accounts.extend(row.account_id);
+            continue;
+        }
+        let document: Document = serde_json::from_str(&row.content)
+            .map_err(|_| ApiError::Internal("a stored policy is broken"))?;
+        let reach = if row.policy_type.ends_with("ORGANIZATION") {
+            Reach::Organization
+        } else {
+            Reach::Account
+        };
+        let grant = Grant {
+            administrator: row.policy_id == catalog::ADMIN,
+            policy_id: row.policy_id,
+            reach,
+            accounts: row.account_id.into_iter().collect(),
+            statements: Arc::from(document.statements),
+        };
+        found.push((row.id, grant));
+    }
+    Ok(found.into_iter().map(|(_, grant)| grant).collect())
+}
+
+#[derive(FromRow)]
+struct GroupRow {
+    id: String,
+    name: String,
+    description: Option<String>,
+    created_at: i64,
+    users_count: i64,
+}
+
+/// All groups.
+pub(crate) async fn groups(conn: &mut SqliteConnection) -> Result<Vec<UserGroup>, sqlx::Error> {
+    let rows: Vec<GroupRow> = sqlx::query_as(
+        "SELECT id, name, description, created_at,
+         (SELECT count(*) FROM group_member m WHERE m.group_id = g.id) AS users_count
+         FROM user_group g ORDER BY position",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut names = std::collections::HashMap::<String, Vec<String>>::new();
+    let pairs: Vec<(String, String)> = sqlx::query_as(
+        "SELECT g.group_id, p.name FROM policy_grant g JOIN policy p ON p.id = g.policy_id
+         WHERE g.group_id IS NOT NULL ORDER BY g.id",
+    )
+    .fetch_all(conn)
+    .await?;
+    for (group, name) in pairs {
+        names.entry(group).or_default().push(name);
+    }
+    let group = |r: GroupRow| UserGroup {
+        policy_names: names.remove(&r.id).unwrap_or_default(),
+        id: r.id,
+        name: r.name,
+        description: r.description,
+        created_at: Some(written(r.created_at)),
+        users_count: r.users_count,
+    };
+    Ok(rows.into_iter().map(group).collect())
+}
+
+/// Whether there is such a group.
+pub(crate) async fn group_exists(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(GROUP_EXISTS).bind(id).fetch_one(conn).await
+}
+
+/// Makes a group; the result is its id.
+pub(crate) async fn create_group(
+    conn: &mut SqliteConnection,
+    name: &str,
+    description: Option<&str>,
+) -> Result<String, ApiError> {
+    let id = unused_id(conn, "ugr", GROUP_EXISTS).await?;
+    sqlx::query("INSERT INTO user_group (id, name, description, created_at) VALUES (?, ?, ?, ?)")
+        .bind(&id)
+        .bind(name)
+        .bind(description)
+        .bind(now())
+        .execute(conn)
+        .await?;
+    Ok(id)
+}
+
+/// Changes what is given of a group.
+pub(crate) async fn update_group(
+    conn: &mut SqliteConnection,
+    id: &str,
+    name: Option<&str>,
+    description: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE user_group SET name = coalesce(?, name), description = coalesce(?, description) WHERE id = ?",
+    )
+    .bind(name)
+    .bind(description)
+    .bind(id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deletes a group; its members stay users.
+pub(crate) async fn delete_group(conn: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM user_group WHERE id = ?")
+        .bind(id)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Id, name and type of each member of a group.
+pub(crate) async fn members(
+    conn: &mut SqliteConnection,
+    group: &str,
+) -> Result<Vec<(String, String, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT u.id, u.name, u.type FROM group_member m JOIN user u ON u.id = m.user_id
+         WHERE m.group_id = ? ORDER BY u.position",
+    )
+    .bind(group)
+    .fetch_all(conn)
+    .await
+}
+
+/// Replaces the members of a group.
+pub(crate) async fn set_members(
+    conn: &mut SqliteConnection,
+    group: &str,
+    users: &[String],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM group_member WHERE group_id = ?")
+        .bind(group)
+        .execute(&mut *conn)
+        .await?;
+    for user in users {
+        sqlx::query("INSERT OR IGNORE INTO group_member (group_id, user_id) VALUES (?, ?)")
+            .bind(group)
+            .bind(user)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Replaces the groups of a user.
+pub(crate) async fn set_groups(
+    conn: &mut SqliteConnection,
+    user: &str,
+    groups: &[String],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM group_member WHERE user_id = ?")
+        .bind(user)
+        .execute(&mut *conn)
+        .await?;
+    for group in groups {
+        sqlx::query("INSERT OR IGNORE INTO group_member (group_id, user_id) VALUES (?, ?)")
+            .bind(group)
+            .bind(user)
+            .execute(&mut *conn)
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The audit log: who did or tried what, by which kind of user. Rows can only be added; the database refuses the rest.
+
+use serde_json::{Value, json};
+use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
+
+use super::{now, written};
+
+/// A row to be added.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Event<'a> {
+    pub(crate) actor_id: Option<&'a str>,
+    pub(crate) actor_name: &'a str,
+    /// `ui`, `programmatic`, `system` or `anonymous`.
+    pub(crate) actor_type: &'a str,
+    pub(crate) token_last_digits: Option<&'a str>,
+    /// `UI`, `API` or `SYSTEM`.
+    pub(crate) source: &'a str,
+    pub(crate) agent: &'a str,
+    pub(crate) action: &'a str,
+    pub(crate) resource_type: &'a str,
+    pub(crate) resource_id: Option<&'a str>,
+    pub(crate) account_id: Option<&'a str>,
+    pub(crate) result: &'a str,
+    pub(crate) status: u16,
+    pub(crate) method: &'a str,
+    pub(crate) url: &'a str,
+    pub(crate) request_id: &'a str,
+}
+
+/// Which rows to show.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+    pub(crate) account: Option<String>,
+    pub(crate) successes_only: bool,
+    pub(crate) actor_type: Option<String>,
+}
+
+#[derive(FromRow)]
+struct Row {
+    at: i64,
+    actor_id: Option<String>,
+    actor_name: String,
+    actor_type: String,
+    token_last_digits: Option<String>,
+    source: String,
+    agent: String,
+    action: String,
+    resource_type: String,
+    resource_id: Option<String>,
+    account_id: Option<String>,
+    result: String,
+    status: i64,
+    context: String,
+    request_id: String,
+}
+
+/// Adds a row.
+pub(crate) async fn record(conn: &mut SqliteConnection, event: &Event<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO audit (at, actor_id, actor_name, actor_type, token_last_digits, source, agent, action,
+         resource_type, resource_id, account_id, result, status, context, request_id)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(now())
+    .bind(event.actor_id)
+    .bind(event.actor_name)
+    .bind(event.actor_type)
+    .bind(event.token_last_digits)
+    .bind(event.source)
+    .bind(event.agent)
+    .bind(event.action)
+    .bind(event.resource_type)
+    .bind(event.resource_id)
+    .bind(event.account_id)
+    .bind(event.result)
+    .bind(i64::from(event.status))
+    .bind(json!({"method": event.method, "url": event.url}).to_string())
+    .bind(event.request_id)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The rows of a filter, the oldest first.
+pub(crate) async fn list(
+    conn: &mut SqliteConnection,
+    organization: &str,
+    filter: &Filter,
+) -> Result<Vec<Value>, sqlx::Error> {
+    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE at BETWEEN ");
+    query.push_bind(filter.from).push(" AND ").push_bind(filter.to);
+    if let Some(account) = &filter.account {
+        query.push(" AND account_id = ").push_bind(account);
+    }
+    if filter.successes_only {
+        query.push(" AND status < 400");
+    }
+    if let Some(actor_type) = &filter.actor_type {
+        query.push(" AND actor_type = ").push_bind(actor_type);
+    }
+    query.push(" ORDER BY id");
+    let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
+    let shown = |r: Row| {
+        json!({
+            "user": r.actor_name, "namespace": organization, "actionType": r.action,
+            "resourceType": r.resource_type, "resourceId": r.resource_id, "createdAt": written(r.at),
+            "context": r.context, "source": r.source, "agent": r.agent, "responseStatus": r.status,
+            "actorType": shown_type(&r.actor_type), "actorId": r.actor_id,
+            "tokenLastDigits": r.token_last_digits, "accountId": r.account_id, "result": r.result,
+            "requestId": r.request_id,
+        })
+    };
+    Ok(rows.into_iter().map(shown).collect())
+}
+
+/// The word that people read.
+pub(crate) fn shown_type(actor_type: &str) -> &'static str {
+    match actor_type {
+        "ui" => "UI",
+        "programmatic" => "Programmatic",
+        "system" => "System",
+        _ => "Anonymous",
+    }
+}
+
+/// The kinds of actors.
+pub(crate) const ACTOR_TYPES: [&str; 4] = ["ui", "programmatic", "system", "anonymous"];

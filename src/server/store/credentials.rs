@@ -1,0 +1,127 @@
+//! What opens the API: tokens. Stored as hashes only.
+
+use sqlx::{FromRow, SqliteConnection};
+
+use super::{now, written};
+use crate::platform::{Token, TokenInfo};
+use crate::server::reply::ApiError;
+use crate::server::secret;
+
+/// How exact the time of last use is: writing it for every request would make each read a write.
+const LAST_USED_STEP: i64 = 60_000;
+
+/// The owner of a token.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Owner {
+    pub(crate) user_id: String,
+    pub(crate) user_name: String,
+    pub(crate) user_type: String,
+    pub(crate) last_digits: String,
+    #[sqlx(default)]
+    pub(crate) token_id: Option<i64>,
+    #[sqlx(default)]
+    pub(crate) last_used_at: Option<i64>,
+    #[sqlx(default)]
+    hash: Vec<u8>,
+}
+
+impl Owner {
+    /// Whether the time of last use is due to be written.
+    pub(crate) fn use_is_news(&self) -> bool {
+        self.last_used_at.is_none_or(|at| now() - at >= LAST_USED_STEP)
+    }
+}
+
+/// A new token: 256 random bits.
+pub(crate) fn generate() -> Result<Token, ApiError> {
+    let text = secret::random_hex::<32>()?;
+    Token::new(&text).ok_or(ApiError::Internal("a generated token is unusable"))
+}
+
+/// Gives a token to a user.
+pub(crate) async fn add(
+    conn: &mut SqliteConnection,
+    user: &str,
+    name: &str,
+    token: &Token,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO token (user_id, name, hash, last_digits, created_at) VALUES (?, ?, ?, ?, ?)")
+        .bind(user)
+        .bind(name)
+        .bind(secret::digest(token.expose()).as_slice())
+        .bind(token.last_digits())
+        .bind(now())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// What may be told of a user's tokens.
+pub(crate) async fn tokens(conn: &mut SqliteConnection, user: &str) -> Result<Vec<TokenInfo>, sqlx::Error> {
+    let rows: Vec<(i64, String, String, i64, Option<i64>)> = sqlx::query_as(
+        "SELECT id, name, last_digits, created_at, last_used_at FROM token WHERE user_id = ? ORDER BY id",
+    )
+    .bind(user)
+    .fetch_all(conn)
+    .await?;
+    let info =
+        |(token_id, name, token_last_digits, created_at, last_used_at): (i64, _, _, i64, Option<i64>)| {
+            TokenInfo {
+                name,
+                created_at: written(created_at),
+                token_id,
+                token_last_digits,
+                last_used_at: last_used_at.map(written),
+            }
+        };
+    Ok(rows.into_iter().map(info).collect())
+}
+
+/// The owner of a token that is valid now.
+pub(crate) async fn owner(conn: &mut SqliteConnection, token: &str) -> Result<Option<Owner>, sqlx::Error> {
+    let digest = secret::digest(token);
+    let owner: Option<Owner> = sqlx::query_as(
+        "SELECT u.id AS user_id, u.name AS user_name, u.type AS user_type, t.last_digits, t.id AS token_id,
+         t.last_used_at, t.hash
+         FROM token t JOIN user u ON u.id = t.user_id WHERE t.hash = ?",
+    )
+    .bind(digest.as_slice())
+    .fetch_optional(conn)
+    .await?;
+    // The index finds by hash, of which nobody can choose a prefix; the comparison that counts is this one.
+    Ok(owner.filter(|o| secret::same(&o.hash, &digest)))
+}
+
+/// The former owner of a token that was revoked: for the audit log only.
+pub(crate) async fn former_owner(
+    conn: &mut SqliteConnection,
+    token: &str,
+) -> Result<Option<Owner>, sqlx::Error> {
+    sqlx::query_as("SELECT user_id, user_name, user_type, last_digits FROM revoked_token WHERE hash = ?")
+        .bind(secret::digest(token).as_slice())
+        .fetch_optional(conn)
+        .await
+}
+
+/// Keeps the hashes of a user's tokens when the user goes, see [`former_owner`].
+pub(crate) async fn bury(conn: &mut SqliteConnection, user: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT OR IGNORE INTO revoked_token (hash, user_id, user_name, user_type, last_digits)
+         SELECT t.hash, u.id, u.name, u.type, t.last_digits FROM token t JOIN user u ON u.id = t.user_id
+         WHERE u.id = ?",
+    )
+    .bind(user)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes the time of last use.
+pub(crate) async fn touch(conn: &mut SqliteConnection, token: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE token SET last_used_at = ? WHERE id = ?")
+        .bind(now())
+        .bind(token)
+        .execute(conn)
+        .await?;
+    Ok(())
+}

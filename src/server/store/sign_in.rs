@@ -1,0 +1,136 @@
+//! What opens the console: passwords and sessions; and the count of failures that closes it for a while.
+
+use sqlx::{FromRow, SqliteConnection};
+
+use super::now;
+use crate::server::reply::ApiError;
+use crate::server::secret;
+
+const SESSION_LASTS: i64 = 12 * 3_600_000;
+/// Failures after which an address is locked.
+pub(crate) const FAILURES: i64 = 5;
+/// For how long, in milliseconds.
+pub(crate) const LOCKED_FOR: i64 = 15 * 60_000;
+
+/// Who is signed in.
+#[derive(Debug, Clone, FromRow)]
+pub(crate) struct Session {
+    pub(crate) user_id: String,
+    pub(crate) user_name: String,
+    pub(crate) email: String,
+    pub(crate) csrf: String,
+}
+
+/// Sets a console user's password.
+pub(crate) async fn set_password(
+    conn: &mut SqliteConnection,
+    user: &str,
+    hash: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT OR REPLACE INTO console_password (user_id, hash) VALUES (?, ?)")
+        .bind(user)
+        .bind(hash)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Id, name and password hash of a console user.
+pub(crate) async fn by_email(
+    conn: &mut SqliteConnection,
+    email: &str,
+) -> Result<Option<(String, String, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT u.id, u.name, p.hash FROM user u JOIN console_password p ON p.user_id = u.id WHERE u.email = ?",
+    )
+    .bind(email)
+    .fetch_optional(conn)
+    .await
+}
+
+/// Starts a session: what the cookie holds. Only its hash is stored.
+pub(crate) async fn open(conn: &mut SqliteConnection, user: &str) -> Result<String, ApiError> {
+    let cookie = secret::random_hex::<32>()?;
+    let csrf = secret::random_hex::<32>()?;
+    sqlx::query("DELETE FROM console_session WHERE expires_at < ?")
+        .bind(now())
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(
+        "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(secret::digest(&cookie).as_slice())
+    .bind(user)
+    .bind(csrf)
+    .bind(now())
+    .bind(now() + SESSION_LASTS)
+    .execute(conn)
+    .await?;
+    Ok(cookie)
+}
+
+/// The session of a cookie.
+pub(crate) async fn session(
+    conn: &mut SqliteConnection,
+    cookie: &str,
+) -> Result<Option<Session>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT u.id AS user_id, u.name AS user_name, u.email, s.csrf
+         FROM console_session s JOIN user u ON u.id = s.user_id WHERE s.hash = ? AND s.expires_at >= ?",
+    )
+    .bind(secret::digest(cookie).as_slice())
+    .bind(now())
+    .fetch_optional(conn)
+    .await
+}
+
+/// Ends a session.
+pub(crate) async fn close(conn: &mut SqliteConnection, cookie: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM console_session WHERE hash = ?")
+        .bind(secret::digest(cookie).as_slice())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Whether an address, known or not, failed too often of late.
+pub(crate) async fn is_locked(conn: &mut SqliteConnection, email: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM console_failure WHERE hash = ? AND failures >= ? AND last_at > ?)",
+    )
+    .bind(key(email).as_slice())
+    .bind(FAILURES)
+    .bind(now() - LOCKED_FOR)
+    .fetch_one(conn)
+    .await
+}
+
+/// Counts a failure.
+pub(crate) async fn failed(conn: &mut SqliteConnection, email: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM console_failure WHERE last_at <= ?")
+        .bind(now() - LOCKED_FOR)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(
+        "INSERT INTO console_failure (hash, failures, last_at) VALUES (?, 1, ?)
+         ON CONFLICT (hash) DO UPDATE SET failures = failures + 1, last_at = excluded.last_at",
+    )
+    .bind(key(email).as_slice())
+    .bind(now())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the failures of an address that signed in.
+pub(crate) async fn succeeded(conn: &mut SqliteConnection, email: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM console_failure WHERE hash = ?")
+        .bind(key(email).as_slice())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+fn key(email: &str) -> [u8; 32] {
+    secret::digest(&email.trim().to_lowercase())
+}

@@ -1,0 +1,183 @@
+//! Users of both kinds.
+
+use std::collections::HashMap;
+
+use sqlx::{FromRow, SqliteConnection};
+
+use super::access::{self, Subject};
+use super::{credentials, now, unused_id};
+use crate::platform::{UserDetails, UserGroupRef, UserSummary, UserType};
+use crate::server::authz;
+use crate::server::reply::ApiError;
+
+#[derive(FromRow)]
+struct Row {
+    id: String,
+    #[sqlx(rename = "type")]
+    user_type: String,
+    name: String,
+    description: Option<String>,
+    email: Option<String>,
+}
+
+/// How the database writes a type.
+pub(crate) fn type_word(user_type: UserType) -> &'static str {
+    match user_type {
+        UserType::Personal => "personal",
+        UserType::Programmatic => "programmatic",
+    }
+}
+
+/// How the database writes a type.
+pub(crate) fn type_of(word: &str) -> UserType {
+    if word == "personal" {
+        UserType::Personal
+    } else {
+        UserType::Programmatic
+    }
+}
+
+/// All users, the oldest first.
+pub(crate) async fn list(conn: &mut SqliteConnection) -> Result<Vec<UserSummary>, sqlx::Error> {
+    let mut groups = HashMap::<String, Vec<String>>::new();
+    let pairs: Vec<(String, String)> = sqlx::query_as(
+        "SELECT m.user_id, g.name FROM group_member m JOIN user_group g ON g.id = m.group_id ORDER BY g.position",
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for (user, group) in pairs {
+        groups.entry(user).or_default().push(group);
+    }
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT id, type, name, description, email FROM user ORDER BY position")
+            .fetch_all(conn)
+            .await?;
+    let summary = |r: Row| UserSummary {
+        group_names: groups.remove(&r.id).unwrap_or_default(),
+        user_id: r.id,
+        username: r.name,
+        user_type: type_of(&r.user_type),
+        email: r.email,
+        mfa: false,
+    };
+    Ok(rows.into_iter().map(summary).collect())
+}
+
+/// Everything about a user but its secrets.
+pub(crate) async fn details(
+    conn: &mut SqliteConnection,
+    id: &str,
+) -> Result<Option<UserDetails>, sqlx::Error> {
+    let row: Option<Row> = sqlx::query_as("SELECT id, type, name, description, email FROM user WHERE id = ?")
+        .bind(id)
+        .fetch_optional(&mut *conn)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let in_groups: Vec<(String, String)> = sqlx::query_as(
+        "SELECT g.id, g.name FROM group_member m JOIN user_group g ON g.id = m.group_id
+         WHERE m.user_id = ? ORDER BY g.position",
+    )
+    .bind(id)
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut groups = Vec::with_capacity(in_groups.len());
+    for (group, name) in in_groups {
+        let policies = access::grants(&mut *conn, Subject::Group(&group)).await?;
+        let policy_names = policies.into_iter().map(|p| p.policy_name).collect();
+        groups.push(UserGroupRef {
+            id: group,
+            name,
+            policy_names,
+        });
+    }
+    Ok(Some(UserDetails {
+        policies: access::grants(&mut *conn, Subject::User(id)).await?,
+        tokens: credentials::tokens(conn, id).await?,
+        user_id: row.id,
+        username: row.name,
+        user_type: type_of(&row.user_type),
+        email: row.email,
+        mfa: false,
+        description: row.description,
+        groups,
+    }))
+}
+
+/// Whether there is such a user.
+pub(crate) async fn exists(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)")
+        .bind(id)
+        .fetch_one(conn)
+        .await
+}
+
+/// Whether an e-mail address is in use.
+pub(crate) async fn email_taken(conn: &mut SqliteConnection, email: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE email = ?)")
+        .bind(email)
+        .fetch_one(conn)
+        .await
+}
+
+/// Makes a user without rights and without credentials; the result is its id.
+pub(crate) async fn create(
+    conn: &mut SqliteConnection,
+    user_type: UserType,
+    name: &str,
+    description: Option<&str>,
+    email: Option<&str>,
+) -> Result<String, ApiError> {
+    let prefix = match user_type {
+        UserType::Personal => "u",
+        UserType::Programmatic => "pu",
+    };
+    let id = unused_id(
+        &mut *conn,
+        prefix,
+        "SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)",
+    )
+    .await?;
+    sqlx::query(
+        "INSERT INTO user (id, type, name, description, email, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&id)
+    .bind(type_word(user_type))
+    .bind(name)
+    .bind(description)
+    .bind(email)
+    .bind(now())
+    .execute(conn)
+    .await?;
+    Ok(id)
+}
+
+/// Deletes a user with its credentials and rights; false if there is none.
+pub(crate) async fn delete(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
+    credentials::bury(&mut *conn, id).await?;
+    let done = sqlx::query("DELETE FROM user WHERE id = ?")
+        .bind(id)
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Fails unless somebody administers the organization: checked at the end of every change that could take away the
+/// last one's right, because nobody could give it back.
+pub(crate) async fn require_administrator(conn: &mut SqliteConnection) -> Result<(), ApiError> {
+    let candidates: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT u.id FROM user u
+         LEFT JOIN group_member m ON m.user_id = u.id
+         JOIN policy_grant g ON g.user_id = u.id OR g.group_id = m.group_id
+         WHERE g.policy_id = ?",
+    )
+    .bind(crate::server::catalog::ADMIN)
+    .fetch_all(&mut *conn)
+    .await?;
+    for user in candidates {
+        if authz::administers(&access::effective(&mut *conn, &user).await?) {
+            return Ok(());
+        }
+    }
+    let message = "This would leave the organization without an administrator";
+    Err(ApiError::Conflict("LAST_ADMINISTRATOR", message.into()))
+}
