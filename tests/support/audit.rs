@@ -20,8 +20,6 @@ pub struct Entry {
     pub verb: String,
     #[serde(default)]
     pub user_agent: String,
-    #[serde(default, rename = "requestURI")]
-    pub request_uri: String,
     #[serde(default)]
     pub request_received_timestamp: String,
     #[serde(default)]
@@ -48,11 +46,10 @@ pub struct ResponseStatus {
 }
 
 impl Entry {
-    /// Whether it was meant to change something; a dry run is not.
+    /// Whether it was meant to change something.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        let dry = self.request_uri.contains("dryRun=");
-        !dry && matches!(
+        matches!(
             self.verb.as_str(),
             "create" | "update" | "patch" | "delete" | "deletecollection"
         )

@@ -1,0 +1,196 @@
+//! What holds for the source itself: who may import what, sizes, nothing left undone, generated files current.
+// A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// `src/MODULE.rs` and everything in `src/MODULE/`, by path.
+fn module(name: &str) -> Vec<PathBuf> {
+    let src = root().join("src");
+    let mut files = vec![src.join(name).with_extension("rs")];
+    if src.join(name).is_dir() {
+        files.extend(rust_files(&src.join(name)));
+    }
+    files
+}
+
+/// The lines of code: without comments, and without the tests at the end of a file.
+fn code(path: &Path) -> Vec<(usize, String)> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut lines = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim() == "#[cfg(test)]" {
+            break;
+        }
+        let line = line.split("//").next().unwrap_or_default();
+        lines.push((number + 1, line.to_owned()));
+    }
+    lines
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|n| n == "tests.rs")
+}
+
+/// Whether `line` has `word` as a path of its own: `kube::` in `kube::Api`, not in `my_kube::Api`.
+fn mentions(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+    })
+}
+
+fn assert_free_of(module_name: &str, forbidden: &[&str]) {
+    let mut faults = Vec::new();
+    for path in module(module_name).iter().filter(|p| !is_test(p)) {
+        for (number, line) in code(path) {
+            for word in forbidden.iter().filter(|w| mentions(&line, w)) {
+                faults.push(format!("{}:{number}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "src/{module_name} must not use these:\n{}",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn plan_is_pure() {
+    // Types such as `std::time::Duration` and `std::net::IpAddr` are values; these do something.
+    assert_free_of(
+        "plan",
+        &[
+            "kube::Client",
+            "kube::Api",
+            "tokio",
+            "SystemTime",
+            "Instant",
+            "Timestamp::now",
+            "rand::",
+            "reqwest",
+            "std::fs",
+            "std::env",
+            "TcpStream",
+            "UdpSocket",
+            "ToSocketAddrs",
+            "crate::controller",
+            "crate::server",
+        ],
+    );
+}
+
+#[test]
+fn the_embedded_platform_knows_nothing_of_kubernetes() {
+    assert_free_of(
+        "server",
+        &[
+            "kube",
+            "k8s_openapi",
+            "crate::api",
+            "crate::plan",
+            "crate::controller",
+            "crate::metrics",
+        ],
+    );
+}
+
+#[test]
+fn the_controller_knows_nothing_of_the_embedded_platform() {
+    assert_free_of("controller", &["crate::server"]);
+}
+
+/// A module that stands alone may use `crate::` for nothing but itself.
+fn assert_alone(module_name: &str) {
+    let own = format!("crate::{module_name}");
+    let mut faults = Vec::new();
+    for path in module(module_name) {
+        for (number, line) in code(&path) {
+            if mentions(&line.replace(&own, ""), "crate::") {
+                faults.push(format!("{}:{number}: {}", path.display(), line.trim()));
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "src/{module_name} may use nothing of this crate:\n{}",
+        faults.join("\n")
+    );
+}
+
+#[test]
+fn api_stands_alone() {
+    assert_alone("api");
+}
+
+#[test]
+fn platform_stands_alone() {
+    assert_alone("platform");
+}
+
+#[test]
+fn files_are_of_a_size_to_be_read() {
+    let mut faults = Vec::new();
+    for path in rust_files(&root().join("src")).iter().filter(|p| !is_test(p)) {
+        let lines = std::fs::read_to_string(path).unwrap().lines().count();
+        let most = if path.ends_with("src/main.rs") { 60 } else { 500 };
+        if lines > most {
+            faults.push(format!("{}: {lines} lines, at most {most}", path.display()));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_undone_or_skipped() {
+    // Written in pieces, or this file would find itself.
+    let words = [
+        concat!("to", "do!("),
+        concat!("unimpl", "emented!("),
+        concat!("#[ig", "nore"),
+    ];
+    let mut faults = Vec::new();
+    for dir in ["src", "tests", "examples"] {
+        for path in rust_files(&root().join(dir)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for word in words.iter().filter(|w| text.contains(*w)) {
+                faults.push(format!("{}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_custom_resource_definitions_are_current() {
+    let dir = root().join("crds");
+    let files = programmatic_users::crds::files().unwrap();
+    for (name, text) in &files {
+        let found = std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+        assert!(
+            found == *text,
+            "crds/{name} is not what the types say: run `make crds` and commit"
+        );
+    }
+    let on_disk = std::fs::read_dir(&dir).unwrap().count();
+    assert_eq!(on_disk, files.len(), "crds/ has files that no type stands behind");
+}
