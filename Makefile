@@ -1,0 +1,44 @@
+# Two commands: `make demo` and `make test`. The rest is for those who work on this.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CONTROLPLANE := target/controlplane/controlplane
+
+.PHONY: help demo demo-stop test lint crds controlplane prerequisites clean
+
+help: ## Show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: controlplane ## Show the whole on this machine: control plane, node, platform, operator, a pod with its token (KEEP=1 leaves it running)
+	@cargo build --locked
+	@cargo run --locked --quiet --example demo
+
+demo-stop: ## Stop what `make demo KEEP=1` left running
+	@cargo run --locked --quiet --example demo -- stop
+
+test: controlplane ## Run all tests on the real control plane
+	@cargo test --locked -- --show-output
+
+lint: prerequisites ## Formatting and clippy, without a word
+	@cargo fmt --check
+	@cargo clippy --locked --all-targets -- -D warnings
+	@cd tests/controlplane && test -z "$$(gofmt -l .)" && go vet .
+
+crds: ## Write crds/ anew, after a change of src/api
+	@cargo run --locked --quiet -- crds --dir crds
+
+# Builds Kubernetes from its Go modules the first time, with progress; a moment later on.
+controlplane: prerequisites
+	@mkdir -p target/controlplane
+	@cd tests/controlplane && go build -o ../../$(CONTROLPLANE) .
+	@if [ "$$(id -u)" = 0 ] && [ "$$(uname)" = Linux ]; then \
+		$(CONTROLPLANE) prerequisites --install && \
+		$(CONTROLPLANE) build --cache target/controlplane --node; \
+	else \
+		$(CONTROLPLANE) build --cache target/controlplane; \
+	fi
+
+prerequisites:
+	@tests/prerequisites.sh
+
+clean: ## Remove what was built, the control plane's programs too
+	@rm -rf target
