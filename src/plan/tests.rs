@@ -371,7 +371,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
     type Change = fn(&mut Observed);
     let cases: [(&str, &str, Change); 12] = [
         ("UnknownClass", "there is no ProgrammaticUserClass editors", |o| {
-            o.class = None
+            o.class = None;
         }),
         (
             "UnknownOrganization",
@@ -419,7 +419,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
                 serde_json::from_value(json!([{"name": "nobody"}])).unwrap();
         }),
         ("AccessMissing", "set spec.access", |o| {
-            Arc::make_mut(&mut o.user).spec.access = None
+            Arc::make_mut(&mut o.user).spec.access = None;
         }),
         (
             "InvalidSpec",
