@@ -10,6 +10,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource};
 use rand::Rng as _;
 
+use super::error::Error;
 use super::platforms::Platforms;
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::metrics::Metrics;
@@ -75,6 +76,21 @@ impl Context {
             abandoned: Mutex::default(),
             tries: Mutex::default(),
         }
+    }
+
+    /// Waits until all caches are filled. Before that a class that exists looks like one that does not.
+    pub(super) async fn synced(&self) -> Result<(), Error> {
+        let ended = |_| Error::Kube("fill the caches", "the watch ended".to_owned());
+        self.caches.classes.wait_until_ready().await.map_err(ended)?;
+        self.caches
+            .organizations
+            .wait_until_ready()
+            .await
+            .map_err(ended)?;
+        for users in &self.caches.users {
+            users.wait_until_ready().await.map_err(ended)?;
+        }
+        Ok(())
     }
 
     /// A class by name, from the cache.
@@ -178,14 +194,7 @@ pub(super) fn fresh_nonce() -> String {
 impl crate::health::Health for Context {
     fn is_ready(&self) -> bool {
         use futures::FutureExt as _;
-        let filled = |ready: Option<Result<(), _>>| matches!(ready, Some(Ok(())));
-        filled(self.caches.classes.wait_until_ready().now_or_never())
-            && filled(self.caches.organizations.wait_until_ready().now_or_never())
-            && self
-                .caches
-                .users
-                .iter()
-                .all(|users| filled(users.wait_until_ready().now_or_never()))
+        matches!(self.synced().now_or_never(), Some(Ok(())))
     }
 
     fn metrics(&self) -> String {

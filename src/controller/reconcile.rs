@@ -60,6 +60,7 @@ pub(super) async fn reconcile(
 }
 
 async fn work(context: &Context, namespace: &str, name: &str) -> Result<(Action, bool), Error> {
+    context.synced().await?;
     let Some(mut observed) = observe(context, namespace, name).await? else {
         return Ok((Action::await_change(), false));
     };
