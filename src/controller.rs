@@ -33,8 +33,8 @@ use crate::health;
 use crate::metrics::Metrics;
 pub(crate) use instance::is_id as is_instance_id;
 
-use context::{Cache, Caches, Context};
-use streams::{Changes, cached, readiness, secrets, spec_changes};
+use context::{Caches, Context};
+use streams::{Cache, Changes, cached, readiness, secrets, spec_changes};
 
 /// Reconciles at one time; each mostly waits for an answer.
 const WORKERS: u16 = 16;
@@ -130,7 +130,7 @@ pub async fn run(
     for ((scope, cache), changes) in scopes.iter().zip(&users).zip(user_changes) {
         let (sender, triggers) = mpsc::unbounded();
         senders.push((cache.clone(), sender));
-        let controller = Controller::for_stream(changes, cache.clone())
+        let controller = Controller::for_stream(changes, cache.store())
             .owns_stream(secrets(&client, *scope))
             .reconcile_on(triggers)
             .with_config(Workers::default().concurrency(WORKERS))
@@ -139,7 +139,7 @@ pub async fn run(
             .for_each(|_| ready(()));
         controllers.push(controller.boxed());
     }
-    let controller = Controller::for_stream(organization_changes, organizations.clone())
+    let controller = Controller::for_stream(organization_changes, organizations.store())
         .with_config(Workers::default().concurrency(WORKERS))
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(organization::reconcile, organization::on_error, context.clone())

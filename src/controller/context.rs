@@ -4,21 +4,18 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube::core::DeserializeGuard;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
 use rand::Rng as _;
 
 use super::error::Error;
 use super::platforms::Platforms;
+use super::streams::Cache;
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::metrics::Metrics;
 use crate::plan::{NONCE_LEN, Notice, base32};
 use crate::platform::client::CREATE_DEADLINE;
-
-/// A watched kind, whose objects may be undecodable.
-pub(super) type Cache<K> = Store<DeserializeGuard<K>>;
 
 /// Twice the deadline of a create call, and some: after that none can be on its way.
 const SETTLE: Duration = Duration::from_secs(CREATE_DEADLINE.as_secs() * 2 + 30);
@@ -80,17 +77,15 @@ impl Context {
 
     /// Waits until all caches are filled. Before that a class that exists looks like one that does not.
     pub(super) async fn synced(&self) -> Result<(), Error> {
-        let ended = |_| Error::Kube("fill the caches", "the watch ended".to_owned());
-        self.caches.classes.wait_until_ready().await.map_err(ended)?;
-        self.caches
-            .organizations
-            .wait_until_ready()
-            .await
-            .map_err(ended)?;
+        let mut filled = self.caches.classes.filled().await && self.caches.organizations.filled().await;
         for users in &self.caches.users {
-            users.wait_until_ready().await.map_err(ended)?;
+            filled = filled && users.filled().await;
         }
-        Ok(())
+        if filled {
+            Ok(())
+        } else {
+            Err(Error::Kube("fill the caches", "the watch ended".to_owned()))
+        }
     }
 
     /// A class by name, from the cache.
@@ -128,7 +123,7 @@ impl Context {
                     .as_ref()
                     .is_some_and(|s| s.journal.current.is_some() || s.journal.pending.is_some())
         };
-        let states = self.caches.users.iter().flat_map(Store::state);
+        let states = self.caches.users.iter().flat_map(|users| users.state());
         states.filter(|o| o.0.as_ref().is_ok_and(other)).count()
     }
 
@@ -193,8 +188,10 @@ pub(super) fn fresh_nonce() -> String {
 
 impl crate::health::Health for Context {
     fn is_ready(&self) -> bool {
-        use futures::FutureExt as _;
-        matches!(self.synced().now_or_never(), Some(Ok(())))
+        let caches = &self.caches;
+        caches.classes.is_filled()
+            && caches.organizations.is_filled()
+            && caches.users.iter().all(Cache::is_filled)
     }
 
     fn metrics(&self) -> String {

@@ -12,12 +12,13 @@ use std::hash::Hash;
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::{Predicate, WatchStreamExt as _, predicates, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
-use super::context::Cache;
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -65,6 +66,48 @@ fn short(error: &watcher::Error) -> String {
     }
 }
 
+/// A watched kind in memory; its objects may be undecodable.
+///
+/// Whether it is filled is told by a channel of our own: `Store::wait_until_ready` wakes only the one who asked
+/// last, and the controller runtime asks, too.
+pub(super) struct Cache<K: Resource<DynamicType = ()> + 'static> {
+    store: Store<DeserializeGuard<K>>,
+    filled: watch::Receiver<bool>,
+}
+
+impl<K: Resource<DynamicType = ()> + 'static> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            filled: self.filled.clone(),
+        }
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + 'static> std::ops::Deref for Cache<K> {
+    type Target = Store<DeserializeGuard<K>>;
+    fn deref(&self) -> &Self::Target {
+        &self.store
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + 'static> Cache<K> {
+    /// Waits until the first list is in; `false` if the watch has ended before.
+    pub(super) async fn filled(&self) -> bool {
+        self.filled.clone().wait_for(|filled| *filled).await.is_ok()
+    }
+
+    /// Whether the first list is in.
+    pub(super) fn is_filled(&self) -> bool {
+        *self.filled.borrow()
+    }
+
+    /// For the controller runtime.
+    pub(super) fn store(&self) -> Store<DeserializeGuard<K>> {
+        self.store.clone()
+    }
+}
+
 /// A cached kind, with a stream of the objects for which `counts` gives another answer than before.
 pub(super) fn cached<K>(
     kind: &'static str,
@@ -75,11 +118,20 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let writer = Writer::<DeserializeGuard<K>>::new(());
-    let store = writer.as_reader();
+    let (fill, filled) = watch::channel(false);
+    let cache = Cache {
+        store: writer.as_reader(),
+        filled,
+    };
     let stream = reflector(writer, watcher(api, config()).modify(prune).default_backoff())
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                fill.send_replace(true);
+            }
+        })
         .applied_objects()
         .predicate_filter(counts, predicates_config());
-    (store, good(kind, stream))
+    (cache, good(kind, stream))
 }
 
 fn predicates_config() -> kube::runtime::PredicateConfig {

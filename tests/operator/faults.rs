@@ -55,25 +55,25 @@ async fn a_deletion_waits_for_the_platform_and_ends_when_it_is_back() {
 #[tokio::test]
 async fn a_controller_that_is_killed_again_and_again_loses_no_token_and_leaves_no_user_behind() {
     let world = World::builder("killed").controller_stopped().start().await;
-    let names: Vec<String> = (0..24).map(|i| format!("u{i}")).collect();
-    for name in &names {
-        world.user(name).viewer(PAYMENTS).apply().await;
-    }
-    // Killed in the thick of it: each time as soon as a few more users exist.
-    for round in 1..=5 {
+    let mut names = Vec::new();
+    // Killed in the thick of it: each time when the first of six new users has its Secret, and others are at
+    // whatever point they have come to.
+    for round in 0..5 {
+        let new: Vec<String> = (0..6).map(|i| format!("u{round}-{i}")).collect();
+        for name in &new {
+            world.user(name).viewer(PAYMENTS).apply().await;
+        }
         world.controller().launch().await.unwrap();
-        let wanted = round * 3;
         world
-            .eventually("a few more users", SOON, async || {
-                let users = world.platform().users().await.len();
-                if users >= wanted {
-                    Ok(())
-                } else {
-                    Err(format!("{users} users"))
-                }
+            .eventually("a Secret", SOON, async || {
+                let secrets = world.secrets();
+                let found = join_all(new.iter().map(|name| secrets.get_opt(name))).await;
+                let there = found.into_iter().any(|secret| secret.is_ok_and(|s| s.is_some()));
+                if there { Ok(()) } else { Err("none".to_owned()) }
             })
             .await;
         world.controller().kill().await;
+        names.extend(new);
     }
     world.controller().resume().await.unwrap();
     // Attempts without a certain answer are given up only after the settle window.
