@@ -393,10 +393,15 @@ impl Demo {
             };
             let auth = "--header \"Authorization: Bearer $SPOTINST_TOKEN\"";
             main.command = Some(shell(&format!(
-                "wget -q -O - {auth}{post} \"$SPOTINST_ENDPOINT/{path}\" 2>&1"
+                "wget -O - {auth}{post} \"$SPOTINST_ENDPOINT/{path}\" 2>&1"
             )));
             let outcome = self.script(name, main).await?;
-            let said = outcome.output.trim().to_owned();
+            let said = outcome
+                .output
+                .lines()
+                .find(|l| l.contains("40"))
+                .unwrap_or(&outcome.output)
+                .trim();
             println!(
                 "   {} /{path}: {said}",
                 if body.is_empty() { "GET" } else { "POST" }
