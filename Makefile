@@ -1,51 +1,46 @@
-# Everything that a developer and CI do with this repository. `make` says what there is.
-
+# Two commands: `make demo` and `make test`. The rest is for those who work on this.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CONTROLPLANE := target/controlplane/controlplane
 # Binaries of Kubernetes are kept here between runs.
 export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
-CONTROLPLANE := target/controlplane/controlplane
-TARGET := $(or $(CARGO_TARGET_DIR),target)
-# As root on Linux demo and tests have a real node, where pods run.
+# As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test lint crds clean prerequisites control-plane
+.PHONY: help demo demo-stop test lint crds controlplane prerequisites clean
 
-help: ## Say what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
-	@echo
-	@echo 'KEEP=1 make demo          leaves the demo running; make demo-stop ends it'
-	@echo 'TEST_KUBECONFIG=FILE      tests use this cluster instead of one of their own'
-	@echo 'CONTROLPLANE_NODE=none    no node, so no real pods, although this is root on Linux'
+help: ## Show this
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
-demo: control-plane ## Show the whole system at work: control plane, platform, operator, a pod
-	cargo build --locked --bin programmatic-users --example demo
-	$(TARGET)/debug/examples/demo
+demo: controlplane ## Show the whole on this machine: control plane, node, platform, operator, a pod with its token (KEEP=1 leaves it running)
+	@cargo build --locked
+	@cargo run --locked --quiet --example demo
 
-demo-stop: ## End a demo that was left running with KEEP=1
-	cargo build --locked --quiet --bin programmatic-users --example demo
-	$(TARGET)/debug/examples/demo stop
+demo-stop: ## Stop what `make demo KEEP=1` left running
+	@cargo run --locked --quiet --example demo -- stop
 
-test: control-plane ## Run all tests
-	cd tests/controlplane && go test .
-	cargo test --locked --no-fail-fast
+test: controlplane ## Run all tests on the real control plane
+	@cargo test --locked --no-fail-fast -- --show-output
 
-lint: prerequisites ## Check format and lints
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	@test -z "$$(gofmt -l tests/controlplane)" || { gofmt -l tests/controlplane; echo 'run gofmt on these files'; exit 1; }
-	cd tests/controlplane && go vet .
+lint: prerequisites ## Formatting and clippy, without a word
+	@cargo fmt --check
+	@cargo clippy --locked --all-targets -- -D warnings
+	@cd tests/controlplane && test -z "$$(gofmt -l .)" && go vet .
 
-crds: ## Write crds/ from the types
-	cargo run --locked --quiet -- crds --dir crds
+crds: ## Write crds/ anew, after a change of src/api
+	@cargo run --locked --quiet -- crds --dir crds
 
-clean: ## Stop what runs and remove its data; builds stay (cargo clean removes them, too)
-	@test ! -x $(CONTROLPLANE) || for run in target/controlplane/test target/demo/plane; do $(CONTROLPLANE) stop --run $$run; done
-	rm -rf target/demo target/tests target/controlplane/test
+# Builds Kubernetes from its Go modules the first time, with progress; a moment later on. Not needed where a cluster
+# (TEST_KUBECONFIG) or binaries (KUBEBUILDER_ASSETS) are given.
+controlplane: prerequisites
+	@mkdir -p target/controlplane
+	@cd tests/controlplane && go build -o ../../$(CONTROLPLANE) .
+	@test -z "$(NODE)" || $(CONTROLPLANE) prerequisites --install
+	@test -n "$(TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS)" || $(CONTROLPLANE) build --cache $(CONTROLPLANE_CACHE) $(NODE)
 
 prerequisites:
-	@.ci/prerequisites
+	@tests/prerequisites.sh
 
-# Minutes at the first time, so with its progress shown. Nothing to do where a cluster or binaries are given.
-control-plane: prerequisites
-	@mkdir -p target/controlplane
-	cd tests/controlplane && go build -trimpath -o ../../$(CONTROLPLANE) .
-	@test -n "$(TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS)" || $(CONTROLPLANE) build --cache $(CONTROLPLANE_CACHE) $(NODE)
+clean: ## Stop what runs, and remove what was built, the control plane's programs too
+	@test ! -x $(CONTROLPLANE) || for run in target/controlplane/test target/demo/plane; do $(CONTROLPLANE) stop --run $$run; done
+	@rm -rf target

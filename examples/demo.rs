@@ -59,11 +59,11 @@ async fn demo() -> Result<(), String> {
         _ = tokio::signal::ctrl_c() => Err(INTERRUPTED.to_owned()),
         _ = terminate.recv() => Err(INTERRUPTED.to_owned()),
     };
-    if let Err(message) = &result {
-        if message != INTERRUPTED {
-            for name in ["controller.err", "platform/platform.err"] {
-                eprintln!("\n--- last lines of {name}\n{}", tail(&dir().join(name), 20));
-            }
+    if let Err(message) = &result
+        && message != INTERRUPTED
+    {
+        for name in ["controller.err", "platform/platform.err"] {
+            eprintln!("\n--- last lines of {name}\n{}", tail(&dir().join(name), 20));
         }
     }
     if keep && result.is_ok() {

@@ -1,5 +1,5 @@
 //! The embedded platform: users of both kinds, roles, policies, groups, accounts, tokens and an audit log behind the
-//! administration API, with a small console, over SQLite.
+//! administration API, with a small console, over `SQLite`.
 //!
 //! A request passes [`edge`] (request id, envelope, log), then the gate (credential, rate limit, right, audit of
 //! refusals) and then its handler in `routes`, which reads and writes through `store`. The right to a route is

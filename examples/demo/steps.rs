@@ -468,7 +468,8 @@ impl Demo {
             .into_iter()
             .flatten()
         {
-            pids.push_str(&format!("{pid}\n"));
+            pids += &pid.to_string();
+            pids.push('\n');
         }
         let file = self.dir.join("pids");
         std::fs::write(&file, pids).map_err(|e| format!("{}: {e}", file.display()))?;

@@ -34,7 +34,7 @@ fn organization() -> Organization {
     .unwrap()
 }
 
-fn user(spec: serde_json::Value) -> ProgrammaticUser {
+fn user(spec: &serde_json::Value) -> ProgrammaticUser {
     let mut object: ProgrammaticUser = serde_json::from_value(json!({
         "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser", "metadata": {}, "spec": spec
     }))
@@ -51,7 +51,7 @@ fn user(spec: serde_json::Value) -> ProgrammaticUser {
 
 fn editor() -> ProgrammaticUser {
     user(
-        json!({"className": "editors", "scope": "Account", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}}),
+        &json!({"className": "editors", "scope": "Account", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}}),
     )
 }
 
@@ -288,11 +288,11 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
     o.learned = Learned::default();
     o.fresh_nonce = "ddddccccbbbbaaaa".to_owned();
     let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
-    let list = vec![serde_json::from_value(lost).unwrap()];
+    let users = vec![serde_json::from_value(lost).unwrap()];
     let listing = |step: &Step, o: &mut Observed| {
         let list_users = matches!(step, Step::ListUsers);
         if list_users {
-            o.learned.listed = Some(Ok(list.clone()));
+            o.learned.listed = Some(Ok(users.clone()));
         }
         list_users
     };
@@ -371,7 +371,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
     type Change = fn(&mut Observed);
     let cases: [(&str, &str, Change); 12] = [
         ("UnknownClass", "there is no ProgrammaticUserClass editors", |o| {
-            o.class = None
+            o.class = None;
         }),
         (
             "UnknownOrganization",
@@ -419,7 +419,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
                 serde_json::from_value(json!([{"name": "nobody"}])).unwrap();
         }),
         ("AccessMissing", "set spec.access", |o| {
-            Arc::make_mut(&mut o.user).spec.access = None
+            Arc::make_mut(&mut o.user).spec.access = None;
         }),
         (
             "InvalidSpec",
@@ -445,7 +445,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
 fn policies_are_found_by_name_and_only_one_may_have_it() {
     let policy_based = |name: &str| {
         user(
-            json!({"className": "editors", "scope": "Organization", "access": {
+            &json!({"className": "editors", "scope": "Organization", "access": {
             "role": "PolicyBased", "accounts": [{"id": "act-1"}, {"id": "act-2"}], "policies": [{"name": name}]}}),
         )
     };

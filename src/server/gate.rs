@@ -250,10 +250,10 @@ impl Visit {
         tx.rollback().await?;
         if let Some(token) = owner.token_id
             && owner.use_is_news()
+            && let Err(error) = touch(app, token).await
         {
-            let mut tx = app.store.write().await?;
-            credentials::touch(&mut tx, token).await?;
-            tx.commit().await?;
+            // Not worth failing a read for.
+            tracing::error!(%error, "the time of a token's use was not written");
         }
         allowed.map(|()| grants)
     }
@@ -372,6 +372,12 @@ pub(super) async fn write(app: &App, event: &audit::Event<'_>) {
     if let Err(error) = written.await {
         tracing::error!(%error, request = event.request_id, "an audit row was not written");
     }
+}
+
+async fn touch(app: &App, token: i64) -> Result<(), sqlx::Error> {
+    let mut tx = app.store.write().await?;
+    credentials::touch(&mut tx, token).await?;
+    tx.commit().await
 }
 
 /// The token of an `Authorization` header.

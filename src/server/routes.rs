@@ -75,3 +75,56 @@ async fn health(State(app): State<App>) -> Outcome {
     store::accounts::organization(&mut tx).await?;
     Ok(Answer::Done)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::{Request, StatusCode};
+    use tower::ServiceExt;
+
+    use crate::platform::Token;
+    use crate::server::rules::RULES;
+    use crate::server::{Password, Platform, PlatformConfig, edge};
+
+    /// Behind every row of the table there is a route, and nothing of it opens without a token.
+    #[tokio::test]
+    async fn every_rule_guards_a_route() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = PlatformConfig {
+            data_dir: directory.path().to_owned(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            admin_password: Some(Password::new("long enough".into())),
+            admin_token: Token::new(&"a".repeat(64)),
+            requests_per_minute: 0,
+            ..PlatformConfig::default()
+        };
+        let platform = Platform::bind(config).await.unwrap();
+        let service = edge::service(platform.app.clone());
+        for rule in RULES {
+            for (token, refused) in [
+                (None, true),
+                (Some("b".repeat(64)), true),
+                (Some("a".repeat(64)), false),
+            ] {
+                let mut request = Request::builder()
+                    .method(rule.method.clone())
+                    .uri(rule.path.replace("{id}", "x-0"));
+                if let Some(token) = token {
+                    request = request.header("authorization", format!("Bearer {token}"));
+                }
+                let status = service
+                    .clone()
+                    .oneshot(request.body(Body::empty()).unwrap())
+                    .await
+                    .unwrap()
+                    .status();
+                assert_eq!(status == StatusCode::UNAUTHORIZED, refused, "{rule:?}: {status}");
+                assert!(
+                    status != StatusCode::METHOD_NOT_ALLOWED && !status.is_server_error(),
+                    "{rule:?}: {status}"
+                );
+            }
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! The database: SQLite in write-ahead mode, one writer, several readers.
+//! The database: `SQLite` in write-ahead mode, one writer, several readers.
 //!
 //! A commit is on the disk before it returns (`synchronous = FULL`), so what an answer says has happened. Functions
 //! take a connection, so that a handler decides what belongs into one transaction: the change and its audit row.
@@ -116,5 +116,44 @@ pub(super) async fn unused_id(
         if !taken {
             return Ok(id);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::Store;
+
+    #[tokio::test]
+    async fn commits_are_durable_readers_cannot_write_and_the_audit_log_only_grows() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+        let event = super::audit::Event {
+            actor_type: "system",
+            source: "SYSTEM",
+            ..Default::default()
+        };
+        super::audit::record(&mut tx, &event).await.unwrap();
+        for statement in ["DELETE FROM audit", "UPDATE audit SET actor_id = 'x'"] {
+            assert!(sqlx::query(statement).execute(&mut *tx).await.is_err());
+        }
+        // A programmatic user cannot have a password, whatever the code does.
+        let user = "INSERT INTO user (id, type, name, created_at) VALUES ('pu-1', 'programmatic', 'x', 0)";
+        sqlx::query(user).execute(&mut *tx).await.unwrap();
+        let password = "INSERT INTO console_password (user_id, hash) VALUES ('pu-1', 'x')";
+        assert!(sqlx::query(password).execute(&mut *tx).await.is_err());
+        tx.commit().await.unwrap();
+        let mut tx = store.read().await.unwrap();
+        assert!(sqlx::query("DELETE FROM user").execute(&mut *tx).await.is_err());
     }
 }

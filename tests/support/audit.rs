@@ -20,6 +20,8 @@ pub struct Entry {
     pub verb: String,
     #[serde(default)]
     pub user_agent: String,
+    #[serde(default, rename = "requestURI")]
+    pub request_uri: String,
     #[serde(default)]
     pub request_received_timestamp: String,
     #[serde(default)]
@@ -46,13 +48,15 @@ pub struct ResponseStatus {
 }
 
 impl Entry {
-    /// Whether it was meant to change something.
+    /// Whether it was meant to change something; a dry run is not.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        matches!(
-            self.verb.as_str(),
-            "create" | "update" | "patch" | "delete" | "deletecollection"
-        )
+        let dry_run = self.request_uri.contains("dryRun=");
+        !dry_run
+            && matches!(
+                self.verb.as_str(),
+                "create" | "update" | "patch" | "delete" | "deletecollection"
+            )
     }
 
     /// Whether the operator sent it.

@@ -23,7 +23,7 @@ const MEANT: [&str; 2] = ["admin-token", "admin-password"];
 
 impl World {
     /// Everywhere that a token of this world appears though it must not: captured output, the platform's files,
-    /// Events, objects of our kinds, ConfigMaps, Secrets' metadata, the audit log and the metrics. Empty is good.
+    /// Events, objects of our kinds, `ConfigMaps`, Secrets' metadata, the audit log and the metrics. Empty is good.
     /// Says whose token it is, never the token.
     pub async fn leaks(&self) -> Vec<String> {
         self.remember_all().await;

@@ -103,7 +103,7 @@ impl Cluster {
 
     /// Starts a control plane, or joins the one that runs in that folder.
     pub fn start(options: &Options) -> Result<Self, String> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         loop {
             if let Some((lease, info)) = Lease::hold(&options.run)? {
                 return Ok(Self {

@@ -45,7 +45,7 @@ impl Managed {
             watchdog,
             url: String::new(),
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             if let Some(url) = announced(&out, before) {
                 managed.url = url;

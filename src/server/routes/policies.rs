@@ -1,7 +1,9 @@
 //! Policies and the catalogue of actions.
 
+use std::collections::HashMap;
+
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path, Query, State};
 use serde_json::{Value, json};
 
 use super::{Admitted, Outcome};
@@ -18,8 +20,15 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     )
 }
 
-pub(super) async fn actions() -> Outcome {
-    Ok(Answer::Items("spotinst:setup:policyAction", catalog::actions()))
+/// The catalogue; each of its fields is also a filter.
+pub(super) async fn actions(Query(query): Query<HashMap<String, String>>) -> Outcome {
+    let mut found = catalog::actions();
+    for field in ["name", "service", "resourcePattern", "scope", "category"] {
+        if let Some(wanted) = query.get(field) {
+            found.retain(|action| action[field] == wanted.as_str());
+        }
+    }
+    Ok(Answer::Items("spotinst:setup:policyAction", found))
 }
 
 /// Checks a policy document. What it says is what will be decided by, so nothing in it is passed over.

@@ -1,0 +1,179 @@
+//! Things that go wrong on the way.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use programmatic_users::api::ProgrammaticUser;
+
+use crate::support::wait::SOON;
+use crate::support::{PAYMENTS, World};
+
+fn reason_is(reason: &'static str) -> impl Fn(&ProgrammaticUser) -> bool {
+    move |u| {
+        u.status
+            .iter()
+            .flat_map(|s| &s.conditions)
+            .any(|c| c.reason == reason)
+    }
+}
+
+#[tokio::test]
+async fn a_platform_that_is_down_at_the_start_is_waited_for() {
+    let world = World::builder("down").controller_stopped().start().await;
+    world.platform().stop().await;
+    world.controller().resume().await.unwrap();
+    world.user("patient").viewer(PAYMENTS).apply().await;
+    let user = world
+        .until("patient", "to tell", reason_is("PlatformUnreachable"))
+        .await;
+    assert!(
+        user.status.unwrap().journal.pending.is_none(),
+        "nothing was asked for"
+    );
+    world.platform().resume().await.unwrap();
+    world.ready("patient").await;
+    assert_eq!(world.platform().users().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_deletion_waits_for_the_platform_and_ends_when_it_is_back() {
+    let world = World::new("delete-down").await;
+    world.user("leaving").viewer(PAYMENTS).apply().await;
+    world.ready("leaving").await;
+    let token = world.token("leaving").await;
+    world.platform().stop().await;
+    world.delete("leaving").await;
+    world
+        .until("leaving", "to tell", reason_is("DeletionBlocked"))
+        .await;
+    world.platform().resume().await.unwrap();
+    world.gone("leaving").await;
+    assert!(!world.platform().accepts(&token).await);
+}
+
+#[tokio::test]
+async fn a_controller_that_is_killed_again_and_again_loses_no_token_and_leaves_no_user_behind() {
+    let world = World::builder("killed").controller_stopped().start().await;
+    let names: Vec<String> = (0..24).map(|i| format!("u{i}")).collect();
+    for name in &names {
+        world.user(name).viewer(PAYMENTS).apply().await;
+    }
+    // Killed in the thick of it: each time as soon as a few more users exist.
+    for round in 1..=5 {
+        world.controller().launch().await.unwrap();
+        let wanted = round * 3;
+        world
+            .eventually("a few more users", SOON, async || {
+                let users = world.platform().users().await.len();
+                if users >= wanted {
+                    Ok(())
+                } else {
+                    Err(format!("{users} users"))
+                }
+            })
+            .await;
+        world.controller().kill().await;
+    }
+    world.controller().resume().await.unwrap();
+    // Attempts without a certain answer are given up only after the settle window.
+    let patience = Duration::from_mins(3);
+    world
+        .eventually("all to be Ready", patience, async || {
+            let users = join_all(names.iter().map(|n| world.get(n))).await;
+            let left: Vec<String> = users
+                .into_iter()
+                .filter(|u| !reason_is("Ready")(u))
+                .filter_map(|u| u.metadata.name)
+                .collect();
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(left.join(" "))
+            }
+        })
+        .await;
+    let mut tokens = BTreeSet::new();
+    for name in &names {
+        let token = world.token(name).await;
+        assert!(
+            world.platform().accepts(&token).await,
+            "the token of {name} works"
+        );
+        assert!(tokens.insert(token), "{name} has a token of its own");
+    }
+    assert_eq!(
+        world.platform().users().await.len(),
+        names.len(),
+        "one user each, and none besides"
+    );
+}
+
+#[tokio::test]
+async fn a_platform_that_never_answers_is_given_up_and_no_user_is_left_twice() {
+    let world = World::new("frozen").await;
+    world.user("before").viewer(PAYMENTS).apply().await;
+    world.ready("before").await;
+    world.platform().freeze().await;
+    world.user("after").viewer(PAYMENTS).apply().await;
+    world
+        .until("after", "to tell", reason_is("PlatformUnreachable"))
+        .await;
+    world.platform().thaw().await;
+    world
+        .eventually("after to be Ready", Duration::from_mins(3), async || {
+            let user = world.get("after").await;
+            if reason_is("Ready")(&user) {
+                Ok(())
+            } else {
+                Err("not yet".to_owned())
+            }
+        })
+        .await;
+    assert_eq!(world.platform().users().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_deleted_is_told_and_not_papered_over() {
+    let world = World::new("secret-gone").await;
+    world.user("bereft").viewer(PAYMENTS).apply().await;
+    world.ready("bereft").await;
+    world
+        .cluster()
+        .kubectl(&["-n", world.namespace(), "delete", "secret", "bereft"])
+        .unwrap();
+    let told = world.stalled("bereft", "SecretMissing").await;
+    assert!(
+        told.contains("Secret bereft was deleted; the platform shows a token once"),
+        "{told}"
+    );
+    world.delete("bereft").await;
+    world.gone("bereft").await;
+    assert_eq!(world.platform().users().await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_journal_that_names_somebody_else_deletes_nobody() {
+    let world = World::new("forged").await;
+    world.user("victim").viewer(PAYMENTS).apply().await;
+    world.user("forger").viewer(PAYMENTS).apply().await;
+    let victim = world.ready("victim").await.status.unwrap();
+    world.ready("forger").await;
+    let token = world.token("victim").await;
+    world.controller().stop().await;
+    let journal = victim.journal.current.unwrap();
+    let patch = serde_json::json!({"status": {"journal": {"current": {"userId": journal.user_id, "nonce": journal.nonce}}}});
+    let patch = kube::api::Patch::Merge(patch);
+    world
+        .users()
+        .patch_status("forger", &kube::api::PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    world.delete("forger").await;
+    world.controller().resume().await.unwrap();
+    world.gone("forger").await;
+    assert!(
+        world.platform().accepts(&token).await,
+        "the victim's token still works"
+    );
+}

@@ -1,0 +1,21 @@
+//! The operator on a real API server, against the embedded platform: one file a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that cannot go on ends"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod access;
+mod creation;
+mod faults;
+mod figures;
+mod refusals;
+#[path = "../conformance/sdk.rs"]
+mod sdk;
+mod secrecy;

@@ -1,0 +1,24 @@
+//! The embedded platform, over real HTTP and a real database.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+#[path = "platform/support.rs"]
+mod support;
+
+#[path = "platform/access.rs"]
+mod access;
+#[path = "platform/audit.rs"]
+mod audit;
+#[path = "platform/authz.rs"]
+mod authz;
+#[path = "platform/conformance.rs"]
+mod conformance;
+#[path = "platform/console.rs"]
+mod console;
+#[path = "platform/envelope.rs"]
+mod envelope;
+#[path = "platform/lifecycle.rs"]
+mod lifecycle;
+#[path = "conformance/sdk.rs"]
+mod sdk;
+#[path = "platform/users.rs"]
+mod users;

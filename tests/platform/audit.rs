@@ -1,0 +1,158 @@
+//! The audit log tells who did or tried what, and never a token.
+
+use serde_json::json;
+
+use crate::support::{A, ADMIN, B, EMAIL, LOG, Server};
+
+#[tokio::test]
+async fn it_tells_the_types_of_users_apart() {
+    let server = Server::start().await;
+    let (id, token) = server.user("editor", A).await;
+    let path = format!("/aws/ec2/group?accountId={A}");
+    server
+        .post(&token, &path, json!({"group": {"name": "g"}}))
+        .await
+        .expect(200);
+    server.post(&token, "/setup/account", json!({})).await.expect(403);
+    server.get(&token, "/setup/organization/user").await.expect(403);
+    server
+        .delete(ADMIN, &format!("/setup/user/{id}"))
+        .await
+        .expect(200);
+    server.get(&token, "/setup/account").await.expect(401);
+    server.get("00000000", "/setup/account").await.expect(401);
+
+    let told: Vec<_> = server
+        .events("")
+        .await
+        .iter()
+        .map(|e| {
+            format!(
+                "{} {} {} {} {}",
+                e["actorType"].as_str().unwrap(),
+                e["source"].as_str().unwrap(),
+                e["actionType"].as_str().unwrap(),
+                e["result"].as_str().unwrap(),
+                e["responseStatus"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "System SYSTEM createOrganization success 200",
+            "UI API createProgrammaticUser success 200",
+            "Programmatic API createGroup success 200",
+            "Programmatic API createAccount refused 403",
+            "Programmatic API describeOrganizationUsers refused 403",
+            "UI API deleteUser success 200",
+            "Programmatic API describeAllAccounts refused 401",
+            "Anonymous API describeAllAccounts refused 401",
+        ]
+    );
+    let events = server.events("").await;
+    let made = &events[1];
+    assert_eq!(
+        (&made["resourceType"], &made["resourceId"], &made["user"]),
+        (&json!("user"), &json!(id), &json!("admin"))
+    );
+    assert_eq!(made["tokenLastDigits"], ADMIN[60..]);
+    let revoked = &events[6];
+    assert_eq!(
+        (&revoked["actorId"], &revoked["tokenLastDigits"]),
+        (&json!(id), &json!(token[60..]))
+    );
+    let context: serde_json::Value = serde_json::from_str(made["context"].as_str().unwrap()).unwrap();
+    assert_eq!(context["url"], "/setup/user/programmatic");
+
+    assert_eq!(server.events("&actorType=Programmatic").await.len(), 4);
+    assert_eq!(
+        server.events("&actorType=ui&responseStatus=success").await.len(),
+        2
+    );
+    assert_eq!(server.events(&format!("&accountId={A}")).await.len(), 1);
+    assert_eq!(server.events(&format!("&accountId={B}")).await.len(), 0);
+    server.get(ADMIN, "/audit/events").await.expect(400);
+    server
+        .get(ADMIN, "/audit/events?fromDate=0&toDate=1&actorType=robot")
+        .await
+        .expect(400);
+    server
+        .get(ADMIN, "/audit/events?fromDate=0&toDate=1&responseStatus=some")
+        .await
+        .expect(400);
+}
+
+#[tokio::test]
+async fn failed_changes_are_on_record_and_successes_match_what_is_there() {
+    let server = Server::start().await;
+    server
+        .post(ADMIN, "/setup/user/programmatic", json!({}))
+        .await
+        .expect(400);
+    server.delete(ADMIN, "/setup/user/pu-0").await.expect(404);
+    let events = server.events("").await;
+    assert_eq!(
+        (&events[1]["result"], &events[1]["responseStatus"]),
+        (&json!("failed"), &json!(400))
+    );
+    assert_eq!(
+        (&events[2]["resourceId"], &events[2]["responseStatus"]),
+        (&json!("pu-0"), &json!(404))
+    );
+    let answer = server
+        .get(ADMIN, "/audit/events?fromDate=0&toDate=99999999999999")
+        .await;
+    assert_eq!(answer.body["response"]["kind"], "spotinst:audit");
+}
+
+#[tokio::test]
+async fn nothing_told_or_logged_contains_a_token() {
+    let server = Server::start().await;
+    let (id, token) = server.user("viewer", A).await;
+    server.get(&token, "/setup/account").await.expect(200);
+    // Tokens where they do not belong.
+    server
+        .get(ADMIN, &format!("/setup/user/{token}"))
+        .await
+        .expect(404);
+    server
+        .delete(ADMIN, &format!("/setup/user/{token}?token={token}"))
+        .await
+        .expect(404);
+    let odd = server
+        .http
+        .delete(server.url("/setup/user/pu-0"))
+        .bearer_auth(ADMIN)
+        .header("user-agent", format!("cli {token}"));
+    server.send(odd).await.expect(404);
+    server
+        .http
+        .get(server.url("/console"))
+        .bearer_auth(&token)
+        .send()
+        .await
+        .unwrap();
+    server
+        .delete(ADMIN, &format!("/setup/user/{id}"))
+        .await
+        .expect(200);
+    server.get(&token, "/setup/account").await.expect(401);
+    let told = server
+        .get(ADMIN, "/audit/events?fromDate=0&toDate=99999999999999")
+        .await
+        .body
+        .to_string();
+    assert!(
+        told.contains(&id) && told.contains("[redacted]") && !told.contains(&token) && !told.contains(ADMIN)
+    );
+    let directory = server.stop().await;
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(64).any(|w| w == token.as_bytes()));
+    }
+    assert!(LOG.contains(&id), "the log is being read");
+    assert!(!LOG.contains(&token) && !LOG.contains(ADMIN));
+    assert!(!LOG.contains(crate::support::PASSWORD));
+    assert!(!LOG.contains(EMAIL));
+}

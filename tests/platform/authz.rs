@@ -1,0 +1,114 @@
+//! The decision against a slow and simple one.
+
+use std::sync::Arc;
+
+use programmatic_users::server::authz::{
+    Decision, Effect, Grant, Question, Reach, Statement, decide, matches,
+};
+use proptest::prelude::*;
+
+fn naive_matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern.split_first(), text.split_first()) {
+        (None, _) => text.is_empty(),
+        (Some((b'*', rest)), _) => (0..=text.len()).any(|n| naive_matches(rest, &text[n..])),
+        (Some((p, rest)), Some((t, more))) => p == t && naive_matches(rest, more),
+        (Some(_), None) => false,
+    }
+}
+
+/// Collects every statement that applies, then looks at what is among them.
+fn naive(grants: &[Grant], q: Question<'_>) -> bool {
+    let mut effects = Vec::new();
+    for g in grants {
+        let star = g.accounts.contains(&"*".to_owned());
+        let whole = g.reach == Reach::Organization && (star || g.accounts.is_empty());
+        let holds = match q.account {
+            None => whole,
+            Some(a) => whole || star || g.accounts.contains(&a.to_owned()),
+        };
+        for s in g.statements.iter().filter(|_| holds) {
+            let action = s
+                .actions
+                .iter()
+                .any(|p| naive_matches(p.as_bytes(), q.action.as_bytes()));
+            let (_, id) = q.resource.split_once(':').unwrap();
+            let resource = s.resources.iter().any(|p| {
+                let text = if p.contains(':') { q.resource } else { id };
+                naive_matches(p.as_bytes(), text.as_bytes())
+            });
+            if action && resource {
+                effects.push((s.effect, g.administrator));
+            }
+        }
+    }
+    let denied = effects.iter().any(|(e, _)| *e == Effect::Deny);
+    let allowed = effects
+        .iter()
+        .any(|(e, admin)| *e == Effect::Allow && (*admin || !q.administrator_only));
+    allowed && !denied
+}
+
+fn pick(values: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::sample::select(values).prop_map(str::to_owned)
+}
+
+fn statement() -> impl Strategy<Value = Statement> {
+    let actions = pick(&["*", "*:*", "s:*", "s:read*", "s:readOne", "t:*", "*:delete"]);
+    let resources = pick(&["*", "s:*", "s:x1", "x*", "x1", "t:*", "s:x*"]);
+    (
+        prop::bool::weighted(0.8),
+        prop::collection::vec(actions, 1..3),
+        prop::collection::vec(resources, 1..3),
+    )
+        .prop_map(|(allow, actions, resources)| Statement {
+            effect: if allow { Effect::Allow } else { Effect::Deny },
+            actions,
+            resources,
+        })
+}
+
+fn grant() -> impl Strategy<Value = Grant> {
+    (
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+        prop::collection::vec(pick(&["*", "act-1", "act-2"]), 0..3),
+        prop::collection::vec(statement(), 1..4),
+    )
+        .prop_map(|(organization, administrator, accounts, statements)| Grant {
+            policy_id: "p".into(),
+            reach: if organization {
+                Reach::Organization
+            } else {
+                Reach::Account
+            },
+            accounts,
+            administrator,
+            statements: Arc::from(statements),
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_decision_is_the_naive_one(
+        grants in prop::collection::vec(grant(), 0..4),
+        action in pick(&["s:readOne", "s:readAll", "s:delete", "t:readOne"]),
+        resource in pick(&["s:", "s:x1", "s:x2", "t:y"]),
+        account in prop::option::of(pick(&["act-1", "act-2", "act-3"])),
+        administrator_only in prop::bool::weighted(0.3),
+    ) {
+        let question = Question { action: &action, resource: &resource, account: account.as_deref(), administrator_only };
+        let decision = decide(&grants, question);
+        prop_assert_eq!(decision.is_allowed(), naive(&grants, question));
+        // The statement that is named is one that says so.
+        if let Decision::Allow { statement, .. } = &decision {
+            prop_assert!(grants.iter().any(|g| g.statements.get(*statement).is_some_and(|s| s.effect == Effect::Allow)));
+        }
+    }
+
+    #[test]
+    fn patterns_match_like_the_naive_ones(pattern in "[ab*]{0,6}", text in "[ab]{0,8}") {
+        prop_assert_eq!(matches(&pattern, &text), naive_matches(pattern.as_bytes(), text.as_bytes()));
+    }
+}

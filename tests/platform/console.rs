@@ -1,0 +1,194 @@
+//! The console is for people: programmatic users and tokens stay outside.
+
+use serde_json::json;
+
+use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
+
+struct Page {
+    status: u16,
+    cookies: Vec<String>,
+    text: String,
+}
+
+async fn open(request: reqwest::RequestBuilder) -> Page {
+    let reply = request.send().await.unwrap();
+    let headers = reply.headers().clone();
+    let policy = headers["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && !policy.contains("unsafe") && !policy.contains("script")
+    );
+    assert_eq!(headers["x-content-type-options"], "nosniff");
+    assert_eq!(headers["cache-control"], "no-store");
+    let cookies = headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|v| v.to_str().unwrap().to_owned())
+        .collect();
+    Page {
+        status: reply.status().as_u16(),
+        cookies,
+        text: reply.text().await.unwrap(),
+    }
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+    text.split_once(before)
+        .and_then(|(_, rest)| rest.split_once(after))
+        .map(|(found, _)| found)
+        .unwrap()
+}
+
+async fn sign_in(server: &Server, email: &str, password: &str) -> Page {
+    let form = open(server.http.get(server.url("/console/sign-in"))).await;
+    let csrf = between(&form.text, "name=\"csrf\" value=\"", "\"").to_owned();
+    let cookie = form.cookies[0].split(';').next().unwrap().to_owned();
+    let fields = [("email", email), ("password", password), ("csrf", csrf.as_str())];
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    let post = server
+        .http
+        .post(server.url("/console/sign-in"))
+        .header("cookie", cookie);
+    open(
+        post.header("content-type", "application/x-www-form-urlencoded")
+            .body(body),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn people_sign_in_and_out() {
+    let server = Server::start().await;
+    assert_eq!(open(server.http.get(server.url("/console"))).await.status, 303);
+    assert_eq!(sign_in(&server, EMAIL, "wrong").await.status, 401);
+    let signed_in = sign_in(&server, "Admin@Example.com", PASSWORD).await;
+    assert_eq!(signed_in.status, 303);
+    let set = signed_in
+        .cookies
+        .iter()
+        .find(|c| c.starts_with("session="))
+        .unwrap();
+    assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict") && !set.contains("Secure"));
+    let cookie = set.split(';').next().unwrap();
+    let home = open(server.http.get(server.url("/console/")).header("cookie", cookie)).await;
+    assert!(home.status == 200 && home.text.contains(EMAIL));
+
+    // The session opens no route of the API.
+    let api = server
+        .http
+        .get(server.url("/setup/organization/user"))
+        .header("cookie", cookie);
+    let refused = server.send(api).await.expect(401);
+    assert!(refused.error().1.contains("use a token"));
+
+    let out = |csrf: &str| {
+        let post = server
+            .http
+            .post(server.url("/console/sign-out"))
+            .header("cookie", cookie);
+        open(
+            post.header("content-type", "application/x-www-form-urlencoded")
+                .body(format!("csrf={csrf}")),
+        )
+    };
+    assert_eq!(out("0").await.status, 403);
+    assert_eq!(
+        out(between(&home.text, "name=\"csrf\" value=\"", "\""))
+            .await
+            .status,
+        303
+    );
+    assert_eq!(
+        open(server.http.get(server.url("/console")).header("cookie", cookie))
+            .await
+            .status,
+        303
+    );
+    let told: Vec<_> = server
+        .events("")
+        .await
+        .iter()
+        .skip(1)
+        .map(|e| {
+            format!(
+                "{} {} {} {}",
+                e["actorType"].as_str().unwrap(),
+                e["source"].as_str().unwrap(),
+                e["actionType"].as_str().unwrap(),
+                e["responseStatus"]
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "UI UI signIn 401",
+            "UI UI signIn 200",
+            "UI UI describeOrganizationUsers 401",
+            "UI UI signOut 403",
+            "UI UI signOut 200",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn programmatic_users_have_no_access() {
+    let server = Server::start().await;
+    let (id, token) = server.user("editor", A).await;
+    let words = "Programmatic users have no access to the console";
+    for path in ["/console", "/console/sign-in", "/console/anything"] {
+        let page = open(server.http.get(server.url(path)).bearer_auth(&token)).await;
+        assert!(
+            page.status == 403 && page.text.contains(words),
+            "{path}: {}",
+            page.text
+        );
+    }
+    for (email, password) in [
+        (EMAIL, token.as_str()),
+        (token.as_str(), "x"),
+        ("ci@example.com", token.as_str()),
+    ] {
+        let page = sign_in(&server, email, password).await;
+        assert!(page.status == 403 && page.text.contains(words) && !page.text.contains(&token));
+        assert!(!page.cookies.iter().any(|c| c.starts_with("session=")));
+    }
+    assert_eq!(sign_in(&server, &id, PASSWORD).await.status, 401);
+    let refused = server.events("&actorType=programmatic").await;
+    assert_eq!(refused.len(), 6);
+    assert!(
+        refused
+            .iter()
+            .all(|e| e["actorId"] == json!(id) && e["result"] == "refused" && e["source"] == "UI")
+    );
+    // A person's token does not open it either.
+    assert_eq!(
+        open(server.http.get(server.url("/console")).bearer_auth(ADMIN))
+            .await
+            .status,
+        403
+    );
+}
+
+#[tokio::test]
+async fn failures_lock_known_and_unknown_addresses_alike() {
+    let server = Server::start().await;
+    for email in [EMAIL, "nobody@example.com"] {
+        for _ in 0..5 {
+            assert_eq!(sign_in(&server, email, "wrong").await.status, 401);
+        }
+        assert_eq!(sign_in(&server, email, PASSWORD).await.status, 429);
+    }
+}
+
+#[tokio::test]
+async fn a_form_from_elsewhere_is_refused() {
+    let server = Server::start_with(|c| c.secure_cookies = true).await.0;
+    let post = server
+        .http
+        .post(server.url("/console/sign-in"))
+        .header("content-type", "application/x-www-form-urlencoded");
+    let page = open(post.body("email=a&password=b&csrf=")).await;
+    assert!(page.status == 403 && page.cookies.iter().all(|c| c.contains("; Secure")));
+}

@@ -1,0 +1,119 @@
+//! First start, restart, shutdown.
+
+use std::os::unix::fs::PermissionsExt;
+
+use programmatic_users::server::{self, AccountSeed, Platform};
+use serde_json::json;
+
+use crate::support::{A, ADMIN, Server, config};
+
+#[tokio::test]
+async fn a_restart_keeps_users_and_tokens() {
+    let server = Server::start().await;
+    let (id, token) = server.user("editor", A).await;
+    let (gone, dead) = server.user("viewer", A).await;
+    server
+        .delete(ADMIN, &format!("/setup/user/{gone}"))
+        .await
+        .expect(200);
+    let before = server.get(ADMIN, "/setup/organization/user").await.body["response"].clone();
+    let directory = server.stop().await;
+    let (server, first) = Server::open(directory, |c| {
+        // What is for the first start only changes nothing later.
+        c.admin_token = None;
+        c.accounts = vec![AccountSeed {
+            id: None,
+            name: "other".into(),
+        }];
+    })
+    .await;
+    assert!(first.is_none());
+    let after = server.get(ADMIN, "/setup/organization/user").await.body["response"].clone();
+    assert_eq!(before, after);
+    server
+        .post(&token, "/aws/ec2/group", json!({"group": {"name": "g"}}))
+        .await
+        .expect(200);
+    server.get(&dead, "/setup/account").await.expect(401);
+    assert_eq!(
+        server.get(ADMIN, &format!("/setup/user/{id}")).await.item()["tokens"][0]["tokenLastDigits"],
+        token[60..]
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_given_is_made_up_and_told_once() {
+    let (server, first) = Server::start_with(|c| {
+        c.admin_token = None;
+        c.admin_password = None;
+        c.accounts = server::PlatformConfig::default().accounts;
+    })
+    .await;
+    let first = first.unwrap();
+    assert!(first.organization_id.len() == 12 && first.organization_id.bytes().all(|b| b.is_ascii_digit()));
+    assert_eq!(
+        first
+            .accounts
+            .iter()
+            .map(|(_, name)| name.as_str())
+            .collect::<Vec<_>>(),
+        ["production", "staging"]
+    );
+    assert!(
+        first
+            .accounts
+            .iter()
+            .all(|(id, _)| id.len() == 12 && id.starts_with("act-"))
+    );
+    assert!(first.admin_password.is_some());
+    let token = first.admin_token.unwrap();
+    server
+        .get(token.expose(), "/setup/organization/user")
+        .await
+        .expect(200);
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&server.directory.path().join("platform.db")), 0o600);
+}
+
+#[tokio::test]
+async fn given_secrets_are_not_told() {
+    let (_server, first) = Server::start_with(|_| ()).await;
+    let first = first.unwrap();
+    assert!(first.admin_password.is_none() && first.admin_token.is_none());
+}
+
+#[tokio::test]
+async fn settings_that_cannot_be_used_make_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut short = config(directory.path());
+    short.admin_token = programmatic_users::platform::Token::new("short");
+    let error = Platform::bind(short).await.err().unwrap();
+    assert_eq!(error.reason(), "Settings");
+    let mut lost = config(&directory.path().join("new"));
+    lost.admin_token = None;
+    assert_eq!(
+        server::run(lost, async {}).await.err().unwrap().reason(),
+        "Settings"
+    );
+    let (_server, first) = Server::open(directory, |_| ()).await;
+    assert!(first.is_some(), "the failed start made nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn users_made_at_once_all_exist() {
+    let server = std::sync::Arc::new(Server::start().await);
+    let many = (0..40).map(|_| {
+        let server = server.clone();
+        tokio::spawn(async move { server.user("viewer", A).await })
+    });
+    let mut ids = std::collections::HashSet::new();
+    for made in many.collect::<Vec<_>>() {
+        let (id, token) = made.await.unwrap();
+        server.get(&token, "/setup/account").await.expect(200);
+        assert!(ids.insert(id));
+    }
+    assert_eq!(
+        server.get(ADMIN, "/setup/organization/user").await.items().len(),
+        41
+    );
+}

@@ -1,0 +1,469 @@
+//! The life of users and tokens.
+
+use serde_json::json;
+
+use crate::support::{A, ADMIN, B, Server};
+
+#[tokio::test]
+async fn a_programmatic_user_from_creation_to_deletion() {
+    let server = Server::start().await;
+    let body = json!({"name": "ci", "description": "pipeline", "accounts": [
+        {"id": A, "role": "viewer"}, {"id": B, "role": "editor"}]});
+    let made = server
+        .post(ADMIN, "/setup/user/programmatic", body)
+        .await
+        .expect(200);
+    assert_eq!(made.body["response"]["kind"], "spotinst:setup:programmaticUser");
+    let item = made.item().as_object().unwrap();
+    let mut keys: Vec<_> = item.keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["id", "name", "token"]);
+    let (id, token) = (item["id"].as_str().unwrap(), item["token"].as_str().unwrap());
+    assert!(id.len() == 11 && id.starts_with("pu-"));
+    assert!(token.len() == 64 && token.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+
+    let list = server.get(ADMIN, "/setup/organization/user").await.expect(200);
+    assert_eq!(list.body["response"]["kind"], "spotinst:setup:organization:user");
+    let types: Vec<_> = list.items().iter().map(|u| u["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["personal", "programmatic"]);
+    assert_eq!(
+        list.items()[1],
+        json!({"userId": id, "username": "ci", "type": "programmatic", "email": null, "mfa": false,
+            "groupNames": []})
+    );
+    assert!(!list.body.to_string().contains(token));
+
+    // Used once, so that the time of use shows.
+    server.get(token, "/setup/account").await.expect(200);
+    let details = server.get(ADMIN, &format!("/setup/user/{id}")).await.expect(200);
+    assert_eq!(details.body["response"]["kind"], "spotinst:setup:access:user");
+    let user = details.item();
+    assert_eq!(
+        (&user["username"], &user["description"]),
+        (&json!("ci"), &json!("pipeline"))
+    );
+    assert_eq!(
+        user["policies"],
+        json!([
+            {"policyId": "3", "policyName": "Account Viewer", "policyType": "SPOT_MANAGED_ACCOUNT", "accountIds": [A]},
+            {"policyId": "2", "policyName": "Account Editor", "policyType": "SPOT_MANAGED_ACCOUNT", "accountIds": [B]},
+        ])
+    );
+    let known = &user["tokens"][0];
+    assert_eq!(known["tokenLastDigits"], token[60..]);
+    assert!(known["tokenId"].is_i64() && known["createdAt"].is_string() && known["lastUsedAt"].is_string());
+    assert!(!details.body.to_string().contains(token));
+
+    let path = format!("/setup/user/{id}");
+    let gone = server.delete(ADMIN, &path).await.expect(200);
+    assert!(gone.body["response"].get("items").is_none());
+    server.get(token, "/setup/account").await.expect(401);
+    assert_eq!(
+        server.delete(ADMIN, &path).await.expect(404).error().0,
+        "USER_DOESNT_EXIST"
+    );
+    assert_eq!(
+        server.get(ADMIN, &path).await.expect(404).error().0,
+        "USER_DOESNT_EXIST"
+    );
+}
+
+#[tokio::test]
+async fn the_token_is_stored_as_a_hash_only() {
+    let server = Server::start().await;
+    let (_, token) = server.user("viewer", A).await;
+    let directory = server.stop().await;
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in [token.as_str(), ADMIN, crate::support::PASSWORD] {
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_creation_is_said_field_by_field() {
+    let server = Server::start().await;
+    let viewer = json!([{"id": A, "role": "viewer"}]);
+    let policies = json!([{"policyId": "3", "accountIds": [A]}]);
+    let cases = [
+        (json!({"accounts": viewer}), "ValidationError", "name"),
+        (json!({"name": "", "accounts": viewer}), "ValidationError", "name"),
+        (json!({"name": 7, "accounts": viewer}), "ValidationError", "name"),
+        (
+            json!({"name": "a+b", "accounts": viewer}),
+            "ValidationError",
+            "name",
+        ),
+        (
+            json!({"name": "a=b", "accounts": viewer}),
+            "ValidationError",
+            "name",
+        ),
+        (
+            json!({"name": "a@b", "accounts": viewer}),
+            "ValidationError",
+            "name",
+        ),
+        (json!({"name": "n"}), "ValidationError", "accounts"),
+        (
+            json!({"name": "n", "accounts": []}),
+            "ValidationError",
+            "accounts",
+        ),
+        (
+            json!({"name": "n", "policies": []}),
+            "ValidationError",
+            "policies",
+        ),
+        (
+            json!({"name": "n", "accounts": viewer, "policies": policies}),
+            "ValidationError",
+            "accounts",
+        ),
+        (
+            json!({"name": "n", "accounts": [{"id": A}]}),
+            "ValidationError",
+            "accounts.0.role",
+        ),
+        (
+            json!({"name": "n", "accounts": [{"id": A, "role": "owner"}]}),
+            "ValidationError",
+            "accounts.0.role",
+        ),
+        (
+            json!({"name": "n", "accounts": "x"}),
+            "ValidationError",
+            "accounts",
+        ),
+        (
+            json!({"name": "n", "accounts": [{"id": "act-0", "role": "viewer"}]}),
+            "Account_DOESNT_EXIST",
+            "accounts.0.id",
+        ),
+        (
+            json!({"name": "n", "policies": [{"policyId": "pol-0", "accountIds": ["*"]}]}),
+            "POLICY_DOESNT_EXIST",
+            "policies.0.policyId",
+        ),
+        (
+            json!({"name": "n", "policies": [{"policyId": "3", "accountIds": ["act-0"]}]}),
+            "Account_DOESNT_EXIST",
+            "policies.0.accountIds.0",
+        ),
+        (
+            json!({"name": "n", "policies": [{"policyId": "3"}]}),
+            "ValidationError",
+            "policies.0.accountIds",
+        ),
+        (json!([]), "ValidationError", "body"),
+    ];
+    for (body, code, field) in cases {
+        let answer = server
+            .post(ADMIN, "/setup/user/programmatic", body.clone())
+            .await
+            .expect(400);
+        let error = answer.error();
+        assert_eq!((error.0, error.2), (code, Some(field)), "{body} -> {error:?}");
+        assert!(
+            field == "body"
+                || error.1.contains(field.split('.').next().unwrap())
+                || error.1.contains("exist")
+        );
+    }
+    assert_eq!(
+        server.get(ADMIN, "/setup/organization/user").await.items().len(),
+        1,
+        "nothing was made"
+    );
+}
+
+#[tokio::test]
+async fn names_are_not_unique_and_slashes_are_allowed() {
+    let server = Server::start().await;
+    let body = json!({"name": "cluster/x", "policies": [{"policyId": "3", "accountIds": ["*"]}]});
+    let (first, _) = server.user_with(body.clone()).await;
+    let (second, _) = server.user_with(body).await;
+    assert_ne!(first, second);
+}
+
+#[tokio::test]
+async fn mappings_replace() {
+    let server = Server::start().await;
+    let (id, _) = server.user("viewer", A).await;
+    let policy = server
+        .policy(
+            "ACCOUNT",
+            json!([{"effect": "ALLOW", "actions": ["ocean:*"], "resources": ["*"]}]),
+        )
+        .await;
+    for spelling in ["policyMapping", "PolicyMapping", "policyMapping/"] {
+        let body = json!({"policies": [{"policyId": policy, "accountIds": ["*"]}, {"policyId": "3", "accountIds": [A]},
+            {"policyId": "3", "accountIds": [B, A]}]});
+        let done = server
+            .put(ADMIN, &format!("/setup/user/{id}/{spelling}"), body)
+            .await
+            .expect(200);
+        assert!(done.body["response"].get("items").is_none());
+    }
+    let details = server.get(ADMIN, &format!("/setup/user/{id}")).await;
+    assert_eq!(details.item()["policies"][0]["policyId"], json!(policy));
+    assert_eq!(details.item()["policies"][1]["accountIds"], json!([A, B]));
+    server
+        .put(
+            ADMIN,
+            &format!("/setup/user/{id}/policyMapping"),
+            json!({"policies": []}),
+        )
+        .await
+        .expect(200);
+    let details = server.get(ADMIN, &format!("/setup/user/{id}")).await;
+    assert_eq!(details.item()["policies"], json!([]));
+    server
+        .put(ADMIN, &format!("/setup/user/{id}/policyMapping"), json!({}))
+        .await
+        .expect(400);
+    server
+        .put(ADMIN, "/setup/user/pu-0/policyMapping", json!({"policies": []}))
+        .await
+        .expect(404);
+
+    let made = server
+        .post(
+            ADMIN,
+            "/setup/access/userGroup",
+            json!({"name": "Deployers",
+        "policies": [{"policyId": policy, "accountIds": [B]}]}),
+        )
+        .await
+        .expect(200);
+    let group = made.item()["id"].as_str().unwrap().to_owned();
+    let path = format!("/setup/user/{id}/userGroupMapping");
+    server
+        .put(ADMIN, &path, json!({"userGroupIds": [group]}))
+        .await
+        .expect(200);
+    let details = server.get(ADMIN, &format!("/setup/user/{id}")).await;
+    assert_eq!(
+        details.item()["groups"],
+        json!([{"id": group, "name": "Deployers", "policyNames": ["custom"]}])
+    );
+    let shown = server
+        .get(ADMIN, &format!("/setup/access/userGroup/{group}"))
+        .await;
+    assert_eq!(
+        shown.item()["users"],
+        json!([{"userId": id, "userName": "viewer", "type": "programmatic"}])
+    );
+    let missing = server
+        .put(ADMIN, &path, json!({"userGroupIds": ["ugr-0"]}))
+        .await
+        .expect(400);
+    assert_eq!(missing.error().0, "USER_GROUP_DOESNT_EXIST");
+    // One SDK leaves the empty list out.
+    server.put(ADMIN, &path, json!({})).await.expect(200);
+    assert_eq!(
+        server.get(ADMIN, &format!("/setup/user/{id}")).await.item()["groups"],
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn policies_live_and_die() {
+    let server = Server::start().await;
+    let statements = json!([{"effect": "ALLOW", "actions": ["ocean:*"], "resources": ["*"]}]);
+    let policy = server.policy("ACCOUNT", statements.clone()).await;
+    let path = format!("/setup/access/policy/{policy}");
+    server
+        .put(ADMIN, &path, json!({"policy": {"name": "renamed"}}))
+        .await
+        .expect(200);
+    let all = server.get(ADMIN, "/setup/organization/policy").await;
+    let found = all.items().iter().find(|p| p["id"] == json!(policy)).unwrap();
+    assert_eq!(
+        (&found["name"], &found["policyContent"]["statements"]),
+        (&json!("renamed"), &statements)
+    );
+    let (id, _) = server
+        .user_with(json!({"name": "u", "policies": [{"policyId": policy, "accountIds": [B]}]}))
+        .await;
+    assert_eq!(
+        server.delete(ADMIN, &path).await.expect(400).error().0,
+        "POLICY_IN_USE"
+    );
+    server
+        .put(
+            ADMIN,
+            &format!("/setup/user/{id}/policyMapping"),
+            json!({"policies": []}),
+        )
+        .await
+        .expect(200);
+    server.delete(ADMIN, &path).await.expect(200);
+    server.delete(ADMIN, &path).await.expect(404);
+    assert_eq!(
+        server
+            .delete(ADMIN, "/setup/access/policy/3")
+            .await
+            .expect(400)
+            .error()
+            .0,
+        "POLICY_IS_MANAGED"
+    );
+    let bad = json!({"policy": {"name": "c", "policyContent": {"statements": [{"effect": "ALLOW", "actions": ["a:b"],
+        "resources": ["*"], "condition": {"And": []}}]}}});
+    let refused = server.post(ADMIN, "/setup/access/policy", bad).await.expect(400);
+    assert_eq!(
+        refused.error().2,
+        Some("policy.policyContent.statements.0.condition")
+    );
+}
+
+#[tokio::test]
+async fn an_account_goes_with_every_right_in_it() {
+    let server = Server::start().await;
+    let made = server
+        .post(ADMIN, "/setup/account", json!({"account": {"name": "third"}}))
+        .await
+        .expect(200);
+    let account = made.item()["id"].as_str().unwrap().to_owned();
+    assert!(made.item()["organizationId"].is_string());
+    server
+        .put(
+            ADMIN,
+            &format!("/setup/account/{account}"),
+            json!({"account": {"name": "3rd"}}),
+        )
+        .await
+        .expect(200);
+    let shown = server
+        .get(ADMIN, &format!("/setup/account/{account}"))
+        .await
+        .expect(200);
+    assert_eq!(shown.item()["name"], "3rd");
+    // An organization policy narrowed to one account must not widen to all when that account goes.
+    let wide = server
+        .policy(
+            "ORGANIZATION",
+            json!([{"effect": "ALLOW", "actions": ["*"], "resources": ["*"]}]),
+        )
+        .await;
+    let (id, token) = server
+        .user_with(json!({"name": "n", "policies": [{"policyId": wide, "accountIds": [account]}]}))
+        .await;
+    server.get(&token, "/setup/organization/user").await.expect(403);
+    server
+        .delete(ADMIN, &format!("/setup/account/{account}"))
+        .await
+        .expect(200);
+    server.get(&token, "/setup/organization/user").await.expect(403);
+    assert_eq!(
+        server.get(ADMIN, &format!("/setup/user/{id}")).await.item()["policies"],
+        json!([])
+    );
+    server
+        .get(ADMIN, &format!("/setup/account/{account}"))
+        .await
+        .expect(404);
+    assert_eq!(
+        server
+            .delete(ADMIN, &format!("/setup/account/{A}"))
+            .await
+            .expect(400)
+            .error()
+            .0,
+        "CANT_DELETE_DEFAULT_ACCOUNT"
+    );
+}
+
+#[tokio::test]
+async fn groups_live_and_die() {
+    let server = Server::start().await;
+    let (id, token) = server.user("viewer", B).await;
+    let made = server
+        .post(ADMIN, "/setup/access/userGroup", json!({"name": "g"}))
+        .await
+        .expect(200);
+    let group = made.item()["id"].as_str().unwrap().to_owned();
+    let path = format!("/setup/access/userGroup/{group}");
+    server
+        .put(ADMIN, &path, json!({"name": "h", "description": "d"}))
+        .await
+        .expect(200);
+    server
+        .put(ADMIN, &format!("{path}/userMapping"), json!({"userIds": [id]}))
+        .await
+        .expect(200);
+    server
+        .put(
+            ADMIN,
+            &format!("{path}/policyMapping"),
+            json!({"policies": [{"policyId": "3", "accountIds": [A]}]}),
+        )
+        .await
+        .expect(200);
+    let list = server.get(ADMIN, "/setup/access/userGroup").await;
+    assert_eq!(list.item()["usersCount"], 1);
+    assert_eq!(list.item()["policyNames"], json!(["Account Viewer"]));
+    server
+        .get(&token, &format!("/setup/account/{A}"))
+        .await
+        .expect(200);
+    server.delete(ADMIN, &path).await.expect(200);
+    server
+        .get(&token, &format!("/setup/account/{A}"))
+        .await
+        .expect(403);
+}
+
+#[tokio::test]
+async fn console_users_may_get_a_token_once() {
+    let server = Server::start().await;
+    let body = json!({"firstName": "Ann", "lastName": "Lee", "email": "ann@example.com", "password": "long enough",
+        "role": "admin"});
+    let made = server
+        .post(ADMIN, "/setup/user?generateToken=true", body.clone())
+        .await
+        .expect(200);
+    let token = made.item()["personalAccessToken"].as_str().unwrap().to_owned();
+    assert!(made.item()["userId"].as_str().unwrap().starts_with("u-"));
+    server.get(&token, "/setup/organization/user").await.expect(200);
+    assert_eq!(
+        server
+            .post(ADMIN, "/setup/user", body)
+            .await
+            .expect(400)
+            .error()
+            .0,
+        "EMAIL_IN_USE"
+    );
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays() {
+    let server = Server::start().await;
+    let list = server.get(ADMIN, "/setup/organization/user").await;
+    let admin = list.item()["userId"].as_str().unwrap().to_owned();
+    let path = format!("/setup/user/{admin}");
+    assert_eq!(
+        server.delete(ADMIN, &path).await.expect(400).error().0,
+        "LAST_ADMINISTRATOR"
+    );
+    let mapping = format!("{path}/policyMapping");
+    server
+        .put(ADMIN, &mapping, json!({"policies": []}))
+        .await
+        .expect(400);
+    let narrowed = json!({"policies": [{"policyId": "1", "accountIds": [A]}]});
+    server.put(ADMIN, &mapping, narrowed).await.expect(400);
+    // A denial locks out as well as a missing right.
+    let deny = server
+        .policy(
+            "ORGANIZATION",
+            json!([{"effect": "DENY", "actions": ["*"], "resources": ["*"]}]),
+        )
+        .await;
+    let denied = json!({"policies": [{"policyId": "1", "accountIds": ["*"]}, {"policyId": deny}]});
+    server.put(ADMIN, &mapping, denied).await.expect(400);
+    server.get(ADMIN, "/setup/organization/user").await.expect(200);
+}
