@@ -2,6 +2,10 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CONTROLPLANE := target/controlplane/controlplane
+# Binaries of Kubernetes are kept here between runs.
+export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
+# As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
+NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
 .PHONY: help demo demo-stop test lint crds controlplane prerequisites clean
 
@@ -16,7 +20,7 @@ demo-stop: ## Stop what `make demo KEEP=1` left running
 	@cargo run --locked --quiet --example demo -- stop
 
 test: controlplane ## Run all tests on the real control plane
-	@cargo test --locked -- --show-output
+	@cargo test --locked --no-fail-fast -- --show-output
 
 lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check
@@ -26,19 +30,17 @@ lint: prerequisites ## Formatting and clippy, without a word
 crds: ## Write crds/ anew, after a change of src/api
 	@cargo run --locked --quiet -- crds --dir crds
 
-# Builds Kubernetes from its Go modules the first time, with progress; a moment later on.
+# Builds Kubernetes from its Go modules the first time, with progress; a moment later on. Not needed where a cluster
+# (TEST_KUBECONFIG) or binaries (KUBEBUILDER_ASSETS) are given.
 controlplane: prerequisites
 	@mkdir -p target/controlplane
 	@cd tests/controlplane && go build -o ../../$(CONTROLPLANE) .
-	@if [ "$$(id -u)" = 0 ] && [ "$$(uname)" = Linux ]; then \
-		$(CONTROLPLANE) prerequisites --install && \
-		$(CONTROLPLANE) build --cache target/controlplane --node; \
-	else \
-		$(CONTROLPLANE) build --cache target/controlplane; \
-	fi
+	@test -z "$(NODE)" || $(CONTROLPLANE) prerequisites --install
+	@test -n "$(TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS)" || $(CONTROLPLANE) build --cache $(CONTROLPLANE_CACHE) $(NODE)
 
 prerequisites:
 	@tests/prerequisites.sh
 
-clean: ## Remove what was built, the control plane's programs too
+clean: ## Stop what runs, and remove what was built, the control plane's programs too
+	@test ! -x $(CONTROLPLANE) || for run in target/controlplane/test target/demo/plane; do $(CONTROLPLANE) stop --run $$run; done
 	@rm -rf target

@@ -239,10 +239,12 @@ impl Cluster {
     }
 }
 
-/// Whether a real node is required: as root on Linux it is.
+/// Whether a real node is required: as root on Linux it is, unless `CONTROLPLANE_NODE=none` says otherwise.
 #[must_use]
 pub fn node_wanted() -> bool {
-    cfg!(target_os = "linux") && run(Command::new("id").arg("-u"), None).is_ok_and(|id| id.trim() == "0")
+    let refused = std::env::var("CONTROLPLANE_NODE").is_ok_and(|v| v == "none");
+    let root = || run(Command::new("id").arg("-u"), None).is_ok_and(|id| id.trim() == "0");
+    cfg!(target_os = "linux") && !refused && root()
 }
 
 /// Where binaries of Kubernetes are kept.
