@@ -263,3 +263,23 @@ async fn the_vendors_python_client_lists_and_reads_what_the_operator_made() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_first_manifest_of_the_readme_works() {
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme.split_once("```yaml\n").expect("the README has a manifest");
+    let (manifest, _) = rest.split_once("```").unwrap();
+    let world = World::new("readme").await;
+    let here = manifest
+        .replace(
+            "namespace: payments",
+            &format!("namespace: {}", world.namespace()),
+        )
+        .replace(
+            "className: payments",
+            &format!("className: {}", world.class_name()),
+        );
+    world.apply_yaml(&here).unwrap();
+    world.ready("ci-deployer").await;
+    assert!(world.platform().accepts(&world.token("ci-deployer").await).await);
+}
