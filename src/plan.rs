@@ -95,7 +95,7 @@ pub struct OwnSecret {
 #[derive(Debug, Clone, Default)]
 pub struct Learned {
     /// To [`Step::LookUp`].
-    pub catalog: Option<Answer<Arc<Catalog>>>,
+    pub catalog: Option<Answer<Found>>,
     /// To [`Step::DryRun`].
     pub dry_run: Option<Answer<()>>,
     /// The attempt that this very reconcile wrote as pending: the ticket for one create call.
@@ -161,7 +161,14 @@ pub struct Catalog {
     pub policies: Vec<Policy>,
     /// Groups of the organization.
     pub groups: Vec<UserGroup>,
-    /// Read within this reconcile, so that what is not in it does not exist.
+}
+
+/// A catalog, and how new it is.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What the platform has.
+    pub catalog: Arc<Catalog>,
+    /// Read after it was asked for, so that what is not in it does not exist.
     pub fresh: bool,
 }
 

@@ -14,7 +14,8 @@ use super::platforms::{Platform, platform_problem};
 use super::secret;
 use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
 use crate::plan::{
-    Answer, Created, Deletion, Marker, Observed, OwnSecret, Problem, Retry, SecretDraft, Step, is_marked,
+    Answer, Created, Deletion, Found, Marker, Observed, OwnSecret, Problem, Retry, SecretDraft, Step,
+    is_marked,
 };
 use crate::platform::Token;
 use crate::platform::client::{self, Sent};
@@ -145,7 +146,7 @@ impl<'a> Hand<'a> {
         call(&turn).await.map_err(|e| platform_problem(&name, &e))
     }
 
-    async fn look_up(&self, o: &Observed, fresh: bool) -> Answer<Arc<crate::plan::Catalog>> {
+    async fn look_up(&self, o: &Observed, fresh: bool) -> Answer<Found> {
         let (name, platform) = self.platform(o).await?;
         platform
             .catalog(fresh)

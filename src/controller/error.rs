@@ -31,6 +31,17 @@ impl Error {
     pub(super) fn from_kube(doing: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |error| match error {
             kube::Error::Api(status) if status.is_conflict() => Self::Conflict,
+            // What is written here holds no token, so that the whole sentence may be shown.
+            kube::Error::Api(status) => {
+                let sentence: String = status.message.chars().take(500).collect();
+                Self::Kube(
+                    doing,
+                    format!(
+                        "the API server said {} {}: {sentence}",
+                        status.code, status.reason
+                    ),
+                )
+            }
             other => Self::Kube(doing, describe(&other)),
         }
     }

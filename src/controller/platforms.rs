@@ -9,7 +9,7 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
 
 use crate::api::Organization;
-use crate::plan::{Catalog, Problem, Retry, check_endpoint};
+use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint};
 use crate::platform::{Token, client};
 
 /// Calls to one organization at one time.
@@ -47,18 +47,19 @@ impl Platform {
     }
 
     /// Accounts, policies and groups; only one caller reads them, the others wait for its answer.
-    pub(super) async fn catalog(&self, fresh: bool) -> Result<Arc<Catalog>, client::Error> {
+    pub(super) async fn catalog(&self, fresh: bool) -> Result<Found, client::Error> {
         let asked = Instant::now();
         let mut cached = self.catalog.lock().await;
-        if let Some((at, catalog)) = &*cached
-            && (*at >= asked || (!fresh && at.elapsed() < CATALOG_AGE))
+        if let Some((begun, catalog)) = &*cached
+            && (*begun >= asked || (!fresh && begun.elapsed() < CATALOG_AGE))
         {
-            return Ok(Arc::new(Catalog {
-                fresh: *at >= asked,
-                ..(**catalog).clone()
-            }));
+            return Ok(Found {
+                catalog: catalog.clone(),
+                fresh: *begun >= asked,
+            });
         }
         let turn = self.client().await;
+        let begun = Instant::now();
         let (accounts, policies, groups) = tokio::try_join!(
             turn.client.accounts(),
             turn.client.policies(),
@@ -68,10 +69,9 @@ impl Platform {
             accounts,
             policies,
             groups,
-            fresh: true,
         });
-        *cached = Some((Instant::now(), catalog.clone()));
-        Ok(catalog)
+        *cached = Some((begun, catalog.clone()));
+        Ok(Found { catalog, fresh: true })
     }
 }
 

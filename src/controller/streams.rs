@@ -47,10 +47,26 @@ where
 {
     stream.filter(move |item| {
         if let Err(error) = item {
-            tracing::warn!(kind, error = %short(error), "watch failed; it is tried again");
+            tracing::warn!(kind, error = %short(error), "watch failed; it is tried again{}", advice(error));
         }
         ready(item.is_ok())
     })
+}
+
+/// What to do about the usual mistakes.
+fn advice(error: &watcher::Error) -> &'static str {
+    let (watcher::Error::InitialListFailed(e) | watcher::Error::WatchStartFailed(e)) = error else {
+        return "";
+    };
+    match e {
+        kube::Error::Api(status) if status.is_not_found() => {
+            ": apply the custom resource definitions of crds/ first"
+        }
+        kube::Error::Api(status) if status.is_forbidden() => {
+            ": give the operator the right to list and watch it"
+        }
+        _ => "",
+    }
 }
 
 /// The first lines of a watch error, without the objects that its debug form holds.

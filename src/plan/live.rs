@@ -46,7 +46,7 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
             let outcome = proceed(o, &desired, &mut status, now);
             (Some(desired), outcome)
         }
-        Err(halt) => (None, Err(halt)),
+        Err(halt) => (None, Err(sweep_first(o, &mut status, halt))),
     };
     let digest = desired.as_ref().map(|d| d.access_digest.as_str());
     let end = |status, outcome: &Outcome| Next::Stop(rest(o, status, digest, outcome, now));
@@ -92,8 +92,16 @@ fn abandon(status: &mut ProgrammaticUserStatus, nonce: &str) {
     });
 }
 
-/// Conditions of a status that is written in the middle of the work.
+/// Conditions of a status that is written in the middle of the work. What was wrong stays said until it is well:
+/// otherwise each new try would be news.
 fn working(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) {
+    if status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == READY && c.status == "False")
+    {
+        return;
+    }
     let message = "a user is being made on the platform";
     let wanted = [
         (READY, false, CREATING, message),
@@ -282,6 +290,14 @@ fn sweep(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> 
     })
 }
 
+/// Whatever else stands in the way, what given-up attempts left behind is deleted.
+fn sweep_first(o: &Observed, status: &mut ProgrammaticUserStatus, otherwise: Halt) -> Halt {
+    match sweep(o, status) {
+        Err(Halt::Next(next)) => Halt::Next(next),
+        Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => otherwise,
+    }
+}
+
 /// What keeps abandoned attempts from being forgotten.
 pub(super) enum Remains {
     /// This has to be done first.
@@ -336,13 +352,13 @@ pub(super) fn remains(o: &Observed, status: &mut ProgrammaticUserStatus) -> Resu
 }
 
 fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
-    let catalog = answer(o.learned.catalog.as_ref(), || Step::LookUp(false))?;
+    let found = answer(o.learned.catalog.as_ref(), || Step::LookUp(false))?;
     let Some(class) = &o.class else {
         return Ok(Grants::default());
     };
-    resolve(desired, &catalog, class).map_err(|refusal| {
+    resolve(desired, &found.catalog, class).map_err(|refusal| {
         // Somebody may have made it a moment ago.
-        if catalog.fresh {
+        if found.fresh {
             Halt::Refused(refusal)
         } else {
             do_first(Step::LookUp(true))

@@ -78,8 +78,11 @@ fn catalog() -> Arc<Catalog> {
         ]))
         .unwrap(),
         groups: serde_json::from_value(json!([{"id": "ugr-1", "name": "deployers"}])).unwrap(),
-        fresh: true,
     })
+}
+
+fn found(catalog: Arc<Catalog>) -> Found {
+    Found { catalog, fresh: true }
 }
 
 fn now() -> Timestamp {
@@ -107,7 +110,7 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
             continue;
         }
         match step {
-            Step::LookUp(_) => o.learned.catalog = Some(Ok(catalog())),
+            Step::LookUp(_) => o.learned.catalog = Some(Ok(found(catalog()))),
             Step::AddFinalizer => {
                 Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
             }
@@ -314,6 +317,58 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
 }
 
 #[test]
+fn what_a_given_up_attempt_left_behind_is_deleted_even_if_nothing_new_may_be_made() {
+    let mut o = observed(editor());
+    let status = serde_json::from_value(json!({"journal": {"abandoned": [{"nonce": NONCE}]}})).unwrap();
+    Arc::make_mut(&mut o.user).status = Some(status);
+    o.class = None;
+    let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
+    let (steps, rest) = run(&mut o, |step, o| {
+        let list_users = matches!(step, Step::ListUsers);
+        if list_users {
+            o.learned.listed = Some(Ok(vec![serde_json::from_value(lost.clone()).unwrap()]));
+        }
+        list_users
+    });
+    assert_eq!(steps, ["list", "delete-user"]);
+    assert_eq!(reason(&rest), "UnknownClass");
+}
+
+#[test]
+fn a_try_that_fails_as_the_one_before_is_no_news() {
+    let mut o = observed(editor());
+    let mut rejected = |step: &Step, o: &mut Observed| {
+        let create = matches!(step, Step::Create(_));
+        if create {
+            o.learned.created = Some(Created::No(problem("RejectedByPlatform")));
+        }
+        create
+    };
+    let (_, rest) = run(&mut o, &mut rejected);
+    assert_eq!(
+        rest.event.as_ref().map(|e| e.reason.as_str()),
+        Some("RejectedByPlatform")
+    );
+    Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
+    o.learned = Learned::default();
+    let (steps, rest) = run(&mut o, &mut rejected);
+    assert!(steps.contains(&"create"));
+    assert_eq!(rest.event, None);
+    assert_eq!(
+        rest.status.as_deref(),
+        o.user
+            .status
+            .as_ref()
+            .map(|s| {
+                let mut before = s.clone();
+                before.journal.pending = None;
+                before
+            })
+            .as_ref()
+    );
+}
+
+#[test]
 fn a_secret_that_cannot_be_written_costs_the_new_user_and_nothing_else() {
     let mut o = observed(editor());
     let (steps, rest) = run(&mut o, |step, o| {
@@ -479,15 +534,11 @@ fn what_is_not_in_a_remembered_catalog_is_looked_up_again() {
     run(&mut o, |step, o| {
         let Step::LookUp(fresh) = step else { return false };
         asked.push(*fresh);
-        let catalog = if *fresh {
-            (*catalog()).clone()
-        } else {
-            Catalog::default()
-        };
-        o.learned.catalog = Some(Ok(Arc::new(Catalog {
+        let catalog = if *fresh { catalog() } else { Arc::default() };
+        o.learned.catalog = Some(Ok(Found {
+            catalog,
             fresh: *fresh,
-            ..catalog
-        })));
+        }));
         true
     });
     assert_eq!(asked, [false, true]);

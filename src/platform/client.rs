@@ -11,6 +11,7 @@ use std::time::Duration;
 use reqwest::{Method, redirect, retry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 pub use error::{Error, Kind, Sent};
 
@@ -54,10 +55,13 @@ impl Client {
                 .user_agent(concat!("programmatic-users/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::none())
                 .retry(retry::never())
-                .no_proxy()
                 .pool_max_idle_per_host(idle)
                 .connect_timeout(timeout)
                 .timeout(timeout);
+            if config.url.starts_with("http://") {
+                // Clear text is for what is near; a proxy is not.
+                builder = builder.no_proxy();
+            }
             if let Some(pem) = &config.ca_bundle {
                 let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
                     .map_err(|_| Error::config("endpoint.caBundle holds no PEM certificate"))?;
@@ -190,7 +194,7 @@ impl Client {
         route: &Route,
         token: &Token,
         body: Option<&B>,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let name = route.name();
         let mut bearer = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", token.expose()))
             .map_err(|_| Error::config("the token cannot be sent in a header"))?;
@@ -208,7 +212,7 @@ impl Client {
         let mut response = request.send().await.map_err(|e| Error::transport(&name, &e))?;
         let status = response.status().as_u16();
         let reset = reset_after(response.headers());
-        let mut bytes = zeroize::Zeroizing::new(Vec::new());
+        let mut bytes = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|e| Error::transport(&name, &e))? {
             if bytes.len() + chunk.len() > MAX_BODY {
                 return Err(Error::undecodable(&name, "the reply is too large"));
@@ -216,7 +220,7 @@ impl Client {
             bytes.extend_from_slice(&chunk);
         }
         if status == 200 {
-            return Ok(std::mem::take(&mut *bytes));
+            return Ok(bytes);
         }
         Err(Error::refused(&name, status, reset, &bytes).without(&[&self.token, token]))
     }
