@@ -11,6 +11,8 @@
 //!
 //! A test (`tests/structure.rs`) checks these rules.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod cli;
 pub mod controller;

@@ -1,0 +1,64 @@
+//! The way out.
+
+use super::*;
+
+#[test]
+fn deletion_removes_the_user_then_the_secret_then_the_finalizer() {
+    let mut o = made();
+    Arc::make_mut(&mut o.user).metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["delete-user", "delete-secret", "remove-finalizer"]);
+    assert_eq!(rest.status, None);
+}
+
+#[test]
+fn deletion_waits_for_the_platform() {
+    let mut o = made();
+    Arc::make_mut(&mut o.user).metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    let (steps, rest) = run(&mut o, |step, o| {
+        let Step::DeleteUser(id, _) = step else {
+            return false;
+        };
+        o.learned
+            .deleted
+            .insert(id.clone(), Err(problem("PlatformUnreachable")));
+        true
+    });
+    assert_eq!(steps, ["delete-user"]);
+    assert_eq!(reason(&rest), "DeletionBlocked");
+
+    o.learned = Learned::default();
+    o.organization = None;
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, Vec::<&str>::new());
+    assert!(
+        condition(&rest, STALLED)
+            .unwrap()
+            .2
+            .contains("user pu-1 cannot be deleted")
+    );
+}
+
+#[test]
+fn deletion_of_what_never_began_asks_the_platform_nothing() {
+    let mut object = editor();
+    object.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+    object.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    let (steps, _) = run(&mut observed(object), |_, _| false);
+    assert_eq!(steps, ["remove-finalizer"]);
+}
+
+#[test]
+fn the_guard_takes_nothing_but_the_marker() {
+    let marker = Marker::new("abcdef", "uid-1", NONCE);
+    let details = |name: &str, kind: &str| -> UserDetails {
+        serde_json::from_value(json!({"userId": "pu-1", "username": name, "type": kind})).unwrap()
+    };
+    assert!(is_marked(&details(&marker.name("x"), "programmatic"), &marker));
+    assert!(!is_marked(&details(&marker.name("x"), "personal"), &marker));
+    assert!(!is_marked(&details("x", "programmatic"), &marker));
+    let other = Marker::new("abcdef", "uid-2", NONCE);
+    assert!(!is_marked(&details(&other.name("x"), "programmatic"), &marker));
+}

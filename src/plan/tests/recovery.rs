@@ -1,0 +1,170 @@
+//! What goes wrong on the way.
+
+use super::*;
+
+#[test]
+fn a_rejected_create_leaves_no_pending_attempt() {
+    let mut o = observed(editor());
+    let (steps, rest) = run(&mut o, |step, o| {
+        let create = matches!(step, Step::Create(_));
+        if create {
+            o.learned.created = Some(Created::No(problem("RejectedByPlatform")));
+        }
+        create
+    });
+    assert_eq!(steps.last(), Some(&"create"));
+    let journal = &rest.status.as_ref().unwrap().journal;
+    assert_eq!((journal.pending.is_none(), journal.abandoned.len()), (true, 0));
+    assert_eq!(
+        (reason(&rest).as_str(), rest.again),
+        ("RejectedByPlatform", Again::Backoff)
+    );
+}
+
+#[test]
+fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
+    let mut o = observed(editor());
+    let (_, rest) = run(&mut o, |step, o| {
+        let create = matches!(step, Step::Create(_));
+        if create {
+            o.learned.created = Some(Created::Unknown(problem("PlatformUnreachable")));
+        }
+        create
+    });
+    let status = *rest.status.unwrap();
+    assert_eq!(status.journal.abandoned[0].nonce, NONCE);
+
+    // The user appears in the list: it is deleted, and the attempt is kept until it has settled.
+    Arc::make_mut(&mut o.user).status = Some(status);
+    o.learned = Learned::default();
+    o.fresh_nonce = "ddddccccbbbbaaaa".to_owned();
+    let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
+    let users = vec![serde_json::from_value(lost).unwrap()];
+    let listing = |step: &Step, o: &mut Observed| {
+        let list_users = matches!(step, Step::ListUsers);
+        if list_users {
+            o.learned.listed = Some(Ok(users.clone()));
+        }
+        list_users
+    };
+    let (steps, rest) = run(&mut o, listing);
+    assert_eq!(steps, ["list", "delete-user"]);
+    assert_eq!(reason(&rest), "Recovering");
+    assert_eq!(rest.status.as_ref().unwrap().journal.abandoned.len(), 1);
+
+    // Settled: forgotten, and a new attempt with a new nonce begins.
+    o.learned = Learned::default();
+    o.settled = BTreeSet::from([NONCE.to_owned()]);
+    let (steps, rest) = run(&mut o, listing);
+    assert_eq!(steps[..2], ["list", "delete-user"]);
+    assert!(steps.contains(&"create"));
+    assert_eq!(
+        rest.status.unwrap().journal.current.unwrap().nonce,
+        "ddddccccbbbbaaaa"
+    );
+}
+
+#[test]
+fn what_a_given_up_attempt_left_behind_is_deleted_even_if_nothing_new_may_be_made() {
+    let mut o = observed(editor());
+    let status = serde_json::from_value(json!({"journal": {"abandoned": [{"nonce": NONCE}]}})).unwrap();
+    Arc::make_mut(&mut o.user).status = Some(status);
+    o.class = None;
+    let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
+    let (steps, rest) = run(&mut o, |step, o| {
+        let list_users = matches!(step, Step::ListUsers);
+        if list_users {
+            o.learned.listed = Some(Ok(vec![serde_json::from_value(lost.clone()).unwrap()]));
+        }
+        list_users
+    });
+    assert_eq!(steps, ["list", "delete-user"]);
+    assert_eq!(reason(&rest), "UnknownClass");
+}
+
+#[test]
+fn a_try_that_fails_as_the_one_before_is_no_news() {
+    let mut o = observed(editor());
+    let mut rejected = |step: &Step, o: &mut Observed| {
+        let create = matches!(step, Step::Create(_));
+        if create {
+            o.learned.created = Some(Created::No(problem("RejectedByPlatform")));
+        }
+        create
+    };
+    let (_, rest) = run(&mut o, &mut rejected);
+    assert_eq!(
+        rest.event.as_ref().map(|e| e.reason.as_str()),
+        Some("RejectedByPlatform")
+    );
+    Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
+    o.learned = Learned::default();
+    let (steps, rest) = run(&mut o, &mut rejected);
+    assert!(steps.contains(&"create"));
+    assert_eq!(rest.event, None);
+    assert_eq!(
+        rest.status.as_deref(),
+        o.user
+            .status
+            .as_ref()
+            .map(|s| {
+                let mut before = s.clone();
+                before.journal.pending = None;
+                before
+            })
+            .as_ref()
+    );
+}
+
+#[test]
+fn a_secret_that_cannot_be_written_costs_the_new_user_and_nothing_else() {
+    let mut o = observed(editor());
+    let (steps, rest) = run(&mut o, |step, o| {
+        let commit = matches!(step, Step::Commit(_));
+        if commit {
+            o.learned.committed = Some(Err(problem("SecretRejected")));
+        }
+        commit
+    });
+    assert_eq!(steps[4..], ["create", "commit", "compensate"]);
+    let journal = &rest.status.as_ref().unwrap().journal;
+    assert_eq!(
+        (
+            journal.pending.is_none(),
+            journal.current.is_none(),
+            journal.abandoned.len()
+        ),
+        (true, true, 0)
+    );
+    assert_eq!(reason(&rest), "SecretRejected");
+}
+
+#[test]
+fn after_a_crash_a_committed_attempt_is_rolled_forward_without_another_create() {
+    let mut o = observed(editor());
+    run(&mut o, |_, _| false);
+    // The status is as the intent left it: the crash came before the last write.
+    o.secret = own_secret(NONCE);
+    o.learned = Learned::default();
+    let details = json!({"userId": "pu-1", "type": "programmatic", "tokens": [{"tokenLastDigits": "ab12", "createdAt": "2026-01-05T10:11:12.000+0000"}]});
+    let (steps, rest) = run(&mut o, |step, o| {
+        let read = matches!(step, Step::ReadUser(_));
+        if read {
+            o.learned.details = Some(Ok(Some(serde_json::from_value(details.clone()).unwrap())));
+        }
+        read
+    });
+    assert_eq!(steps, ["journal", "look-up", "read", "verify"]);
+    assert_eq!(condition(&rest, READY).unwrap().0, "True");
+    assert_eq!(rest.status.unwrap().token_last_digits.as_deref(), Some("ab12"));
+}
+
+#[test]
+fn after_a_crash_an_uncommitted_attempt_is_given_up() {
+    let mut o = observed(editor());
+    run(&mut o, |_, _| false);
+    o.learned = Learned::default();
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["journal", "list"]);
+    assert_eq!(rest.status.unwrap().journal.abandoned[0].nonce, NONCE);
+}

@@ -1,0 +1,135 @@
+//! What is refused, and what is looked up.
+
+use super::*;
+
+#[test]
+fn bad_input_costs_no_step_on_the_platform_but_reading() {
+    type Change = fn(&mut Observed);
+    let cases: [(&str, &str, Change); 12] = [
+        ("UnknownClass", "there is no ProgrammaticUserClass editors", |o| {
+            o.class = None;
+        }),
+        (
+            "UnknownOrganization",
+            "names Organization acme, which does not exist",
+            |o| o.organization = None,
+        ),
+        ("SecretConflict", "Secret ci belongs to", |o| {
+            o.secret = SecretView::Foreign("belongs to Certificate web".to_owned());
+        }),
+        ("NotAllowed", "is not open to namespace payments", |o| {
+            Arc::make_mut(o.class.as_mut().unwrap())
+                .spec
+                .namespaces
+                .match_names
+                .clear();
+        }),
+        ("NotAllowed", "does not allow scope Account", |o| {
+            Arc::make_mut(o.class.as_mut().unwrap()).spec.scopes.remove(0);
+        }),
+        ("NotAllowed", "does not allow role Editor", |o| {
+            Arc::make_mut(o.class.as_mut().unwrap())
+                .spec
+                .allow
+                .roles
+                .remove(1);
+        }),
+        ("NotAllowed", "does not allow act-1 among its accounts", |o| {
+            Arc::make_mut(o.class.as_mut().unwrap())
+                .spec
+                .allow
+                .accounts
+                .clear();
+        }),
+        ("NotAllowed", "allows 1 users in a namespace", |o| {
+            Arc::make_mut(o.class.as_mut().unwrap())
+                .spec
+                .max_users_per_namespace = Some(1);
+            o.siblings = 1;
+        }),
+        ("UnknownAccount", "organization acme has no account act-9", |o| {
+            Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap().accounts[0].id = "act-9".to_owned();
+        }),
+        ("UnknownGroup", "has no group named \"nobody\"", |o| {
+            Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap().groups =
+                serde_json::from_value(json!([{"name": "nobody"}])).unwrap();
+        }),
+        ("AccessMissing", "set spec.access", |o| {
+            Arc::make_mut(&mut o.user).spec.access = None;
+        }),
+        (
+            "InvalidSpec",
+            "secret.account act-2 is not among the accounts",
+            |o| {
+                Arc::make_mut(&mut o.user).spec.secret.account = Some("act-2".to_owned());
+            },
+        ),
+    ];
+    for (wanted, text, change) in cases {
+        let mut o = observed(editor());
+        change(&mut o);
+        let (steps, rest) = run(&mut o, |_, _| false);
+        assert!(steps.iter().all(|s| *s == "look-up"), "{wanted}: {steps:?}");
+        let (status, reason, message) = condition(&rest, STALLED).unwrap_or_default();
+        assert_eq!((status.as_str(), reason.as_str()), ("True", wanted), "{message}");
+        assert!(message.contains(text), "{message}");
+        assert!(rest.event.is_some_and(|e| e.warning), "{wanted}");
+    }
+}
+
+#[test]
+fn policies_are_found_by_name_and_only_one_may_have_it() {
+    let policy_based = |name: &str| {
+        user(
+            &json!({"className": "editors", "scope": "Organization", "access": {
+            "role": "PolicyBased", "accounts": [{"id": "act-1"}, {"id": "act-2"}], "policies": [{"name": name}]}}),
+        )
+    };
+    let mut o = observed(policy_based("ops"));
+    let mut body = None;
+    run(&mut o, |step, _| {
+        if let Step::Create(create) = step {
+            body = Some(create.clone());
+        }
+        false
+    });
+    let body = serde_json::to_value(body.unwrap()).unwrap();
+    assert_eq!(
+        body["policies"],
+        json!([{"policyId": "pol-1", "accountIds": ["act-1", "act-2"]}])
+    );
+    assert_eq!(body.get("accounts"), None);
+
+    for (name, text) in [("none", "has no policy named"), ("twice", "use the id instead")] {
+        let (_, rest) = run(&mut observed(policy_based(name)), |_, _| false);
+        let (_, reason, message) = condition(&rest, STALLED).unwrap();
+        assert_eq!(reason, "UnknownPolicy");
+        assert!(message.contains(text), "{message}");
+    }
+}
+
+#[test]
+fn what_is_not_in_a_remembered_catalog_is_looked_up_again() {
+    let mut o = observed(editor());
+    let mut asked = Vec::new();
+    run(&mut o, |step, o| {
+        let Step::LookUp(fresh) = step else { return false };
+        asked.push(*fresh);
+        let catalog = if *fresh { catalog() } else { Arc::default() };
+        o.learned.catalog = Some(Ok(Found {
+            catalog,
+            fresh: *fresh,
+        }));
+        true
+    });
+    assert_eq!(asked, [false, true]);
+}
+
+#[test]
+fn what_only_a_new_user_could_change_is_refused_and_nothing_is_done() {
+    let mut o = made();
+    Arc::make_mut(&mut o.user).spec.description = Some("new".to_owned());
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, Vec::<&str>::new());
+    assert_eq!(reason(&rest), "ReplacementRequired");
+}
