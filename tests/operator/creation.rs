@@ -125,9 +125,10 @@ async fn a_deletion_leaves_no_user_no_secret_and_a_dead_token() {
 
 #[tokio::test]
 async fn nothing_is_written_and_nothing_changes_when_a_manifest_is_applied_again() {
-    let world = World::new("again").await;
+    let world = World::builder("again").drift("2s").start().await;
     world.user("same").editor(PAYMENTS).apply().await;
     let before = world.ready("same").await;
+    world.counted(1).await;
     let token = world.token("same").await;
     let mark = world.audit_mark().await;
     world.user("same").editor(PAYMENTS).apply().await;

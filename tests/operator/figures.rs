@@ -66,19 +66,7 @@ async fn a_new_user_costs_four_writes_and_fifty_at_rest_cost_none() {
     assert!(most <= 4, "{by_user:#?}");
 
     // The list after the last creation sees other numbers than the one before, and says so once.
-    world
-        .eventually(
-            "the organization to have counted",
-            Duration::from_secs(2 * INTERVAL),
-            async || {
-                let counted = world.organization().await.status.and_then(|s| s.users);
-                match counted {
-                    Some(users) if users.managed == 50 => Ok(()),
-                    other => Err(format!("{other:?}")),
-                }
-            },
-        )
-        .await;
+    world.counted(i32::try_from(USERS).unwrap()).await;
     let mark = world.audit_mark().await;
     let platform = world.platform();
     let calls_before = requests(&world);

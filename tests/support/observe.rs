@@ -79,6 +79,18 @@ impl World {
             .expect("the organization exists")
     }
 
+    /// Waits until the organization has counted this many users of ours: from then on another list is no news. Needs
+    /// a short drift interval.
+    pub async fn counted(&self, users: i32) {
+        self.eventually("the organization to have counted", SOON, async || {
+            match self.organization().await.status.and_then(|s| s.users) {
+                Some(counts) if counts.managed == users => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
     /// Polls until `probe` is `Ok`; otherwise ends the test with all that is known.
     pub async fn eventually<T>(
         &self,
