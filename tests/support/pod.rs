@@ -65,7 +65,19 @@ pub async fn run(
     }
 }
 
-async fn run_pod(client: &Client, namespace: &str, name: &str, main: Container) -> Result<Outcome, String> {
+/// Last line of a pod's output: a container's end may be told a moment before its last words are in the log.
+const END: &str = "-- end of output --";
+
+async fn run_pod(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    mut main: Container,
+) -> Result<Outcome, String> {
+    if let Some(script) = main.command.as_mut().and_then(|words| words.last_mut()) {
+        // One stream, since two may arrive in any order.
+        *script = format!("exec 2>&1\n(\n{script}\n)\ncode=$?\necho '{END}'\nexit $code");
+    }
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pod = Pod {
         metadata: named(name, namespace),
@@ -106,10 +118,16 @@ async fn run_pod(client: &Client, namespace: &str, name: &str, main: Container) 
         }
     })
     .await?;
-    let output = pods
-        .logs(name, &LogParams::default())
-        .await
-        .map_err(|e| e.to_string())?;
+    let output = eventually(&format!("the whole output of pod {name}"), SOON, async || {
+        let text = pods
+            .logs(name, &LogParams::default())
+            .await
+            .map_err(|e| e.to_string())?;
+        text.split_once(END)
+            .map(|(output, _)| output.to_owned())
+            .ok_or(text)
+    })
+    .await?;
     let _ = pods.delete(name, &DeleteParams::default().grace_period(0)).await;
     Ok(Outcome {
         output,
