@@ -59,7 +59,7 @@ pub async fn run(
     main: Container,
 ) -> Result<Outcome, String> {
     if cluster.has_node() {
-        run_pod(client, namespace, name, main).await
+        Box::pin(run_pod(client, namespace, name, main)).await
     } else {
         run_local(client, namespace, &main).await
     }
