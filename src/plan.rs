@@ -52,7 +52,7 @@ pub struct Observed {
     pub organization: Option<Arc<Organization>>,
     /// Labels of the object's namespace.
     pub namespace_labels: BTreeMap<String, String>,
-    /// Users of the same class in the same namespace that exist already, without this one.
+    /// Users of the same class in the same namespace that exist or are being made, without this one.
     pub siblings: usize,
     /// The Secret, read after the object.
     pub secret: SecretView,
@@ -103,7 +103,7 @@ pub struct Learned {
     /// To [`Step::Create`].
     pub created: Option<Created>,
     /// To [`Step::Commit`].
-    pub committed: Option<Answer<()>>,
+    pub committed: Option<Committed>,
     /// To [`Step::Compensate`].
     pub compensated: Option<Answer<()>>,
     /// To [`Step::ReadUser`]; `None` inside: the platform has no such user.
@@ -140,6 +140,17 @@ pub enum Created {
     /// There certainly is none.
     No(Problem),
     /// There may be one, and its token is lost.
+    Unknown(Problem),
+}
+
+/// Outcome of the write of the Secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// The Secret carries the token.
+    Yes,
+    /// It certainly does not: the API server refused the write.
+    No(Problem),
+    /// It may: no answer came. Only a look at the Secret can tell, and nothing may be deleted before.
     Unknown(Problem),
 }
 
@@ -348,6 +359,11 @@ impl Observed {
             .iter()
             .flatten()
             .any(|f| f == crate::api::FINALIZER)
+    }
+
+    /// Whether the journal names anything that may be on the platform.
+    fn has_begun(&self) -> bool {
+        self.user.status.as_ref().is_some_and(|s| !s.journal.is_empty())
     }
 
     /// The Secret, if it carries this attempt.

@@ -378,7 +378,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    fn is_empty(&self) -> bool {
+    /// Whether it names nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -393,6 +395,9 @@ pub struct Pending {
     pub started_at: Timestamp,
     /// Why a user is being made.
     pub reason: String,
+    /// Digest of what it is being made of, see `current`.
+    #[serde(default)]
+    pub fingerprint: String,
 }
 
 /// The user whose token the Secret carries.

@@ -14,8 +14,8 @@ use super::platforms::{Platform, platform_problem};
 use super::secret;
 use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
 use crate::plan::{
-    Answer, Created, Deletion, Found, Marker, Observed, OwnSecret, Problem, Retry, SecretDraft, Step,
-    is_marked,
+    Answer, Committed, Created, Deletion, Found, Marker, Observed, OwnSecret, Problem, Retry, SecretDraft,
+    SecretView, Step, is_marked,
 };
 use crate::platform::Token;
 use crate::platform::client::{self, Sent};
@@ -185,7 +185,7 @@ impl<'a> Hand<'a> {
         };
         self.put_secret(o, draft, &dummy, &params)
             .await
-            .map_err(|e| secret_problem(&draft.name, &e))
+            .map_err(|e| secret_problem(&draft.name, "written", &e))
     }
 
     async fn put_secret(
@@ -234,27 +234,32 @@ impl<'a> Hand<'a> {
         }
     }
 
-    async fn commit(&self, o: &Observed, draft: &SecretDraft) -> Answer<()> {
-        let lost = |why: &str| Problem {
+    async fn commit(&self, o: &Observed, draft: &SecretDraft) -> Committed {
+        let problem = |why: &str| Problem {
             reason: "SecretRejected",
             message: format!("Secret {} cannot be written: {why}", draft.name),
             retry: Retry::Backoff,
         };
         let Some(token) = &self.token else {
-            return Err(lost("there is no token in hand"));
+            return Committed::No(problem("there is no token in hand"));
         };
         let params = PostParams::default();
         let write = self.put_secret(o, draft, token.expose(), &params);
-        let refused = match tokio::time::timeout(WRITE_DEADLINE, write).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => describe(&error),
-            Err(_) => "no answer from the API server in time".to_owned(),
+        let (refused, why) = match tokio::time::timeout(WRITE_DEADLINE, write).await {
+            Ok(Ok(())) => return Committed::Yes,
+            Ok(Err(error)) => {
+                let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
+                (refused, describe(&error))
+            }
+            Err(_) => (false, "no answer from the API server in time".to_owned()),
         };
-        // A write may have happened although its answer says otherwise or never came: look before giving up.
+        // A write may have happened although its answer says otherwise or never came: look before giving up. Only a
+        // refusal together with a Secret that was seen not to carry the token is certain.
         let read = tokio::time::timeout(WRITE_DEADLINE, self.secrets().get_opt(&draft.name)).await;
         match read {
-            Ok(Ok(Some(found))) if secret::carries(&found, &o.user, draft) => Ok(()),
-            _ => Err(lost(&refused)),
+            Ok(Ok(Some(found))) if secret::carries(&found, &o.user, draft) => Committed::Yes,
+            Ok(Ok(_)) if refused => Committed::No(problem(&why)),
+            _ => Committed::Unknown(problem(&why)),
         }
     }
 
@@ -266,8 +271,10 @@ impl<'a> Hand<'a> {
             .secrets()
             .get_opt(name)
             .await
-            .map_err(|e| secret_problem(name, &e))?;
-        let data = found.as_ref().and_then(|s| s.data.as_ref()?.get(key));
+            .map_err(|e| secret_problem(name, "read", &e))?;
+        // Nobody else's data is sent anywhere.
+        let ours = found.filter(|s| matches!(super::observe::view(Some(s), &o.user), SecretView::Ours(_)));
+        let data = ours.as_ref().and_then(|s| s.data.as_ref()?.get(key));
         match data
             .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
             .and_then(Token::new)
@@ -315,7 +322,7 @@ impl<'a> Hand<'a> {
         match self.secrets().delete(&name, &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(secret_problem(&name, &error)),
+            Err(error) => Err(secret_problem(&name, "deleted", &error)),
         }
     }
 }

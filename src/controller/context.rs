@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kube::core::DeserializeGuard;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource};
@@ -43,6 +44,8 @@ pub(super) struct Context {
     only: BTreeSet<String>,
     /// When this process first saw an attempt as abandoned.
     abandoned: Mutex<HashMap<String, Instant>>,
+    /// Users that have taken their place under a class's maximum, by UID; the cache may not show them yet.
+    places: Mutex<BTreeSet<String>>,
     /// Failed tries in a row, by the object's UID.
     tries: Mutex<HashMap<String, u32>>,
 }
@@ -71,6 +74,7 @@ impl Context {
             metrics,
             only,
             abandoned: Mutex::default(),
+            places: Mutex::default(),
             tries: Mutex::default(),
         }
     }
@@ -88,43 +92,60 @@ impl Context {
         }
     }
 
-    /// A class by name, from the cache.
-    pub(super) fn class(&self, name: &str) -> Option<Arc<ProgrammaticUserClass>> {
-        self.caches
-            .classes
-            .get(&ObjectRef::new(name))
-            .and_then(|o| o.0.clone().ok())
-            .map(Arc::new)
+    /// A class by name, from the cache. One that cannot be read is an error, since it does exist.
+    pub(super) fn class(&self, name: &str) -> Result<Option<Arc<ProgrammaticUserClass>>, Error> {
+        readable(
+            "read the ProgrammaticUserClass",
+            self.caches.classes.get(&ObjectRef::new(name)),
+        )
     }
 
-    /// An organization by name, from the cache.
-    pub(super) fn organization(&self, name: &str) -> Option<Arc<Organization>> {
-        if !self.looks_after(name) {
-            return None;
-        }
-        self.caches
-            .organizations
-            .get(&ObjectRef::new(name))
-            .and_then(|o| o.0.clone().ok())
-            .map(Arc::new)
+    /// An organization by name, from the cache. One that cannot be read is an error, since it does exist.
+    pub(super) fn organization(&self, name: &str) -> Result<Option<Arc<Organization>>, Error> {
+        readable(
+            "read the Organization",
+            self.caches.organizations.get(&ObjectRef::new(name)),
+        )
     }
 
+    /// Whether this installation is to look after an organization.
     pub(super) fn looks_after(&self, organization: &str) -> bool {
         self.only.is_empty() || self.only.contains(organization)
     }
 
-    /// Users of the same class in the same namespace that exist on the platform, without this one.
-    pub(super) fn siblings(&self, user: &ProgrammaticUser) -> usize {
-        let other = |o: &ProgrammaticUser| {
-            o.metadata.namespace == user.metadata.namespace
-                && o.metadata.uid != user.metadata.uid
-                && o.spec.class_name == user.spec.class_name
-                && o.status
-                    .as_ref()
-                    .is_some_and(|s| s.journal.current.is_some() || s.journal.pending.is_some())
+    /// Other users of the same class in the same namespace that exist or are being made. A new user that is within
+    /// `max` takes its place in the same moment, so that of many that begin at once no more than `max` go on: the
+    /// cache shows a user only after it has been begun.
+    pub(super) fn siblings(&self, user: &ProgrammaticUser, max: usize) -> usize {
+        let uid = user.metadata.uid.clone().unwrap_or_default();
+        let alike = |o: &&ProgrammaticUser| {
+            o.metadata.namespace == user.metadata.namespace && o.spec.class_name == user.spec.class_name
         };
-        let states = self.caches.users.iter().flat_map(|users| users.state());
-        states.filter(|o| o.0.as_ref().is_ok_and(other)).count()
+        let cached: Vec<_> = self.caches.users.iter().flat_map(|users| users.state()).collect();
+        let all: Vec<&ProgrammaticUser> = cached
+            .iter()
+            .filter_map(|o| o.0.as_ref().ok())
+            .filter(alike)
+            .collect();
+        let has_begun = |o: &&&ProgrammaticUser| o.status.as_ref().is_some_and(|s| !s.journal.is_empty());
+        let uid_of = |o: &&ProgrammaticUser| o.metadata.uid.clone();
+        let mut taken: BTreeSet<String> = all.iter().filter(has_begun).filter_map(uid_of).collect();
+        let known: BTreeSet<String> = all.iter().filter_map(uid_of).collect();
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.extend(places.intersection(&known).cloned());
+        taken.remove(&uid);
+        if taken.len() < max {
+            places.insert(uid);
+        }
+        taken.len()
+    }
+
+    /// Gives back the place of a user that was not begun after all, or that is gone.
+    pub(super) fn give_back_place(&self, uid: &str) {
+        self.places
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
     }
 
     /// The attempts among `nonces` that this process has known as abandoned for the whole settle window, by its
@@ -176,6 +197,17 @@ impl Context {
                 "Event not written"
             );
         }
+    }
+}
+
+fn readable<K: Clone>(
+    doing: &'static str,
+    found: Option<Arc<DeserializeGuard<K>>>,
+) -> Result<Option<Arc<K>>, Error> {
+    match found.as_deref() {
+        None => Ok(None),
+        Some(DeserializeGuard(Ok(object))) => Ok(Some(Arc::new(object.clone()))),
+        Some(DeserializeGuard(Err(invalid))) => Err(Error::Kube(doing, invalid.error.clone())),
     }
 }
 

@@ -57,11 +57,11 @@ pub(super) fn describe(error: &kube::Error) -> String {
     }
 }
 
-/// A problem with a write of the Secret.
-pub(super) fn secret_problem(name: &str, error: &kube::Error) -> Problem {
+/// A problem with the Secret; `doing` is what it cannot be.
+pub(super) fn secret_problem(name: &str, doing: &str, error: &kube::Error) -> Problem {
     Problem {
         reason: "SecretRejected",
-        message: format!("Secret {name} cannot be written: {}", describe(error)),
+        message: format!("Secret {name} cannot be {doing}: {}", describe(error)),
         retry: Retry::Backoff,
     }
 }

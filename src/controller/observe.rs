@@ -12,7 +12,7 @@ use crate::api::{NONCE_ANNOTATION, ProgrammaticUser, USER_ID_ANNOTATION};
 use crate::plan::{Learned, Observed, OwnSecret, SecretView};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
-/// the journal seen. `None`: the object is gone.
+/// the journal seen. `None`: the object is gone, or another installation looks after its organization.
 pub(super) async fn observe(
     context: &Context,
     namespace: &str,
@@ -27,18 +27,22 @@ pub(super) async fn observe(
         return Ok(None);
     };
     let status = user.status.clone().unwrap_or_default();
+    let class = context.class(&user.spec.class_name)?;
+    // Once there may be a user, only the organization that it lives in may be asked about it.
+    let begun = status
+        .organization_name
+        .as_deref()
+        .filter(|_| !status.journal.is_empty());
+    let organization = begun.or_else(|| class.as_ref().map(|c| c.spec.organization_name.as_str()));
+    if organization.is_some_and(|name| !context.looks_after(name)) {
+        return Ok(None);
+    }
+    let organization = organization.map_or(Ok(None), |name| context.organization(name))?;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let secret = secrets
         .get_opt(&secret_name(&user))
         .await
         .map_err(Error::from_kube("read the Secret"))?;
-    let class = context.class(&user.spec.class_name);
-    // Once there is a user, only the organization that it lives in may be asked about it.
-    let organization = status
-        .organization_name
-        .as_deref()
-        .or_else(|| class.as_ref().map(|c| c.spec.organization_name.as_str()))
-        .and_then(|name| context.organization(name));
     let by_labels = class
         .as_ref()
         .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
@@ -47,14 +51,15 @@ pub(super) async fn observe(
     } else {
         BTreeMap::new()
     };
-    let counted = class
-        .as_ref()
-        .is_some_and(|c| c.spec.max_users_per_namespace.is_some());
+    let max = class.as_ref().and_then(|c| c.spec.max_users_per_namespace);
+    let max = max
+        .filter(|_| status.journal.is_empty())
+        .and_then(|max| usize::try_from(max).ok());
     Ok(Some(Observed {
         class,
         organization,
         namespace_labels,
-        siblings: if counted { context.siblings(&user) } else { 0 },
+        siblings: max.map_or(0, |max| context.siblings(&user, max)),
         secret: view(secret.as_ref(), &user),
         instance: context.instance.clone(),
         fresh_nonce: fresh_nonce(),

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::error::Error;
 use super::observe::observe;
 use crate::api::ProgrammaticUser;
-use crate::plan::{self, Again, Next, Notice};
+use crate::plan::{self, Again, Next, Notice, Observed};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;
@@ -46,7 +46,7 @@ pub(super) async fn reconcile(
         context.publish(&*user, &notice).await;
         return Ok(Action::await_change());
     }
-    let result = work(&context, &namespace, &name).await;
+    let result = work(&context, &namespace, &name, &user.uid().unwrap_or_default()).await;
     let outcome = match &result {
         Ok((_, true)) => "changed",
         Ok((_, false)) => "unchanged",
@@ -59,23 +59,37 @@ pub(super) async fn reconcile(
     result.map(|(action, _)| action)
 }
 
-async fn work(context: &Context, namespace: &str, name: &str) -> Result<(Action, bool), Error> {
+async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<(Action, bool), Error> {
     context.synced().await?;
     let Some(mut observed) = observe(context, namespace, name).await? else {
+        context.give_back_place(uid);
         return Ok((Action::await_change(), false));
     };
+    let result = steps(context, &mut observed).await;
+    if observed.user.status.as_ref().is_none_or(|s| s.journal.is_empty()) {
+        context.give_back_place(uid);
+    }
+    result
+}
+
+/// Plans and applies in turn until there is nothing to do.
+async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bool), Error> {
+    let (namespace, name) = (
+        observed.user.namespace().unwrap_or_default(),
+        observed.user.name_any(),
+    );
     let uid = observed.user.uid().unwrap_or_default();
-    let mut hand = Hand::new(context, namespace);
+    let mut hand = Hand::new(context, &namespace);
     for _ in 0..MAX_STEPS {
-        let rest = match plan::next(&observed, Timestamp::now()) {
+        let rest = match plan::next(observed, Timestamp::now()) {
             Next::Do(step) => {
-                hand.take(step, &mut observed).await?;
+                hand.take(step, observed).await?;
                 continue;
             }
             Next::Stop(rest) => rest,
         };
         if let Some(status) = rest.status {
-            hand.write_status(&mut observed, *status).await?;
+            hand.write_status(observed, *status).await?;
         }
         if let Some(notice) = &rest.event {
             context.publish(&*observed.user, notice).await;

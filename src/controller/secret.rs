@@ -8,7 +8,9 @@ use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::observe::view;
-use crate::api::{MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, SecretValue};
+use crate::api::{
+    MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, SecretValue, USER_ID_ANNOTATION,
+};
 use crate::plan::{SecretDraft, SecretView};
 
 /// Token, user id and attempt go into one object, and so into one write.
@@ -41,8 +43,12 @@ pub(super) fn build(user: &ProgrammaticUser, draft: &SecretDraft, token: &str) -
     }
 }
 
-/// Whether `found` is what `draft` was to become.
+/// Whether `found` is what `draft` was to become: of this object, with this attempt and this user.
 pub(super) fn carries(found: &Secret, user: &ProgrammaticUser, draft: &SecretDraft) -> bool {
-    let wanted = draft.annotations.get(NONCE_ANNOTATION);
-    matches!(view(Some(found), user), SecretView::Ours(own) if own.nonce.as_ref() == wanted && wanted.is_some())
+    let SecretView::Ours(own) = view(Some(found), user) else {
+        return false;
+    };
+    let same =
+        |value: &Option<String>, key: &str| value.is_some() && value.as_ref() == draft.annotations.get(key);
+    same(&own.nonce, NONCE_ANNOTATION) && same(&own.user_id, USER_ID_ANNOTATION)
 }

@@ -6,13 +6,14 @@ use super::Refusal;
 use super::desired::Desired;
 use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Role};
 
-/// Checks all but policies and groups, which [`allows`] checks once their ids are known.
+/// Checks all but policies and groups, which [`allows`] checks once their ids are known. `siblings` is `None` for a
+/// user that exists already: the number is a bound for new ones.
 pub fn check(
     user: &ProgrammaticUser,
     class: &ProgrammaticUserClass,
     desired: &Desired,
     namespace_labels: &BTreeMap<String, String>,
-    siblings: usize,
+    siblings: Option<usize>,
 ) -> Result<(), Refusal> {
     let name = &user.spec.class_name;
     let namespace = user.metadata.namespace.as_deref().unwrap_or_default();
@@ -60,12 +61,12 @@ pub fn check(
     {
         allows(&class.spec.allow.accounts, &[Some("*")], "accounts", class)?;
     }
-    match class
+    let max = class
         .spec
         .max_users_per_namespace
-        .and_then(|max| usize::try_from(max).ok())
-    {
-        Some(max) if siblings >= max.max(1) || max == 0 => refuse(format!(
+        .and_then(|max| usize::try_from(max).ok());
+    match (max, siblings) {
+        (Some(max), Some(siblings)) if siblings >= max => refuse(format!(
             "class {name} allows {max} users in a namespace, and {namespace} has {siblings} others: delete one, or ask for a higher maxUsersPerNamespace"
         )),
         _ => Ok(()),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::live::{Remains, remains, settling};
 use super::status::{Outcome, rest};
-use super::{Again, Next, Observed, Problem, Refusal, Rest, SecretView, Step};
+use super::{Again, Deletion, Next, Observed, Problem, Refusal, Rest, SecretView, Step};
 use crate::api::{Abandoned, ProgrammaticUserStatus};
 
 pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
@@ -48,11 +48,19 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
         match o.learned.deleted.get(user_id) {
             None => return Next::Do(Step::DeleteUser(user_id.clone(), o.marker(nonce))),
             Some(Err(problem)) => return blocked(status, problem),
-            Some(Ok(_)) => {}
+            Some(Ok(Deletion::Gone)) => {}
+            // The journal names somebody else's user: our own is looked for by its marker instead.
+            Some(Ok(Deletion::NotOurs)) => {
+                let nonce = nonce.clone();
+                status.journal.current.take_if(|c| c.nonce == nonce);
+                status.journal.retiring.retain(|r| r.nonce != nonce);
+                status.journal.abandoned.push(Abandoned { nonce });
+                return Next::Do(Step::Journal(Box::new(status), None));
+            }
         }
     }
     if !journal.abandoned.is_empty() {
-        match remains(o, &mut status) {
+        match remains(o, &mut status, true) {
             Ok(()) => {}
             Err(Remains::Do(step)) => return Next::Do(*step),
             Err(Remains::Failed(problem)) => return blocked(status, &problem),

@@ -7,14 +7,16 @@ use jiff::Timestamp;
 
 use super::desired::{Desired, Grants, desired, resolve};
 use super::status::{CREATING, Outcome, rest};
-use super::{Answer, Created, Next, Observed, Problem, Refusal, Retry, SecretView, Step, class, draft};
+use super::{
+    Answer, Committed, Created, Next, Observed, Problem, Refusal, Retry, SecretView, Step, class, draft,
+};
 use crate::api::{
     Abandoned, Current, Pending, ProgrammaticUserStatus, READY, RECONCILING, Role, SecretValue,
 };
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails};
 
 /// How often a settling attempt is looked at.
-const SETTLE_RECHECK: Duration = Duration::from_secs(5);
+const SETTLE_RECHECK: Duration = Duration::from_secs(15);
 
 /// Why a decision could not be reached.
 enum Halt {
@@ -38,6 +40,11 @@ fn do_first(step: Step) -> Halt {
 
 pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
     let mut status = o.status();
+    // Somebody may have taken it off; without it a deletion would leave the user behind. Not between the ticket
+    // and the Secret: nothing may come between those.
+    if o.has_begun() && !o.has_finalizer() && o.learned.ticket.is_none() {
+        return Next::Do(Step::AddFinalizer);
+    }
     if let Some(step) = recover(o, &mut status, now) {
         return Next::Do(step);
     }
@@ -66,8 +73,9 @@ fn recover(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) ->
         return None;
     }
     match o.secret_with(&pending.nonce).and_then(|s| s.user_id.clone()) {
-        // What was asked for then is compared with what is asked for now in the next round.
-        Some(user_id) => promote(status, &pending.nonce, &user_id, String::new()),
+        // What was asked for then is compared with what is asked for now in the next round; whether the user is
+        // really ours, when it is read.
+        Some(user_id) => promote(status, &pending.nonce, &user_id, pending.fingerprint),
         None => abandon(status, &pending.nonce),
     }
     working(o, status, now);
@@ -126,14 +134,17 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
             format!("class {class_name} names Organization {name}, which does not exist: create it"),
         )
     })?;
+    let lives_in = organization.metadata.name.as_deref().unwrap_or_default();
+    if lives_in != class.spec.organization_name {
+        let message = format!(
+            "class {class_name} now names Organization {}, but this object's user lives in {lives_in}: delete this object and create it again",
+            class.spec.organization_name
+        );
+        return Err(Refusal::new("OrganizationChanged", message).into());
+    }
     let desired = desired(&o.user, class, organization)?;
     // The number of users is a bound for new ones.
-    let exists = o
-        .user
-        .status
-        .as_ref()
-        .is_some_and(|s| s.journal.current.is_some());
-    let siblings = if exists { 0 } else { o.siblings };
+    let siblings = (!o.has_begun()).then_some(o.siblings);
     class::check(&o.user, class, &desired, &o.namespace_labels, siblings)?;
     Ok(desired)
 }
@@ -151,13 +162,10 @@ fn proceed(
     let Some(current) = status.journal.current.clone() else {
         return begin(o, desired, status, now);
     };
-    if current.fingerprint.is_empty() {
-        // Rolled forward after a crash: what it was made of is what the journal's generation asked for.
-        set_current(status, |c| c.fingerprint.clone_from(&desired.fingerprint));
-    } else if current.fingerprint != desired.fingerprint {
+    if current.fingerprint != desired.fingerprint {
         return Err(Refusal::new(
             "ReplacementRequired",
-            "name, description, role, scope, accounts of a role, and the Secret's name and keys are fixed when the user is made, and this version does not replace users: undo the change, or delete this object and create it again".to_owned(),
+            "name, description, role, scope, accounts of a role, and the Secret's name, keys and account (secret.account) are fixed when the user is made, and this version does not replace users: undo the change, or delete this object and create it again".to_owned(),
         )
         .into());
     }
@@ -178,6 +186,13 @@ fn proceed(
         )
         .into());
     };
+    if !super::is_marked(&details, &o.marker(&current.nonce)) {
+        return Err(Refusal::new(
+            "UserNotOurs",
+            format!("user {}, which the journal and the Secret name, was not made for this object: nothing is done to it. Delete this object and create it again; find out who changed its status or Secret", current.user_id),
+        )
+        .into());
+    }
     note_token(status, &details);
     let policy_based = desired.access.role == Role::PolicyBased;
     if policy_based && !same_policies(&details, &grants.policies) {
@@ -219,6 +234,7 @@ fn begin(
         nonce: o.fresh_nonce.clone(),
         started_at: now,
         reason: "Create".to_owned(),
+        fingerprint: desired.fingerprint.clone(),
     });
     working(o, status, now);
     Err(do_first(Step::Journal(
@@ -257,8 +273,10 @@ fn attempt(
     };
     match &o.learned.committed {
         None => return Err(do_first(Step::Commit(draft(o, desired, nonce, user_id)))),
-        Some(Ok(())) => {}
-        Some(Err(problem)) => {
+        Some(Committed::Yes) => {}
+        // The attempt stays pending: the next reconcile looks at the Secret and decides.
+        Some(Committed::Unknown(problem)) => return Err(Halt::Failed(problem.clone())),
+        Some(Committed::No(problem)) => {
             match &o.learned.compensated {
                 None => return Err(do_first(Step::Compensate(user_id.clone()))),
                 Some(Ok(())) => status.journal.pending = None,
@@ -283,7 +301,7 @@ fn sweep(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> 
     if status.journal.abandoned.is_empty() {
         return Ok(());
     }
-    remains(o, status).map_err(|halt| match halt {
+    remains(o, status, false).map_err(|halt| match halt {
         Remains::Do(step) => do_first(*step),
         Remains::Failed(problem) => Halt::Failed(problem),
         Remains::Settling => Halt::Failed(settling()),
@@ -319,28 +337,30 @@ pub(super) fn settling() -> Problem {
 }
 
 /// The list of users is read after the journal was, and only attempts that the journal held then are forgotten.
-pub(super) fn remains(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Remains> {
+/// With `all`, users of this object go that the journal does not know, too: nothing of it may stay.
+pub(super) fn remains(o: &Observed, status: &mut ProgrammaticUserStatus, all: bool) -> Result<(), Remains> {
     let listed = match &o.learned.listed {
         None => return Err(Remains::Do(Box::new(Step::ListUsers))),
         Some(Err(problem)) => return Err(Remains::Failed(problem.clone())),
         Some(Ok(listed)) => listed,
     };
-    for attempt in &status.journal.abandoned {
-        let marker = o.marker(&attempt.nonce);
-        let left = listed
-            .iter()
-            .filter(|u| super::Marker::parse(&u.username).as_ref() == Some(&marker));
-        for user in left {
-            match o.learned.deleted.get(&user.user_id) {
-                None => {
-                    return Err(Remains::Do(Box::new(Step::DeleteUser(
-                        user.user_id.clone(),
-                        marker,
-                    ))));
-                }
-                Some(Err(problem)) => return Err(Remains::Failed(problem.clone())),
-                Some(Ok(_)) => {}
+    for user in listed {
+        let Some(marker) = super::Marker::parse(&user.username) else {
+            continue;
+        };
+        let given_up = status.journal.abandoned.iter().any(|a| a.nonce == marker.nonce);
+        if marker != o.marker(&marker.nonce) || !(all || given_up) {
+            continue;
+        }
+        match o.learned.deleted.get(&user.user_id) {
+            None => {
+                return Err(Remains::Do(Box::new(Step::DeleteUser(
+                    user.user_id.clone(),
+                    marker,
+                ))));
             }
+            Some(Err(problem)) => return Err(Remains::Failed(problem.clone())),
+            Some(Ok(_)) => {}
         }
     }
     status.journal.abandoned.retain(|a| !o.settled.contains(&a.nonce));

@@ -15,8 +15,8 @@ pub type Wanted<'a> = (&'a str, bool, &'a str, &'a str);
 /// Sets `wanted`, keeps the transition time of those whose truth does not change, and drops `RECONCILING` and
 /// `STALLED` unless they are wanted (kstatus: they are present only while they are true).
 ///
-/// While reason and truth stay the same the first message stays too: a retried call fails with another request
-/// id each time, and that is no news.
+/// While nothing but the id of a request differs the first message stays: a retried call fails with another id each
+/// time, and that is no news.
 pub fn set_conditions(
     conditions: &mut Vec<Condition>,
     generation: Option<i64>,
@@ -29,7 +29,11 @@ pub fn set_conditions(
         let status = if *truth { "True" } else { "False" };
         let old = conditions.iter().position(|c| c.type_ == *type_);
         let known = old.map(|i| &conditions[i]).filter(|c| c.status == status);
-        let unchanged = known.filter(|c| c.reason == *reason && c.observed_generation == generation);
+        let unchanged = known.filter(|c| {
+            c.reason == *reason
+                && c.observed_generation == generation
+                && without_request(&c.message) == without_request(message)
+        });
         let new = Condition {
             type_: (*type_).to_owned(),
             status: status.to_owned(),
@@ -43,6 +47,16 @@ pub fn set_conditions(
             None => conditions.push(new),
         }
     }
+}
+
+/// A message without the ids of requests, which the client writes as `, request ID]`.
+fn without_request(message: &str) -> String {
+    let mut parts = message.split(", request ");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        out.push_str(part.find(']').map_or(part, |end| &part[end..]));
+    }
+    out
 }
 
 /// How one reconcile leaves an object.

@@ -130,7 +130,7 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
                     last_digits: "ab12".to_owned(),
                 });
             }
-            Step::Commit(_) => o.learned.committed = Some(Ok(())),
+            Step::Commit(_) => o.learned.committed = Some(Committed::Yes),
             Step::Compensate(_) => o.learned.compensated = Some(Ok(())),
             Step::ReadUser(_) => o.learned.details = Some(Ok(None)),
             Step::PutPolicies(..) => o.learned.policies_put = Some(Ok(())),

@@ -185,7 +185,7 @@ impl Client {
     async fn list<T: DeserializeOwned>(&self, path: &'static str) -> Result<Vec<T>, Error> {
         let route = Route::new(Method::GET, path);
         let reply = self.send(&self.shared, &route, &self.token, NO_BODY).await?;
-        items(&route, &reply)
+        listed(&route, &reply)
     }
 
     async fn send<B: Serialize + Sync>(
@@ -222,14 +222,31 @@ impl Client {
         if status == 200 {
             return Ok(bytes);
         }
-        Err(Error::refused(&name, status, reset, &bytes).without(&[&self.token, token]))
+        Err(Error::refused(
+            &name,
+            status,
+            reset,
+            &bytes,
+            &[&self.token, token],
+        ))
     }
 }
 
+/// The objects of a reply; none at all is an empty answer.
 fn items<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
+    envelope(route, body).map(Option::unwrap_or_default)
+}
+
+/// The objects of a list. One that has no `items` is no empty list: who concludes from a list that something is
+/// gone must have seen a list.
+fn listed<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
+    envelope(route, body)?.ok_or_else(|| Error::undecodable(&route.name(), "the reply holds no list"))
+}
+
+fn envelope<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Option<Vec<T>>, Error> {
     let envelope: Envelope<T> =
         serde_json::from_slice(body).map_err(|e| Error::undecodable(&route.name(), &error::position(&e)))?;
-    Ok(envelope.response.items.unwrap_or_default())
+    Ok(envelope.response.items)
 }
 
 const NO_BODY: Option<&()> = None;

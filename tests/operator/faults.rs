@@ -7,7 +7,7 @@ use futures::future::join_all;
 use programmatic_users::api::ProgrammaticUser;
 
 use crate::support::wait::SOON;
-use crate::support::{PAYMENTS, World};
+use crate::support::{Operator, PAYMENTS, World, operator};
 
 fn reason_is(reason: &'static str) -> impl Fn(&ProgrammaticUser) -> bool {
     move |u| {
@@ -160,6 +160,7 @@ async fn a_journal_that_names_somebody_else_deletes_nobody() {
     let victim = world.ready("victim").await.status.unwrap();
     world.ready("forger").await;
     let token = world.token("victim").await;
+    let own = world.token("forger").await;
     world.controller().stop().await;
     let journal = victim.journal.current.unwrap();
     let patch = serde_json::json!({"status": {"journal": {"current": {"userId": journal.user_id, "nonce": journal.nonce}}}});
@@ -171,11 +172,27 @@ async fn a_journal_that_names_somebody_else_deletes_nobody() {
         .unwrap();
     world.delete("forger").await;
     world.controller().resume().await.unwrap();
-    world.gone("forger").await;
+    // Its own user is looked for by the marker, and that takes a settle window.
+    let users = world.users();
+    world
+        .eventually(
+            "the forger to be gone",
+            Duration::from_mins(3),
+            async || match users.get_opt("forger").await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{}", other.is_ok())),
+            },
+        )
+        .await;
     assert!(
         world.platform().accepts(&token).await,
         "the victim's token still works"
     );
+    assert!(
+        !world.platform().accepts(&own).await,
+        "the forger's own user is gone"
+    );
+    assert_eq!(world.platform().users().await.len(), 1);
 }
 
 #[tokio::test]
@@ -217,4 +234,126 @@ async fn an_object_that_cannot_be_read_stops_nobody_else_and_loses_nothing() {
     );
     assert!(world.platform().accepts(&token).await, "its token still works");
     assert_eq!(world.platform().users().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_secret_that_somebody_forges_during_a_creation_changes_nobody_elses_user() {
+    let world = World::new("forged-secret").await;
+    world.user("victim").viewer(PAYMENTS).apply().await;
+    let victim = world.ready("victim").await.status.unwrap();
+    world.controller().stop().await;
+    // As it is seen between intent and commit: an attempt pending, and a Secret that a tenant made for it.
+    let forger = world
+        .user("forger")
+        .viewer(PAYMENTS)
+        .group("nobody")
+        .apply()
+        .await;
+    let uid = forger.metadata.uid.unwrap();
+    let nonce = "aaaabbbbccccdddd";
+    let status = serde_json::json!({"status": {
+        "organizationName": world.organization_name(), "secretName": "forger",
+        "journal": {"pending": {"nonce": nonce, "startedAt": "2026-01-05T10:11:12Z", "reason": "Create"}},
+    }});
+    let patch = kube::api::Patch::Merge(status);
+    world
+        .users()
+        .patch_status("forger", &kube::api::PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let victim_id = victim.user_id.unwrap();
+    world
+        .apply_yaml(&format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: forger\n  labels: {{app.kubernetes.io/managed-by: programmatic-users}}\n  annotations: {{programmatic-users.io/nonce: {nonce}, programmatic-users.io/user-id: {victim_id}}}\n  ownerReferences: [{{apiVersion: programmatic-users.io/v1alpha1, kind: ProgrammaticUser, name: forger, uid: {uid}, controller: true}}]\n"
+        ))
+        .unwrap();
+    let before = world.platform().user(&victim_id).await.unwrap();
+    world.controller().resume().await.unwrap();
+    // What was asked for then is not what is asked for now: the forged attempt has no fingerprint at all.
+    world.stalled("forger", "ReplacementRequired").await;
+    assert_eq!(world.platform().user(&victim_id).await.unwrap(), before);
+    world.delete("forger").await;
+    let users = world.users();
+    world
+        .eventually(
+            "the forger to be gone",
+            Duration::from_mins(3),
+            async || match users.get_opt("forger").await {
+                Ok(None) => Ok(()),
+                other => Err(format!("{}", other.is_ok())),
+            },
+        )
+        .await;
+    assert_eq!(world.platform().user(&victim_id).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_finalizer_that_is_taken_off_by_force_is_put_back_and_nobody_is_left_behind() {
+    let world = World::new("finalizer").await;
+    world.user("stripped").viewer(PAYMENTS).apply().await;
+    world.ready("stripped").await;
+    let args = [
+        "-n",
+        world.namespace(),
+        "patch",
+        "pu",
+        "stripped",
+        "--type=json",
+        "-p",
+        r#"[{"op": "remove", "path": "/metadata/finalizers"}]"#,
+    ];
+    world.cluster().kubectl(&args).unwrap();
+    world
+        .until("stripped", "to have its finalizer", |u| {
+            u.metadata
+                .finalizers
+                .iter()
+                .flatten()
+                .any(|f| f == programmatic_users::api::FINALIZER)
+        })
+        .await;
+    world.delete("stripped").await;
+    world.gone("stripped").await;
+    assert_eq!(world.platform().users().await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_controller_leaves_the_users_of_other_organizations_alone() {
+    let world = World::builder("two-installations")
+        .controller_stopped()
+        .start()
+        .await;
+    let stranger = Operator::start(
+        world.dir(),
+        "stranger",
+        operator::Options {
+            kubeconfig: world.cluster().info().kubeconfig.clone().into(),
+            namespace: world.operator_namespace().to_owned(),
+            watch_namespaces: world.namespaces().to_vec(),
+            organizations: vec!["another".to_owned()],
+            ..operator::Options::default()
+        },
+    )
+    .await
+    .unwrap();
+    let mark = world.audit_mark().await;
+    world.user("theirs").viewer(PAYMENTS).apply().await;
+    let untouched = |text: String| async move { if text.is_empty() { Ok(()) } else { Err(text) } };
+    world
+        .always("nothing being written", Duration::from_secs(3), async || {
+            let writes = world.writes_from(mark).await;
+            untouched(
+                writes
+                    .iter()
+                    .map(crate::support::audit::Entry::describe)
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            )
+            .await
+        })
+        .await;
+    world.controller().resume().await.unwrap();
+    world.ready("theirs").await;
+    stranger.stop().await;
+    assert_eq!(world.platform().users().await.len(), 1);
 }

@@ -308,3 +308,40 @@ async fn what_only_a_new_user_could_change_is_refused_and_the_token_stays() {
     world.ready("fixed").await;
     assert_eq!(world.token("fixed").await, token);
 }
+
+#[tokio::test]
+async fn of_many_that_begin_at_once_no_more_than_the_class_allows_are_made() {
+    let world = World::builder("maximum").controller_stopped().start().await;
+    let class = world.class("few").max_users_per_namespace(2).apply().await;
+    for i in 0..8 {
+        world
+            .user(&format!("u{i}"))
+            .viewer(PAYMENTS)
+            .class(&class)
+            .apply()
+            .await;
+    }
+    world.controller().resume().await.unwrap();
+    world
+        .eventually("all to be settled", SOON, async || {
+            let mut outcomes = [0, 0];
+            for i in 0..8 {
+                let status = world.get(&format!("u{i}")).await.status.unwrap_or_default();
+                let is = |reason| {
+                    status
+                        .conditions
+                        .iter()
+                        .any(|c| c.type_ == "Ready" && c.reason == reason)
+                };
+                outcomes[0] += usize::from(is("Ready"));
+                outcomes[1] += usize::from(is("NotAllowed"));
+            }
+            if outcomes == [2, 6] {
+                Ok(())
+            } else {
+                Err(format!("{outcomes:?}"))
+            }
+        })
+        .await;
+    assert_eq!(world.platform().users().await.len(), 2);
+}

@@ -60,7 +60,7 @@ fn groups_are_changed_in_place() {
     user.metadata.generation = Some(2);
     user.spec.access.as_mut().unwrap().groups =
         serde_json::from_value(json!([{"name": "deployers"}])).unwrap();
-    let details = json!({"userId": "pu-1", "type": "programmatic"});
+    let details = json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {

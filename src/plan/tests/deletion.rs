@@ -62,3 +62,41 @@ fn the_guard_takes_nothing_but_the_marker() {
     let other = Marker::new("abcdef", "uid-2", NONCE);
     assert!(!is_marked(&details(&other.name("x"), "programmatic"), &marker));
 }
+
+#[test]
+fn a_journal_that_names_somebody_elses_user_does_not_end_the_search_for_our_own() {
+    let mut o = made();
+    Arc::make_mut(&mut o.user).metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    o.settled = BTreeSet::from([NONCE.to_owned()]);
+    let own = json!({"userId": "pu-7", "type": "programmatic", "username": o.marker("ddddccccbbbbaaaa").name("ci")});
+    let other = json!({"userId": "pu-8", "type": "programmatic", "username": Marker::new("abcdef", "uid-2", NONCE).name("ci")});
+    let mut deleted = Vec::new();
+    let (steps, _) = run(&mut o, |step, o| match step {
+        Step::DeleteUser(id, _) if id == "pu-1" => {
+            o.learned.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
+            true
+        }
+        Step::DeleteUser(id, _) => {
+            deleted.push(id.clone());
+            false
+        }
+        Step::ListUsers => {
+            o.learned.listed = Some(Ok(serde_json::from_value(json!([own, other])).unwrap()));
+            true
+        }
+        _ => false,
+    });
+    assert_eq!(
+        steps,
+        [
+            "delete-user",
+            "journal",
+            "list",
+            "delete-user",
+            "delete-secret",
+            "remove-finalizer"
+        ]
+    );
+    assert_eq!(deleted, ["pu-7"]);
+}

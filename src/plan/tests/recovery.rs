@@ -69,6 +69,7 @@ fn what_a_given_up_attempt_left_behind_is_deleted_even_if_nothing_new_may_be_mad
     let mut o = observed(editor());
     let status = serde_json::from_value(json!({"journal": {"abandoned": [{"nonce": NONCE}]}})).unwrap();
     Arc::make_mut(&mut o.user).status = Some(status);
+    Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
     o.class = None;
     let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
     let (steps, rest) = run(&mut o, |step, o| {
@@ -122,7 +123,7 @@ fn a_secret_that_cannot_be_written_costs_the_new_user_and_nothing_else() {
     let (steps, rest) = run(&mut o, |step, o| {
         let commit = matches!(step, Step::Commit(_));
         if commit {
-            o.learned.committed = Some(Err(problem("SecretRejected")));
+            o.learned.committed = Some(Committed::No(problem("SecretRejected")));
         }
         commit
     });
@@ -146,7 +147,7 @@ fn after_a_crash_a_committed_attempt_is_rolled_forward_without_another_create() 
     // The status is as the intent left it: the crash came before the last write.
     o.secret = own_secret(NONCE);
     o.learned = Learned::default();
-    let details = json!({"userId": "pu-1", "type": "programmatic", "tokens": [{"tokenLastDigits": "ab12", "createdAt": "2026-01-05T10:11:12.000+0000"}]});
+    let details = json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci"), "tokens": [{"tokenLastDigits": "ab12", "createdAt": "2026-01-05T10:11:12.000+0000"}]});
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
@@ -167,4 +168,83 @@ fn after_a_crash_an_uncommitted_attempt_is_given_up() {
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, ["journal", "list"]);
     assert_eq!(rest.status.unwrap().journal.abandoned[0].nonce, NONCE);
+}
+
+#[test]
+fn a_secret_that_may_have_been_written_keeps_its_user_until_it_was_looked_at() {
+    let mut o = observed(editor());
+    let (steps, rest) = run(&mut o, |step, o| {
+        let commit = matches!(step, Step::Commit(_));
+        if commit {
+            o.learned.committed = Some(Committed::Unknown(problem("SecretRejected")));
+        }
+        commit
+    });
+    assert_eq!(steps.last(), Some(&"commit"), "nothing is deleted");
+    let status = *rest.status.unwrap();
+    assert_eq!(
+        status.journal.pending.as_ref().map(|p| p.nonce.as_str()),
+        Some(NONCE)
+    );
+    // It had been written: rolled forward.
+    Arc::make_mut(&mut o.user).status = Some(status);
+    o.learned = Learned::default();
+    o.secret = own_secret(NONCE);
+    let (steps, _) = run(&mut o, |_, _| false);
+    assert_eq!(steps[0], "journal");
+    assert!(!steps.contains(&"delete-user"));
+    assert_eq!(
+        o.user
+            .status
+            .as_ref()
+            .unwrap()
+            .journal
+            .current
+            .as_ref()
+            .unwrap()
+            .nonce,
+        NONCE
+    );
+}
+
+#[test]
+fn a_user_that_does_not_carry_the_marker_is_not_changed() {
+    let mut o = observed(editor());
+    run(&mut o, |_, _| false);
+    o.secret = own_secret(NONCE);
+    o.learned = Learned::default();
+    let (steps, rest) = run(&mut o, |step, o| {
+        let read = matches!(step, Step::ReadUser(_));
+        if read {
+            let victim = json!({"userId": "pu-1", "type": "programmatic", "username": "somebody", "groups": [{"id": "ugr-9"}]});
+            o.learned.details = Some(Ok(Some(serde_json::from_value(victim).unwrap())));
+        }
+        read
+    });
+    assert_eq!(steps, ["journal", "look-up", "read"]);
+    assert_eq!(reason(&rest), "UserNotOurs");
+}
+
+#[test]
+fn what_was_asked_for_when_it_was_made_counts_after_a_crash() {
+    let mut o = observed(editor());
+    run(&mut o, |_, _| false);
+    o.secret = own_secret(NONCE);
+    o.learned = Learned::default();
+    Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap().role = crate::api::Role::Viewer;
+    let (_, rest) = run(&mut o, |_, _| false);
+    assert_eq!(
+        reason(&rest),
+        "ReplacementRequired",
+        "the user is an editor still"
+    );
+}
+
+#[test]
+fn a_finalizer_that_was_taken_off_is_put_back() {
+    let mut o = made();
+    Arc::make_mut(&mut o.user).metadata.finalizers = None;
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["finalizer"]);
+    assert_eq!(rest.status.as_deref(), o.user.status.as_ref());
 }

@@ -133,3 +133,48 @@ fn what_only_a_new_user_could_change_is_refused_and_nothing_is_done() {
     assert_eq!(steps, Vec::<&str>::new());
     assert_eq!(reason(&rest), "ReplacementRequired");
 }
+
+#[test]
+fn a_user_stays_with_its_organization() {
+    let mut o = made();
+    Arc::make_mut(o.class.as_mut().unwrap()).spec.organization_name = "other".to_owned();
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, Vec::<&str>::new());
+    assert_eq!(reason(&rest), "OrganizationChanged");
+}
+
+#[test]
+fn another_cause_of_the_same_reason_is_told() {
+    let mut o = observed(editor());
+    Arc::make_mut(o.class.as_mut().unwrap()).spec.allow.roles.clear();
+    let (_, rest) = run(&mut o, |_, _| false);
+    Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
+    o.learned = Learned::default();
+    let class = Arc::make_mut(o.class.as_mut().unwrap());
+    class.spec.allow.roles.push(crate::api::Role::Editor);
+    class.spec.allow.accounts.clear();
+    let (_, rest) = run(&mut o, |_, _| false);
+    assert!(
+        condition(&rest, STALLED)
+            .unwrap()
+            .2
+            .contains("among its accounts")
+    );
+}
+
+#[test]
+fn another_request_id_is_no_news() {
+    let mut conditions = Vec::new();
+    let mut set = |message: &str| {
+        set_conditions(
+            &mut conditions,
+            Some(1),
+            now(),
+            &[(READY, false, "PlatformError", message)],
+        );
+        conditions[0].message.clone()
+    };
+    let first = set("GET /x: broken [500 E, request r-1]");
+    assert_eq!(set("GET /x: broken [500 E, request r-2]"), first);
+    assert_ne!(set("GET /x: worse [500 E, request r-3]"), first);
+}

@@ -88,27 +88,42 @@ impl Error {
         Self::own(Kind::Interrupted, route, "NoAnswer", message)
     }
 
-    pub(super) fn refused(route: &str, status: u16, reset: Option<Duration>, body: &[u8]) -> Self {
+    /// Tokens are taken out of what the platform wrote before anything is cut: one that quotes our header must not
+    /// reach a status, not even in part.
+    pub(super) fn refused(
+        route: &str,
+        status: u16,
+        reset: Option<Duration>,
+        body: &[u8],
+        tokens: &[&Token],
+    ) -> Self {
+        let clean = |text: &str| {
+            let redact = |text: String, token: &&Token| text.replace(token.expose(), "[token]");
+            printable(&tokens.iter().fold(text.to_owned(), redact))
+        };
         let envelope = serde_json::from_slice::<Envelope<serde::de::IgnoredAny>>(body).ok();
+        let from_platform = envelope.is_some();
         let request_id = envelope
             .as_ref()
             .and_then(|e| e.request.as_ref())
-            .map(|r| printable(&r.id));
+            .map(|r| clean(&r.id));
         let response = envelope.map(|e| e.response);
         let first = response.as_ref().and_then(|r| r.errors.as_ref()?.first());
-        let code = first.map_or_else(|| format!("HTTP{status}"), |e| printable(&e.code));
+        let code = first.map_or_else(|| format!("HTTP{status}"), |e| clean(&e.code));
         let message = match (first, response.as_ref().and_then(|r| r.data.as_deref())) {
             (Some(e), _) => match &e.field {
-                Some(field) => printable(&format!("{} ({field})", e.message)),
-                None => printable(&e.message),
+                Some(field) => clean(&format!("{} ({field})", e.message)),
+                None => clean(&e.message),
             },
-            (None, Some(data)) => printable(data),
+            (None, Some(data)) => clean(data),
             (None, None) => "the reply has no error text".to_owned(),
         };
         let kind = match status {
             401 => Kind::Unauthorized,
             403 => Kind::Forbidden,
-            404 | 410 => Kind::NotFound,
+            // Without the platform's envelope it comes from something on the way, which knows nothing of users.
+            404 | 410 if from_platform => Kind::NotFound,
+            404 | 410 => Kind::Broken,
             400 if says_missing(&code, &message) => Kind::NotFound,
             429 => Kind::RateLimited(reset),
             // 408 and 425 come from proxies and say nothing of what the platform did.
@@ -135,18 +150,6 @@ impl Error {
             message,
             request_id: None,
         }
-    }
-
-    /// Takes tokens out of texts that the platform wrote: one that quotes our header must not reach a status.
-    pub(super) fn without(mut self, tokens: &[&Token]) -> Self {
-        for token in tokens {
-            for text in [&mut self.code, &mut self.message] {
-                if text.contains(token.expose()) {
-                    *text = text.replace(token.expose(), "[token]");
-                }
-            }
-        }
-        self
     }
 
     /// Whether the platform may have acted on the request.

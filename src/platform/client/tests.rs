@@ -6,12 +6,20 @@ use super::error::{Error, Kind, Sent};
 use super::{Route, Token};
 
 fn refused(status: u16, body: &str) -> Error {
-    Error::refused("GET /x", status, None, body.as_bytes())
+    Error::refused("GET /x", status, None, body.as_bytes(), &[])
 }
 
 #[test]
 fn not_found_comes_in_several_shapes() {
-    assert!(refused(404, "").is_not_found());
+    let body = r#"{"response":{"status":{"code":404,"message":"Not Found"}}}"#;
+    assert!(refused(404, body).is_not_found());
+    for foreign in ["", "<html>default backend - 404</html>", "{}"] {
+        assert!(
+            !refused(404, foreign).is_not_found(),
+            "{foreign:?} is not the platform's"
+        );
+        assert_eq!(refused(404, foreign).sent(), Sent::Unknown);
+    }
     let body = r#"{"response":{"status":{"code":400,"message":"Bad Request"},"errors":[{"code":"USER_DOESNT_EXIST","message":"gone"}]}}"#;
     assert!(refused(400, body).is_not_found());
     let body = r#"{"response":{"status":{"code":400,"message":"Bad Request"},"errors":[{"code":"ERR","message":"User does not exist"}]}}"#;
@@ -22,7 +30,7 @@ fn not_found_comes_in_several_shapes() {
 #[test]
 fn a_rate_limit_has_no_errors_but_data() {
     let body = r#"{"request":{"id":"r-1"},"response":{"status":{"code":429,"message":"Too Many Requests"},"data":"Rate limit exceeded"}}"#;
-    let error = Error::refused("GET /x", 429, Some(Duration::from_secs(7)), body.as_bytes());
+    let error = Error::refused("GET /x", 429, Some(Duration::from_secs(7)), body.as_bytes(), &[]);
     assert_eq!(error.kind, Kind::RateLimited(Some(Duration::from_secs(7))));
     assert_eq!(
         error.to_string(),
@@ -55,7 +63,7 @@ fn a_platform_that_quotes_the_token_does_not_get_it_into_an_error() {
         r#"{{"response":{{"status":{{"code":401,"message":"x"}},"errors":[{{"code":"AUTH","message":"bad token {}"}}]}}}}"#,
         token.expose()
     );
-    let error = refused(401, &body).without(&[&token]);
+    let error = Error::refused("GET /x", 401, None, body.as_bytes(), &[&token]);
     assert!(!format!("{error} {error:?}").contains(token.expose()));
     assert!(error.to_string().contains("bad token [token]"), "{error}");
 }
@@ -79,4 +87,27 @@ fn ids_cannot_name_another_route() {
         assert!(Route::user(super::Method::GET, id, "").is_err(), "{id}");
     }
     assert!(Route::user(super::Method::GET, "pu-9f8e7d6c", "").is_ok());
+}
+
+#[test]
+fn a_token_at_the_edge_of_a_long_text_leaves_no_part_of_itself() {
+    let token = Token::new("0123456789abcdef0123456789abcdef").unwrap();
+    let message = format!("{}{}", "x".repeat(290), token.expose());
+    let body = serde_json::json!({
+        "request": {"id": token.expose()},
+        "response": {"status": {"code": 400, "message": "x"}, "errors": [{"code": "A", "message": message}]},
+    });
+    let error = Error::refused("GET /x", 400, None, body.to_string().as_bytes(), &[&token]);
+    assert!(!error.to_string().contains("01234567"), "{error}");
+}
+
+#[test]
+fn a_reply_without_a_list_is_no_empty_list() {
+    let route = Route::new(super::Method::GET, "/x");
+    let body = br#"{"response":{"status":{"code":200,"message":"OK"}}}"#;
+    assert!(super::listed::<crate::platform::UserSummary>(&route, body).is_err());
+    assert_eq!(
+        super::items::<crate::platform::UserSummary>(&route, body).map(|l| l.len()),
+        Ok(0)
+    );
 }
