@@ -96,7 +96,7 @@ impl Context {
     pub(super) fn class(&self, name: &str) -> Result<Option<Arc<ProgrammaticUserClass>>, Error> {
         readable(
             "read the ProgrammaticUserClass",
-            self.caches.classes.get(&ObjectRef::new(name)),
+            self.caches.classes.get(&ObjectRef::new(name)).as_deref(),
         )
     }
 
@@ -104,7 +104,7 @@ impl Context {
     pub(super) fn organization(&self, name: &str) -> Result<Option<Arc<Organization>>, Error> {
         readable(
             "read the Organization",
-            self.caches.organizations.get(&ObjectRef::new(name)),
+            self.caches.organizations.get(&ObjectRef::new(name)).as_deref(),
         )
     }
 
@@ -202,9 +202,9 @@ impl Context {
 
 fn readable<K: Clone>(
     doing: &'static str,
-    found: Option<Arc<DeserializeGuard<K>>>,
+    found: Option<&DeserializeGuard<K>>,
 ) -> Result<Option<Arc<K>>, Error> {
-    match found.as_deref() {
+    match found {
         None => Ok(None),
         Some(DeserializeGuard(Ok(object))) => Ok(Some(Arc::new(object.clone()))),
         Some(DeserializeGuard(Err(invalid))) => Err(Error::Kube(doing, invalid.error.clone())),
