@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
 
 use crate::controller;
+use crate::plan;
 use crate::platform::Token;
 use crate::server::{AccountSeed, Password, PlatformConfig};
 use crate::telemetry::LogFormat;
@@ -74,7 +75,7 @@ impl From<ControllerArgs> for controller::Config {
 }
 
 fn instance_id(text: &str) -> Result<String, String> {
-    if controller::is_instance_id(text) {
+    if plan::is_instance(text) {
         Ok(text.to_owned())
     } else {
         Err("give 6 characters, a-z and 2-7".to_owned())

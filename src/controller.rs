@@ -31,10 +31,8 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health;
 use crate::metrics::Metrics;
-pub(crate) use instance::is_id as is_instance_id;
-
 use context::{Caches, Context};
-use streams::{Cache, Changes, cached, readiness, secrets, spec_changes};
+use streams::{Cache, Changes, cached, readiness, secrets, spec_changes, watched};
 
 /// Reconciles at one time; each mostly waits for an answer.
 const WORKERS: u16 = 16;
@@ -96,12 +94,11 @@ pub async fn run(
     };
     tracing::info!(instance, namespace = config.namespace, "starting");
 
-    let all =
+    let (classes, class_changes) =
         cached::<ProgrammaticUserClass>("ProgrammaticUserClass", Api::all(client.clone()), spec_changes());
-    let (classes, class_changes) = all;
     let (organizations, organization_changes) =
         cached::<Organization>("Organization", Api::all(client.clone()), spec_changes());
-    let (_, readiness_changes) = cached::<Organization>("Organization", Api::all(client.clone()), readiness);
+    let readiness_changes = watched::<Organization>("Organization", Api::all(client.clone()), readiness);
     let scopes: Vec<Option<&str>> = match config.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().map(|s| Some(s.as_str())).collect(),

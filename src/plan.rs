@@ -38,7 +38,7 @@ use crate::platform::{
 
 pub use desired::{Desired, Grants, desired};
 pub use endpoint::check_endpoint;
-pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32};
+pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use status::set_conditions;
 
 /// What is known at the start of a reconcile, and what was learned in it.
@@ -81,6 +81,8 @@ pub enum SecretView {
 /// A Secret that this object controls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnSecret {
+    /// Name.
+    pub name: String,
     /// For compare-and-swap.
     pub resource_version: String,
     /// For deletion.

@@ -90,7 +90,7 @@ impl<'a> Hand<'a> {
                 let answer = self.delete_user(o, &id, &marker).await;
                 o.learned.deleted.insert(id, answer);
             }
-            Step::DeleteSecret(own) => o.learned.secret_deleted = Some(self.delete_secret(o, &own).await),
+            Step::DeleteSecret(own) => o.learned.secret_deleted = Some(self.delete_secret(&own).await),
         }
         Ok(())
     }
@@ -273,7 +273,7 @@ impl<'a> Hand<'a> {
             .await
             .map_err(|e| secret_problem(name, "read", &e))?;
         // Nobody else's data is sent anywhere.
-        let ours = found.filter(|s| matches!(super::observe::view(Some(s), &o.user), SecretView::Ours(_)));
+        let ours = found.filter(|s| matches!(secret::view(Some(s), &o.user), SecretView::Ours(_)));
         let data = ours.as_ref().and_then(|s| s.data.as_ref()?.get(key));
         match data
             .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
@@ -307,22 +307,16 @@ impl<'a> Hand<'a> {
         Ok(deletion)
     }
 
-    async fn delete_secret(&mut self, o: &Observed, own: &OwnSecret) -> Answer<()> {
+    async fn delete_secret(&mut self, own: &OwnSecret) -> Answer<()> {
         self.wrote = true;
-        let name = o
-            .user
-            .status
-            .as_ref()
-            .and_then(|s| s.secret_name.clone())
-            .unwrap_or_else(|| o.user.name_any());
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(own.uid.clone()),
             resource_version: Some(own.resource_version.clone()),
         });
-        match self.secrets().delete(&name, &params).await {
+        match self.secrets().delete(&own.name, &params).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(secret_problem(&name, "deleted", &error)),
+            Err(error) => Err(secret_problem(&own.name, "deleted", &error)),
         }
     }
 }

@@ -140,7 +140,7 @@ impl Context {
         taken.len()
     }
 
-    /// Gives back the place of a user that was not begun after all, or that is gone.
+    /// Gives back the place of a user that was not begun after all.
     pub(super) fn give_back_place(&self, uid: &str) {
         self.places
             .lock()
@@ -166,6 +166,12 @@ impl Context {
         let pause = BACKOFF.0.saturating_mul(1 << (*n).min(10)).min(BACKOFF.1);
         *n += 1;
         pause.mul_f64(0.75 + 0.5 * f64::from(rand::rng().next_u32()) / f64::from(u32::MAX))
+    }
+
+    /// Forgets an object that is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        self.give_back_place(uid);
+        self.went_well(uid);
     }
 
     /// Forgets failed tries.

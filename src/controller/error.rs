@@ -1,5 +1,10 @@
 //! Errors of talking to Kubernetes.
 
+use std::time::Duration;
+
+use kube::core::Status;
+use kube::runtime::controller::Action;
+
 use crate::plan::{Problem, Retry};
 
 /// A failed reconcile: nothing that a status could say, since the status cannot be written either.
@@ -27,6 +32,14 @@ impl Error {
         }
     }
 
+    /// When to try again: at once if somebody else was faster, else after `pause`.
+    pub(super) fn again(&self, pause: impl FnOnce() -> Duration) -> Action {
+        match self {
+            Self::Conflict => Action::requeue(Duration::from_millis(100)),
+            _ => Action::requeue(pause()),
+        }
+    }
+
     /// Of a request that is not about a Secret's content.
     pub(super) fn from_kube(doing: &'static str) -> impl FnOnce(kube::Error) -> Self {
         move |error| match error {
@@ -34,13 +47,7 @@ impl Error {
             // What is written here holds no token, so that the whole sentence may be shown.
             kube::Error::Api(status) => {
                 let sentence: String = status.message.chars().take(500).collect();
-                Self::Kube(
-                    doing,
-                    format!(
-                        "the API server said {} {}: {sentence}",
-                        status.code, status.reason
-                    ),
-                )
+                Self::Kube(doing, format!("{}: {sentence}", said(&status)))
             }
             other => Self::Kube(doing, describe(&other)),
         }
@@ -51,10 +58,15 @@ impl Error {
 /// token.
 pub(super) fn describe(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => format!("the API server said {} {}", status.code, status.reason),
+        kube::Error::Api(status) => said(status),
         kube::Error::SerdeError(_) => "the API server's answer cannot be read".to_owned(),
         _ => "no answer from the API server".to_owned(),
     }
+}
+
+/// Code and reason of a refusal.
+pub(super) fn said(status: &Status) -> String {
+    format!("the API server said {} {}", status.code, status.reason)
 }
 
 /// A problem with the Secret; `doing` is what it cannot be.

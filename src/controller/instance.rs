@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use rand::Rng as _;
 
 use super::error::describe;
-use crate::plan::{INSTANCE_LEN, base32};
+use crate::plan::{INSTANCE_LEN, base32, is_instance};
 
 /// The Secret, in the operator's namespace, that keeps the id.
 const NAME: &str = "programmatic-users-instance";
@@ -53,10 +53,5 @@ pub(super) async fn get(client: &Client, namespace: &str) -> Result<String, Stri
 fn id_of(secret: &Secret) -> Option<String> {
     let bytes = secret.data.as_ref()?.get(KEY)?;
     let id = String::from_utf8(bytes.0.clone()).ok()?;
-    is_id(&id).then_some(id)
-}
-
-/// Whether `id` can be part of a marker.
-pub(crate) fn is_id(id: &str) -> bool {
-    id.len() == INSTANCE_LEN && id.bytes().all(|b| matches!(b, b'a'..=b'z' | b'2'..=b'7'))
+    is_instance(&id).then_some(id)
 }

@@ -8,8 +8,9 @@ use kube::{Api, ResourceExt as _};
 
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
-use crate::api::{NONCE_ANNOTATION, ProgrammaticUser, USER_ID_ANNOTATION};
-use crate::plan::{Learned, Observed, OwnSecret, SecretView};
+use super::secret::view;
+use crate::api::ProgrammaticUser;
+use crate::plan::{Learned, Observed};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
 /// the journal seen. `None`: the object is gone, or another installation looks after its organization.
@@ -77,27 +78,6 @@ fn secret_name(user: &ProgrammaticUser) -> String {
         .and_then(|s| s.secret_name.clone())
         .or_else(|| user.spec.secret.name.clone())
         .unwrap_or_else(|| user.name_any())
-}
-
-/// Whose the Secret is.
-pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretView {
-    let Some(secret) = secret else {
-        return SecretView::Absent;
-    };
-    let owner = secret
-        .owner_references()
-        .iter()
-        .find(|o| o.controller == Some(true));
-    match owner {
-        Some(owner) if Some(&owner.uid) == user.metadata.uid.as_ref() => SecretView::Ours(OwnSecret {
-            resource_version: secret.resource_version().unwrap_or_default(),
-            uid: secret.uid().unwrap_or_default(),
-            nonce: secret.annotations().get(NONCE_ANNOTATION).cloned(),
-            user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
-        }),
-        Some(owner) => SecretView::Foreign(format!("belongs to {} {}", owner.kind, owner.name)),
-        None => SecretView::Foreign("exists and was not made for this object".to_owned()),
-    }
 }
 
 async fn labels(context: &Context, namespace: &str) -> Result<BTreeMap<String, String>, Error> {

@@ -193,8 +193,5 @@ pub(super) fn on_error(
     context: Arc<Context>,
 ) -> Action {
     tracing::warn!(name = organization.name_any(), reason = error.reason(), %error, "reconcile failed; it is tried again");
-    match error {
-        Error::Conflict => Action::requeue(Duration::from_millis(100)),
-        _ => Action::requeue(context.backoff(&organization.name_any()).min(LONGEST_PAUSE)),
-    }
+    error.again(|| context.backoff(&organization.name_any()).min(LONGEST_PAUSE))
 }

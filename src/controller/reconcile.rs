@@ -1,7 +1,6 @@
 //! One reconcile of a `ProgrammaticUser`: observe, and then plan and apply in turn until there is nothing to do.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -62,7 +61,7 @@ pub(super) async fn reconcile(
 async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<(Action, bool), Error> {
     context.synced().await?;
     let Some(mut observed) = observe(context, namespace, name).await? else {
-        context.give_back_place(uid);
+        context.forget(uid);
         return Ok((Action::await_change(), false));
     };
     let result = steps(context, &mut observed).await;
@@ -115,8 +114,5 @@ pub(super) fn on_error(
     error: &Error,
     context: Arc<Context>,
 ) -> Action {
-    match error {
-        Error::Conflict => Action::requeue(Duration::from_millis(100)),
-        _ => Action::requeue(context.backoff(&user.uid().unwrap_or_default())),
-    }
+    error.again(|| context.backoff(&user.uid().unwrap_or_default()))
 }

@@ -1,4 +1,4 @@
-//! The Secret as it is written.
+//! The Secret as it is read and written.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,32 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::observe::view;
 use crate::api::{
     MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, SecretValue, USER_ID_ANNOTATION,
 };
-use crate::plan::{SecretDraft, SecretView};
+use crate::plan::{OwnSecret, SecretDraft, SecretView};
+
+/// Whose the Secret is.
+pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretView {
+    let Some(secret) = secret else {
+        return SecretView::Absent;
+    };
+    let owner = secret
+        .owner_references()
+        .iter()
+        .find(|o| o.controller == Some(true));
+    match owner {
+        Some(owner) if Some(&owner.uid) == user.metadata.uid.as_ref() => SecretView::Ours(OwnSecret {
+            name: secret.name_any(),
+            resource_version: secret.resource_version().unwrap_or_default(),
+            uid: secret.uid().unwrap_or_default(),
+            nonce: secret.annotations().get(NONCE_ANNOTATION).cloned(),
+            user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
+        }),
+        Some(owner) => SecretView::Foreign(format!("belongs to {} {}", owner.kind, owner.name)),
+        None => SecretView::Foreign("exists and was not made for this object".to_owned()),
+    }
+}
 
 /// Token, user id and attempt go into one object, and so into one write.
 pub(super) fn build(user: &ProgrammaticUser, draft: &SecretDraft, token: &str) -> Secret {

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::{Predicate, WatchStreamExt as _, predicates, reflector, watcher};
+use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt as _, predicates, reflector, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -75,9 +75,7 @@ fn short(error: &watcher::Error) -> String {
         watcher::Error::InitialListFailed(e)
         | watcher::Error::WatchStartFailed(e)
         | watcher::Error::WatchFailed(e) => super::error::describe(e),
-        watcher::Error::WatchError(status) => {
-            format!("the API server said {} {}", status.code, status.reason)
-        }
+        watcher::Error::WatchError(status) => super::error::said(status),
         watcher::Error::NoResourceVersion => "the API server sent no resourceVersion".to_owned(),
     }
 }
@@ -146,15 +144,29 @@ where
             }
         })
         .applied_objects()
-        .predicate_filter(counts, predicates_config());
+        .predicate_filter(counts, PredicateConfig::default());
     (cache, good(kind, stream))
 }
 
-fn predicates_config() -> kube::runtime::PredicateConfig {
-    kube::runtime::PredicateConfig::default()
+/// The same stream without a cache.
+pub(super) fn watched<K>(
+    kind: &'static str,
+    api: Api<DeserializeGuard<K>>,
+    counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
+) -> impl Changes<DeserializeGuard<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let stream = watcher(api, config()).modify(prune).default_backoff();
+    good(
+        kind,
+        stream
+            .applied_objects()
+            .predicate_filter(counts, PredicateConfig::default()),
+    )
 }
 
-/// A change of spec, of finalizers or of annotations; not of the status, which is our own.
+/// A change of spec or of finalizers; not of the status, which is our own.
 pub(super) fn spec_changes<K: Resource + 'static>() -> impl Predicate<K> + Send + 'static
 where
     K::DynamicType: Default + Eq + Hash,
@@ -189,6 +201,6 @@ pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<
         .default_backoff()
         // A deleted Secret counts too.
         .touched_objects()
-        .predicate_filter(predicates::resource_version, predicates_config());
+        .predicate_filter(predicates::resource_version, PredicateConfig::default());
     good("Secret", stream)
 }

@@ -45,8 +45,8 @@ impl Marker {
         let (_, marker) = name.rsplit_once(START)?;
         let mut parts = marker.split('.');
         let (instance, uid8, nonce) = (parts.next()?, parts.next()?, parts.next()?);
-        let whole = parts.next().is_none() && instance.len() == INSTANCE_LEN && uid8.len() == UID_LEN;
-        let plain = is_base32(instance) && is_base32(uid8) && is_nonce(nonce);
+        let whole = parts.next().is_none() && uid8.len() == UID_LEN && is_base32(uid8);
+        let plain = is_instance(instance) && is_nonce(nonce);
         (whole && plain).then(|| Self {
             instance: instance.to_owned(),
             uid8: uid8.to_owned(),
@@ -64,6 +64,12 @@ impl Marker {
         }
         format!("{}{marker}", &display_name[..cut])
     }
+}
+
+/// Whether `text` has the form of an installation's id.
+#[must_use]
+pub fn is_instance(text: &str) -> bool {
+    text.len() == INSTANCE_LEN && is_base32(text)
 }
 
 /// Whether `text` has the form of a nonce; journals and annotations may hold anything.

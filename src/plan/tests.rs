@@ -201,6 +201,7 @@ fn made() -> Observed {
 
 fn own_secret(nonce: &str) -> SecretView {
     SecretView::Ours(OwnSecret {
+        name: "ci".to_owned(),
         resource_version: "5".to_owned(),
         uid: "secret-uid".to_owned(),
         nonce: Some(nonce.to_owned()),

@@ -14,7 +14,7 @@ use sqlx::SqliteConnection;
 use super::authz::{self, Grant, Question};
 use super::edge::{self, Actor, RequestId};
 use super::limit::Allowance;
-use super::reply::ApiError;
+use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
 use super::store::{access, accounts, audit, credentials, sign_in};
 use super::validate::invalid;
@@ -132,6 +132,17 @@ impl Call {
         event.result = "success";
         event.status = 200;
         audit::record(conn, &event).await
+    }
+
+    /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
+    pub(super) async fn done(
+        &self,
+        mut tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+        resource_id: &str,
+    ) -> Result<Answer, ApiError> {
+        self.record(&mut tx, resource_id).await?;
+        tx.commit().await?;
+        Ok(Answer::Done)
     }
 
     /// Whether the caller has to do with an account.

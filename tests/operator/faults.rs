@@ -9,6 +9,9 @@ use programmatic_users::api::ProgrammaticUser;
 use crate::support::wait::SOON;
 use crate::support::{Operator, PAYMENTS, World, operator};
 
+/// Longer than a settle window, after which what cannot be known for certain is given up.
+const SETTLED: Duration = Duration::from_mins(3);
+
 fn reason_is(reason: &'static str) -> impl Fn(&ProgrammaticUser) -> bool {
     move |u| {
         u.status
@@ -77,9 +80,8 @@ async fn a_controller_that_is_killed_again_and_again_loses_no_token_and_leaves_n
     }
     world.controller().resume().await.unwrap();
     // Attempts without a certain answer are given up only after the settle window.
-    let patience = Duration::from_mins(3);
     world
-        .eventually("all to be Ready", patience, async || {
+        .eventually("all to be Ready", SETTLED, async || {
             let users = join_all(names.iter().map(|n| world.get(n))).await;
             let left: Vec<String> = users
                 .into_iter()
@@ -121,7 +123,7 @@ async fn a_platform_that_never_answers_is_given_up_and_no_user_is_left_twice() {
         .await;
     world.platform().thaw().await;
     world
-        .eventually("after to be Ready", Duration::from_mins(3), async || {
+        .eventually("after to be Ready", SETTLED, async || {
             let user = world.get("after").await;
             if reason_is("Ready")(&user) {
                 Ok(())
@@ -173,17 +175,7 @@ async fn a_journal_that_names_somebody_else_deletes_nobody() {
     world.delete("forger").await;
     world.controller().resume().await.unwrap();
     // Its own user is looked for by the marker, and that takes a settle window.
-    let users = world.users();
-    world
-        .eventually(
-            "the forger to be gone",
-            Duration::from_mins(3),
-            async || match users.get_opt("forger").await {
-                Ok(None) => Ok(()),
-                other => Err(format!("{}", other.is_ok())),
-            },
-        )
-        .await;
+    world.gone_within("forger", SETTLED).await;
     assert!(
         world.platform().accepts(&token).await,
         "the victim's token still works"
@@ -273,17 +265,7 @@ async fn a_secret_that_somebody_forges_during_a_creation_changes_nobody_elses_us
     world.stalled("forger", "ReplacementRequired").await;
     assert_eq!(world.platform().user(&victim_id).await.unwrap(), before);
     world.delete("forger").await;
-    let users = world.users();
-    world
-        .eventually(
-            "the forger to be gone",
-            Duration::from_mins(3),
-            async || match users.get_opt("forger").await {
-                Ok(None) => Ok(()),
-                other => Err(format!("{}", other.is_ok())),
-            },
-        )
-        .await;
+    world.gone_within("forger", SETTLED).await;
     assert_eq!(world.platform().user(&victim_id).await.unwrap(), before);
 }
 
@@ -338,18 +320,14 @@ async fn a_controller_leaves_the_users_of_other_organizations_alone() {
     .unwrap();
     let mark = world.audit_mark().await;
     world.user("theirs").viewer(PAYMENTS).apply().await;
-    let untouched = |text: String| async move { if text.is_empty() { Ok(()) } else { Err(text) } };
     world
         .always("nothing being written", Duration::from_secs(3), async || {
-            let writes = world.writes_from(mark).await;
-            untouched(
-                writes
-                    .iter()
-                    .map(crate::support::audit::Entry::describe)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            )
-            .await
+            let written = world.written_from(mark).await;
+            if written.is_empty() {
+                Ok(())
+            } else {
+                Err(written.join(", "))
+            }
         })
         .await;
     world.controller().resume().await.unwrap();

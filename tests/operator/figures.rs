@@ -72,12 +72,7 @@ async fn a_new_user_costs_four_writes_and_fifty_at_rest_cost_none() {
     let calls_before = requests(&world);
     tokio::time::sleep(Duration::from_secs(SPAN)).await;
     let calls = requests(&world) - calls_before;
-    let writes: Vec<String> = world
-        .writes_from(mark)
-        .await
-        .iter()
-        .map(crate::support::audit::Entry::describe)
-        .collect();
+    let writes = world.written_from(mark).await;
     println!(
         "{USERS} users at rest for {SPAN} s: {} writes, {calls} calls to the platform at an interval of {INTERVAL} s",
         writes.len()

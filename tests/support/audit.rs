@@ -140,6 +140,11 @@ impl World {
             .collect()
     }
 
+    /// The same in words.
+    pub async fn written_from(&self, mark: u64) -> Vec<String> {
+        self.writes_from(mark).await.iter().map(Entry::describe).collect()
+    }
+
     /// Entries may appear a moment after the answer. A request of our own is sent and waited for: what was
     /// answered before it was sent is in the log by then.
     async fn audit_settled(&self) {

@@ -161,8 +161,13 @@ impl World {
 
     /// Waits until there is no such user any more.
     pub async fn gone(&self, name: &str) {
+        self.gone_within(name, SOON).await;
+    }
+
+    /// The same with more patience: what cannot be known for certain is given up only after a settle window.
+    pub async fn gone_within(&self, name: &str, patience: Duration) {
         let users = self.users();
-        self.eventually(&format!("{name} to be gone"), SOON, async || {
+        self.eventually(&format!("{name} to be gone"), patience, async || {
             match users.get_opt(name).await {
                 Ok(None) => Ok(()),
                 Ok(Some(user)) => Err(conditions(&user.status.unwrap_or_default().conditions)),

@@ -78,9 +78,7 @@ pub(super) async fn update(
         return Err(missing(&id));
     }
     accounts::rename(&mut tx, &id, &name).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }
 
 pub(super) async fn delete(
@@ -99,7 +97,5 @@ pub(super) async fn delete(
         Some(_) => {}
     }
     accounts::delete(&mut tx, &id).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }

@@ -59,7 +59,5 @@ pub(super) async fn delete(
     if !elastigroups::delete(&mut tx, call.account()?, &id).await? {
         return Err(missing(&id));
     }
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }

@@ -64,11 +64,7 @@ async fn show(conn: &mut SqliteConnection, group: &UserGroup) -> Result<Value, A
 
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
     let mut tx = app.store.read().await?;
-    let group = access::groups(&mut tx)
-        .await?
-        .into_iter()
-        .find(|g| g.id == id)
-        .ok_or_else(|| missing(&id))?;
+    let group = access::group(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
     Ok(Answer::one(KIND, show(&mut tx, &group).await?))
 }
 
@@ -88,11 +84,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     access::set_members(&mut tx, &id, &user_ids).await?;
     users::require_administrator(&mut tx).await?;
     call.record(&mut tx, &id).await?;
-    let created_at = access::groups(&mut tx)
-        .await?
-        .into_iter()
-        .find(|g| g.id == id)
-        .and_then(|g| g.created_at);
+    let created_at = access::group(&mut tx, &id).await?.and_then(|g| g.created_at);
     tx.commit().await?;
     let item = json!({
         "id": id, "name": name, "description": description, "createdAt": created_at, "userIds": user_ids,
@@ -117,9 +109,7 @@ pub(super) async fn update(
     let mut tx = app.store.write().await?;
     require(&mut tx, &id).await?;
     access::update_group(&mut tx, &id, name.as_deref(), description.as_deref()).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }
 
 pub(super) async fn delete(
@@ -131,9 +121,7 @@ pub(super) async fn delete(
     require(&mut tx, &id).await?;
     access::delete_group(&mut tx, &id).await?;
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }
 
 pub(super) async fn map_users(
@@ -151,9 +139,7 @@ pub(super) async fn map_users(
     require_users(&mut tx, &user_ids).await?;
     access::set_members(&mut tx, &id, &user_ids).await?;
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }
 
 pub(super) async fn map_policies(
@@ -171,7 +157,5 @@ pub(super) async fn map_policies(
     let wanted = grants::check(&mut tx, "policies", wanted).await?;
     access::set_grants(&mut tx, Subject::Group(&id), &wanted).await?;
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }

@@ -136,9 +136,7 @@ pub(super) async fn update(
     )
     .await?;
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }
 
 pub(super) async fn delete(
@@ -153,7 +151,5 @@ pub(super) async fn delete(
         return Err(ApiError::Conflict("POLICY_IN_USE", message));
     }
     access::delete_policy(&mut tx, &id).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }

@@ -222,9 +222,7 @@ pub(super) async fn delete(
         return Err(missing(&id));
     }
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }
 
 pub(super) async fn map_policies(
@@ -245,9 +243,7 @@ pub(super) async fn map_policies(
     let wanted = grants::check(&mut tx, "policies", wanted).await?;
     access::set_grants(&mut tx, Subject::User(&id), &wanted).await?;
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }
 
 /// Without the field it clears: one SDK leaves out what is empty.
@@ -272,7 +268,5 @@ pub(super) async fn map_groups(
     }
     access::set_groups(&mut tx, &id, &groups).await?;
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
-    Ok(Answer::Done)
+    call.done(tx, &id).await
 }

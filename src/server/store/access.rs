@@ -273,18 +273,29 @@ struct GroupRow {
 
 /// All groups.
 pub(crate) async fn groups(conn: &mut SqliteConnection) -> Result<Vec<UserGroup>, sqlx::Error> {
+    select_groups(conn, None).await
+}
+
+/// One group.
+pub(crate) async fn group(conn: &mut SqliteConnection, id: &str) -> Result<Option<UserGroup>, sqlx::Error> {
+    Ok(select_groups(conn, Some(id)).await?.pop())
+}
+
+async fn select_groups(conn: &mut SqliteConnection, id: Option<&str>) -> Result<Vec<UserGroup>, sqlx::Error> {
     let rows: Vec<GroupRow> = sqlx::query_as(
         "SELECT id, name, description, created_at,
          (SELECT count(*) FROM group_member m WHERE m.group_id = g.id) AS users_count
-         FROM user_group g ORDER BY position",
+         FROM user_group g WHERE ?1 IS NULL OR id = ?1 ORDER BY position",
     )
+    .bind(id)
     .fetch_all(&mut *conn)
     .await?;
     let mut names = std::collections::HashMap::<String, Vec<String>>::new();
     let pairs: Vec<(String, String)> = sqlx::query_as(
         "SELECT g.group_id, p.name FROM policy_grant g JOIN policy p ON p.id = g.policy_id
-         WHERE g.group_id IS NOT NULL ORDER BY g.id",
+         WHERE g.group_id IS NOT NULL AND (?1 IS NULL OR g.group_id = ?1) ORDER BY g.id",
     )
+    .bind(id)
     .fetch_all(conn)
     .await?;
     for (group, name) in pairs {
