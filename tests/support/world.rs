@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use programmatic_users::api::{Credentials, Drift, Duration, Endpoint, Organization, OrganizationSpec};
+use programmatic_users::api::{
+    Credentials, Drift, Duration, Endpoint, Limits, Organization, OrganizationSpec, OrphanPolicy,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -295,11 +297,12 @@ pub fn organization(name: &str, url: &str, drift: &str) -> Organization {
                 key: CREDENTIAL.1.to_owned(),
                 previous_key: None,
             },
-            limits: None,
+            limits: Limits::default(),
             drift: Drift {
                 interval: Duration::parse(drift).expect("a duration"),
             },
-            deletion_protection: None,
+            deletion_protection: false,
+            orphan_policy: OrphanPolicy::Report,
         },
     )
 }
