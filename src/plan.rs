@@ -7,18 +7,26 @@
 //! 1. the journal in the status names the attempt *before* the platform is asked for a user;
 //! 2. the platform is asked once;
 //! 3. the Secret with token, user id and attempt, written in one go, is the commit record;
-//! 4. the journal calls the attempt current.
+//! 4. the journal calls the attempt current, and the user that it replaces retiring.
 //!
-//! An attempt found pending by a later reconcile is rolled forward if the Secret carries it, and otherwise given
-//! up: its user is looked for by the attempt's nonce, deleted, and a new attempt begins.
+//! A user that replaces another, or that has to be in groups, is *staged*: its token is first kept in a Secret of the
+//! operator's own namespace, and published when its access is complete and the platform accepts the token.
+//!
+//! An attempt found pending by a later reconcile is rolled forward if its Secret carries it, taken up again if it is
+//! staged, and otherwise given up: its Secret is fenced, so that no write on its way can publish it any more, its user
+//! is looked for by the attempt's nonce, deleted, and a new attempt begins.
 
 mod class;
 mod delete;
 mod desired;
+mod attempt;
 mod endpoint;
+mod gone;
 mod live;
 mod marker;
+mod rotation;
 mod status;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -54,8 +62,20 @@ pub struct Observed {
     pub namespace_labels: BTreeMap<String, String>,
     /// Users of the same class in the same namespace that exist or are being made, without this one.
     pub siblings: usize,
-    /// The Secret, read after the object.
+    /// The Secret of the current user, read after the object.
     pub secret: SecretView,
+    /// The Secret that the pending attempt's token is meant for, or else the one that the spec names. Mostly the same.
+    pub target: SecretView,
+    /// Staged tokens of attempts that the journal names as pending or abandoned.
+    pub staged: Vec<Staged>,
+    /// Whether the status is as the operator left it, but for the conditions.
+    pub intact: bool,
+    /// Whether everything is to be compared with the platform, even where the journal says that it is done.
+    pub check: bool,
+    /// Users that carry this object's marker and that the journal does not know, by a list read before the object.
+    pub strays: Vec<UserSummary>,
+    /// Now, by the platform's clock; unknown until the platform has answered once.
+    pub platform_now: Option<Timestamp>,
     /// This installation.
     pub instance: String,
     /// A nonce that nobody has seen before.
@@ -91,6 +111,21 @@ pub struct OwnSecret {
     pub nonce: Option<String>,
     /// The user whose token it carries.
     pub user_id: Option<String>,
+    /// Whether its values are the ones that the operator wrote.
+    pub unedited: bool,
+}
+
+/// A token in the operator's own namespace that is not published yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Staged {
+    /// Name of the Secret.
+    pub name: String,
+    /// For deletion.
+    pub uid: String,
+    /// The attempt.
+    pub nonce: String,
+    /// The user whose token it is.
+    pub user_id: String,
 }
 
 /// Answers to the steps of one reconcile.
@@ -106,6 +141,14 @@ pub struct Learned {
     pub created: Option<Created>,
     /// To [`Step::Commit`].
     pub committed: Option<Committed>,
+    /// To [`Step::Stage`].
+    pub staged: Option<Committed>,
+    /// To [`Step::Publish`].
+    pub published: Option<Committed>,
+    /// To [`Step::Unstage`], by attempt.
+    pub unstaged: BTreeMap<String, Answer<()>>,
+    /// To [`Step::Fence`].
+    pub fenced: Option<Answer<()>>,
     /// To [`Step::Compensate`].
     pub compensated: Option<Answer<()>>,
     /// To [`Step::ReadUser`]; `None` inside: the platform has no such user.
@@ -122,6 +165,10 @@ pub struct Learned {
     pub deleted: BTreeMap<String, Answer<Deletion>>,
     /// To [`Step::DeleteSecret`].
     pub secret_deleted: Option<Answer<()>>,
+    /// To [`Step::DeleteOldSecret`], by name.
+    pub old_secrets_deleted: BTreeMap<String, Answer<()>>,
+    /// To [`Step::Release`].
+    pub released: Option<Answer<()>>,
     /// To [`Step::RemoveFinalizer`].
     pub finalizer_removed: bool,
 }
@@ -240,6 +287,20 @@ pub enum Step {
     Create(CreateProgrammaticUser),
     /// Write the Secret with the token in hand. Nothing may come between [`Step::Create`] and this.
     Commit(SecretDraft),
+    /// Keep the token in hand in a Secret of the operator's own namespace. Nothing may come between
+    /// [`Step::Create`] and this.
+    Stage {
+        /// The attempt.
+        nonce: String,
+        /// The user whose token it is.
+        user_id: String,
+    },
+    /// Write the Secret with the token of this staged attempt.
+    Publish(String, SecretDraft),
+    /// Delete what was staged of an attempt.
+    Unstage(Staged),
+    /// Make every write of a Secret fail that is on its way.
+    Fence(Fence),
     /// Delete the user just created, since its token cannot be kept.
     Compensate(String),
     /// Read the user of this id.
@@ -248,21 +309,50 @@ pub enum Step {
     PutPolicies(String, Vec<PolicyGrant>),
     /// Replace the groups of a user.
     PutGroups(String, Vec<String>),
-    /// Ask the platform something with the token in hand, or else with the one under this key of this Secret.
-    Verify {
-        /// The Secret.
-        secret: String,
-        /// The key.
-        key: String,
-    },
+    /// Ask the platform something with the token that is kept there.
+    Verify(Kept),
     /// List all users.
     ListUsers,
     /// Delete the user of this id, if it carries this marker.
     DeleteUser(String, Marker),
     /// Delete the Secret, if it is still the one that was observed.
     DeleteSecret(OwnSecret),
+    /// Delete the Secret of this name if it is ours and carries this attempt.
+    DeleteOldSecret {
+        /// Name.
+        name: String,
+        /// The attempt.
+        nonce: String,
+    },
+    /// Make the Secret nobody's, so that it stays when the object goes.
+    Release(OwnSecret),
     /// Take our finalizer off the object.
     RemoveFinalizer,
+}
+
+/// What makes a write of a Secret fail that is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The Secret.
+    pub name: String,
+    /// Mark the Secret of this version; `None`: there is none, and one is put in its place that no pod can start with.
+    pub over: Option<String>,
+    /// Keys of the Secret that is put in its place.
+    pub keys: Vec<String>,
+}
+
+/// Where a token is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// In hand, or else under this key of this Secret.
+    Published {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        key: String,
+    },
+    /// In hand, or else staged, of this attempt.
+    Staged(String),
 }
 
 /// A Secret to be written, without its token.
@@ -325,7 +415,7 @@ pub enum Next {
 /// How long a stalled object is left alone when no watched object changes.
 pub const STALLED_RECHECK: Duration = Duration::from_mins(1);
 
-/// Decides what to do next. `now` is only written down, never compared.
+/// Decides what to do next. `now` is the local clock: nothing is deleted because of it.
 #[must_use]
 pub fn next(observed: &Observed, now: Timestamp) -> Next {
     if observed.user.metadata.deletion_timestamp.is_some() {
