@@ -8,6 +8,7 @@ mod observe;
 mod organization;
 mod platforms;
 mod reconcile;
+mod seal;
 mod secret;
 mod streams;
 

@@ -16,10 +16,9 @@
 //! staged, and otherwise given up: its Secret is fenced, so that no write on its way can publish it any more, its user
 //! is looked for by the attempt's nonce, deleted, and a new attempt begins.
 
-mod class;
-mod delete;
-mod desired;
 mod attempt;
+mod class;
+mod desired;
 mod endpoint;
 mod gone;
 mod live;
@@ -72,8 +71,9 @@ pub struct Observed {
     pub intact: bool,
     /// Whether everything is to be compared with the platform, even where the journal says that it is done.
     pub check: bool,
-    /// Users that carry this object's marker and that the journal does not know, by a list read before the object.
-    pub strays: Vec<UserSummary>,
+    /// Users that carry this object's marker and that the journal does not know, by a list read before the object;
+    /// `None`: there was no list yet.
+    pub strays: Option<Vec<UserSummary>>,
     /// Now, by the platform's clock; unknown until the platform has answered once.
     pub platform_now: Option<Timestamp>,
     /// This installation.
@@ -163,8 +163,8 @@ pub struct Learned {
     pub listed: Option<Answer<Vec<UserSummary>>>,
     /// To [`Step::DeleteUser`], by user id.
     pub deleted: BTreeMap<String, Answer<Deletion>>,
-    /// To [`Step::DeleteSecret`].
-    pub secret_deleted: Option<Answer<()>>,
+    /// To [`Step::DeleteSecret`], by name.
+    pub secrets_deleted: BTreeMap<String, Answer<()>>,
     /// To [`Step::DeleteOldSecret`], by name.
     pub old_secrets_deleted: BTreeMap<String, Answer<()>>,
     /// To [`Step::Release`].
@@ -419,7 +419,7 @@ pub const STALLED_RECHECK: Duration = Duration::from_mins(1);
 #[must_use]
 pub fn next(observed: &Observed, now: Timestamp) -> Next {
     if observed.user.metadata.deletion_timestamp.is_some() {
-        delete::next(observed, now)
+        gone::delete(observed, now)
     } else {
         live::next(observed, now)
     }
@@ -458,12 +458,24 @@ impl Observed {
         self.user.status.as_ref().is_some_and(|s| !s.journal.is_empty())
     }
 
-    /// The Secret, if it carries this attempt.
+    /// The Secret that carries this attempt, if one does.
     fn secret_with(&self, nonce: &str) -> Option<&OwnSecret> {
-        match &self.secret {
-            SecretView::Ours(secret) if secret.nonce.as_deref() == Some(nonce) => Some(secret),
-            _ => None,
-        }
+        [&self.target, &self.secret]
+            .into_iter()
+            .find_map(|view| match view {
+                SecretView::Ours(secret) if secret.nonce.as_deref() == Some(nonce) => Some(secret),
+                _ => None,
+            })
+    }
+
+    /// What is staged of this attempt.
+    fn staged(&self, nonce: &str) -> Option<&Staged> {
+        self.staged.iter().find(|s| s.nonce == nonce)
+    }
+
+    /// The best that is known of the time: the platform's clock, else our own.
+    fn time(&self, now: Timestamp) -> Timestamp {
+        self.platform_now.unwrap_or(now)
     }
 }
 
@@ -484,9 +496,14 @@ fn draft(observed: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> 
             (NONCE_ANNOTATION.to_owned(), nonce.to_owned()),
             (USER_ID_ANNOTATION.to_owned(), user_id.to_owned()),
         ]),
-        replace: match &observed.secret {
-            SecretView::Ours(secret) => Some(secret.resource_version.clone()),
-            SecretView::Absent | SecretView::Foreign(_) => None,
-        },
+        replace: version(&observed.target),
+    }
+}
+
+/// The version of a Secret of ours.
+fn version(view: &SecretView) -> Option<String> {
+    match view {
+        SecretView::Ours(secret) => Some(secret.resource_version.clone()),
+        SecretView::Absent | SecretView::Foreign(_) => None,
     }
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Resource};
+use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
 use super::error::Error;
@@ -35,6 +36,8 @@ pub(super) struct Caches {
 /// What all reconciles share.
 pub(super) struct Context {
     pub(super) client: Client,
+    /// The operator's own namespace.
+    namespace: String,
     pub(super) instance: String,
     pub(super) caches: Caches,
     pub(super) platforms: Platforms,
@@ -68,6 +71,7 @@ impl Context {
                 },
             ),
             platforms: Platforms::new(client.clone(), namespace),
+            namespace: namespace.to_owned(),
             client,
             instance,
             caches,
@@ -77,6 +81,11 @@ impl Context {
             places: Mutex::default(),
             tries: Mutex::default(),
         }
+    }
+
+    /// Secrets of the operator's own namespace.
+    pub(super) fn own_secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     /// Waits until all caches are filled. Before that a class that exists looks like one that does not.

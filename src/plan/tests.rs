@@ -68,6 +68,12 @@ fn observed(user: ProgrammaticUser) -> Observed {
         namespace_labels: BTreeMap::new(),
         siblings: 0,
         secret: SecretView::Absent,
+        target: SecretView::Absent,
+        staged: Vec::new(),
+        intact: true,
+        check: false,
+        strays: None,
+        platform_now: Some(now()),
         instance: "abcdef".to_owned(),
         fresh_nonce: NONCE.to_owned(),
         settled: BTreeSet::new(),
@@ -130,17 +136,39 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
                     last_digits: "ab12".to_owned(),
                 });
             }
-            Step::Commit(_) => o.learned.committed = Some(Committed::Yes),
+            Step::Commit(draft) => {
+                o.learned.committed = Some(Committed::Yes);
+                published(o, &draft);
+            }
+            Step::Stage { nonce, user_id } => {
+                o.learned.staged = Some(Committed::Yes);
+                o.staged.push(staged(&nonce, &user_id));
+            }
+            Step::Publish(_, draft) => {
+                o.learned.published = Some(Committed::Yes);
+                published(o, &draft);
+            }
+            Step::Unstage(staged) => {
+                o.staged.retain(|s| *s != staged);
+                o.learned.unstaged.insert(staged.nonce, Ok(()));
+            }
+            Step::Fence(_) => o.learned.fenced = Some(Ok(())),
             Step::Compensate(_) => o.learned.compensated = Some(Ok(())),
             Step::ReadUser(_) => o.learned.details = Some(Ok(None)),
             Step::PutPolicies(..) => o.learned.policies_put = Some(Ok(())),
             Step::PutGroups(..) => o.learned.groups_put = Some(Ok(())),
-            Step::Verify { .. } => o.learned.verified = Some(Ok(true)),
+            Step::Verify(_) => o.learned.verified = Some(Ok(true)),
             Step::ListUsers => o.learned.listed = Some(Ok(Vec::new())),
             Step::DeleteUser(id, _) => {
                 o.learned.deleted.insert(id, Ok(Deletion::Gone));
             }
-            Step::DeleteSecret(_) => o.learned.secret_deleted = Some(Ok(())),
+            Step::DeleteSecret(own) => {
+                o.learned.secrets_deleted.insert(own.name, Ok(()));
+            }
+            Step::DeleteOldSecret { name, .. } => {
+                o.learned.old_secrets_deleted.insert(name, Ok(()));
+            }
+            Step::Release(_) => o.learned.released = Some(Ok(())),
             Step::RemoveFinalizer => o.learned.finalizer_removed = true,
         }
     }
@@ -160,7 +188,13 @@ fn name(step: &Step) -> &'static str {
         Step::ReadUser(_) => "read",
         Step::PutPolicies(..) => "policies",
         Step::PutGroups(..) => "groups",
-        Step::Verify { .. } => "verify",
+        Step::Stage { .. } => "stage",
+        Step::Publish(..) => "publish",
+        Step::Unstage(_) => "unstage",
+        Step::Fence(_) => "fence",
+        Step::DeleteOldSecret { .. } => "delete-old-secret",
+        Step::Release(_) => "release",
+        Step::Verify(_) => "verify",
         Step::ListUsers => "list",
         Step::DeleteUser(..) => "delete-user",
         Step::DeleteSecret(_) => "delete-secret",
@@ -195,8 +229,28 @@ fn made() -> Observed {
     let (_, rest) = run(&mut o, |_, _| false);
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
     o.secret = own_secret(NONCE);
+    o.target = o.secret.clone();
     o.learned = Learned::default();
     o
+}
+
+fn staged(nonce: &str, user_id: &str) -> Staged {
+    Staged {
+        name: format!("staging-{nonce}"),
+        uid: "staging-uid".to_owned(),
+        nonce: nonce.to_owned(),
+        user_id: user_id.to_owned(),
+    }
+}
+
+/// What the world does with a written Secret.
+fn published(o: &mut Observed, draft: &SecretDraft) {
+    let mut view = own_secret(&draft.annotations[NONCE_ANNOTATION]);
+    if let SecretView::Ours(own) = &mut view {
+        own.name.clone_from(&draft.name);
+        own.user_id = draft.annotations.get(USER_ID_ANNOTATION).cloned();
+    }
+    o.target = view;
 }
 
 fn own_secret(nonce: &str) -> SecretView {
@@ -206,5 +260,6 @@ fn own_secret(nonce: &str) -> SecretView {
         uid: "secret-uid".to_owned(),
         nonce: Some(nonce.to_owned()),
         user_id: Some("pu-1".to_owned()),
+        unedited: true,
     })
 }
