@@ -4,6 +4,7 @@ mod creation;
 mod deletion;
 mod recovery;
 mod refusals;
+mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -136,18 +137,12 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
                     last_digits: "ab12".to_owned(),
                 });
             }
-            Step::Commit(draft) => {
-                o.learned.committed = Some(Committed::Yes);
-                published(o, &draft);
-            }
+            Step::Commit(_) => o.learned.committed = Some(Committed::Yes),
             Step::Stage { nonce, user_id } => {
                 o.learned.staged = Some(Committed::Yes);
                 o.staged.push(staged(&nonce, &user_id));
             }
-            Step::Publish(_, draft) => {
-                o.learned.published = Some(Committed::Yes);
-                published(o, &draft);
-            }
+            Step::Publish(..) => o.learned.published = Some(Committed::Yes),
             Step::Unstage(staged) => {
                 o.staged.retain(|s| *s != staged);
                 o.learned.unstaged.insert(staged.nonce, Ok(()));
@@ -241,16 +236,6 @@ fn staged(nonce: &str, user_id: &str) -> Staged {
         nonce: nonce.to_owned(),
         user_id: user_id.to_owned(),
     }
-}
-
-/// What the world does with a written Secret.
-fn published(o: &mut Observed, draft: &SecretDraft) {
-    let mut view = own_secret(&draft.annotations[NONCE_ANNOTATION]);
-    if let SecretView::Ours(own) = &mut view {
-        own.name.clone_from(&draft.name);
-        own.user_id = draft.annotations.get(USER_ID_ANNOTATION).cloned();
-    }
-    o.target = view;
 }
 
 fn own_secret(nonce: &str) -> SecretView {
