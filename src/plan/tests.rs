@@ -144,7 +144,6 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
             }
             Step::Publish(..) => o.learned.published = Some(Committed::Yes),
             Step::Unstage(staged) => {
-                o.staged.retain(|s| *s != staged);
                 o.learned.unstaged.insert(staged.nonce, Ok(()));
             }
             Step::Fence(_) => o.learned.fenced = Some(Ok(())),
