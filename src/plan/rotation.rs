@@ -171,8 +171,7 @@ pub(super) fn due(
     }
     match (&o.secret, o.secret_with(&current.nonce)) {
         (_, Some(secret)) if secret.unedited => {}
-        (_, Some(_)) => return Some("SecretEdited"),
-        (SecretView::Ours(_), None) => return Some("SecretEdited"),
+        (_, Some(_)) | (SecretView::Ours(_), None) => return Some("SecretEdited"),
         // Of somebody else's Secret the attempt says so before it begins.
         (SecretView::Absent | SecretView::Foreign(_), None) => return Some("SecretMissing"),
     }

@@ -14,7 +14,10 @@ use kube::core::ObjectMeta;
 use serde_json::json;
 
 use super::*;
-use crate::api::{FINALIZER, READY, RECONCILING, STALLED};
+use crate::api::{
+    FINALIZER, Organization, ProgrammaticUser, ProgrammaticUserClass, READY, RECONCILING, STALLED,
+};
+use crate::platform::UserSummary;
 
 const NONCE: &str = "aaaabbbbccccdddd";
 

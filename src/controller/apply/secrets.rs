@@ -138,18 +138,15 @@ impl Hand<'_> {
     pub(super) async fn fence(&mut self, o: &mut Observed, fence: &Fence) -> Answer<()> {
         self.wrote = true;
         let secrets = self.secrets();
-        let written = match &fence.over {
-            Some(version) => {
-                let metadata = json!({
-                    "resourceVersion": version, "annotations": {FENCE_ANNOTATION: fresh_nonce()},
-                });
-                let patch = Patch::Merge(json!({ "metadata": metadata }));
-                secrets.patch(&fence.name, &PatchParams::default(), &patch).await
-            }
-            None => {
-                let new = secret::fence(&o.user, fence);
-                secrets.create(&PostParams::default(), &new).await
-            }
+        let written = if let Some(version) = &fence.over {
+            let metadata = json!({
+                "resourceVersion": version, "annotations": {FENCE_ANNOTATION: fresh_nonce()},
+            });
+            let patch = Patch::Merge(json!({ "metadata": metadata }));
+            secrets.patch(&fence.name, &PatchParams::default(), &patch).await
+        } else {
+            let new = secret::fence(&o.user, fence);
+            secrets.create(&PostParams::default(), &new).await
         };
         let written = written.map_err(|e| secret_problem(&fence.name, "fenced", &e))?;
         let view = secret::view(Some(&written), &o.user);

@@ -48,6 +48,8 @@ fn status(o: &Observed) -> &ProgrammaticUserStatus {
     o.user.status.as_ref().unwrap()
 }
 
+type Change = fn(&mut Observed);
+
 #[test]
 fn every_reason_leads_to_the_same_order_of_steps() {
     let edited = |o: &mut Observed| {
@@ -57,10 +59,9 @@ fn every_reason_leads_to_the_same_order_of_steps() {
             }
         }
     };
-    type Change = fn(&mut Observed);
     let reasons: [(&str, Change); 5] = [
         ("SpecChanged", |o| {
-            object(o).spec.description = Some("new".to_owned())
+            object(o).spec.description = Some("new".to_owned());
         }),
         ("Requested", |o| annotate(o, ROTATE_AT_ANNOTATION, "1")),
         ("Revoked", |o| annotate(o, REVOKE_NOW_ANNOTATION, "1")),
