@@ -15,7 +15,9 @@ mod access;
 mod creation;
 mod faults;
 mod figures;
+mod lifetime;
 mod refusals;
+mod rotation;
 #[path = "../conformance/sdk.rs"]
 mod sdk;
 mod secrecy;
