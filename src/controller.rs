@@ -8,7 +8,6 @@ mod observe;
 mod organization;
 mod platforms;
 mod reconcile;
-mod seal;
 mod secret;
 mod streams;
 

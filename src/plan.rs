@@ -25,6 +25,7 @@ mod live;
 mod marker;
 mod observed;
 mod rotation;
+mod seal;
 mod status;
 mod sweep;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
     Answer, Catalog, Committed, Created, Deletion, Found, Learned, Observed, OwnSecret, SecretView, Staged,
 };
+pub use seal::{is_intact, seal};
 pub use status::set_conditions;
 
 /// Something that only a change by somebody can mend.

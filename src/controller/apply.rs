@@ -11,9 +11,10 @@ use serde_json::json;
 use super::context::Context;
 use super::error::Error;
 use super::platforms::{Platform, platform_problem};
-use super::seal;
 use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
-use crate::plan::{Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked};
+use crate::plan::{
+    self, Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked,
+};
 use crate::platform::Token;
 use crate::platform::client::{self, Sent};
 
@@ -113,7 +114,7 @@ impl<'a> Hand<'a> {
         mut status: ProgrammaticUserStatus,
     ) -> Result<(), Error> {
         if o.intact {
-            seal::seal(&self.context.instance, &o.user, &mut status);
+            plan::seal(&self.context.instance, &o.user, &mut status);
         }
         if o.user.status.as_ref() == Some(&status) {
             return Ok(());

@@ -8,10 +8,9 @@ use kube::{Api, ResourceExt as _};
 
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
-use super::seal;
 use super::secret::{staged, staging_name, view};
 use crate::api::ProgrammaticUser;
-use crate::plan::{Learned, Observed, Staged};
+use crate::plan::{self, Learned, Observed, Staged};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
 /// the journal seen. `None`: the object is gone, or another installation looks after its organization.
@@ -73,7 +72,7 @@ pub(super) async fn observe(
         secret,
         target,
         staged: staging(context, &user).await?,
-        intact: seal::is_intact(&context.instance, &user),
+        intact: plan::is_intact(&context.instance, &user),
         check: false,
         strays: None,
         platform_now: None,

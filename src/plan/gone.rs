@@ -99,12 +99,19 @@ fn clear(o: &Observed, status: &mut ProgrammaticUserStatus, keep: bool, now: Tim
         let deleted = sweep::revoke(o, old)?;
         found(status, &old.nonce, deleted)?;
     }
-    if !keep || !status.journal.abandoned.is_empty() {
-        let strays = o.strays.as_ref().is_some_and(|s| !s.is_empty());
-        let all = !keep && (strays || !status.journal.abandoned.is_empty());
-        sweep::abandoned(o, status, all)?;
-    }
-    Ok(())
+    // Where there is a sign of users that the journal does not know, all of this object's are looked for.
+    let signs = o.strays.as_ref().is_some_and(|s| !s.is_empty()) || has_unknown_secret(o, status);
+    let all = !keep && o.organization.is_some() && (signs || !status.journal.abandoned.is_empty());
+    sweep::abandoned(o, status, all)
+}
+
+/// A Secret of this object with a token that the journal knows nothing of.
+fn has_unknown_secret(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let known = |nonce: &String| status.journal.current.as_ref().is_some_and(|c| c.nonce == *nonce);
+    [&o.secret, &o.target].into_iter().any(|view| match view {
+        SecretView::Ours(secret) => secret.nonce.as_ref().is_some_and(|nonce| !known(nonce)),
+        SecretView::Absent | SecretView::Foreign(_) => false,
+    })
 }
 
 /// Where the journal names somebody else's user, our own is looked for by its marker instead.

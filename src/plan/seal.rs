@@ -1,13 +1,12 @@
 //! A checksum over what the status is decided by: who or whatever changes the status, no user is deleted because of it.
 
-use kube::ResourceExt as _;
 use sha2::{Digest as _, Sha256};
 
+use super::marker::base32;
 use crate::api::{Journal, ProgrammaticUser, ProgrammaticUserStatus};
-use crate::plan::base32;
 
 /// Puts the checksum into a status that is about to be written. A journal that says nothing needs none.
-pub(super) fn seal(instance: &str, user: &ProgrammaticUser, status: &mut ProgrammaticUserStatus) {
+pub fn seal(instance: &str, user: &ProgrammaticUser, status: &mut ProgrammaticUserStatus) {
     status.journal.checksum = None;
     if status.journal != Journal::default() {
         status.journal.checksum = Some(checksum(instance, user, status));
@@ -15,7 +14,8 @@ pub(super) fn seal(instance: &str, user: &ProgrammaticUser, status: &mut Program
 }
 
 /// Whether the status is as the operator left it, but for what only people read.
-pub(super) fn is_intact(instance: &str, user: &ProgrammaticUser) -> bool {
+#[must_use]
+pub fn is_intact(instance: &str, user: &ProgrammaticUser) -> bool {
     let Some(status) = &user.status else {
         return true;
     };
@@ -30,6 +30,6 @@ fn checksum(instance: &str, user: &ProgrammaticUser, status: &ProgrammaticUserSt
     decided.journal.checksum = None;
     decided.conditions = Vec::new();
     decided.observed_generation = None;
-    let json = serde_json::to_vec(&(instance, user.uid(), decided)).unwrap_or_default();
+    let json = serde_json::to_vec(&(instance, &user.metadata.uid, decided)).unwrap_or_default();
     base32(&Sha256::digest(json), 16)
 }
