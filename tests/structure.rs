@@ -184,7 +184,7 @@ fn nothing_is_left_undone_or_skipped() {
 fn every_failure_of_the_table_is_produced_by_a_test() {
     let table = std::fs::read_to_string(root().join("docs/failures.md")).unwrap();
     let mut tests = String::new();
-    for dir in ["tests/operator", "tests/faults", "src/plan/tests"] {
+    for dir in ["tests/operator", "src/plan/tests"] {
         for file in rust_files(&root().join(dir)) {
             tests.push_str(&std::fs::read_to_string(file).unwrap());
         }

@@ -158,14 +158,24 @@ impl Context {
     }
 
     /// The attempts among `nonces` that this process has known as abandoned for the whole settle window, by its
-    /// own monotonic clock.
-    pub(super) fn settled<'a>(&self, nonces: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    /// own monotonic clock; and how long it takes until that is true of all.
+    pub(super) fn settled<'a>(
+        &self,
+        nonces: impl Iterator<Item = &'a String>,
+    ) -> (BTreeSet<String>, Duration) {
         let now = Instant::now();
         let mut known = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces
-            .filter(|n| now.duration_since(*known.entry((*n).clone()).or_insert(now)) >= SETTLE)
-            .cloned()
-            .collect()
+        let (mut settled, mut left) = (BTreeSet::new(), Duration::ZERO);
+        for nonce in nonces {
+            let age = now.duration_since(*known.entry(nonce.clone()).or_insert(now));
+            match SETTLE.checked_sub(age) {
+                Some(rest) if !rest.is_zero() => left = left.max(rest),
+                _ => {
+                    settled.insert(nonce.clone());
+                }
+            }
+        }
+        (settled, left)
     }
 
     /// The pause before the next try of this object: longer each time, with jitter.

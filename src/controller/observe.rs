@@ -64,6 +64,8 @@ pub(super) async fn observe(
     let max = max
         .filter(|_| status.journal.is_empty())
         .and_then(|max| usize::try_from(max).ok());
+    let abandoned = status.journal.abandoned.iter().map(|a| &a.nonce);
+    let (settled, settles_in) = context.settled(abandoned);
     Ok(Some(Observed {
         class,
         organization,
@@ -78,7 +80,8 @@ pub(super) async fn observe(
         platform_now: None,
         instance: context.instance.clone(),
         fresh_nonce: fresh_nonce(),
-        settled: context.settled(status.journal.abandoned.iter().map(|a| &a.nonce)),
+        settled,
+        settles_in,
         learned: Learned::default(),
         user: Arc::new(user),
     }))

@@ -1,5 +1,7 @@
 //! One attempt to make a user: begin it, go on with it, take it up again after a crash, or give it up.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::desired::{Desired, Grants};
@@ -23,6 +25,8 @@ pub(super) const BUDGET: usize = 5;
 const BUDGET_SPAN: SignedDuration = SignedDuration::from_hours(1);
 /// Users of one object beside the current one.
 const MAX_BESIDE: usize = 4;
+/// Overlaps are hours; this is for those that are not.
+const TOO_MANY_RECHECK: Duration = Duration::from_secs(15);
 
 /// Before the first effect: everything that can be found wrong is found now, while it costs nothing.
 pub(super) fn begin(
@@ -86,7 +90,7 @@ fn bounded(status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Pr
             message: format!(
                 "the token is not replaced while {beside} earlier users of this object still exist: it goes on when an overlap ends (spec.rotation.overlap says how long it is)"
             ),
-            retry: Retry::After(sweep::SETTLE_RECHECK),
+            retry: Retry::After(TOO_MANY_RECHECK),
         });
     }
     let begun = &mut status.journal.begun;

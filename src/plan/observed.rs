@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -44,6 +45,8 @@ pub struct Observed {
     /// Attempts that this process has known as abandoned for the whole settle window: a create call for one of
     /// them cannot be on its way any more.
     pub settled: BTreeSet<String>,
+    /// How long it takes until that is true of all abandoned attempts.
+    pub settles_in: Duration,
     /// Answers to the steps of this reconcile.
     pub learned: Learned,
 }

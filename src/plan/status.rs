@@ -237,7 +237,7 @@ fn wake(
     });
     let end = observed.user.spec.expire_at.filter(|end| *end > time);
     let end = end.and_then(|end| Duration::try_from(end.duration_since(time)).ok());
-    let settling = (!status.journal.abandoned.is_empty()).then_some(sweep::SETTLE_RECHECK);
+    let settling = (!status.journal.abandoned.is_empty()).then(|| sweep::recheck(observed));
     for other in [end, settling].into_iter().flatten() {
         first = Some(first.map_or(other, |f| f.min(other)));
     }

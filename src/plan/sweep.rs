@@ -6,16 +6,21 @@ use super::live::{Halt, do_first};
 use super::{Deletion, Observed, Problem, Retry, Step};
 use crate::api::ProgrammaticUserStatus;
 
-/// How often a settling attempt is looked at.
-pub(super) const SETTLE_RECHECK: Duration = Duration::from_secs(15);
+/// A little later than it has to be.
+const MARGIN: Duration = Duration::from_millis(50);
 
-fn settling() -> Problem {
+/// When settling attempts are looked at again. What becomes an attempt given up in this very reconcile is looked at at once.
+pub(super) fn recheck(o: &Observed) -> Duration {
+    o.settles_in + MARGIN
+}
+
+fn settling(o: &Observed) -> Problem {
     Problem {
         reason: "Recovering",
         message:
             "an earlier attempt ended without a certain answer: waiting until none of it can appear any more"
                 .to_owned(),
-        retry: Retry::After(SETTLE_RECHECK),
+        retry: Retry::After(recheck(o)),
     }
 }
 
@@ -65,7 +70,7 @@ pub(super) fn abandoned(o: &Observed, status: &mut ProgrammaticUserStatus, all: 
     if status.journal.abandoned.is_empty() {
         Ok(())
     } else {
-        Err(Halt::Failed(settling()))
+        Err(Halt::Failed(settling(o)))
     }
 }
 

@@ -82,6 +82,7 @@ fn observed(user: ProgrammaticUser) -> Observed {
         instance: "abcdef".to_owned(),
         fresh_nonce: NONCE.to_owned(),
         settled: BTreeSet::new(),
+        settles_in: Duration::ZERO,
         learned: Learned::default(),
     }
 }
