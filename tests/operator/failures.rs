@@ -34,7 +34,10 @@ async fn says(world: &World, name: &str, reason: &'static str) -> String {
 
 #[tokio::test]
 async fn what_is_missing_or_wrong_around_an_object_is_named() {
-    let world = World::new("around").await;
+    let world = World::builder("around")
+        .controller_flags(&["--organization", "nowhere"])
+        .start()
+        .await;
     let homeless = world
         .class("homeless")
         .with(|c| c.organization_name = "nowhere".to_owned())
@@ -62,20 +65,22 @@ async fn what_is_missing_or_wrong_around_an_object_is_named() {
 
 /// An Organization that differs from the world's in its endpoint, and a class in it.
 async fn elsewhere(world: &World, name: &str, change: impl FnOnce(&mut Endpoint)) -> String {
-    let name = world.unique(name);
-    let mut organization = world::organization(&name, world.platform().url(), "15s");
+    let mut organization = world::organization(name, world.platform().url(), "15s");
     change(&mut organization.spec.endpoint);
     world.apply::<Organization>(&organization).await.unwrap();
     world
-        .class(&name)
-        .with(|c| c.organization_name.clone_from(&name))
+        .class(name)
+        .with(|c| name.clone_into(&mut c.organization_name))
         .apply()
         .await
 }
 
 #[tokio::test]
 async fn an_endpoint_that_cannot_be_used_is_named() {
-    let world = World::new("endpoint").await;
+    let world = World::builder("endpoint")
+        .controller_flags(&["--organization", "public", "--organization", "untrusted"])
+        .start()
+        .await;
     let public = elsewhere(&world, "public", |e| e.url = "http://198.51.100.7:80".to_owned()).await;
     world.user("clear").viewer(PAYMENTS).class(&public).apply().await;
     let told = says(&world, "clear", "InvalidEndpoint").await;
