@@ -4,7 +4,7 @@ use kube::api::{Patch, PatchParams};
 use programmatic_users::api::{Endpoint, Organization, ProgrammaticUser, ROTATE_AT_ANNOTATION, Rotation};
 use serde_json::json;
 
-use crate::support::{PAYMENTS, World, world};
+use crate::support::{PAYMENTS, World, builders};
 
 fn ready_reason(user: &ProgrammaticUser) -> Option<&str> {
     let conditions = &user.status.as_ref()?.conditions;
@@ -65,7 +65,7 @@ async fn what_is_missing_or_wrong_around_an_object_is_named() {
 
 /// An Organization that differs from the world's in its endpoint, and a class in it.
 async fn elsewhere(world: &World, name: &str, change: impl FnOnce(&mut Endpoint)) -> String {
-    let mut organization = world::organization(name, world.platform().url(), "15s");
+    let mut organization = builders::organization(name, world.platform().url(), "15s");
     change(&mut organization.spec.endpoint);
     world.apply::<Organization>(&organization).await.unwrap();
     world

@@ -18,6 +18,7 @@ mod faults;
 mod figures;
 mod lifetime;
 mod refusals;
+mod restore;
 mod rotation;
 #[path = "../conformance/sdk.rs"]
 mod sdk;
