@@ -15,7 +15,8 @@ fn files(cluster: &Cluster) -> (PathBuf, PathBuf) {
 }
 
 /// Takes the API server and etcd down, does something with etcd's files, and brings them up again.
-fn offline(cluster: &Cluster, act: impl FnOnce()) {
+async fn offline(world: &World, act: impl FnOnce()) {
+    let cluster = world.cluster();
     for process in ["kube-controller-manager", "kube-apiserver", "etcd"] {
         cluster.control("stop", process).unwrap();
     }
@@ -23,6 +24,8 @@ fn offline(cluster: &Cluster, act: impl FnOnce()) {
     for process in ["etcd", "kube-apiserver", "kube-controller-manager"] {
         cluster.control("start", process).unwrap();
     }
+    let up = async || cluster.kubectl(&["get", "--raw", "/readyz"]);
+    world.eventually("the API server to be back", SOON, up).await;
 }
 
 fn copy(from: &PathBuf, to: &PathBuf) {
@@ -51,7 +54,7 @@ async fn a_cluster_that_went_back_in_time_deletes_nothing_that_is_in_use() {
     let unchanged = world.token("unchanged").await;
     world.controller().stop().await;
     let (data, backup) = files(cluster);
-    offline(cluster, || copy(&data, &backup));
+    offline(&world, || copy(&data, &backup)).await;
 
     // After the backup: one token is replaced, and one user is made.
     world.controller().resume().await.unwrap();
@@ -76,7 +79,7 @@ async fn a_cluster_that_went_back_in_time_deletes_nothing_that_is_in_use() {
     let newer = world.token("newer").await;
     assert_ne!(before.user_id, after.user_id);
     world.controller().stop().await;
-    offline(cluster, || copy(&backup, &data));
+    offline(&world, || copy(&backup, &data)).await;
 
     world.controller().resume().await.unwrap();
     let user = world
