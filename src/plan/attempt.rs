@@ -251,7 +251,7 @@ fn publish(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Resul
 }
 
 /// Fenced first, so that nobody who is slow can still publish it.
-fn give_up(
+pub(super) fn give_up(
     o: &Observed,
     desired: Option<&Desired>,
     status: &mut ProgrammaticUserStatus,

@@ -74,6 +74,8 @@ fn clear(o: &Observed, status: &mut ProgrammaticUserStatus, keep: bool, now: Tim
     if let Some(pending) = status.journal.pending.clone() {
         match o.secret_with(&pending.nonce).and_then(|s| s.user_id.clone()) {
             Some(user_id) if keep => attempt::promote(o, status, &user_id, now),
+            // The Secret stays: nobody who is slow may change it any more.
+            None if keep => return attempt::give_up(o, None, status, &pending, now).map(drop),
             // Committed or not, it is looked for by its nonce, like one that was given up.
             _ => attempt::abandon(status, &pending.nonce),
         }
@@ -129,12 +131,13 @@ fn found(status: &mut ProgrammaticUserStatus, nonce: &str, deletion: Deletion) -
 
 /// The Secret goes last, or becomes nobody's.
 fn let_go(o: &Observed, status: &ProgrammaticUserStatus, keep: bool) -> Result<(), Halt> {
-    let kept = status.journal.current.as_ref().filter(|_| keep);
+    let keep = keep && status.journal.current.is_some();
     for view in [&o.secret, &o.target] {
         let SecretView::Ours(secret) = view else {
             continue;
         };
-        if kept.is_some_and(|c| secret.nonce.as_ref() == Some(&c.nonce)) {
+        // One without a token is a fence, and of no use to anybody.
+        if keep && secret.nonce.is_some() {
             answer(o.learned.released.as_ref(), || Step::Release(secret.clone()))?;
         } else {
             answer(o.learned.secrets_deleted.get(&secret.name), || {
