@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt as _};
@@ -19,6 +20,8 @@ pub(super) async fn observe(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Observed>, Error> {
+    // Of users that the journal does not know, only a list from before can tell.
+    let asked = Instant::now();
     let users: Api<ProgrammaticUser> = Api::namespaced(context.client.clone(), namespace);
     let Some(user) = users
         .get_opt(name)
@@ -68,21 +71,21 @@ pub(super) async fn observe(
     let (settled, settles_in) = context.settled(abandoned);
     Ok(Some(Observed {
         class,
-        organization,
         namespace_labels,
         siblings: max.map_or(0, |max| context.siblings(&user, max)),
         secret,
         target,
         staged: staging(context, &user).await?,
         intact: plan::is_intact(&context.instance, &user),
-        check: false,
-        strays: None,
-        platform_now: None,
+        check: context.take_check(&user.uid().unwrap_or_default()),
+        strays: context.strays(&user, asked),
+        platform_now: context.platform_time(organization.as_deref()),
         instance: context.instance.clone(),
         fresh_nonce: fresh_nonce(),
         settled,
         settles_in,
         learned: Learned::default(),
+        organization,
         user: Arc::new(user),
     }))
 }

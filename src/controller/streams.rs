@@ -206,3 +206,18 @@ pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<
         .predicate_filter(predicates::resource_version, PredicateConfig::default());
     good("Secret", stream)
 }
+
+/// Metadata of all Secrets of the operator's own namespace; their data never gets here.
+pub(super) type SecretNames = Store<PartialObjectMeta<Secret>>;
+
+/// Watches those, with a stream of the ones that changed.
+pub(super) fn own_secrets(
+    client: &Client,
+    namespace: &str,
+) -> (SecretNames, impl Changes<PartialObjectMeta<Secret>>) {
+    let writer = Writer::<PartialObjectMeta<Secret>>::new(());
+    let store = writer.as_reader();
+    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
+    let stream = reflector(writer, watcher(api, config()).modify(prune).default_backoff()).touched_objects();
+    (store, good("Secret", stream))
+}

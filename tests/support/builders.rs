@@ -298,7 +298,11 @@ pub fn organization(name: &str, url: &str, drift: &str) -> Organization {
                 key: CREDENTIAL.1.to_owned(),
                 previous_key: None,
             },
-            limits: Limits::default(),
+            // As much as the platform of a test takes: what is measured is the operator, not a limit.
+            limits: Limits {
+                requests_per_minute: Some(6000),
+                ..Limits::default()
+            },
             drift: Drift {
                 interval: Duration::parse(drift).expect("a duration"),
             },
