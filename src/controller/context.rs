@@ -152,6 +152,7 @@ impl Context {
     ///
     /// `read` is a moment *before* the object was asked for from the API server. An attempt is journaled before its
     /// user is asked for, so only a list that had ended by then can tell: what it shows, the object would know.
+    #[allow(dead_code, reason = "for the observation of users")]
     pub(super) fn strays(&self, user: &ProgrammaticUser, read: Instant) -> Vec<UserSummary> {
         let organization = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
         let seat = organization.and_then(|name| self.platforms.known(name));
