@@ -17,7 +17,6 @@ use crate::support::proxy::digest;
 #[derive(Debug, Clone)]
 pub struct UserVersion {
     pub revision: u64,
-    pub uid: String,
     pub deleting: bool,
     pub gone: bool,
     pub journal: Journal,
@@ -28,7 +27,6 @@ pub struct UserVersion {
 pub struct SecretVersion {
     pub revision: u64,
     pub name: String,
-    pub uid: String,
     pub gone: bool,
     /// UID of the object that controls it.
     pub owner: Option<String>,
@@ -71,7 +69,6 @@ impl History {
         let users = record(world.users(), move |user: ProgrammaticUser, gone| {
             lock(&a).users.push(UserVersion {
                 revision: revision(user.resource_version()),
-                uid: user.uid().unwrap_or_default(),
                 deleting: user.metadata.deletion_timestamp.is_some(),
                 gone,
                 journal: user.status.unwrap_or_default().journal,
@@ -87,7 +84,6 @@ impl History {
             lock(&b).secrets.push(SecretVersion {
                 revision: revision(secret.resource_version()),
                 name: secret.name_any(),
-                uid: secret.uid().unwrap_or_default(),
                 gone,
                 owner: owner.map(|o| o.uid.clone()),
                 nonce: annotation(NONCE_ANNOTATION),

@@ -33,6 +33,7 @@ const SUBSET: &[&str] = &[
     "create-mapped/W6-groups/crash-after",
     "regrant/W6-policies/stalls",
     "regrant/W5-ready/applied-504",
+    "delete/W9-guard/*",
     "delete/W9-delete-user/*",
     "delete/W11-delete-secret/second-leader",
     "delete/W12-unfinalize/answer-lost",

@@ -116,7 +116,11 @@ impl Stage {
 
     async fn strike(&mut self, base: Option<&Arc<Fault>>) -> Result<(), String> {
         let (column, Some(point)) = (self.plan.column, self.plan.point) else {
-            return self.trigger(base).await;
+            self.trigger(base).await?;
+            return match base {
+                Some(base) => happens("the first fault", base).await,
+                None => Ok(()),
+            };
         };
         if let Some((act, times)) = column.act(point) {
             let fault = self.arm(point, act, times);
