@@ -16,7 +16,7 @@ pub use duration::Duration;
 pub use names::*;
 pub use organization::{
     CredentialStatus, Credentials, Drift, Endpoint, Limits, Organization, OrganizationSpec,
-    OrganizationStatus, UserCounts,
+    OrganizationStatus, OrphanPolicy, UserCounts,
 };
 pub use user::{
     Abandoned, Access, AccountEntry, Consumers, Current, DeletionPolicy, GroupEntry, Journal, Pending,

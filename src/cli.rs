@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use zeroize::Zeroizing;
@@ -53,6 +54,19 @@ pub struct ControllerArgs {
     /// This installation's id (6 characters, a-z and 2-7) instead of the one kept in the cluster
     #[arg(long, env = "INSTANCE_ID", value_parser = instance_id)]
     pub instance_id: Option<String>,
+    /// Name of the Lease, in the operator's own namespace, by which one of several replicas leads; controllers with
+    /// different names all lead
+    #[arg(long, default_value = "programmatic-users", value_name = "NAME")]
+    pub lease_name: String,
+    /// How long a leader that is not heard of stays the leader; longer than the create timeout
+    #[arg(long, default_value = "15s", value_parser = seconds::<1, 3600>, value_name = "SPAN")]
+    pub lease_duration: Duration,
+    /// Deadline of the one call that makes a user (1s to 60s)
+    #[arg(long, default_value = "10s", value_parser = seconds::<1, 60>, value_name = "SPAN")]
+    pub create_timeout: Duration,
+    /// How much longer than two create timeouts an attempt without a certain answer is waited for
+    #[arg(long, default_value = "30s", value_parser = seconds::<0, 3600>, value_name = "SPAN")]
+    pub settle_slack: Duration,
 }
 
 impl From<ControllerArgs> for controller::Config {
@@ -63,6 +77,10 @@ impl From<ControllerArgs> for controller::Config {
             watch_namespace,
             organization,
             instance_id,
+            lease_name,
+            lease_duration,
+            create_timeout,
+            settle_slack,
         } = args;
         Self {
             namespace,
@@ -70,6 +88,10 @@ impl From<ControllerArgs> for controller::Config {
             watch_namespaces: watch_namespace,
             organizations: organization,
             instance: instance_id,
+            lease_name,
+            lease_duration,
+            create_timeout,
+            settle_slack,
         }
     }
 }
@@ -80,6 +102,13 @@ fn instance_id(text: &str) -> Result<String, String> {
     } else {
         Err("give 6 characters, a-z and 2-7".to_owned())
     }
+}
+
+/// A span of whole seconds within bounds, written as in the custom resources.
+fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
+    let span = crate::api::Duration::parse(text).map(crate::api::Duration::get);
+    span.filter(|s| (MIN..=MAX).contains(&s.as_secs()))
+        .ok_or_else(|| format!("give a span of {MIN}s to {MAX}s, such as 15s or 1m"))
 }
 
 /// Flags of `platform`.

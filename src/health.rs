@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 /// What the probes ask.
 pub trait Health: Send + Sync + 'static {
-    /// Whether all caches are filled.
+    /// Whether all caches are filled, or, while another process leads, whether this one could go on for it.
     fn is_ready(&self) -> bool;
     /// Prometheus text.
     fn metrics(&self) -> String;
@@ -40,6 +40,9 @@ async fn readyz<H: Health>(State(health): State<Arc<H>>) -> (StatusCode, &'stati
     if health.is_ready() {
         (StatusCode::OK, "ok\n")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the caches are not filled yet\n")
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: the caches are not filled, or the Lease cannot be read\n",
+        )
     }
 }

@@ -3,6 +3,7 @@
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 /// How a reconcile ended.
@@ -17,6 +18,8 @@ pub struct Metrics {
     registry: Registry,
     reconciles: Family<Outcome, Counter>,
     undecodable: Counter,
+    leader: Gauge,
+    orphans_deleted: Counter,
 }
 
 impl Default for Metrics {
@@ -34,10 +37,20 @@ impl Default for Metrics {
             "Objects passed over since they cannot be read",
             undecodable.clone(),
         );
+        let leader = Gauge::default();
+        registry.register("leader", "1 while this process holds the Lease", leader.clone());
+        let orphans_deleted = Counter::default();
+        registry.register(
+            "orphans_deleted",
+            "Users deleted on platforms since no object knew them",
+            orphans_deleted.clone(),
+        );
         Self {
             registry,
             reconciles,
             undecodable,
+            leader,
+            orphans_deleted,
         }
     }
 }
@@ -51,6 +64,16 @@ impl Metrics {
     /// Counts an object that cannot be read.
     pub fn undecodable(&self) {
         self.undecodable.inc();
+    }
+
+    /// Whether this process works.
+    pub fn set_leader(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// Counts a user that the sweeper deleted.
+    pub fn orphan_deleted(&self) {
+        self.orphans_deleted.inc();
     }
 
     /// The text that Prometheus reads.

@@ -25,8 +25,6 @@ use super::{Access, Duration, Role, Rotation, Scope, SecretKeys};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.organizationName == oldSelf.organizationName").message("organizationName cannot be changed: users of this class live in that organization. Make another class").field_path(".organizationName"))]
-#[x_kube(validation = Rule::new("!has(self.rotation)").message("spec.rotation is not supported by this version: remove it").field_path(".rotation"))]
-#[x_kube(validation = Rule::new("!has(self.defaults) || !has(self.defaults.rotation)").message("spec.defaults.rotation is not supported by this version: remove it").field_path(".defaults"))]
 pub struct ProgrammaticUserClassSpec {
     /// The `Organization` in which users of this class are created.
     #[schemars(length(min = 1, max = 253))]
@@ -44,7 +42,7 @@ pub struct ProgrammaticUserClassSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub max_users_per_namespace: Option<i32>,
-    /// Bounds for the rotation that users may ask for. Not supported yet.
+    /// Bounds for the rotation that users may ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<ClassRotation>,
     /// What is used where a user's object says nothing. Applied at use, never written into the user's object.
@@ -91,10 +89,10 @@ pub struct NamespaceSelector {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassRotation {
-    /// The oldest that a token may become.
+    /// The oldest that a token may become: `rotation.every` has to be given, and may not be longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
-    /// The shortest overlap of an old and a new token.
+    /// The shortest overlap of an old and a new token that may be asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_overlap: Option<Duration>,
 }
@@ -106,7 +104,7 @@ pub struct ClassDefaults {
     /// Used as a whole if the user's object has no `access`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<Access>,
-    /// Used as a whole if the user's object has no `rotation`. Not supported yet.
+    /// Used as a whole if the user's object has no `rotation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
     /// For the Secret.

@@ -12,6 +12,19 @@ pub const MANAGER: &str = "programmatic-users";
 pub const NONCE_ANNOTATION: &str = "programmatic-users.io/nonce";
 /// Annotation of the Secret: the platform's id of the user whose token it carries.
 pub const USER_ID_ANNOTATION: &str = "programmatic-users.io/user-id";
+/// Annotation of the Secret: digest of the values that the operator wrote, by which an edit is seen.
+pub const DIGEST_ANNOTATION: &str = "programmatic-users.io/digest";
+/// Annotation of the Secret: changed to make a write fail that is still on its way.
+pub const FENCE_ANNOTATION: &str = "programmatic-users.io/fence";
+/// Label of the Secrets, in the operator's own namespace, that keep a new token until its access is complete; its
+/// value is the UID of the object that it is for.
+pub const STAGING_LABEL: &str = "programmatic-users.io/staging-for";
+/// Label of a Secret whose object was deleted with `deletionPolicy: Retain`.
+pub const RETAINED_LABEL: &str = "programmatic-users.io/retained";
+/// Annotation of a `ProgrammaticUser`: a new value has the token replaced, with the usual overlap.
+pub const ROTATE_AT_ANNOTATION: &str = "programmatic-users.io/rotate-at";
+/// Annotation of a `ProgrammaticUser`: a new value has the token replaced and the old one deleted at once.
+pub const REVOKE_NOW_ANNOTATION: &str = "programmatic-users.io/revoke-now";
 
 /// Everything asked for is true: user, access, Secret.
 pub const READY: &str = "Ready";
@@ -23,5 +36,12 @@ pub const STALLED: &str = "Stalled";
 pub const SECRET_PUBLISHED: &str = "SecretPublished";
 /// Policies and groups on the platform are as asked for.
 pub const ACCESS_APPLIED: &str = "AccessApplied";
+/// A new user is being made that will replace the current one. Present only while it is true.
+pub const ROTATING: &str = "Rotating";
+/// The platform has users of this object that its journal does not know: the cluster's state went back in time, or
+/// somebody changed the status. Present only while it is true.
+pub const HISTORY_REWOUND: &str = "HistoryRewound";
+/// `spec.suspend` is true. Present only while it is true.
+pub const SUSPENDED: &str = "Suspended";
 /// The platform accepts the organization's admin credential.
 pub const CREDENTIAL_VALID: &str = "CredentialValid";

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Duration;
@@ -31,25 +32,28 @@ use super::Duration;
     printcolumn(name = "URL", type_ = "string", json_path = ".spec.endpoint.url"),
     printcolumn(name = "Managed", type_ = "integer", json_path = ".status.users.managed"),
     printcolumn(name = "Unmanaged", type_ = "integer", json_path = ".status.users.unmanaged"),
+    printcolumn(name = "Orphaned", type_ = "integer", json_path = ".status.users.orphaned"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.limits)").message("spec.limits is not supported by this version: remove it. The operator runs at most 8 calls at a time and obeys the platform's own rate limits").field_path(".limits"))]
-#[x_kube(validation = Rule::new("!has(self.deletionProtection)").message("spec.deletionProtection is not supported by this version: remove it").field_path(".deletionProtection"))]
 pub struct OrganizationSpec {
     /// Where the platform's API is.
     pub endpoint: Endpoint,
     /// The Secret, in the operator's own namespace, with the token of an organization admin.
     pub credentials: Credentials,
-    /// How hard the operator may use the platform. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Limits>,
+    /// How hard the operator may use the platform.
+    #[serde(default)]
+    pub limits: Limits,
     /// How often the platform is compared with the cluster.
     #[serde(default)]
     pub drift: Drift,
-    /// Refuse to delete this object while users exist. Not supported yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deletion_protection: Option<bool>,
+    /// Keep this object, when it is deleted, until no `ProgrammaticUser` has a user in this organization: without
+    /// it those users cannot be deleted on the platform any more.
+    #[serde(default = "default_true")]
+    pub deletion_protection: bool,
+    /// What happens to users of this installation whose `ProgrammaticUser` is gone, or does not know them.
+    #[serde(default)]
+    pub orphan_policy: OrphanPolicy,
 }
 
 /// Where the platform's API is.
@@ -75,7 +79,6 @@ pub struct Endpoint {
 /// The Secret with the admin token, in the operator's own namespace.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.previousKey)").message("credentials.previousKey is not supported by this version: remove it").field_path(".previousKey"))]
 pub struct Credentials {
     /// Name of the Secret. It is always looked up in the operator's namespace.
     #[schemars(length(min = 1, max = 253))]
@@ -84,7 +87,7 @@ pub struct Credentials {
     #[serde(default = "default_key")]
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
-    /// Key of the token before the current one, tried when that is refused. Not supported yet.
+    /// Key of the token before the current one, tried when that is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub previous_key: Option<String>,
@@ -94,19 +97,35 @@ fn default_key() -> String {
     "token".to_owned()
 }
 
+fn default_true() -> bool {
+    true
+}
+
+/// What happens to users of this installation that no `ProgrammaticUser` knows.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OrphanPolicy {
+    /// They are counted in the status and left alone: after a restore of the cluster from a backup they may be the
+    /// ones in use.
+    #[default]
+    Report,
+    /// Those whose object is gone are deleted, once two lists a while apart show them. Not for a cluster that was
+    /// restored or copied.
+    Delete,
+}
+
 /// How hard the operator may use the platform.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Calls a minute.
+    /// Calls a minute. Default 300. The platform's own answers slow the operator further where needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub requests_per_minute: Option<i32>,
-    /// Calls at one time.
+    /// Calls at one time. Default 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_in_flight: Option<i32>,
-    /// New users an hour.
+    /// New users an hour, rotations included. Default 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub creates_per_hour: Option<i32>,
@@ -151,10 +170,16 @@ pub struct OrganizationStatus {
 #[derive(KubeSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserCounts {
-    /// Programmatic users that this operator made.
+    /// Programmatic users that this installation made, those that follow included.
     pub managed: i32,
     /// Programmatic users that somebody else made.
     pub unmanaged: i32,
+    /// Users of this installation that no `ProgrammaticUser` knows.
+    #[serde(default)]
+    pub orphaned: i32,
+    /// Users whose token was replaced and whose overlap is not over.
+    #[serde(default)]
+    pub retiring: i32,
 }
 
 /// The admin credential in use.

@@ -48,11 +48,7 @@ use super::Duration;
 #[x_kube(validation = Rule::new("!has(self.access) || self.access.role != 'PolicyBased' || !has(self.access.accounts) || self.access.accounts.all(a, !has(a.role))").message("an account's own role goes with role Viewer or Editor only; with PolicyBased the policies say what is allowed").field_path(".access"))]
 #[x_kube(validation = Rule::new("self.scope != 'Account' || !has(self.access) || !has(self.access.policies) || !has(self.access.accounts) || self.access.policies.all(p, !has(p.accounts) || p.accounts.all(x, self.access.accounts.exists(a, a.id == x)))").message("scope Account: a policy holds in the one account of access.accounts; leave policies[].accounts out").field_path(".access"))]
 #[x_kube(validation = Rule::new("!has(self.secret) || !has(self.secret.template)").message("spec.secret.template is not supported by this version: remove it").field_path(".secret"))]
-#[x_kube(validation = Rule::new("!has(self.rotation)").message("spec.rotation is not supported by this version: remove it").field_path(".rotation"))]
 #[x_kube(validation = Rule::new("!has(self.consumers) || self.consumers.restart == 'Never'").message("spec.consumers.restart: OnRotation is not supported by this version: use Never or remove it").field_path(".consumers"))]
-#[x_kube(validation = Rule::new("self.deletionPolicy == 'Delete'").message("spec.deletionPolicy: Retain is not supported by this version: use Delete or remove it").field_path(".deletionPolicy"))]
-#[x_kube(validation = Rule::new("!has(self.expireAt)").message("spec.expireAt is not supported by this version: remove it").field_path(".expireAt"))]
-#[x_kube(validation = Rule::new("!self.suspend").message("spec.suspend: true is not supported by this version: remove it").field_path(".suspend"))]
 pub struct ProgrammaticUserSpec {
     /// The `ProgrammaticUserClass` that says in which organization the user is made and what it may be given.
     #[schemars(length(min = 1, max = 253))]
@@ -75,7 +71,8 @@ pub struct ProgrammaticUserSpec {
     /// The Secret that the token is put into.
     #[serde(default)]
     pub secret: SecretSpec,
-    /// When the token is replaced. Not supported yet.
+    /// When the token is replaced. Default: the class's `defaults.rotation`. Without any it is replaced on demand
+    /// (annotation `programmatic-users.io/rotate-at`), and when the platform or the Secret lost it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
     /// What happens to the workloads that read the Secret.
@@ -84,10 +81,10 @@ pub struct ProgrammaticUserSpec {
     /// What happens to the user and the Secret when this object is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// End of life of the whole user. Not supported yet.
+    /// End of life: from then on there is no user and no Secret. This object stays and says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_at: Option<Timestamp>,
-    /// Leave everything as it is. Not supported yet.
+    /// Leave everything as it is: nothing is created, changed, replaced or repaired. A deletion is carried out.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -263,16 +260,21 @@ pub struct SecretTemplate {
 }
 
 /// When a token is replaced.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.windows) || size(self.windows) == 0 || has(self.every)").message("rotation.windows needs rotation.every: windows say when a token that is old enough is replaced").field_path(".windows"))]
+#[x_kube(validation = Rule::new("!has(self.every) || !has(self.overlap) || duration(self.overlap) < duration(self.every)").message("rotation.overlap has to be shorter than rotation.every, or more and more old tokens stay valid").field_path(".overlap"))]
 pub struct Rotation {
-    /// Age at which a token is replaced.
+    /// Age at which a token is replaced, by the platform's clock. Up to a tenth of it earlier, by a share that is
+    /// fixed for each object, so that not all are replaced at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("rotation.every has to be 1m or longer"))]
     pub every: Option<Duration>,
-    /// How long the old token stays valid beside the new one.
+    /// How long the old token stays valid beside the new one. Default 24h: environment variables of running pods
+    /// never change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Duration>,
-    /// Replace only within these.
+    /// Replace by age only within these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub windows: Vec<RotationWindow>,
@@ -282,8 +284,8 @@ pub struct Rotation {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RotationWindow {
-    /// Start, as five cron fields.
-    #[schemars(length(max = 128))]
+    /// Start, as five cron fields: minute, hour, day of month, month, day of week.
+    #[schemars(length(min = 9, max = 128))]
     pub cron: String,
     /// IANA name. Default UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -318,7 +320,7 @@ pub enum DeletionPolicy {
     /// User and Secret are deleted; the token is dead at once.
     #[default]
     Delete,
-    /// User and Secret stay. Not supported yet.
+    /// User and Secret stay, and the token stays valid; nobody looks after them any more.
     Retain,
 }
 
@@ -348,14 +350,17 @@ pub struct ProgrammaticUserStatus {
     /// When the token was made, by the platform's clock where it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_issued_at: Option<Timestamp>,
-    /// When the token will be replaced.
+    /// When the token will be replaced because of its age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Timestamp>,
     /// The last value of the `rotate-at` annotation that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_rotate_at: Option<String>,
+    /// The last value of the `revoke-now` annotation that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_revoke_now: Option<String>,
     /// The operator's record of what it asked the platform for. Not for other programs.
-    #[serde(default, skip_serializing_if = "Journal::is_empty")]
+    #[serde(default, skip_serializing_if = "Journal::is_blank")]
     pub journal: Journal,
 }
 
@@ -375,12 +380,27 @@ pub struct Journal {
     /// Attempts that were given up and may still have left a user behind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<Abandoned>,
+    /// When the attempts of the last hour were begun: there is a bound, so that nobody who deletes a Secret again
+    /// and again can flood the organization.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<Timestamp>,
+    /// Digest of this journal and of what else of the status is decided by. Where it does not fit, nothing is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
 }
 
 impl Journal {
-    /// Whether it names nothing.
+    /// Whether it names nothing that may be on the platform.
     #[must_use]
     pub fn is_empty(&self) -> bool {
+        self.pending.is_none()
+            && self.current.is_none()
+            && self.retiring.is_empty()
+            && self.abandoned.is_empty()
+    }
+
+    /// Whether there is nothing to be kept.
+    fn is_blank(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -393,11 +413,20 @@ pub struct Pending {
     pub nonce: String,
     /// When it was written.
     pub started_at: Timestamp,
-    /// Why a user is being made.
+    /// Why a user is being made, such as `Create`, `Age`, `Requested`, `SpecChanged`, `SecretMissing`.
     pub reason: String,
     /// Digest of what it is being made of, see `current`.
     #[serde(default)]
     pub fingerprint: String,
+    /// The Secret that its token is meant for.
+    #[serde(default)]
+    pub secret_name: String,
+    /// Value of the `rotate-at` annotation when it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_at: Option<String>,
+    /// Value of the `revoke-now` annotation when it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_now: Option<String>,
 }
 
 /// The user whose token the Secret carries.
@@ -423,8 +452,11 @@ pub struct Retiring {
     pub nonce: String,
     /// The platform's id.
     pub user_id: String,
-    /// It is not deleted before this time.
+    /// It is not deleted before this time, by the platform's clock.
     pub not_before: Timestamp,
+    /// The Secret that carried its token, if the new token went into another one: deleted together with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
 }
 
 /// An attempt that was given up.

@@ -4,22 +4,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Resource};
+use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
 use super::error::Error;
+use super::lease::Standing;
 use super::platforms::Platforms;
-use super::streams::Cache;
+use super::streams::{Cache, SecretNames};
+use super::triggers::Triggers;
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::metrics::Metrics;
 use crate::plan::{NONCE_LEN, Notice, base32};
-use crate::platform::client::CREATE_DEADLINE;
-
-/// Twice the deadline of a create call, and some: after that none can be on its way.
-const SETTLE: Duration = Duration::from_secs(CREATE_DEADLINE.as_secs() * 2 + 30);
+use crate::platform::UserSummary;
+use crate::platform::client::Hooks;
 
 /// First and longest pause between tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -32,13 +34,31 @@ pub(super) struct Caches {
     pub(super) organizations: Cache<Organization>,
 }
 
+/// What a context is made of.
+pub(super) struct Parts {
+    pub(super) client: Client,
+    pub(super) instance: String,
+    pub(super) config: super::Config,
+    pub(super) caches: Caches,
+    /// Metadata of the Secrets of the operator's own namespace.
+    pub(super) own_secrets: SecretNames,
+    pub(super) triggers: Arc<Triggers>,
+    pub(super) standing: Arc<Standing>,
+}
+
 /// What all reconciles share.
 pub(super) struct Context {
     pub(super) client: Client,
     pub(super) instance: String,
+    pub(super) config: super::Config,
     pub(super) caches: Caches,
+    pub(super) own_secrets: SecretNames,
     pub(super) platforms: Platforms,
+    pub(super) triggers: Arc<Triggers>,
     pub(super) metrics: Metrics,
+    standing: Arc<Standing>,
+    /// Users, by UID, that are to be compared with the platform in full at their next reconcile.
+    checks: Mutex<BTreeSet<String>>,
     recorder: Recorder,
     /// Only these organizations are looked after; empty: all.
     only: BTreeSet<String>,
@@ -51,14 +71,27 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(
-        client: Client,
-        instance: String,
-        caches: Caches,
-        only: BTreeSet<String>,
-        namespace: &str,
-        metrics: Metrics,
-    ) -> Self {
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts {
+            client,
+            instance,
+            config,
+            caches,
+            own_secrets,
+            triggers,
+            standing,
+        } = parts;
+        let hooks = {
+            let (standing, triggers) = (standing.clone(), triggers.clone());
+            move |organization: &str| {
+                let (standing, triggers) = (standing.clone(), triggers.clone());
+                let name = organization.to_owned();
+                Hooks {
+                    margin: Box::new(move || standing.margin()),
+                    refused: Box::new(move || triggers.organization(&name)),
+                }
+            }
+        };
         Self {
             recorder: Recorder::new(
                 client.clone(),
@@ -67,16 +100,93 @@ impl Context {
                     instance: None,
                 },
             ),
-            platforms: Platforms::new(client.clone(), namespace),
+            platforms: Platforms::new(
+                client.clone(),
+                &config.namespace,
+                own_secrets.clone(),
+                config.create_timeout,
+                Box::new(hooks),
+            ),
+            only: config.organizations.iter().cloned().collect(),
             client,
             instance,
+            config,
             caches,
-            metrics,
-            only,
+            own_secrets,
+            triggers,
+            standing,
+            metrics: Metrics::default(),
+            checks: Mutex::default(),
             abandoned: Mutex::default(),
             places: Mutex::default(),
             tries: Mutex::default(),
         }
+    }
+
+    /// Secrets of the operator's own namespace.
+    pub(super) fn own_secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.config.namespace)
+    }
+
+    /// The time by the clock of an organization's platform, as far as it is known.
+    pub(super) fn platform_time(&self, organization: Option<&Organization>) -> Option<Timestamp> {
+        let name = organization?.metadata.name.as_deref()?;
+        self.platforms.known(name)?.gate.now()
+    }
+
+    /// How long this process is the leader for certain.
+    pub(super) fn lease_margin(&self) -> Duration {
+        self.standing.margin()
+    }
+
+    /// How long the lease has to be ours for a user to be made: as long as the call may take, or, with a short lease,
+    /// half of that, which is less than is left if no renewal was missed.
+    pub(super) fn margin_for_create(&self) -> Duration {
+        self.config.create_timeout.min(self.config.lease_duration / 2)
+    }
+
+    /// After this a call that made a user, and that nobody has heard of since, cannot be on its way any more: twice
+    /// its deadline, once for its turn and once for its answer, and some.
+    pub(super) fn settle(&self) -> Duration {
+        self.config.create_timeout * 2 + self.config.settle_slack
+    }
+
+    /// Has a user compared with the platform in full, soon.
+    pub(super) fn check(&self, user: &ObjectRef<DeserializeGuard<ProgrammaticUser>>, uid: &str) {
+        self.checks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(uid.to_owned());
+        self.triggers.user(user);
+    }
+
+    /// Whether this reconcile is to compare the user of this UID with the platform in full. Asking once is all: the
+    /// answer is `false` until the next drift interval finds another reason.
+    pub(super) fn take_check(&self, uid: &str) -> bool {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.remove(uid)
+    }
+
+    /// Users on the platform that carry this object's marker and an attempt that its journal does not know.
+    ///
+    /// `read` is a moment *before* the object was asked for from the API server. An attempt is journaled before its
+    /// user is asked for, so only a list that had ended by then can tell: what it shows, the object would know.
+    /// `None`: there was no such list yet.
+    pub(super) fn strays(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserSummary>> {
+        let organization = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
+        let seat = organization.and_then(|name| self.platforms.known(name));
+        let (seat, snapshot) = seat.and_then(|s| s.snapshot().map(|n| (s, n)))?;
+        if snapshot.ended > read {
+            return None;
+        }
+        let deleted = seat.gate.deleted_since(snapshot.begun);
+        let journal = user
+            .status
+            .as_ref()
+            .map(|s| s.journal.clone())
+            .unwrap_or_default();
+        let uid = user.metadata.uid.as_deref().unwrap_or_default();
+        Some(snapshot.strays(&self.instance, uid, &[&journal], &deleted))
     }
 
     /// Waits until all caches are filled. Before that a class that exists looks like one that does not.
@@ -149,14 +259,24 @@ impl Context {
     }
 
     /// The attempts among `nonces` that this process has known as abandoned for the whole settle window, by its
-    /// own monotonic clock.
-    pub(super) fn settled<'a>(&self, nonces: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    /// own monotonic clock; and how long it takes until that is true of all.
+    pub(super) fn settled<'a>(
+        &self,
+        nonces: impl Iterator<Item = &'a String>,
+    ) -> (BTreeSet<String>, Duration) {
         let now = Instant::now();
         let mut known = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces
-            .filter(|n| now.duration_since(*known.entry((*n).clone()).or_insert(now)) >= SETTLE)
-            .cloned()
-            .collect()
+        let (mut settled, mut left) = (BTreeSet::new(), Duration::ZERO);
+        for nonce in nonces {
+            let age = now.duration_since(*known.entry(nonce.clone()).or_insert(now));
+            match self.settle().checked_sub(age) {
+                Some(rest) if !rest.is_zero() => left = left.max(rest),
+                _ => {
+                    settled.insert(nonce.clone());
+                }
+            }
+        }
+        (settled, left)
     }
 
     /// The pause before the next try of this object: longer each time, with jitter.
@@ -172,6 +292,7 @@ impl Context {
     pub(super) fn forget(&self, uid: &str) {
         self.give_back_place(uid);
         self.went_well(uid);
+        self.take_check(uid);
     }
 
     /// Forgets failed tries.
@@ -226,6 +347,9 @@ pub(super) fn fresh_nonce() -> String {
 
 impl crate::health::Health for Context {
     fn is_ready(&self) -> bool {
+        if !self.standing.leads() {
+            return self.standing.is_healthy();
+        }
         let caches = &self.caches;
         caches.classes.is_filled()
             && caches.organizations.is_filled()

@@ -1,7 +1,7 @@
 //! One reconcile of an `Organization`: is the platform there, does it accept the credential, whom does it know.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::api::PostParams;
@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::context::Context;
 use super::error::Error;
-use super::platforms::{Platform, platform_problem};
+use super::platforms::{Platform, Snapshot, platform_problem};
 use crate::api::{
     CREDENTIAL_VALID, CredentialStatus, Organization, OrganizationStatus, READY, RECONCILING, STALLED,
     UserCounts,
@@ -70,14 +70,18 @@ async fn look(
     organization: &Organization,
     name: &str,
 ) -> Result<(Arc<Platform>, UserCounts), Problem> {
-    let platform = context.platforms.get(organization).await?;
+    let platform = context.platforms.refresh(organization).await?;
+    let begun = Instant::now();
     let users = platform
         .client()
         .await
-        .list_users()
+        .probe()
         .await
         .map_err(|e| platform_problem(name, &e))?;
-    Ok((platform, count(&users, &context.instance)))
+    let counts = count(&users, &context.instance);
+    let snapshot = Snapshot::new(begun, users, &context.instance);
+    platform.seat().set_snapshot(Arc::new(snapshot));
+    Ok((platform, counts))
 }
 
 fn count(users: &[UserSummary], instance: &str) -> UserCounts {

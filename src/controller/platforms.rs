@@ -1,19 +1,27 @@
 //! Connections to the platforms of the organizations, made when first needed and again when something changed.
+//!
+//! Everything is kept by organization: limits, queue, credential, what was seen there. One that does not answer
+//! holds up its own users only.
+
+mod seat;
 
 use std::collections::HashMap;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore, SemaphorePermit};
+use tokio::sync::Mutex as AsyncMutex;
 
-use crate::api::Organization;
+use super::streams::SecretNames;
+use crate::api::{Limits, Organization};
 use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint};
 use crate::platform::{Token, client};
+pub(super) use seat::{Seat, Snapshot};
 
-/// Calls to one organization at one time.
-const MAX_IN_FLIGHT: usize = 8;
 /// How long accounts, policies and groups are remembered; what is missing is looked up again at once.
 const CATALOG_AGE: Duration = Duration::from_secs(30);
 /// Deadline of one call, unless the organization says otherwise.
@@ -22,28 +30,40 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// One organization's platform, with the credential that was valid when it was made.
 pub(super) struct Platform {
     client: client::Client,
-    slots: Semaphore,
+    seat: Arc<Seat>,
     catalog: AsyncMutex<Option<(Instant, Arc<Catalog>)>>,
-    version: Version,
+    /// Generation of the organization.
+    generation: Option<i64>,
+    secret: SecretVersion,
 }
 
-/// What a connection depends on: the organization's UID and generation, the Secret's UID and version.
-type Version = (Option<String>, Option<i64>, Option<String>, Option<String>);
+/// UID and resourceVersion of a Secret.
+type SecretVersion = (Option<String>, Option<String>);
 
 impl Platform {
-    /// The client, when it is this call's turn.
-    pub(super) async fn client(&self) -> Turn<'_> {
-        // The semaphore is never closed.
-        let permit = self.slots.acquire().await.ok();
-        Turn {
-            client: &self.client,
-            _permit: permit,
-        }
+    /// The client; each call waits for its turn by itself.
+    pub(super) fn client(&self) -> Ready<Turn<'_>> {
+        ready(Turn { client: &self.client })
     }
 
     /// Last characters of the credential.
     pub(super) fn credential_digits(&self) -> String {
         self.client.credential_digits().to_owned()
+    }
+
+    /// The last list of users, if there was one since this process leads.
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.seat.snapshot()
+    }
+
+    /// The time by the platform's clock, as far as it is known.
+    pub(super) fn now(&self) -> Option<Timestamp> {
+        self.seat.gate.now()
+    }
+
+    /// What is kept of the organization, whatever its credential.
+    pub(super) fn seat(&self) -> &Arc<Seat> {
+        &self.seat
     }
 
     /// Accounts, policies and groups; only one caller reads them, the others wait for its answer.
@@ -58,12 +78,11 @@ impl Platform {
                 fresh: *begun >= asked,
             });
         }
-        let turn = self.client().await;
         let begun = Instant::now();
         let (accounts, policies, groups) = tokio::try_join!(
-            turn.client.accounts(),
-            turn.client.policies(),
-            turn.client.groups()
+            self.client.accounts(),
+            self.client.policies(),
+            self.client.groups()
         )?;
         let catalog = Arc::new(Catalog {
             accounts,
@@ -78,7 +97,6 @@ impl Platform {
 /// A client that may be used now.
 pub(super) struct Turn<'a> {
     client: &'a client::Client,
-    _permit: Option<SemaphorePermit<'a>>,
 }
 
 impl std::ops::Deref for Turn<'_> {
@@ -91,28 +109,108 @@ impl std::ops::Deref for Turn<'_> {
 /// The platforms of all organizations.
 pub(super) struct Platforms {
     secrets: Api<Secret>,
+    names: SecretNames,
     namespace: String,
-    known: Mutex<HashMap<String, Arc<Platform>>>,
+    create_timeout: Duration,
+    hooks: Box<dyn Fn(&str) -> client::Hooks + Send + Sync>,
+    known: Mutex<HashMap<String, Arc<Seat>>>,
 }
 
 impl Platforms {
-    pub(super) fn new(client: Client, namespace: &str) -> Self {
+    /// `names` is the watched metadata of the Secrets of `namespace`; `hooks` is asked once for each organization.
+    pub(super) fn new(
+        client: Client,
+        namespace: &str,
+        names: SecretNames,
+        create_timeout: Duration,
+        hooks: Box<dyn Fn(&str) -> client::Hooks + Send + Sync>,
+    ) -> Self {
         Self {
             secrets: Api::namespaced(client, namespace),
+            names,
             namespace: namespace.to_owned(),
+            create_timeout,
+            hooks,
             known: Mutex::default(),
         }
     }
 
-    /// The platform of `organization`, with the credential as it is now.
+    /// The platform of `organization`, with the credential as the watch of the Secrets knows it: usually nothing is
+    /// asked of the API server.
     pub(super) async fn get(&self, organization: &Organization) -> Result<Arc<Platform>, Problem> {
+        self.connect(organization, false).await
+    }
+
+    /// The same, with the credential as it is now: for who has to find out whether it is a good one.
+    pub(super) async fn refresh(&self, organization: &Organization) -> Result<Arc<Platform>, Problem> {
+        self.connect(organization, true).await
+    }
+
+    async fn connect(&self, organization: &Organization, read: bool) -> Result<Arc<Platform>, Problem> {
         check_endpoint(&organization.spec.endpoint).map_err(|r| Problem {
             reason: r.reason,
             message: r.message,
             retry: Retry::OnChange,
         })?;
+        let seat = self.seat(organization);
+        // One caller reads the Secret, the others wait for what it finds.
+        let mut current = seat.platform.lock().await;
+        let fits = |p: &&Arc<Platform>| p.generation == organization.metadata.generation;
+        if !read
+            && let Some(platform) = current.as_ref().filter(fits)
+            && self
+                .watched_version(organization)
+                .is_none_or(|v| v == platform.secret)
+        {
+            return Ok(platform.clone());
+        }
+        let (secret, token, previous) = self.credential(organization).await?;
+        if let Some(platform) = current.as_ref().filter(fits)
+            && platform.secret == secret
+        {
+            return Ok(platform.clone());
+        }
+        let endpoint = &organization.spec.endpoint;
+        let client = client::Client::new(client::Config {
+            url: endpoint.url.clone(),
+            ca_bundle: endpoint.ca_bundle.clone(),
+            timeout: endpoint.timeout.map_or(TIMEOUT, crate::api::Duration::get),
+            create_timeout: self.create_timeout,
+            token,
+            previous,
+            gate: seat.gate.clone(),
+        })
+        .map_err(|e| platform_problem(&organization.name_any(), &e))?;
+        seat.gate.set_limits(limits(&organization.spec.limits));
+        let platform = Arc::new(Platform {
+            client,
+            seat: seat.clone(),
+            catalog: AsyncMutex::default(),
+            generation: organization.metadata.generation,
+            secret,
+        });
+        *current = Some(platform.clone());
+        Ok(platform)
+    }
+
+    /// What the watch knows of the Secret with the credential; `None` if it has not seen it.
+    fn watched_version(&self, organization: &Organization) -> Option<SecretVersion> {
+        let name = &organization.spec.credentials.secret_name;
+        let found = self.names.get(&ObjectRef::new(name).within(&self.namespace))?;
+        Some((
+            found.metadata.uid.clone(),
+            found.metadata.resource_version.clone(),
+        ))
+    }
+
+    /// Reads the Secret.
+    async fn credential(
+        &self,
+        organization: &Organization,
+    ) -> Result<(SecretVersion, Token, Option<Token>), Problem> {
         let name = organization.name_any();
         let wanted = &organization.spec.credentials;
+        let path = format!("{}/{}", self.namespace, wanted.secret_name);
         let secret = self
             .secrets
             .get_opt(&wanted.secret_name)
@@ -120,9 +218,7 @@ impl Platforms {
             .map_err(|e| Problem {
                 reason: "CredentialUnreadable",
                 message: format!(
-                    "Secret {}/{} with the admin credential of Organization {name} cannot be read: {}",
-                    self.namespace,
-                    wanted.secret_name,
+                    "Secret {path} with the admin credential of Organization {name} cannot be read: {}",
                     super::error::describe(&e)
                 ),
                 retry: Retry::Backoff,
@@ -132,63 +228,56 @@ impl Platforms {
             message: format!("the admin credential of Organization {name} is missing: {what}"),
             retry: Retry::Backoff,
         };
-        let path = format!("{}/{}", self.namespace, wanted.secret_name);
         let secret =
             secret.ok_or_else(|| missing(format!("create Secret {path} with key {}", wanted.key)))?;
-        let meta = &organization.metadata;
-        let version = (
-            meta.uid.clone(),
-            meta.generation,
-            secret.metadata.uid.clone(),
-            secret.metadata.resource_version.clone(),
-        );
-        if let Some(platform) = self.cached(&name).filter(|p| p.version == version) {
-            return Ok(platform);
+        let token = |key: &str| {
+            let bytes = secret.data.as_ref().and_then(|d| d.get(key));
+            let bytes = bytes.ok_or_else(|| missing(format!("Secret {path} has no key {key}")))?;
+            let token = std::str::from_utf8(&bytes.0).ok().and_then(Token::new);
+            token.ok_or_else(|| missing(format!("key {key} of Secret {path} holds no usable token")))
+        };
+        let current = token(&wanted.key)?;
+        // Between two changes there may be none.
+        let previous = wanted.previous_key.as_deref().and_then(|key| token(key).ok());
+        let version = (secret.metadata.uid, secret.metadata.resource_version);
+        Ok((version, current, previous))
+    }
+
+    /// What is kept of the organization.
+    fn seat(&self, organization: &Organization) -> Arc<Seat> {
+        let (name, uid) = (organization.name_any(), organization.uid());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seat) = known.get(&name).filter(|s| s.uid == uid) {
+            return seat.clone();
         }
-        let bytes = secret.data.as_ref().and_then(|d| d.get(&wanted.key));
-        let bytes = bytes.ok_or_else(|| missing(format!("Secret {path} has no key {}", wanted.key)))?;
-        let token = std::str::from_utf8(&bytes.0).ok().and_then(Token::new);
-        let token = token.ok_or_else(|| {
-            missing(format!(
-                "key {} of Secret {path} holds no usable token",
-                wanted.key
-            ))
-        })?;
-        let endpoint = &organization.spec.endpoint;
-        let client = client::Client::new(client::Config {
-            url: endpoint.url.clone(),
-            ca_bundle: endpoint.ca_bundle.clone(),
-            timeout: endpoint.timeout.map_or(TIMEOUT, crate::api::Duration::get),
-            token,
-        })
-        .map_err(|e| platform_problem(&name, &e))?;
-        let platform = Arc::new(Platform {
-            client,
-            slots: Semaphore::new(MAX_IN_FLIGHT),
-            catalog: AsyncMutex::default(),
-            version,
-        });
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, platform.clone());
-        Ok(platform)
+        let gate = client::Gate::new(limits(&organization.spec.limits), (self.hooks)(&name));
+        let seat = Arc::new(Seat::new(uid, gate));
+        known.insert(name, seat.clone());
+        seat
     }
 
-    /// Drops the connection of an organization that is gone.
+    /// What is kept of the organization of this name, if anything is.
+    pub(super) fn known(&self, name: &str) -> Option<Arc<Seat>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).cloned()
+    }
+
+    /// Drops everything about an organization that is gone.
     pub(super) fn forget(&self, name: &str) {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(name);
     }
+}
 
-    fn cached(&self, name: &str) -> Option<Arc<Platform>> {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+/// The API server lets nothing below 1 through.
+fn limits(wanted: &Limits) -> client::Limits {
+    let usual = client::Limits::default();
+    let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    let count = |n: Option<i32>| number(n).and_then(|n| usize::try_from(n).ok());
+    client::Limits {
+        requests_per_minute: number(wanted.requests_per_minute).unwrap_or(usual.requests_per_minute),
+        max_in_flight: count(wanted.max_in_flight).unwrap_or(usual.max_in_flight),
+        creates_per_hour: count(wanted.creates_per_hour).unwrap_or(usual.creates_per_hour),
     }
 }
 
@@ -196,12 +285,16 @@ impl Platforms {
 pub(super) fn platform_problem(organization: &str, error: &client::Error) -> Problem {
     let retry = match error.kind {
         client::Kind::RateLimited(Some(reset)) => Retry::After(reset + Duration::from_secs(1)),
+        client::Kind::BudgetExhausted(after) => Retry::After(after),
         _ if error.is_transient() => Retry::Backoff,
         _ => Retry::OnChange,
     };
     let advice = match error.kind {
         client::Kind::Unauthorized => "; put a valid admin token into the Secret of spec.credentials",
         client::Kind::Forbidden => "; the token has to be an organization admin's",
+        client::Kind::BudgetExhausted(_) => {
+            "; wait, or raise spec.limits.createsPerHour of the Organization if so many are wanted"
+        }
         _ => "",
     };
     Problem {

@@ -166,12 +166,14 @@ where
     )
 }
 
-/// A change of spec or of finalizers; not of the status, which is our own.
+/// A change of spec, annotations or finalizers; not of the status, which is our own.
 pub(super) fn spec_changes<K: Resource + 'static>() -> impl Predicate<K> + Send + 'static
 where
     K::DynamicType: Default + Eq + Hash,
 {
-    predicates::generation.combine(predicates::finalizers)
+    predicates::generation
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers)
 }
 
 /// A change of spec, or of whether it is ready: then everything that waits for it is tried again.
@@ -203,4 +205,19 @@ pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<
         .touched_objects()
         .predicate_filter(predicates::resource_version, PredicateConfig::default());
     good("Secret", stream)
+}
+
+/// Metadata of all Secrets of the operator's own namespace; their data never gets here.
+pub(super) type SecretNames = Store<PartialObjectMeta<Secret>>;
+
+/// Watches those, with a stream of the ones that changed.
+pub(super) fn own_secrets(
+    client: &Client,
+    namespace: &str,
+) -> (SecretNames, impl Changes<PartialObjectMeta<Secret>>) {
+    let writer = Writer::<PartialObjectMeta<Secret>>::new(());
+    let store = writer.as_reader();
+    let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
+    let stream = reflector(writer, watcher(api, config()).modify(prune).default_backoff()).touched_objects();
+    (store, good("Secret", stream))
 }

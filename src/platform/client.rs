@@ -2,10 +2,15 @@
 //!
 //! Written for what is known of the wire: only HTTP 200 is success, "not found" comes in three shapes, 429 has a
 //! body of its own, and nobody promises that a body is JSON at all. It never follows a redirect (the credential
-//! would go along), never repeats a request, bounds every body in size and time, and lets no token into an error.
+//! would go along), never repeats a request that may have been acted on, bounds every body in size and time, and
+//! lets no token into an error.
 
+mod admin;
 mod error;
+mod gate;
+mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, redirect, retry};
@@ -13,17 +18,18 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
+use admin::{Admin, Refusal};
 pub use error::{Error, Kind, Sent};
+pub use gate::{Gate, Hooks, Limits};
+use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
-    Account, CreateProgrammaticUser, CreatedUser, Envelope, GroupMapping, Policy, PolicyGrant, PolicyMapping,
-    Token, UserDetails, UserGroup, UserSummary,
+    Account, CreateProgrammaticUser, CreatedUser, GroupMapping, Policy, PolicyGrant, PolicyMapping, Token,
+    UserDetails, UserGroup, UserSummary,
 };
 
 /// No reply of interest is larger: a list of 100,000 users has about 20 MB.
 const MAX_BODY: usize = 64 * 1024 * 1024;
-/// Deadline of the one call that must not hang with a token on its way (`protocol`: settle window).
-pub const CREATE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How the platform is reached.
 pub struct Config {
@@ -33,18 +39,37 @@ pub struct Config {
     pub ca_bundle: Option<String>,
     /// Deadline of one call.
     pub timeout: Duration,
+    /// Deadline of the one call that must not hang with a token on its way (`protocol`: settle window).
+    pub create_timeout: Duration,
     /// The credential.
     pub token: Token,
+    /// The credential before it, used when that one is refused.
+    pub previous: Option<Token>,
+    /// Through which everything goes.
+    pub gate: Arc<Gate>,
 }
 
 /// One organization's API, with one credential.
 pub struct Client {
     base: String,
-    token: Token,
+    admin: Admin,
+    gate: Arc<Gate>,
     shared: reqwest::Client,
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
     /// just closed fails in a way that leaves open whether it was handled.
     fresh: reqwest::Client,
+    create_timeout: Duration,
+}
+
+/// How a call with the admin credential is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// Sent again with the previous credential, if the current one is refused.
+    Usual,
+    /// At most once.
+    Create,
+    /// Even while the credential counts as refused: to find out whether it still is.
+    Probe,
 }
 
 impl Client {
@@ -64,7 +89,9 @@ impl Client {
             }
             if let Some(pem) = &config.ca_bundle {
                 let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
-                    .map_err(|_| Error::config("endpoint.caBundle holds no PEM certificate"))?;
+                    .ok()
+                    .filter(|roots| !roots.is_empty())
+                    .ok_or_else(|| Error::config("endpoint.caBundle holds no PEM certificate"))?;
                 builder = builder.tls_certs_only(roots);
             }
             builder
@@ -74,15 +101,29 @@ impl Client {
         Ok(Self {
             base: config.url.trim_end_matches('/').to_owned(),
             shared: build(8, config.timeout)?,
-            fresh: build(0, CREATE_DEADLINE)?,
-            token: config.token,
+            fresh: build(0, config.create_timeout)?,
+            create_timeout: config.create_timeout,
+            admin: Admin::new(config.token, config.previous),
+            gate: config.gate,
         })
     }
 
-    /// Last four characters of the credential.
+    /// Last four characters of the credential in use.
     #[must_use]
     pub fn credential_digits(&self) -> &str {
-        self.token.last_digits()
+        self.admin.token().last_digits()
+    }
+
+    /// Whether the previous credential is in use, since the current one was refused.
+    #[must_use]
+    pub fn uses_previous(&self) -> bool {
+        self.admin.uses_previous()
+    }
+
+    /// Whether the credential counts as refused, so that nothing but a [`Client::probe`] is sent.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.admin.check().is_err()
     }
 
     /// Creates a programmatic user; sent at most once.
@@ -91,7 +132,7 @@ impl Client {
         body: &CreateProgrammaticUser,
     ) -> Result<CreatedUser, Error> {
         let route = Route::new(Method::POST, "/setup/user/programmatic");
-        let reply = self.send(&self.fresh, &route, &self.token, Some(body)).await?;
+        let reply = self.send(&route, How::Create, Some(body)).await?;
         let mut items = items::<CreatedUser>(&route, &reply)?;
         // Anything else is a 200 whose user and token are unknown: the caller has to look for the user.
         match (items.pop(), items.len()) {
@@ -108,10 +149,17 @@ impl Client {
         self.list("/setup/organization/user").await
     }
 
+    /// The same list, asked for even while the credential counts as refused; an answer means that it is accepted
+    /// again.
+    pub async fn probe(&self) -> Result<Vec<UserSummary>, Error> {
+        let route = Route::new(Method::GET, "/setup/organization/user");
+        listed(&route, &self.send(&route, How::Probe, NO_BODY).await?)
+    }
+
     /// One user; `None` if the platform has none of that id, in whichever way it says so.
     pub async fn user(&self, id: &str) -> Result<Option<UserDetails>, Error> {
         let route = Route::user(Method::GET, id, "")?;
-        match self.send(&self.shared, &route, &self.token, NO_BODY).await {
+        match self.send(&route, How::Usual, NO_BODY).await {
             Ok(reply) => Ok(items(&route, &reply)?.pop()),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -121,36 +169,29 @@ impl Client {
     /// Deletes a user and its tokens; one that is gone already is no error.
     pub async fn delete_user(&self, id: &str) -> Result<(), Error> {
         let route = Route::user(Method::DELETE, id, "")?;
-        match self.send(&self.shared, &route, &self.token, NO_BODY).await {
+        match self.send(&route, How::Usual, NO_BODY).await {
             Err(e) if !e.is_not_found() => Err(e),
-            _ => Ok(()),
+            _ => {
+                self.gate.note_deleted(id);
+                Ok(())
+            }
         }
     }
 
     /// Replaces the direct policies of a user.
     pub async fn put_policies(&self, id: &str, policies: Vec<PolicyGrant>) -> Result<(), Error> {
         let route = Route::user(Method::PUT, id, "/policyMapping")?;
-        self.send(
-            &self.shared,
-            &route,
-            &self.token,
-            Some(&PolicyMapping { policies }),
-        )
-        .await
-        .map(drop)
+        self.send(&route, How::Usual, Some(&PolicyMapping { policies }))
+            .await
+            .map(drop)
     }
 
     /// Replaces the groups of a user.
     pub async fn put_groups(&self, id: &str, user_group_ids: Vec<String>) -> Result<(), Error> {
         let route = Route::user(Method::PUT, id, "/userGroupMapping")?;
-        self.send(
-            &self.shared,
-            &route,
-            &self.token,
-            Some(&GroupMapping { user_group_ids }),
-        )
-        .await
-        .map(drop)
+        self.send(&route, How::Usual, Some(&GroupMapping { user_group_ids }))
+            .await
+            .map(drop)
     }
 
     /// All accounts of the organization.
@@ -174,7 +215,9 @@ impl Client {
     /// for; a 403 means that the platform knows the token and refuses the list, so it proves the token too.
     pub async fn accepts(&self, token: &Token) -> Result<bool, Error> {
         let route = Route::new(Method::GET, "/setup/account");
-        match self.send(&self.shared, &route, token, NO_BODY).await {
+        self.admin.check()?;
+        let _turn = self.gate.enter().await?;
+        match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == Kind::Forbidden => Ok(true),
             Err(e) if e.kind == Kind::Unauthorized => Ok(false),
@@ -184,11 +227,59 @@ impl Client {
 
     async fn list<T: DeserializeOwned>(&self, path: &'static str) -> Result<Vec<T>, Error> {
         let route = Route::new(Method::GET, path);
-        let reply = self.send(&self.shared, &route, &self.token, NO_BODY).await?;
-        listed(&route, &reply)
+        listed(&route, &self.send(&route, How::Usual, NO_BODY).await?)
     }
 
+    /// A call with the admin credential, when it is its turn.
     async fn send<B: Serialize + Sync>(
+        &self,
+        route: &Route,
+        how: How,
+        body: Option<&B>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let check = || {
+            if how == How::Probe {
+                Ok(())
+            } else {
+                self.admin.check()
+            }
+        };
+        loop {
+            check()?;
+            let _turn = match how {
+                How::Create => self.gate.enter_create(&route.name(), self.create_timeout).await?,
+                How::Usual | How::Probe => self.gate.enter().await?,
+            };
+            // It may have been refused while this call waited.
+            check()?;
+            let http = if how == How::Create {
+                &self.fresh
+            } else {
+                &self.shared
+            };
+            let used = self.admin.used();
+            let reply = self.attempt(http, route, self.admin.at(used), body).await;
+            match &reply {
+                Ok(_) if how == How::Probe => self.admin.accepted(),
+                // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
+                Err(e) if e.kind == Kind::Unauthorized => match self.admin.refused(used, e) {
+                    Refusal::TryNext if how != How::Create => continue,
+                    Refusal::New => self.gate.refused(),
+                    Refusal::TryNext | Refusal::Known => {}
+                },
+                // Whoever administers an organization may list its users. Other routes may refuse single objects.
+                Err(e) if e.kind == Kind::Forbidden && route.is_list_of_users() => {
+                    if self.admin.forbidden(e) == Refusal::New {
+                        self.gate.refused();
+                    }
+                }
+                _ => {}
+            }
+            return reply;
+        }
+    }
+
+    async fn attempt<B: Serialize + Sync>(
         &self,
         http: &reqwest::Client,
         route: &Route,
@@ -212,6 +303,9 @@ impl Client {
         let mut response = request.send().await.map_err(|e| Error::transport(&name, &e))?;
         let status = response.status().as_u16();
         let reset = reset_after(response.headers());
+        if let Some(at) = time(response.headers()) {
+            self.gate.note_time(at);
+        }
         let mut bytes = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|e| Error::transport(&name, &e))? {
             if bytes.len() + chunk.len() > MAX_BODY {
@@ -222,76 +316,13 @@ impl Client {
         if status == 200 {
             return Ok(bytes);
         }
-        Err(Error::refused(
-            &name,
-            status,
-            reset,
-            &bytes,
-            &[&self.token, token],
-        ))
-    }
-}
-
-/// The objects of a reply; none at all is an empty answer.
-fn items<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
-    envelope(route, body).map(Option::unwrap_or_default)
-}
-
-/// The objects of a list. One that has no `items` is no empty list: who concludes from a list that something is
-/// gone must have seen a list.
-fn listed<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
-    envelope(route, body)?.ok_or_else(|| Error::undecodable(&route.name(), "the reply holds no list"))
-}
-
-fn envelope<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Option<Vec<T>>, Error> {
-    let envelope: Envelope<T> =
-        serde_json::from_slice(body).map_err(|e| Error::undecodable(&route.name(), &error::position(&e)))?;
-    Ok(envelope.response.items)
-}
-
-const NO_BODY: Option<&()> = None;
-
-/// When a rate limit is over, in seconds from now.
-fn reset_after(headers: &reqwest::header::HeaderMap) -> Option<Duration> {
-    ["x-ratelimit-reset", "retry-after"]
-        .iter()
-        .find_map(|name| headers.get(*name)?.to_str().ok()?.trim().parse::<u64>().ok())
-        .map(|seconds| Duration::from_secs(seconds.min(3600)))
-}
-
-/// A request's method and path, built from checked parts.
-struct Route {
-    method: Method,
-    path: String,
-    pattern: String,
-}
-
-impl Route {
-    fn new(method: Method, path: &str) -> Self {
-        Self {
-            method,
-            path: path.to_owned(),
-            pattern: path.to_owned(),
+        let mut tokens = self.admin.all();
+        tokens.push(token);
+        let error = Error::refused(&name, status, reset, &bytes, &tokens);
+        if let Kind::RateLimited(Some(span)) = error.kind {
+            self.gate.pause(&error, span);
         }
-    }
-
-    /// Ids come from replies and from the journal; one with a slash, a dot or an escape in it would name
-    /// another route.
-    fn user(method: Method, id: &str, suffix: &str) -> Result<Self, Error> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if id.is_empty() || id.len() > 128 || !id.chars().all(plain) {
-            return Err(Error::config("the recorded user id is not one of the platform's"));
-        }
-        Ok(Self {
-            method,
-            path: format!("/setup/user/{id}{suffix}"),
-            pattern: format!("/setup/user/{{id}}{suffix}"),
-        })
-    }
-
-    /// For messages and metrics: without ids.
-    fn name(&self) -> String {
-        format!("{} {}", self.method, self.pattern)
+        Err(error)
     }
 }
 

@@ -13,9 +13,13 @@ mod support;
 
 mod access;
 mod creation;
+mod failures;
 mod faults;
 mod figures;
+mod lifetime;
 mod refusals;
+mod restore;
+mod rotation;
 #[path = "../conformance/sdk.rs"]
 mod sdk;
 mod secrecy;

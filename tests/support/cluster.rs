@@ -86,6 +86,25 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// A control plane of the calling test alone, without a node: for what would disturb the others.
+    pub async fn private(name: &str) -> &'static Self {
+        let run = root().join("target/controlplane").join(name);
+        let start = move || {
+            let cluster = Self::start(&Options {
+                run,
+                node: "none",
+                linger: "5s",
+            })?;
+            cluster.install_crds()?;
+            Ok::<_, String>(cluster)
+        };
+        let started = tokio::task::spawn_blocking(start).await;
+        match started.expect("starting a cluster does not panic") {
+            Ok(cluster) => Box::leak(Box::new(cluster)),
+            Err(message) => panic!("{message}"),
+        }
+    }
+
     fn external(kubeconfig: String) -> Self {
         let info = Info {
             kubeconfig,

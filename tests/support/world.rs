@@ -9,11 +9,10 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use programmatic_users::api::{Credentials, Drift, Duration, Endpoint, Organization, OrganizationSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::builders::{ClassBuilder, UserBuilder, named, permissive_class};
+use super::builders::{ClassBuilder, UserBuilder, named, organization, permissive_class};
 use super::cluster::{Cluster, root};
 use super::operator::{self, Operator};
 use super::platform::{self, Platform};
@@ -23,7 +22,7 @@ use super::{BILLING, PAYMENTS, audit};
 /// Field manager of what tests apply.
 pub const MANAGER: &str = "tests";
 /// Secret with the admin token, and its key.
-const CREDENTIAL: (&str, &str) = ("admin", "token");
+pub(super) const CREDENTIAL: (&str, &str) = ("admin", "token");
 
 /// Everything of one test. Dropping it ends its processes.
 pub struct World {
@@ -51,6 +50,7 @@ pub struct World {
 #[must_use]
 pub struct WorldBuilder {
     name: String,
+    cluster: Option<&'static Cluster>,
     namespaces: usize,
     drift: String,
     reachable: bool,
@@ -79,6 +79,7 @@ impl World {
         let accounts = [(PAYMENTS, "payments"), (BILLING, "billing")];
         WorldBuilder {
             name: name.to_owned(),
+            cluster: None,
             namespaces: 1,
             drift: "5m".to_owned(),
             reachable: false,
@@ -283,33 +284,13 @@ pub async fn make_namespace(client: &Client, name: &str) {
     made.expect("the cluster takes a namespace");
 }
 
-/// An organization at this URL, with the credential of the usual name.
-#[must_use]
-pub fn organization(name: &str, url: &str, drift: &str) -> Organization {
-    Organization::new(
-        name,
-        OrganizationSpec {
-            endpoint: Endpoint {
-                url: url.to_owned(),
-                ca_bundle: None,
-                timeout: None,
-                insecure: true,
-            },
-            credentials: Credentials {
-                secret_name: CREDENTIAL.0.to_owned(),
-                key: CREDENTIAL.1.to_owned(),
-                previous_key: None,
-            },
-            limits: None,
-            drift: Drift {
-                interval: Duration::parse(drift).expect("a duration"),
-            },
-            deletion_protection: None,
-        },
-    )
-}
-
 impl WorldBuilder {
+    /// In another cluster than the shared one.
+    pub fn on(mut self, cluster: &'static Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
     /// How often the platform is compared with the cluster.
     pub fn drift(mut self, interval: &str) -> Self {
         interval.clone_into(&mut self.drift);
@@ -373,7 +354,10 @@ impl WorldBuilder {
     }
 
     async fn try_start(self) -> Result<World, String> {
-        let cluster = Cluster::shared().await;
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None => Cluster::shared().await,
+        };
         let client = cluster.client().await;
         let audit_start = audit::length(cluster);
         let suffix = fresh_suffix();

@@ -46,6 +46,10 @@ pub enum Kind {
     Broken,
     /// Nothing was tried: the configuration or a recorded id is wrong.
     Config,
+    /// Nothing was sent: enough users were made for now; when there is room again.
+    BudgetExhausted(Duration),
+    /// Nothing was sent: another controller may be the leader before the call ends.
+    NotLeading,
 }
 
 /// Whether the platform may have acted on a failed request.
@@ -67,6 +71,11 @@ impl Error {
             status: Some(200),
             ..Self::own(Kind::Broken, route, "UnexpectedReply", what)
         }
+    }
+
+    /// The operator itself held the call back.
+    pub(super) fn held(kind: Kind, route: &str, message: &str) -> Self {
+        Self::own(kind, route, "HeldBack", message)
     }
 
     /// `reqwest`'s own text is not used: it may quote the URL and, from deeper layers, anything.
@@ -183,6 +192,8 @@ impl Error {
             Kind::Invalid | Kind::NotFound => "RejectedByPlatform",
             Kind::Broken => "PlatformError",
             Kind::Config => "InvalidConfiguration",
+            Kind::BudgetExhausted(_) => "CreateBudgetExhausted",
+            Kind::NotLeading => "NotLeading",
         }
     }
 }

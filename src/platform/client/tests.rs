@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::Token;
 use super::error::{Error, Kind, Sent};
-use super::{Route, Token};
+use super::wire::{Route, items, listed, time};
 
 fn refused(status: u16, body: &str) -> Error {
     Error::refused("GET /x", status, None, body.as_bytes(), &[])
@@ -105,9 +106,22 @@ fn a_token_at_the_edge_of_a_long_text_leaves_no_part_of_itself() {
 fn a_reply_without_a_list_is_no_empty_list() {
     let route = Route::new(super::Method::GET, "/x");
     let body = br#"{"response":{"status":{"code":200,"message":"OK"}}}"#;
-    assert!(super::listed::<crate::platform::UserSummary>(&route, body).is_err());
+    assert!(listed::<crate::platform::UserSummary>(&route, body).is_err());
     assert_eq!(
-        super::items::<crate::platform::UserSummary>(&route, body).map(|l| l.len()),
+        items::<crate::platform::UserSummary>(&route, body).map(|l| l.len()),
         Ok(0)
     );
+}
+
+#[test]
+fn the_platforms_time_is_read_from_its_answers() {
+    let mut headers = reqwest::header::HeaderMap::new();
+    assert_eq!(time(&headers), None);
+    headers.insert("date", "Mon, 05 Jan 2026 10:11:12 GMT".parse().unwrap());
+    assert_eq!(
+        time(&headers).map(|t| t.to_string()).as_deref(),
+        Some("2026-01-05T10:11:12Z")
+    );
+    headers.insert("date", "today".parse().unwrap());
+    assert_eq!(time(&headers), None);
 }

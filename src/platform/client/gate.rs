@@ -1,0 +1,373 @@
+//! What may be sent to one organization now: how fast, how much at one time, how many new users, and nothing at
+//! all while the platform has asked for a pause.
+//!
+//! A gate belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
+//! Whoever waits is served in the order of coming: [`Pace`] gives each caller a time of its own, which a crate that
+//! makes its callers ask again cannot promise.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::{Error, Kind};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// How hard the platform may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls a minute.
+    pub requests_per_minute: u32,
+    /// Calls at one time.
+    pub max_in_flight: usize,
+    /// Users made an hour.
+    pub creates_per_hour: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: 300,
+            max_in_flight: 8,
+            creates_per_hour: 1000,
+        }
+    }
+}
+
+/// One organization's gate.
+pub struct Gate {
+    state: Mutex<State>,
+    hooks: Hooks,
+}
+
+/// What a gate asks and tells.
+pub struct Hooks {
+    /// How long this process may go on for certain; a create call has to end within it.
+    pub margin: Box<dyn Fn() -> Duration + Send + Sync>,
+    /// The platform has refused the credential.
+    pub refused: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Default for Hooks {
+    /// No bounds, and nobody to tell.
+    fn default() -> Self {
+        Self {
+            margin: Box::new(|| Duration::MAX),
+            refused: Box::new(|| ()),
+        }
+    }
+}
+
+struct State {
+    limits: Limits,
+    slots: Arc<Semaphore>,
+    pace: Pace,
+    budget: Budget,
+    /// The answer that asked for a pause, and when the pause is over.
+    pause: Option<(Error, Instant)>,
+    /// The platform's clock, and when it was read.
+    clock: Option<(Timestamp, Instant)>,
+    /// Users deleted since, as far as anybody may want to know.
+    deleted: HashMap<String, Instant>,
+}
+
+impl Gate {
+    /// A gate that nobody has passed yet.
+    #[must_use]
+    pub fn new(limits: Limits, hooks: Hooks) -> Self {
+        Self {
+            state: Mutex::new(State {
+                limits,
+                slots: Arc::new(Semaphore::new(limits.max_in_flight)),
+                pace: Pace::new(limits.requests_per_minute),
+                budget: Budget::default(),
+                pause: None,
+                clock: None,
+                deleted: HashMap::new(),
+            }),
+            hooks,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other limits from now on. What was used so far stays used; calls on their way do not count as new ones.
+    pub fn set_limits(&self, limits: Limits) {
+        let mut state = self.state();
+        if state.limits.max_in_flight != limits.max_in_flight {
+            state.slots = Arc::new(Semaphore::new(limits.max_in_flight));
+        }
+        if state.limits.requests_per_minute != limits.requests_per_minute {
+            state.pace = Pace::new(limits.requests_per_minute);
+        }
+        state.limits = limits;
+    }
+
+    /// Waits for a turn.
+    pub(super) async fn enter(&self) -> Result<Turn, Error> {
+        self.paused()?;
+        let slots = self.state().slots.clone();
+        // The semaphore is never closed.
+        let slot = slots.acquire_owned().await.ok();
+        let at = self.state().pace.take(Instant::now());
+        tokio::time::sleep_until(at.into()).await;
+        // The platform may have asked for a pause in the meantime.
+        self.paused()?;
+        Ok(Turn { _slot: slot })
+    }
+
+    /// The same for a call that makes a user. It has a journaled ticket, which is not to be used late: turn and call
+    /// have one deadline each, `timeout`, and together they fit into the settle window.
+    pub(super) async fn enter_create(&self, route: &str, timeout: Duration) -> Result<Turn, Error> {
+        let turn = tokio::time::timeout(timeout, self.enter()).await;
+        let turn = turn.map_err(|_| {
+            Error::held(
+                Kind::RateLimited(Some(timeout)),
+                route,
+                "the organization's limits leave no room for a new user at the moment",
+            )
+        })??;
+        if (self.hooks.margin)() <= timeout {
+            return Err(Error::held(
+                Kind::NotLeading,
+                route,
+                "this controller may not be the leader for long enough; another one goes on",
+            ));
+        }
+        let mut state = self.state();
+        let most = state.limits.creates_per_hour;
+        state.budget.take(most, Instant::now()).map_err(|after| {
+            let text =
+                format!("{most} users were made within an hour, as many as limits.createsPerHour allows");
+            Error::held(Kind::BudgetExhausted(after), route, &text)
+        })?;
+        Ok(turn)
+    }
+
+    fn paused(&self) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut state = self.state();
+        match &state.pause {
+            Some((error, until)) if now < *until => Err(Error {
+                kind: Kind::RateLimited(Some(*until - now)),
+                ..error.clone()
+            }),
+            Some(_) => {
+                state.pause = None;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The platform asked for a pause: a request before its end would prolong it.
+    pub(super) fn pause(&self, error: &Error, span: Duration) {
+        let until = Instant::now() + span;
+        let mut state = self.state();
+        if state.pause.as_ref().is_none_or(|(_, old)| *old < until) {
+            state.pause = Some((error.clone(), until));
+        }
+    }
+
+    /// The platform refused the credential.
+    pub(super) fn refused(&self) {
+        (self.hooks.refused)();
+    }
+
+    /// Notes the platform's clock.
+    pub(super) fn note_time(&self, at: Timestamp) {
+        self.state().clock = Some((at, Instant::now()));
+    }
+
+    /// The time by the platform's clock, as far as it is known.
+    #[must_use]
+    pub fn now(&self) -> Option<Timestamp> {
+        let (at, seen) = self.state().clock?;
+        at.checked_add(seen.elapsed()).ok()
+    }
+
+    pub(super) fn note_deleted(&self, id: &str) {
+        self.state().deleted.insert(id.to_owned(), Instant::now());
+    }
+
+    /// Users that were deleted after `since`: a list begun then may still show them. Earlier ones are forgotten.
+    #[must_use]
+    pub fn deleted_since(&self, since: Instant) -> Vec<String> {
+        let mut state = self.state();
+        state.deleted.retain(|_, at| *at >= since);
+        state.deleted.keys().cloned().collect()
+    }
+}
+
+/// The right to send one request.
+pub(super) struct Turn {
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// Spreads calls over time, after a small burst: each caller gets the next free moment.
+struct Pace {
+    interval: Duration,
+    burst: Duration,
+    /// When all that was handed out would be used up without a burst.
+    next: Option<Instant>,
+}
+
+impl Pace {
+    /// The burst is a tenth of a minute's calls.
+    fn new(per_minute: u32) -> Self {
+        let per_minute = per_minute.max(1);
+        let interval = MINUTE / per_minute;
+        Self {
+            interval,
+            burst: interval * (per_minute / 10),
+            next: None,
+        }
+    }
+
+    /// The moment that belongs to this caller.
+    fn take(&mut self, now: Instant) -> Instant {
+        let mine = self.next.map_or(now, |next| next.max(now));
+        self.next = Some(mine + self.interval);
+        // Up to `burst` ahead of the even spread.
+        mine.checked_sub(self.burst).map_or(now, |at| at.max(now))
+    }
+}
+
+/// The users made in the last hour.
+#[derive(Default)]
+struct Budget {
+    made: VecDeque<Instant>,
+}
+
+impl Budget {
+    /// One more, unless there are `most` within an hour: then when there is room again.
+    fn take(&mut self, most: usize, now: Instant) -> Result<(), Duration> {
+        while self
+            .made
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) >= HOUR)
+        {
+            self.made.pop_front();
+        }
+        if self.made.len() < most {
+            self.made.push_back(now);
+            return Ok(());
+        }
+        let oldest = self.made.get(self.made.len().saturating_sub(most.max(1)));
+        Err(oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(*at))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Budget, Gate, Hooks, Limits, Pace};
+    use crate::platform::client::error::{Error, Kind};
+
+    #[test]
+    fn a_burst_goes_at_once_and_the_rest_at_an_even_pace_in_the_order_of_coming() {
+        let now = Instant::now();
+        let mut pace = Pace::new(60);
+        let times: Vec<_> = (0..10)
+            .map(|_| pace.take(now).duration_since(now).as_secs())
+            .collect();
+        assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
+        // After a rest there is a burst again, and not more than one.
+        let later = now + Duration::from_mins(10);
+        let times: Vec<_> = (0..9)
+            .map(|_| pace.take(later).duration_since(later).as_secs())
+            .collect();
+        assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    }
+
+    #[test]
+    fn the_slowest_pace_has_no_burst() {
+        let now = Instant::now();
+        let mut pace = Pace::new(1);
+        assert_eq!(pace.take(now), now);
+        assert_eq!(pace.take(now), now + Duration::from_mins(1));
+    }
+
+    #[test]
+    fn a_budget_frees_itself_as_its_hour_passes() {
+        let now = Instant::now();
+        let minutes = |m: u64| now + Duration::from_mins(m);
+        let mut budget = Budget::default();
+        assert_eq!(budget.take(2, now), Ok(()));
+        assert_eq!(budget.take(2, minutes(10)), Ok(()));
+        assert_eq!(budget.take(2, minutes(20)), Err(Duration::from_mins(40)));
+        assert_eq!(budget.take(2, minutes(60)), Ok(()));
+        assert_eq!(budget.take(2, minutes(60)), Err(Duration::from_mins(10)));
+        // A limit that was lowered in the meantime.
+        assert_eq!(budget.take(1, minutes(60)), Err(Duration::from_mins(60)));
+    }
+
+    #[tokio::test]
+    async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_counts() {
+        let gate = Gate::new(Limits::default(), Hooks::default());
+        let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
+        gate.pause(&error, Duration::from_mins(5));
+        gate.pause(&error, Duration::from_secs(1));
+        let refused = gate.enter().await.err();
+        let Some(Kind::RateLimited(Some(left))) = refused.as_ref().map(|e| e.kind) else {
+            panic!("{refused:?}");
+        };
+        assert!(left > Duration::from_mins(4), "{left:?}");
+        assert_eq!(
+            refused.map(|e| e.to_string()),
+            Some(error.to_string()),
+            "the same words each time"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
+        let timeout = Duration::from_millis(20);
+        let limits = Limits {
+            creates_per_hour: 1,
+            max_in_flight: 1,
+            ..Limits::default()
+        };
+        let kind = |r: Result<super::Turn, Error>| r.map(drop).map_err(|e| e.kind);
+        let hooks = Hooks {
+            margin: Box::new(|| Duration::from_millis(20)),
+            ..Hooks::default()
+        };
+        let short = Gate::new(limits, hooks);
+        assert_eq!(
+            kind(short.enter_create("POST /x", timeout).await),
+            Err(Kind::NotLeading)
+        );
+
+        let gate = Gate::new(limits, Hooks::default());
+        let held = gate.enter().await;
+        assert_eq!(
+            kind(gate.enter_create("POST /x", timeout).await),
+            Err(Kind::RateLimited(Some(timeout)))
+        );
+        drop(held);
+        assert_eq!(kind(gate.enter_create("POST /x", timeout).await), Ok(()));
+        let refused = gate.enter_create("POST /x", timeout).await;
+        let error = refused.map(drop).err();
+        assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
+    }
+
+    #[test]
+    fn deleted_users_are_remembered_for_lists_that_are_older() {
+        let gate = Gate::new(Limits::default(), Hooks::default());
+        let before = Instant::now();
+        gate.note_deleted("pu-1");
+        assert_eq!(gate.deleted_since(before), ["pu-1"]);
+        assert_eq!(
+            gate.deleted_since(Instant::now() + Duration::from_secs(1)),
+            Vec::<String>::new()
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! How long a user lives: its end, its rest, and what stays when its object goes.
+
+use jiff::{SignedDuration, Timestamp};
+use programmatic_users::api::{DeletionPolicy, RETAINED_LABEL};
+
+use crate::support::{PAYMENTS, World};
+
+#[tokio::test]
+async fn at_the_end_of_its_life_nothing_is_left_but_the_object() {
+    let world = World::new("expiry").await;
+    let end = Timestamp::now() + SignedDuration::from_secs(5);
+    world
+        .user("guest")
+        .viewer(PAYMENTS)
+        .with(|s| s.expire_at = Some(end))
+        .apply()
+        .await;
+    world.ready("guest").await;
+    let token = world.token("guest").await;
+    let told = world.stalled("guest", "Expired").await;
+    assert!(
+        told.contains("set a later time to have a new user made"),
+        "{told}"
+    );
+    assert!(!world.platform().accepts(&token).await);
+    assert_eq!(world.platform().users().await.len(), 0);
+    assert!(world.secrets().get_opt("guest").await.unwrap().is_none());
+    // What the message says helps.
+    let later = Timestamp::now() + SignedDuration::from_hours(1);
+    world
+        .user("guest")
+        .viewer(PAYMENTS)
+        .with(|s| s.expire_at = Some(later))
+        .apply()
+        .await;
+    world.ready("guest").await;
+    world.delete("guest").await;
+    world.gone("guest").await;
+    assert_eq!(world.platform().users().await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_suspended_object_is_left_as_it_is_until_it_is_resumed_or_deleted() {
+    let world = World::new("suspend").await;
+    world.user("resting").viewer(PAYMENTS).apply().await;
+    world.ready("resting").await;
+    let token = world.token("resting").await;
+    world
+        .user("resting")
+        .editor(PAYMENTS)
+        .with(|s| s.suspend = true)
+        .apply()
+        .await;
+    world
+        .until("resting", "to rest", |u| {
+            u.status
+                .as_ref()
+                .is_some_and(|s| s.conditions.iter().any(|c| c.type_ == "Suspended"))
+        })
+        .await;
+    assert_eq!(world.token("resting").await, token);
+    world
+        .user("resting")
+        .editor(PAYMENTS)
+        .with(|s| s.suspend = false)
+        .apply()
+        .await;
+    world
+        .until("resting", "to be replaced", |u| {
+            let status = u.status.as_ref().unwrap();
+            status.journal.retiring.len() == 1 && status.conditions.iter().all(|c| c.type_ != "Suspended")
+        })
+        .await;
+    world
+        .user("resting")
+        .editor(PAYMENTS)
+        .with(|s| s.suspend = true)
+        .apply()
+        .await;
+    world.delete("resting").await;
+    world.gone("resting").await;
+    assert_eq!(
+        world.platform().users().await.len(),
+        0,
+        "a deletion is carried out"
+    );
+}
+
+#[tokio::test]
+async fn what_is_to_be_retained_stays_with_its_token() {
+    let world = World::new("retain").await;
+    world
+        .user("kept")
+        .viewer(PAYMENTS)
+        .with(|s| s.deletion_policy = DeletionPolicy::Retain)
+        .apply()
+        .await;
+    world.ready("kept").await;
+    let token = world.token("kept").await;
+    world.delete("kept").await;
+    world.gone("kept").await;
+    let secret = world.secrets().get("kept").await.unwrap();
+    assert_eq!(secret.metadata.owner_references.unwrap_or_default(), vec![]);
+    assert_eq!(secret.metadata.labels.unwrap()[RETAINED_LABEL], "true");
+    assert_eq!(world.secret("kept").await["SPOTINST_TOKEN"], token);
+    assert!(world.platform().accepts(&token).await);
+    // Another object of that name does not take it over.
+    world.user("kept").viewer(PAYMENTS).apply().await;
+    world.stalled("kept", "SecretConflict").await;
+    assert!(world.platform().accepts(&token).await);
+}
