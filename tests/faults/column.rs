@@ -103,7 +103,7 @@ impl Column {
     /// What can go wrong at this point.
     pub fn at(point: Point) -> Vec<Self> {
         let more: &[Self] = match point {
-            Point::Event | Point::DryRun => return ANY.to_vec(),
+            Point::Event | Point::DryRun | Point::Lease => return ANY.to_vec(),
             Point::Post => &[
                 C::Late,
                 C::LateListed,

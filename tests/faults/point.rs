@@ -15,6 +15,8 @@ pub enum Point {
     Post,
     /// W4
     Secret,
+    /// W4 of a user that is complete before its token is published.
+    Stage,
     /// W5
     Promote,
     /// W5 where the attempt was promoted before: the status that says Ready.
@@ -23,6 +25,8 @@ pub enum Point {
     Policies,
     /// W6
     Groups,
+    /// W7
+    Fence,
     /// W8
     Abandon,
     /// W8 where the platform or the API server certainly refused: the attempt is only dropped.
@@ -35,12 +39,18 @@ pub enum Point {
     DeleteUser,
     /// W10
     Forget,
+    /// W10 of a user whose overlap is over.
+    Retired,
     /// W11
     DeleteSecret,
+    /// W11 of what was staged.
+    Unstage,
     /// W12
     Unfinalize,
     /// W13
     Event,
+    /// W14
+    Lease,
 }
 
 impl Point {
@@ -51,19 +61,24 @@ impl Point {
             Self::Intent => "W2-intent",
             Self::Post => "W3-post",
             Self::Secret => "W4-secret",
+            Self::Stage => "W4-stage",
             Self::Promote => "W5-promote",
             Self::Ready => "W5-ready",
             Self::Policies => "W6-policies",
             Self::Groups => "W6-groups",
+            Self::Fence => "W7-fence",
             Self::Abandon => "W8-abandon",
             Self::Drop => "W8-drop",
             Self::List => "W9-list",
             Self::Guard => "W9-guard",
             Self::DeleteUser => "W9-delete-user",
             Self::Forget => "W10-forget",
+            Self::Retired => "W10-retired",
             Self::DeleteSecret => "W11-delete-secret",
+            Self::Unstage => "W11-unstage",
             Self::Unfinalize => "W12-unfinalize",
             Self::Event => "W13-event",
+            Self::Lease => "W14-lease",
         }
     }
 
@@ -87,19 +102,24 @@ impl Point {
             Self::Intent => status && seen.has(Change::Intent),
             Self::Post => is("POST", "/setup/user/programmatic"),
             Self::Secret => secret && seen.has(Change::Publish),
+            Self::Stage => seen.has(Change::Stage),
             Self::Promote => status && seen.has(Change::Promote),
             Self::Ready => status && seen.has(Change::Ready) && !seen.has(Change::Promote),
             Self::Policies => is("PUT", "/setup/user/{id}/policyMapping"),
             Self::Groups => is("PUT", "/setup/user/{id}/userGroupMapping"),
+            Self::Fence => secret && seen.has(Change::Fence),
             Self::Abandon => status && seen.has(Change::Abandon),
             Self::Drop => status && seen.has(Change::Drop),
             Self::List => is("GET", "/setup/organization/user"),
             Self::Guard => is("GET", "/setup/user/{id}"),
             Self::DeleteUser => is("DELETE", "/setup/user/{id}"),
             Self::Forget => status && seen.has(Change::Forget),
+            Self::Retired => status && seen.has(Change::Retired),
             Self::DeleteSecret => secret && seen.verb == "delete",
+            Self::Unstage => !here && is("delete", "secrets"),
             Self::Unfinalize => seen.has(Change::RemoveFinalizer),
             Self::Event => here && seen.resource == "events" && seen.is_write(),
+            Self::Lease => seen.resource == "leases" && seen.is_write(),
         }
     }
 }

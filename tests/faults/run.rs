@@ -35,12 +35,10 @@ pub struct Stage {
 impl Stage {
     /// A world with somebody else's Secret and somebody else's user in it.
     pub async fn new(index: usize, plan: Plan) -> Result<Self, String> {
-        let flags = super::flags::fast();
-        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let world = World::builder(&format!("f{index}"))
             .proxied()
             .controller_stopped()
-            .controller_flags(&flags)
+            .controller_flags(&super::flags::FAST)
             .start()
             .await;
         let history = History::start(&world).await?;
@@ -61,12 +59,17 @@ impl Stage {
             self.apply().await?;
             self.world.controller().resume().await?;
             self.reach(End::Ready, true).await?;
+            self.wanted.remember(&self.world).await?;
         }
         let base = flow.base().map(|(point, act)| self.arm(point, act, 1));
         match (flow, &base) {
             (Flow::Unanswered | Flow::Refused, _) | (_, None) => {}
             (Flow::HalfDeleted, Some(base)) => {
                 self.world.delete(NAME).await;
+                happens("the first fault", base).await?;
+            }
+            (Flow::RotateLost | Flow::RotateStaged | Flow::RotatePublished, Some(base)) => {
+                self.wanted.rotate(&self.world).await?;
                 happens("the first fault", base).await?;
             }
             (_, Some(base)) => {
@@ -98,6 +101,7 @@ impl Stage {
                 self.world.controller().launch().await
             }
             Flow::Regrant => self.wanted.regrant(&self.world).await,
+            Flow::Rotate => self.wanted.rotate(&self.world).await,
             Flow::Delete => {
                 self.world.delete(NAME).await;
                 Ok(())
@@ -108,9 +112,14 @@ impl Stage {
                 }
                 Ok(())
             }
-            Flow::Lost | Flow::Committed | Flow::Interrupted | Flow::Withdrawn | Flow::HalfDeleted => {
-                self.world.controller().launch().await
-            }
+            Flow::Lost
+            | Flow::Committed
+            | Flow::Interrupted
+            | Flow::Withdrawn
+            | Flow::HalfDeleted
+            | Flow::RotateLost
+            | Flow::RotateStaged
+            | Flow::RotatePublished => self.world.controller().launch().await,
         }
     }
 
@@ -223,6 +232,11 @@ impl Stage {
             End::Conflict => "nothing to be made, and the conflict to be told",
         };
         eventually(what, PATIENCE, async || {
+            // As a kubelet does: a controller that lost its Lease ends by itself.
+            let controller = self.world.controller();
+            if controller.id().await.is_none() {
+                controller.launch().await?;
+            }
             self.wanted.holds(&self.world, end, first).await
         })
         .await
@@ -246,10 +260,9 @@ impl Stage {
         let here = self.world.namespace();
         let api = proxies.api.trace().into_iter();
         let ours = api.filter(|e| {
-            e.seen.is_write()
-                && (e.seen.namespace == here || e.seen.resource == "secrets" && !e.outcome.is_empty())
+            let staged = e.seen.resource == "secrets" && e.seen.name != "programmatic-users-instance";
+            e.seen.is_write() && (e.seen.namespace == here || staged)
         });
-        let ours = ours.filter(|e| !e.seen.name.starts_with("programmatic-users"));
         let platform = proxies.platform.trace().into_iter().filter(|e| e.seen.is_write());
         let mut writes: Vec<String> = ours.chain(platform).map(|e| e.seen.kind()).collect();
         writes.sort();

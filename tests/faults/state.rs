@@ -1,9 +1,12 @@
 //! How a plan has to end, and what of the world must not have changed.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
-use kube::api::PostParams;
-use programmatic_users::api::{NONCE_ANNOTATION, READY, STALLED, USER_ID_ANNOTATION};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use programmatic_users::api::{
+    Duration, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Rotation, STAGING_LABEL, STALLED,
+    USER_ID_ANNOTATION,
+};
 use programmatic_users::plan::Marker;
 use serde_json::{Value, json};
 
@@ -26,6 +29,8 @@ pub struct Wanted {
     groups: Vec<String>,
     /// As they were at the beginning.
     bystanders: (Option<String>, Value),
+    /// The first user's attempt.
+    first: String,
 }
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -40,6 +45,7 @@ impl Wanted {
             policies: vec![],
             groups: vec![],
             bystanders: (None, Value::Null),
+            first: String::new(),
         };
         if matches!(flow, Flow::Mapped | Flow::Regrant) {
             let content = json!({"statements": [{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]});
@@ -70,8 +76,30 @@ impl Wanted {
         let user = world.user(NAME);
         match self.flow {
             Flow::Mapped | Flow::Regrant => user.policy_based(PAYMENTS).policy("first").group("first"),
-            _ => user.editor(PAYMENTS),
+            _ => user.editor(PAYMENTS).with(|spec| {
+                let overlap = Duration::parse("1s").ok();
+                spec.rotation = Some(Rotation {
+                    every: None,
+                    overlap,
+                    windows: vec![],
+                });
+            }),
         }
+    }
+
+    /// The user that is Ready now is the first.
+    pub async fn remember(&mut self, world: &World) -> Result<(), String> {
+        let user = world.users().get(NAME).await.map_err(text)?;
+        let current = user.status.and_then(|s| s.journal.current);
+        self.first = current.ok_or("no current attempt")?.nonce;
+        Ok(())
+    }
+
+    /// Asks for another user in place of the first.
+    pub async fn rotate(&self, world: &World) -> Result<(), String> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "now"}}}));
+        let patched = world.users().patch(NAME, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(text)
     }
 
     /// Asks for other policies and groups.
@@ -143,6 +171,20 @@ impl Wanted {
             .current
             .as_ref()
             .ok_or("Ready without a current attempt")?;
+        if self.flow.rotates() && !first && current.nonce == self.first {
+            return Err("the first user is still the current one".to_owned());
+        }
+        if !journal.retiring.is_empty() {
+            return Err(format!("an overlap is not over: {journal:?}"));
+        }
+        let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
+        let staged = own
+            .list_metadata(&ListParams::default().labels(STAGING_LABEL))
+            .await
+            .map_err(text)?;
+        if let Some(staged) = staged.items.first() {
+            return Err(format!("{} is still staged", staged.name_any()));
+        }
         let secret = secret.ok_or("Ready without a Secret")?;
         let annotation = |key: &str| secret.annotations().get(key).cloned().unwrap_or_default();
         let carried = (annotation(NONCE_ANNOTATION), annotation(USER_ID_ANNOTATION));
