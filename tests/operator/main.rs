@@ -15,7 +15,9 @@ mod access;
 mod creation;
 mod faults;
 mod figures;
+mod organizations;
 mod refusals;
+mod replicas;
 #[path = "../conformance/sdk.rs"]
 mod sdk;
 mod secrecy;

@@ -53,6 +53,7 @@ pub struct WorldBuilder {
     namespaces: usize,
     drift: String,
     reachable: bool,
+    all_namespaces: bool,
     running: bool,
     accounts: Vec<(String, String)>,
     platform_flags: Vec<String>,
@@ -80,6 +81,7 @@ impl World {
             namespaces: 1,
             drift: "5m".to_owned(),
             reachable: false,
+            all_namespaces: false,
             running: true,
             accounts: accounts.map(|(id, name)| (id.to_owned(), name.to_owned())).into(),
             platform_flags: vec![],
@@ -207,6 +209,13 @@ impl World {
             .unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// Another controller that is started like the first, flags included, with its own captured output.
+    pub async fn replica(&self, name: &str) -> Operator {
+        Operator::start(&self.dir, name, self.operator.options().clone())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
     fn operator_options(&self) -> operator::Options {
         operator_options(
             self.cluster,
@@ -330,6 +339,12 @@ impl WorldBuilder {
         self
     }
 
+    /// The controller watches all namespaces; it still looks after this test's organization only.
+    pub fn all_namespaces(mut self) -> Self {
+        self.all_namespaces = true;
+        self
+    }
+
     /// The controller is not started; `world.controller().resume()` does it.
     pub fn controller_stopped(mut self) -> Self {
         self.running = false;
@@ -421,10 +436,11 @@ impl WorldBuilder {
             MANAGER,
         )
         .await?;
+        let watched: &[String] = if self.all_namespaces { &[] } else { &namespaces };
         let options = operator::Options {
             flags: self.operator_flags,
             env: self.operator_env,
-            ..operator_options(cluster, &operator_namespace, &namespaces, &organization_name)
+            ..operator_options(cluster, &operator_namespace, watched, &organization_name)
         };
         let operator = Operator::prepare(&dir, "controller", options)?;
         let tokens = BTreeMap::from([("the administrator".to_owned(), platform.admin_token.clone())]);
