@@ -169,7 +169,12 @@ impl Platforms {
         {
             return Ok(platform.clone());
         }
-        let (secret, token, previous) = self.credential(organization).await?;
+        let found = self.credential(organization).await;
+        if found.as_ref().is_err_and(|p| p.reason == "CredentialMissing") {
+            // Whoever took the credential away does not want it to be used any more.
+            *current = None;
+        }
+        let (secret, token, previous) = found?;
         if let Some(platform) = current.as_ref().filter(fits)
             && platform.secret == secret
         {

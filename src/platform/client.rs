@@ -264,7 +264,7 @@ impl Client {
                 // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
                 Err(e) if e.kind == Kind::Unauthorized => {
                     let refusal = self.admin.refused(used, e);
-                    self.tell(refusal);
+                    self.tell(how, refusal);
                     // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
                     let other = matches!(refusal, Refusal::Switched | Refusal::TryNext);
                     if other && how != How::Create {
@@ -274,7 +274,7 @@ impl Client {
                 // Whoever administers an organization may list its users. Other routes may refuse single objects.
                 Err(e) if e.kind == Kind::Forbidden && route.is_list_of_users() => {
                     let refusal = self.admin.forbidden(e);
-                    self.tell(refusal);
+                    self.tell(how, refusal);
                 }
                 _ => {}
             }
@@ -282,9 +282,9 @@ impl Client {
         }
     }
 
-    /// Whoever is responsible for the credential hears of it once.
-    fn tell(&self, refusal: Refusal) {
-        if matches!(refusal, Refusal::Switched | Refusal::New) {
+    /// Whoever probes the credential hears once of what another call found.
+    fn tell(&self, how: How, refusal: Refusal) {
+        if how != How::Probe && matches!(refusal, Refusal::Switched | Refusal::New) {
             self.gate.refused();
         }
     }

@@ -18,7 +18,9 @@ mod failures;
 mod faults;
 mod figures;
 mod lifetime;
+mod organizations;
 mod refusals;
+mod replicas;
 mod restore;
 mod rotation;
 #[path = "../conformance/sdk.rs"]

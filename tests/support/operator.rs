@@ -152,6 +152,23 @@ impl Operator {
         process::signal(self.id().await.expect("the controller runs"), "CONT");
     }
 
+    /// What it is started with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// How it ended by itself; `None` while it runs.
+    pub async fn ended(&self) -> Option<std::process::ExitStatus> {
+        self.process.lock().await.as_mut().and_then(Managed::ended)
+    }
+
+    /// Whether it holds the Lease, by its metrics.
+    pub async fn leads(&self) -> Result<bool, String> {
+        let (_, text) = self.probe("/metrics").await?;
+        Ok(text.lines().any(|l| l == "programmatic_users_leader 1"))
+    }
+
     /// Its process id, if it runs.
     pub async fn id(&self) -> Option<u32> {
         let mut process = self.process.lock().await;

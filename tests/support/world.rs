@@ -54,6 +54,7 @@ pub struct WorldBuilder {
     namespaces: usize,
     drift: String,
     reachable: bool,
+    all_namespaces: bool,
     running: bool,
     proxied: bool,
     accounts: Vec<(String, String)>,
@@ -83,6 +84,7 @@ impl World {
             namespaces: 1,
             drift: "5m".to_owned(),
             reachable: false,
+            all_namespaces: false,
             running: true,
             proxied: false,
             accounts: accounts.map(|(id, name)| (id.to_owned(), name.to_owned())).into(),
@@ -211,6 +213,13 @@ impl World {
             .unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// Another controller that is started like the first, flags included, with its own captured output.
+    pub async fn replica(&self, name: &str) -> Operator {
+        Operator::start(&self.dir, name, self.operator.options().clone())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
     pub(super) fn operator_options(&self) -> operator::Options {
         operator_options(
             self.cluster,
@@ -306,6 +315,12 @@ impl WorldBuilder {
     /// The platform listens where pods reach it.
     pub fn reachable_from_pods(mut self) -> Self {
         self.reachable = true;
+        self
+    }
+
+    /// The controller watches all namespaces; it still looks after this test's organization only.
+    pub fn all_namespaces(mut self) -> Self {
+        self.all_namespaces = true;
         self
     }
 
@@ -415,10 +430,11 @@ impl WorldBuilder {
             MANAGER,
         )
         .await?;
+        let watched: &[String] = if self.all_namespaces { &[] } else { &namespaces };
         let mut options = operator::Options {
             flags: self.operator_flags,
             env: self.operator_env,
-            ..operator_options(cluster, &operator_namespace, &namespaces, &organization_name)
+            ..operator_options(cluster, &operator_namespace, watched, &organization_name)
         };
         if let Some(proxies) = &proxies {
             options.kubeconfig = proxies.api.write_kubeconfig(&dir.join("controller.kubeconfig"));
