@@ -13,6 +13,7 @@ mod support;
 
 mod access;
 mod creation;
+mod drift;
 mod failures;
 mod faults;
 mod figures;
