@@ -90,7 +90,7 @@ async fn a_platform_that_does_not_answer_holds_up_nobody_elses_users() {
         ..Secret::default()
     };
     world.apply(&secret).await.unwrap();
-    let mut organization = crate::support::world::organization(&name, other.url(), "5m");
+    let mut organization = crate::support::builders::organization(&name, other.url(), "5m");
     organization.spec.credentials.secret_name = "other".to_owned();
     world.apply(&organization).await.unwrap();
     let class = permissive_class(&name, &name, world.namespaces());

@@ -34,7 +34,7 @@ use support::wait::SOON;
 use support::{Operator, World};
 
 /// Lives at one time.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 40;
 /// Short deadlines, so that a settle window takes seconds.
 const FLAGS: [&str; 6] = [
     "--create-timeout",
