@@ -39,7 +39,12 @@ impl Outcome {
     pub fn line(&self) -> String {
         let verdict = if self.wrong.is_empty() { "ok" } else { "FAILED" };
         let took: Duration = self.began.elapsed();
-        format!("{verdict:<6} {:>5.1} s  {}", took.as_secs_f64(), self.plan.name())
+        let wrong = self.wrong.first().map(|w| format!(": {w}")).unwrap_or_default();
+        format!(
+            "{verdict:<6} {:>5.1} s  {}{wrong}",
+            took.as_secs_f64(),
+            self.plan.name()
+        )
     }
 
     /// All that is known of a plan that failed.
