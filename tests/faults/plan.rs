@@ -57,7 +57,10 @@ const SUBSET: &[&str] = &[
 ];
 
 /// Plans that cannot hold yet, and why. They run when they are asked for by name.
-const NOT_YET: &[(&str, &str)] = &[];
+const NOT_YET: &[(&str, &str)] = &[(
+    "*/W4-stage/second-leader-ends",
+    "a staging Secret that is written after its attempt was forgotten is not swept",
+)];
 
 impl Plan {
     pub fn name(&self) -> String {
