@@ -31,6 +31,8 @@ pub enum Change {
     Retire,
     /// The journal has a retiring attempt less.
     Retired,
+    /// The current attempt has other access.
+    Access,
     /// `Ready` becomes true.
     Ready,
     /// A Secret gets a new attempt.
@@ -246,6 +248,10 @@ fn journal(before: &Value, after: &Value) -> Vec<Change> {
         (less("abandoned"), Change::Forget),
         (more("retiring"), Change::Retire),
         (less("retiring"), Change::Retired),
+        (
+            new["current"]["access"].is_string() && new["current"]["access"] != old["current"]["access"],
+            Change::Access,
+        ),
         (is_ready(after) && !is_ready(before), Change::Ready),
     ];
     all.iter()
