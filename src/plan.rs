@@ -7,183 +7,46 @@
 //! 1. the journal in the status names the attempt *before* the platform is asked for a user;
 //! 2. the platform is asked once;
 //! 3. the Secret with token, user id and attempt, written in one go, is the commit record;
-//! 4. the journal calls the attempt current.
+//! 4. the journal calls the attempt current, and the user that it replaces retiring.
 //!
-//! An attempt found pending by a later reconcile is rolled forward if the Secret carries it, and otherwise given
-//! up: its user is looked for by the attempt's nonce, deleted, and a new attempt begins.
+//! A user that replaces another, or that has to be in groups, is *staged*: its token is first kept in a Secret of the
+//! operator's own namespace, and published when its access is complete and the platform accepts the token.
+//!
+//! An attempt found pending by a later reconcile is rolled forward if its Secret carries it, taken up again if it is
+//! staged, and otherwise given up: its Secret is fenced, so that no write on its way can publish it any more, its user
+//! is looked for by the attempt's nonce, deleted, and a new attempt begins.
 
+mod attempt;
 mod class;
-mod delete;
 mod desired;
 mod endpoint;
+mod gone;
 mod live;
 mod marker;
+mod observed;
+mod rotation;
+mod seal;
 mod status;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{
-    NONCE_ANNOTATION, Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus,
-    SecretValue, USER_ID_ANNOTATION,
-};
-use crate::platform::{
-    Account, CreateProgrammaticUser, Policy, PolicyGrant, UserDetails, UserGroup, UserSummary, UserType,
-};
+use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretValue, USER_ID_ANNOTATION};
+use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
 pub use desired::{Desired, Grants, desired};
 pub use endpoint::check_endpoint;
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
+pub use observed::{
+    Answer, Catalog, Committed, Created, Deletion, Found, Learned, Observed, OwnSecret, SecretView, Staged,
+};
+pub use seal::{is_intact, seal};
 pub use status::set_conditions;
-
-/// What is known at the start of a reconcile, and what was learned in it.
-#[derive(Debug, Clone)]
-pub struct Observed {
-    /// The object, read from the API server in this reconcile (not from a cache).
-    pub user: Arc<ProgrammaticUser>,
-    /// Its class, if there is one of that name.
-    pub class: Option<Arc<ProgrammaticUserClass>>,
-    /// The organization of the class, or, once the user exists, the one in the status.
-    pub organization: Option<Arc<Organization>>,
-    /// Labels of the object's namespace.
-    pub namespace_labels: BTreeMap<String, String>,
-    /// Users of the same class in the same namespace that exist or are being made, without this one.
-    pub siblings: usize,
-    /// The Secret, read after the object.
-    pub secret: SecretView,
-    /// This installation.
-    pub instance: String,
-    /// A nonce that nobody has seen before.
-    pub fresh_nonce: String,
-    /// Attempts that this process has known as abandoned for the whole settle window: a create call for one of
-    /// them cannot be on its way any more.
-    pub settled: BTreeSet<String>,
-    /// Answers to the steps of this reconcile.
-    pub learned: Learned,
-}
-
-/// What is known of the Secret; never its data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SecretView {
-    /// There is none.
-    Absent,
-    /// Controlled by this object.
-    Ours(OwnSecret),
-    /// Somebody else's; the text says whose.
-    Foreign(String),
-}
-
-/// A Secret that this object controls.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnSecret {
-    /// Name.
-    pub name: String,
-    /// For compare-and-swap.
-    pub resource_version: String,
-    /// For deletion.
-    pub uid: String,
-    /// The attempt that it carries.
-    pub nonce: Option<String>,
-    /// The user whose token it carries.
-    pub user_id: Option<String>,
-}
-
-/// Answers to the steps of one reconcile.
-#[derive(Debug, Clone, Default)]
-pub struct Learned {
-    /// To [`Step::LookUp`].
-    pub catalog: Option<Answer<Found>>,
-    /// To [`Step::DryRun`].
-    pub dry_run: Option<Answer<()>>,
-    /// The attempt that this very reconcile wrote as pending: the ticket for one create call.
-    pub ticket: Option<String>,
-    /// To [`Step::Create`].
-    pub created: Option<Created>,
-    /// To [`Step::Commit`].
-    pub committed: Option<Committed>,
-    /// To [`Step::Compensate`].
-    pub compensated: Option<Answer<()>>,
-    /// To [`Step::ReadUser`]; `None` inside: the platform has no such user.
-    pub details: Option<Answer<Option<UserDetails>>>,
-    /// To [`Step::PutPolicies`].
-    pub policies_put: Option<Answer<()>>,
-    /// To [`Step::PutGroups`].
-    pub groups_put: Option<Answer<()>>,
-    /// To [`Step::Verify`]: whether the platform accepts the token in the Secret.
-    pub verified: Option<Answer<bool>>,
-    /// To [`Step::ListUsers`].
-    pub listed: Option<Answer<Vec<UserSummary>>>,
-    /// To [`Step::DeleteUser`], by user id.
-    pub deleted: BTreeMap<String, Answer<Deletion>>,
-    /// To [`Step::DeleteSecret`].
-    pub secret_deleted: Option<Answer<()>>,
-    /// To [`Step::RemoveFinalizer`].
-    pub finalizer_removed: bool,
-}
-
-/// An answer, or what stood in its way.
-pub type Answer<T> = Result<T, Problem>;
-
-/// Outcome of the one create call of an attempt. The token itself stays with whoever made the call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Created {
-    /// There is a user, and its token is in hand.
-    Yes {
-        /// The platform's id.
-        user_id: String,
-        /// Last characters of the token.
-        last_digits: String,
-    },
-    /// There certainly is none.
-    No(Problem),
-    /// There may be one, and its token is lost.
-    Unknown(Problem),
-}
-
-/// Outcome of the write of the Secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Committed {
-    /// The Secret carries the token.
-    Yes,
-    /// It certainly does not: the API server refused the write.
-    No(Problem),
-    /// It may: no answer came. Only a look at the Secret can tell, and nothing may be deleted before.
-    Unknown(Problem),
-}
-
-/// Outcome of a guarded deletion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deletion {
-    /// It is gone.
-    Gone,
-    /// The user of that id does not carry our marker; it was left alone.
-    NotOurs,
-}
-
-/// What the platform has.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Catalog {
-    /// Accounts of the organization.
-    pub accounts: Vec<Account>,
-    /// Policies of the organization.
-    pub policies: Vec<Policy>,
-    /// Groups of the organization.
-    pub groups: Vec<UserGroup>,
-}
-
-/// A catalog, and how new it is.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// What the platform has.
-    pub catalog: Arc<Catalog>,
-    /// Read after it was asked for, so that what is not in it does not exist.
-    pub fresh: bool,
-}
 
 /// Something that only a change by somebody can mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,6 +103,20 @@ pub enum Step {
     Create(CreateProgrammaticUser),
     /// Write the Secret with the token in hand. Nothing may come between [`Step::Create`] and this.
     Commit(SecretDraft),
+    /// Keep the token in hand in a Secret of the operator's own namespace. Nothing may come between
+    /// [`Step::Create`] and this.
+    Stage {
+        /// The attempt.
+        nonce: String,
+        /// The user whose token it is.
+        user_id: String,
+    },
+    /// Write the Secret with the token of this staged attempt.
+    Publish(String, SecretDraft),
+    /// Delete what was staged of an attempt.
+    Unstage(Staged),
+    /// Make every write of a Secret fail that is on its way.
+    Fence(Fence),
     /// Delete the user just created, since its token cannot be kept.
     Compensate(String),
     /// Read the user of this id.
@@ -248,21 +125,50 @@ pub enum Step {
     PutPolicies(String, Vec<PolicyGrant>),
     /// Replace the groups of a user.
     PutGroups(String, Vec<String>),
-    /// Ask the platform something with the token in hand, or else with the one under this key of this Secret.
-    Verify {
-        /// The Secret.
-        secret: String,
-        /// The key.
-        key: String,
-    },
+    /// Ask the platform something with the token that is kept there.
+    Verify(Kept),
     /// List all users.
     ListUsers,
     /// Delete the user of this id, if it carries this marker.
     DeleteUser(String, Marker),
     /// Delete the Secret, if it is still the one that was observed.
     DeleteSecret(OwnSecret),
+    /// Delete the Secret of this name if it is ours and carries this attempt.
+    DeleteOldSecret {
+        /// Name.
+        name: String,
+        /// The attempt.
+        nonce: String,
+    },
+    /// Make the Secret nobody's, so that it stays when the object goes.
+    Release(OwnSecret),
     /// Take our finalizer off the object.
     RemoveFinalizer,
+}
+
+/// What makes a write of a Secret fail that is on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The Secret.
+    pub name: String,
+    /// Mark the Secret of this version; `None`: there is none, and one is put in its place that no pod can start with.
+    pub over: Option<String>,
+    /// Keys of the Secret that is put in its place.
+    pub keys: Vec<String>,
+}
+
+/// Where a token is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kept {
+    /// In hand, or else under this key of this Secret.
+    Published {
+        /// The Secret.
+        secret: String,
+        /// The key.
+        key: String,
+    },
+    /// In hand, or else staged, of this attempt.
+    Staged(String),
 }
 
 /// A Secret to be written, without its token.
@@ -325,11 +231,11 @@ pub enum Next {
 /// How long a stalled object is left alone when no watched object changes.
 pub const STALLED_RECHECK: Duration = Duration::from_mins(1);
 
-/// Decides what to do next. `now` is only written down, never compared.
+/// Decides what to do next. `now` is the local clock: nothing is deleted because of it.
 #[must_use]
 pub fn next(observed: &Observed, now: Timestamp) -> Next {
     if observed.user.metadata.deletion_timestamp.is_some() {
-        delete::next(observed, now)
+        gone::delete(observed, now)
     } else {
         live::next(observed, now)
     }
@@ -339,42 +245,6 @@ pub fn next(observed: &Observed, now: Timestamp) -> Next {
 #[must_use]
 pub fn is_marked(details: &UserDetails, marker: &Marker) -> bool {
     details.user_type == UserType::Programmatic && Marker::parse(&details.username).as_ref() == Some(marker)
-}
-
-impl Observed {
-    fn uid(&self) -> &str {
-        self.user.metadata.uid.as_deref().unwrap_or_default()
-    }
-
-    fn marker(&self, nonce: &str) -> Marker {
-        Marker::new(&self.instance, self.uid(), nonce)
-    }
-
-    fn status(&self) -> ProgrammaticUserStatus {
-        self.user.status.clone().unwrap_or_default()
-    }
-
-    fn has_finalizer(&self) -> bool {
-        self.user
-            .metadata
-            .finalizers
-            .iter()
-            .flatten()
-            .any(|f| f == crate::api::FINALIZER)
-    }
-
-    /// Whether the journal names anything that may be on the platform.
-    fn has_begun(&self) -> bool {
-        self.user.status.as_ref().is_some_and(|s| !s.journal.is_empty())
-    }
-
-    /// The Secret, if it carries this attempt.
-    fn secret_with(&self, nonce: &str) -> Option<&OwnSecret> {
-        match &self.secret {
-            SecretView::Ours(secret) if secret.nonce.as_deref() == Some(nonce) => Some(secret),
-            _ => None,
-        }
-    }
 }
 
 /// The Secret that will carry the token of one user.
@@ -394,9 +264,14 @@ fn draft(observed: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> 
             (NONCE_ANNOTATION.to_owned(), nonce.to_owned()),
             (USER_ID_ANNOTATION.to_owned(), user_id.to_owned()),
         ]),
-        replace: match &observed.secret {
-            SecretView::Ours(secret) => Some(secret.resource_version.clone()),
-            SecretView::Absent | SecretView::Foreign(_) => None,
-        },
+        replace: version(&observed.target),
+    }
+}
+
+/// The version of a Secret of ours.
+fn version(view: &SecretView) -> Option<String> {
+    match view {
+        SecretView::Ours(secret) => Some(secret.resource_version.clone()),
+        SecretView::Absent | SecretView::Foreign(_) => None,
     }
 }

@@ -82,19 +82,31 @@ fn user_cases() -> Vec<Case> {
             json!({"secret": {"template": {"labels": {"a": "b"}}}}),
             "spec.secret.template is not supported by this version: remove it",
         ),
-        (json!({"rotation": {"every": "720h"}}), "spec.rotation is not supported by this version: remove it"),
         (
             json!({"consumers": {"restart": "OnRotation"}}),
             "spec.consumers.restart: OnRotation is not supported by this version: use Never or remove it",
         ),
-        (
-            json!({"deletionPolicy": "Retain"}),
-            "spec.deletionPolicy: Retain is not supported by this version: use Delete or remove it",
-        ),
-        (json!({"expireAt": "2030-01-01T00:00:00Z"}), "spec.expireAt is not supported by this version: remove it"),
-        (json!({"suspend": true}), "spec.suspend: true is not supported by this version: remove it"),
     ]);
+    cases.extend(rotation_cases(|rotation| json!({"rotation": rotation})));
     cases
+}
+
+/// Rules of `Rotation`, which users have and classes have as a default.
+fn rotation_cases(put: impl Fn(Value) -> Value) -> Vec<Case> {
+    vec![
+        (
+            put(json!({"every": "59s"})),
+            "rotation.every has to be 1m or longer",
+        ),
+        (
+            put(json!({"windows": [{"cron": "0 2 * * SUN", "duration": "2h"}]})),
+            "rotation.windows needs rotation.every: windows say when a token that is old enough is replaced",
+        ),
+        (
+            put(json!({"every": "24h", "overlap": "24h"})),
+            "rotation.overlap has to be shorter than rotation.every, or more and more old tokens stay valid",
+        ),
+    ]
 }
 
 /// Rules of `Access`, which is in the user at `access` and in the class at `defaults.access`.
@@ -130,40 +142,18 @@ fn access_cases(at: &str) -> Vec<Case> {
 }
 
 fn organization_cases() -> Vec<Case> {
-    vec![
-        (
-            json!({"endpoint": {"url": "http://127.0.0.1:8700"}}),
-            "the admin credential must not travel in clear text: use an https:// url, or, for a platform on loopback or \
+    vec![(
+        json!({"endpoint": {"url": "http://127.0.0.1:8700"}}),
+        "the admin credential must not travel in clear text: use an https:// url, or, for a platform on loopback or \
              inside the cluster only, set insecure: true",
-        ),
-        (
-            json!({"credentials": {"previousKey": "old"}}),
-            "credentials.previousKey is not supported by this version: remove it",
-        ),
-        (
-            json!({"limits": {"maxInFlight": 4}}),
-            "spec.limits is not supported by this version: remove it. The operator runs at most 8 calls at a time and \
-             obeys the platform's own rate limits",
-        ),
-        (
-            json!({"deletionProtection": true}),
-            "spec.deletionProtection is not supported by this version: remove it",
-        ),
-    ]
+    )]
 }
 
 fn class_cases() -> Vec<Case> {
     let mut cases = access_cases("defaults.access");
-    cases.extend([
-        (
-            json!({"rotation": {"maxAge": "720h"}}),
-            "spec.rotation is not supported by this version: remove it",
-        ),
-        (
-            json!({"defaults": {"rotation": {"every": "720h"}}}),
-            "spec.defaults.rotation is not supported by this version: remove it",
-        ),
-    ]);
+    cases.extend(rotation_cases(
+        |rotation| json!({"defaults": {"rotation": rotation}}),
+    ));
     cases
 }
 

@@ -181,6 +181,51 @@ fn nothing_is_left_undone_or_skipped() {
 }
 
 #[test]
+fn every_failure_of_the_table_is_produced_by_a_test() {
+    let table = std::fs::read_to_string(root().join("docs/failures.md")).unwrap();
+    let mut tests = String::new();
+    for dir in ["tests/operator", "src/plan/tests"] {
+        for file in rust_files(&root().join(dir)) {
+            tests.push_str(&std::fs::read_to_string(file).unwrap());
+        }
+    }
+    let cells = table
+        .lines()
+        .filter(|l| l.starts_with("| `"))
+        .filter_map(|l| l.split('|').nth(1));
+    let reasons: Vec<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(reasons.len() > 25, "{reasons:?}");
+    let missing: Vec<_> = reasons
+        .iter()
+        .filter(|r| !tests.contains(&format!("\"{r}\"")))
+        .collect();
+    assert!(missing.is_empty(), "no test produces {missing:?}");
+    // And the other way round: what the code can say is in the table.
+    for file in ["plan", "controller"]
+        .iter()
+        .flat_map(|m| module(m))
+        .filter(|f| !is_test(f))
+    {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let said = text
+            .split("Refusal::new(\"")
+            .skip(1)
+            .chain(text.split("reason: \"").skip(1));
+        for reason in said.filter_map(|rest| rest.split('"').next()) {
+            let inner = ["OrganizationGone"];
+            let known = reasons.contains(&reason) || inner.contains(&reason);
+            assert!(
+                known,
+                "{} says {reason}, which docs/failures.md does not explain",
+                file.display()
+            );
+        }
+    }
+}
+
+#[test]
 fn the_custom_resource_definitions_are_current() {
     let dir = root().join("crds");
     let files = programmatic_users::crds::files().unwrap();

@@ -413,11 +413,20 @@ pub struct Pending {
     pub nonce: String,
     /// When it was written.
     pub started_at: Timestamp,
-    /// Why a user is being made.
+    /// Why a user is being made, such as `Create`, `Age`, `Requested`, `SpecChanged`, `SecretMissing`.
     pub reason: String,
     /// Digest of what it is being made of, see `current`.
     #[serde(default)]
     pub fingerprint: String,
+    /// The Secret that its token is meant for.
+    #[serde(default)]
+    pub secret_name: String,
+    /// Value of the `rotate-at` annotation when it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate_at: Option<String>,
+    /// Value of the `revoke-now` annotation when it was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_now: Option<String>,
 }
 
 /// The user whose token the Secret carries.
@@ -443,8 +452,11 @@ pub struct Retiring {
     pub nonce: String,
     /// The platform's id.
     pub user_id: String,
-    /// It is not deleted before this time.
+    /// It is not deleted before this time, by the platform's clock.
     pub not_before: Timestamp,
+    /// The Secret that carried its token, if the new token went into another one: deleted together with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
 }
 
 /// An attempt that was given up.

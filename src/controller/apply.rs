@@ -1,27 +1,22 @@
 //! IO out: takes one step and notes its answer.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod secrets;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use std::sync::Arc;
+
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::context::Context;
-use super::error::{Error, describe, secret_problem};
+use super::error::Error;
 use super::platforms::{Platform, platform_problem};
-use super::secret;
 use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
 use crate::plan::{
-    Answer, Committed, Created, Deletion, Found, Marker, Observed, OwnSecret, Problem, Retry, SecretDraft,
-    SecretView, Step, is_marked,
+    self, Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked,
 };
 use crate::platform::Token;
 use crate::platform::client::{self, Sent};
-
-/// No write of a Secret waits longer: there is a token in memory that is nowhere else.
-const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// One object's work, and the token between its creation and its publication.
 pub(super) struct Hand<'a> {
@@ -81,7 +76,16 @@ impl<'a> Hand<'a> {
                         .await,
                 );
             }
-            Step::Verify { secret, key } => o.learned.verified = Some(self.verify(o, &secret, &key).await),
+            Step::Stage { nonce, user_id } => {
+                o.learned.staged = Some(self.stage(o, &nonce, &user_id).await);
+            }
+            Step::Publish(nonce, draft) => o.learned.published = Some(self.publish(o, &nonce, &draft).await),
+            Step::Unstage(staged) => {
+                let answer = self.unstage(&staged).await;
+                o.learned.unstaged.insert(staged.nonce, answer);
+            }
+            Step::Fence(fence) => o.learned.fenced = Some(self.fence(o, &fence).await),
+            Step::Verify(kept) => o.learned.verified = Some(self.verify(o, &kept).await),
             Step::ListUsers => {
                 let answer = self.on_platform(o, async |c| c.list_users().await).await;
                 o.learned.listed = Some(answer);
@@ -90,7 +94,15 @@ impl<'a> Hand<'a> {
                 let answer = self.delete_user(o, &id, &marker).await;
                 o.learned.deleted.insert(id, answer);
             }
-            Step::DeleteSecret(own) => o.learned.secret_deleted = Some(self.delete_secret(&own).await),
+            Step::DeleteSecret(own) => {
+                let answer = self.delete_secret(&own).await;
+                o.learned.secrets_deleted.insert(own.name, answer);
+            }
+            Step::DeleteOldSecret { name, nonce } => {
+                let answer = self.delete_old_secret(o, &name, &nonce).await;
+                o.learned.old_secrets_deleted.insert(name, answer);
+            }
+            Step::Release(own) => o.learned.released = Some(self.release(o, &own).await),
         }
         Ok(())
     }
@@ -99,8 +111,11 @@ impl<'a> Hand<'a> {
     pub(super) async fn write_status(
         &mut self,
         o: &mut Observed,
-        status: ProgrammaticUserStatus,
+        mut status: ProgrammaticUserStatus,
     ) -> Result<(), Error> {
+        if o.intact {
+            plan::seal(&self.context.instance, &o.user, &mut status);
+        }
         if o.user.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -117,10 +132,6 @@ impl<'a> Hand<'a> {
     }
 
     fn users(&self) -> Api<ProgrammaticUser> {
-        Api::namespaced(self.context.client.clone(), &self.namespace)
-    }
-
-    fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.context.client.clone(), &self.namespace)
     }
 
@@ -177,36 +188,17 @@ impl<'a> Hand<'a> {
         Ok(())
     }
 
-    async fn dry_run(&self, o: &Observed, draft: &SecretDraft) -> Answer<()> {
-        let dummy = "0".repeat(64);
-        let params = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        self.put_secret(o, draft, &dummy, &params)
-            .await
-            .map_err(|e| secret_problem(&draft.name, "written", &e))
-    }
-
-    async fn put_secret(
-        &self,
-        o: &Observed,
-        draft: &SecretDraft,
-        token: &str,
-        params: &PostParams,
-    ) -> kube::Result<()> {
-        let secret = secret::build(&o.user, draft, token);
-        match &draft.replace {
-            Some(_) => self
-                .secrets()
-                .replace(&draft.name, params, &secret)
-                .await
-                .map(drop),
-            None => self.secrets().create(params, &secret).await.map(drop),
-        }
-    }
-
     async fn create(&mut self, o: &Observed, body: &crate::platform::CreateProgrammaticUser) -> Created {
+        // Another leader may begin before this call has ended: better not begin it.
+        if self.context.lease_margin() < self.context.margin_for_create() {
+            return Created::No(Problem {
+                reason: "LeaseEnding",
+                message:
+                    "this replica may not be the leader for long enough any more; the one that is goes on"
+                        .to_owned(),
+                retry: Retry::Backoff,
+            });
+        }
         // Without a connection nothing was sent.
         let (name, platform) = match self.platform(o).await {
             Ok(found) => found,
@@ -234,56 +226,6 @@ impl<'a> Hand<'a> {
         }
     }
 
-    async fn commit(&self, o: &Observed, draft: &SecretDraft) -> Committed {
-        let problem = |why: &str| Problem {
-            reason: "SecretRejected",
-            message: format!("Secret {} cannot be written: {why}", draft.name),
-            retry: Retry::Backoff,
-        };
-        let Some(token) = &self.token else {
-            return Committed::No(problem("there is no token in hand"));
-        };
-        let params = PostParams::default();
-        let write = self.put_secret(o, draft, token.expose(), &params);
-        let (refused, why) = match tokio::time::timeout(WRITE_DEADLINE, write).await {
-            Ok(Ok(())) => return Committed::Yes,
-            Ok(Err(error)) => {
-                let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
-                (refused, describe(&error))
-            }
-            Err(_) => (false, "no answer from the API server in time".to_owned()),
-        };
-        // A write may have happened although its answer says otherwise or never came: look before giving up. Only a
-        // refusal together with a Secret that was seen not to carry the token is certain.
-        let read = tokio::time::timeout(WRITE_DEADLINE, self.secrets().get_opt(&draft.name)).await;
-        match read {
-            Ok(Ok(Some(found))) if secret::carries(&found, &o.user, draft) => Committed::Yes,
-            Ok(Ok(_)) if refused => Committed::No(problem(&why)),
-            _ => Committed::Unknown(problem(&why)),
-        }
-    }
-
-    async fn verify(&mut self, o: &Observed, name: &str, key: &str) -> Answer<bool> {
-        if let Some(token) = self.token.take() {
-            return self.on_platform(o, async |c| c.accepts(&token).await).await;
-        }
-        let found = self
-            .secrets()
-            .get_opt(name)
-            .await
-            .map_err(|e| secret_problem(name, "read", &e))?;
-        // Nobody else's data is sent anywhere.
-        let ours = found.filter(|s| matches!(secret::view(Some(s), &o.user), SecretView::Ours(_)));
-        let data = ours.as_ref().and_then(|s| s.data.as_ref()?.get(key));
-        match data
-            .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
-            .and_then(Token::new)
-        {
-            Some(token) => self.on_platform(o, async |c| c.accepts(&token).await).await,
-            None => Ok(false),
-        }
-    }
-
     /// Reads the user first: what a journal or an annotation says is never enough to delete something.
     async fn delete_user(&mut self, o: &Observed, id: &str, marker: &Marker) -> Answer<Deletion> {
         self.wrote = true;
@@ -305,18 +247,5 @@ impl<'a> Hand<'a> {
             );
         }
         Ok(deletion)
-    }
-
-    async fn delete_secret(&mut self, own: &OwnSecret) -> Answer<()> {
-        self.wrote = true;
-        let params = DeleteParams::default().preconditions(Preconditions {
-            uid: Some(own.uid.clone()),
-            resource_version: Some(own.resource_version.clone()),
-        });
-        match self.secrets().delete(&own.name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(secret_problem(&own.name, "deleted", &error)),
-        }
     }
 }

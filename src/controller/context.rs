@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Resource};
+use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
 use super::error::Error;
@@ -121,9 +123,26 @@ impl Context {
         }
     }
 
+    /// Secrets of the operator's own namespace.
+    pub(super) fn own_secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.config.namespace)
+    }
+
+    /// The time by the clock of an organization's platform, as far as it is known.
+    pub(super) fn platform_time(&self, organization: Option<&Organization>) -> Option<Timestamp> {
+        let name = organization?.metadata.name.as_deref()?;
+        self.platforms.known(name)?.gate.now()
+    }
+
     /// How long this process is the leader for certain.
     pub(super) fn lease_margin(&self) -> Duration {
         self.standing.margin()
+    }
+
+    /// How long the lease has to be ours for a user to be made: as long as the call may take, or, with a short lease,
+    /// half of that, which is less than is left if no renewal was missed.
+    pub(super) fn margin_for_create(&self) -> Duration {
+        self.config.create_timeout.min(self.config.lease_duration / 2)
     }
 
     /// After this a call that made a user, and that nobody has heard of since, cannot be on its way any more: twice
@@ -152,15 +171,13 @@ impl Context {
     ///
     /// `read` is a moment *before* the object was asked for from the API server. An attempt is journaled before its
     /// user is asked for, so only a list that had ended by then can tell: what it shows, the object would know.
-    #[allow(dead_code, reason = "for the observation of users")]
-    pub(super) fn strays(&self, user: &ProgrammaticUser, read: Instant) -> Vec<UserSummary> {
+    /// `None`: there was no such list yet.
+    pub(super) fn strays(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserSummary>> {
         let organization = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
         let seat = organization.and_then(|name| self.platforms.known(name));
-        let Some((seat, snapshot)) = seat.and_then(|s| s.snapshot().map(|n| (s, n))) else {
-            return vec![];
-        };
+        let (seat, snapshot) = seat.and_then(|s| s.snapshot().map(|n| (s, n)))?;
         if snapshot.ended > read {
-            return vec![];
+            return None;
         }
         let deleted = seat.gate.deleted_since(snapshot.begun);
         let journal = user
@@ -169,7 +186,7 @@ impl Context {
             .map(|s| s.journal.clone())
             .unwrap_or_default();
         let uid = user.metadata.uid.as_deref().unwrap_or_default();
-        snapshot.strays(&self.instance, uid, &[&journal], &deleted)
+        Some(snapshot.strays(&self.instance, uid, &[&journal], &deleted))
     }
 
     /// Waits until all caches are filled. Before that a class that exists looks like one that does not.
@@ -242,14 +259,24 @@ impl Context {
     }
 
     /// The attempts among `nonces` that this process has known as abandoned for the whole settle window, by its
-    /// own monotonic clock.
-    pub(super) fn settled<'a>(&self, nonces: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    /// own monotonic clock; and how long it takes until that is true of all.
+    pub(super) fn settled<'a>(
+        &self,
+        nonces: impl Iterator<Item = &'a String>,
+    ) -> (BTreeSet<String>, Duration) {
         let now = Instant::now();
         let mut known = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-        nonces
-            .filter(|n| now.duration_since(*known.entry((*n).clone()).or_insert(now)) >= self.settle())
-            .cloned()
-            .collect()
+        let (mut settled, mut left) = (BTreeSet::new(), Duration::ZERO);
+        for nonce in nonces {
+            let age = now.duration_since(*known.entry(nonce.clone()).or_insert(now));
+            match self.settle().checked_sub(age) {
+                Some(rest) if !rest.is_zero() => left = left.max(rest),
+                _ => {
+                    settled.insert(nonce.clone());
+                }
+            }
+        }
+        (settled, left)
     }
 
     /// The pause before the next try of this object: longer each time, with jitter.

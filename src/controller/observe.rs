@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{Api, ResourceExt as _};
 
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
-use super::secret::view;
+use super::secret::{staged, staging_name, view};
 use crate::api::ProgrammaticUser;
-use crate::plan::{Learned, Observed};
+use crate::plan::{self, Learned, Observed, Staged};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
 /// the journal seen. `None`: the object is gone, or another installation looks after its organization.
@@ -19,6 +20,8 @@ pub(super) async fn observe(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Observed>, Error> {
+    // Of users that the journal does not know, only a list from before can tell.
+    let asked = Instant::now();
     let users: Api<ProgrammaticUser> = Api::namespaced(context.client.clone(), namespace);
     let Some(user) = users
         .get_opt(name)
@@ -40,10 +43,18 @@ pub(super) async fn observe(
     }
     let organization = organization.map_or(Ok(None), |name| context.organization(name))?;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let secret = secrets
-        .get_opt(&secret_name(&user))
-        .await
-        .map_err(Error::from_kube("read the Secret"))?;
+    let (current_name, target_name) = secret_names(&user);
+    let read = async |name: &str| {
+        let found = secrets.get_opt(name).await;
+        let found = found.map_err(Error::from_kube("read the Secret"))?;
+        Ok::<_, Error>(view(found.as_ref(), &user))
+    };
+    let target = read(&target_name).await?;
+    let secret = if current_name == target_name {
+        target.clone()
+    } else {
+        read(&current_name).await?
+    };
     let by_labels = class
         .as_ref()
         .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
@@ -56,28 +67,56 @@ pub(super) async fn observe(
     let max = max
         .filter(|_| status.journal.is_empty())
         .and_then(|max| usize::try_from(max).ok());
+    let abandoned = status.journal.abandoned.iter().map(|a| &a.nonce);
+    let (settled, settles_in) = context.settled(abandoned);
     Ok(Some(Observed {
         class,
-        organization,
         namespace_labels,
         siblings: max.map_or(0, |max| context.siblings(&user, max)),
-        secret: view(secret.as_ref(), &user),
+        secret,
+        target,
+        staged: staging(context, &user).await?,
+        intact: plan::is_intact(&context.instance, &user),
+        check: context.take_check(&user.uid().unwrap_or_default()),
+        strays: context.strays(&user, asked),
+        platform_now: context.platform_time(organization.as_deref()),
         instance: context.instance.clone(),
         fresh_nonce: fresh_nonce(),
-        settled: context.settled(status.journal.abandoned.iter().map(|a| &a.nonce)),
+        settled,
+        settles_in,
         learned: Learned::default(),
+        organization,
         user: Arc::new(user),
     }))
 }
 
-/// The Secret of the existing user, or the one that a new user would get.
-fn secret_name(user: &ProgrammaticUser) -> String {
+/// The Secret of the existing user, and the one that a new user's token goes into.
+fn secret_names(user: &ProgrammaticUser) -> (String, String) {
+    let asked = user.spec.secret.name.clone().unwrap_or_else(|| user.name_any());
     let status = user.status.as_ref();
-    let begun = status.filter(|s| s.journal.current.is_some() || s.journal.pending.is_some());
-    begun
-        .and_then(|s| s.secret_name.clone())
-        .or_else(|| user.spec.secret.name.clone())
-        .unwrap_or_else(|| user.name_any())
+    let pending = status.and_then(|s| s.journal.pending.as_ref());
+    let target = pending.map_or_else(|| asked, |p| p.secret_name.clone());
+    let current = status.filter(|s| s.journal.current.is_some());
+    let current = current.and_then(|s| s.secret_name.clone());
+    (current.unwrap_or_else(|| target.clone()), target)
+}
+
+/// Staged tokens of attempts that are not at their end. Most objects have no such attempt, and nothing is read.
+async fn staging(context: &Context, user: &ProgrammaticUser) -> Result<Vec<Staged>, Error> {
+    let Some(journal) = user.status.as_ref().map(|s| &s.journal) else {
+        return Ok(Vec::new());
+    };
+    let secrets = context.own_secrets();
+    let pending = journal.pending.iter().map(|p| &p.nonce);
+    let mut found = Vec::new();
+    for nonce in pending.chain(journal.abandoned.iter().map(|a| &a.nonce)) {
+        let secret = secrets
+            .get_opt(&staging_name(nonce))
+            .await
+            .map_err(Error::from_kube("read the staged token"))?;
+        found.extend(secret.and_then(|s| staged(&s, user)));
+    }
+    Ok(found)
 }
 
 async fn labels(context: &Context, namespace: &str) -> Result<BTreeMap<String, String>, Error> {

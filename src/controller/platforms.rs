@@ -61,12 +61,6 @@ impl Platform {
         self.client.is_refused()
     }
 
-    /// The last list of users, if there was one since this process leads.
-    #[allow(dead_code, reason = "for the observation of users")]
-    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.seat.snapshot()
-    }
-
     /// The time by the platform's clock, as far as it is known.
     pub(super) fn now(&self) -> Option<Timestamp> {
         self.seat.gate.now()

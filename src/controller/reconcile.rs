@@ -83,6 +83,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         let rest = match plan::next(observed, Timestamp::now()) {
             Next::Do(step) => {
                 hand.take(step, observed).await?;
+                observed.platform_now = context.platform_time(observed.organization.as_deref());
                 continue;
             }
             Next::Stop(rest) => rest,

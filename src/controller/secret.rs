@@ -7,10 +7,18 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::api::{
-    MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, SecretValue, USER_ID_ANNOTATION,
+    DIGEST_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, STAGING_LABEL,
+    SecretValue, USER_ID_ANNOTATION,
 };
-use crate::plan::{OwnSecret, SecretDraft, SecretView};
+use crate::plan::{Fence, OwnSecret, SecretDraft, SecretView, Staged, base32};
+
+/// Key of the token in a staging Secret.
+pub(super) const STAGED_KEY: &str = "token";
+/// In place of a token in a fence: a container whose environment would hold a NUL byte cannot be started.
+const NO_TOKEN: &[u8] = b"\0no token yet";
 
 /// Whose the Secret is.
 pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretView {
@@ -28,6 +36,7 @@ pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretVi
             uid: secret.uid().unwrap_or_default(),
             nonce: secret.annotations().get(NONCE_ANNOTATION).cloned(),
             user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
+            unedited: is_unedited(secret),
         }),
         Some(owner) => SecretView::Foreign(format!("belongs to {} {}", owner.kind, owner.name)),
         None => SecretView::Foreign("exists and was not made for this object".to_owned()),
@@ -40,21 +49,32 @@ pub(super) fn build(user: &ProgrammaticUser, draft: &SecretDraft, token: &str) -
         SecretValue::Token => token.to_owned(),
         other => draft.values.get(other).cloned().unwrap_or_default(),
     };
-    let data = draft
+    let data: BTreeMap<_, _> = draft
         .layout
         .iter()
         .map(|(key, v)| (key.clone(), ByteString(value(v).into_bytes())))
         .collect();
+    let mut annotations = draft.annotations.clone();
+    annotations.insert(DIGEST_ANNOTATION.to_owned(), digest(&data));
+    let mut secret = owned(user, &draft.name, data);
+    secret.metadata.resource_version.clone_from(&draft.replace);
+    secret.metadata.annotations = Some(annotations);
+    secret
+}
+
+/// A Secret in place of one that must not be created any more.
+pub(super) fn fence(user: &ProgrammaticUser, fence: &Fence) -> Secret {
+    let value = || ByteString(NO_TOKEN.to_vec());
+    let data = fence.keys.iter().map(|key| (key.clone(), value())).collect();
+    owned(user, &fence.name, data)
+}
+
+fn owned(user: &ProgrammaticUser, name: &str, data: BTreeMap<String, ByteString>) -> Secret {
     Secret {
         metadata: ObjectMeta {
-            name: Some(draft.name.clone()),
+            name: Some(name.to_owned()),
             namespace: user.namespace(),
-            resource_version: draft.replace.clone(),
-            labels: Some(BTreeMap::from([(
-                MANAGED_BY_LABEL.to_owned(),
-                MANAGER.to_owned(),
-            )])),
-            annotations: Some(draft.annotations.clone()),
+            labels: Some(managed()),
             owner_references: user.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -62,6 +82,75 @@ pub(super) fn build(user: &ProgrammaticUser, draft: &SecretDraft, token: &str) -
         data: Some(data),
         ..Secret::default()
     }
+}
+
+fn managed() -> BTreeMap<String, String> {
+    BTreeMap::from([(MANAGED_BY_LABEL.to_owned(), MANAGER.to_owned())])
+}
+
+/// Name of the Secret that an attempt's token is staged in; nonces are never used twice.
+pub(super) fn staging_name(nonce: &str) -> String {
+    format!("programmatic-users-staging-{nonce}")
+}
+
+/// A token in the operator's own namespace.
+pub(super) fn staging(user: &ProgrammaticUser, nonce: &str, user_id: &str, token: &str) -> Secret {
+    let mut labels = managed();
+    labels.insert(STAGING_LABEL.to_owned(), user.uid().unwrap_or_default());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(staging_name(nonce)),
+            labels: Some(labels),
+            annotations: Some(BTreeMap::from([
+                (NONCE_ANNOTATION.to_owned(), nonce.to_owned()),
+                (USER_ID_ANNOTATION.to_owned(), user_id.to_owned()),
+            ])),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        data: Some(BTreeMap::from([(
+            STAGED_KEY.to_owned(),
+            ByteString(token.as_bytes().to_vec()),
+        )])),
+        ..Secret::default()
+    }
+}
+
+/// What is staged for this object, if `secret` is that.
+pub(super) fn staged(secret: &Secret, user: &ProgrammaticUser) -> Option<Staged> {
+    let meant_for = secret.labels().get(STAGING_LABEL)?;
+    (Some(meant_for) == user.metadata.uid.as_ref()).then_some(())?;
+    Some(Staged {
+        name: secret.name_any(),
+        uid: secret.uid().unwrap_or_default(),
+        nonce: secret.annotations().get(NONCE_ANNOTATION)?.clone(),
+        user_id: secret.annotations().get(USER_ID_ANNOTATION)?.clone(),
+    })
+}
+
+/// The keys that the operator wrote, and a digest of their values. Tokens are random and long, so that nobody finds
+/// one by its digest.
+fn digest(data: &BTreeMap<String, ByteString>) -> String {
+    let keys: Vec<&str> = data.keys().map(String::as_str).collect();
+    let mut hasher = Sha256::new();
+    for (key, value) in data {
+        hasher.update((key.len() as u64).to_be_bytes());
+        hasher.update(key);
+        hasher.update((value.0.len() as u64).to_be_bytes());
+        hasher.update(&value.0);
+    }
+    format!("{}:{}", keys.join(","), base32(&hasher.finalize(), 16))
+}
+
+/// Whether the values that the operator wrote are still the same; keys that others added do not count.
+fn is_unedited(secret: &Secret) -> bool {
+    let Some(written) = secret.annotations().get(DIGEST_ANNOTATION) else {
+        return false;
+    };
+    let keys = written.split_once(':').map_or("", |(keys, _)| keys);
+    let data = secret.data.iter().flatten();
+    let ours = data.filter(|(key, _)| keys.split(',').any(|k| k == key.as_str()));
+    digest(&ours.map(|(k, v)| (k.clone(), v.clone())).collect()) == *written
 }
 
 /// Whether `found` is what `draft` was to become: of this object, with this attempt and this user.

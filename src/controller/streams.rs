@@ -166,12 +166,14 @@ where
     )
 }
 
-/// A change of spec or of finalizers; not of the status, which is our own.
+/// A change of spec, annotations or finalizers; not of the status, which is our own.
 pub(super) fn spec_changes<K: Resource + 'static>() -> impl Predicate<K> + Send + 'static
 where
     K::DynamicType: Default + Eq + Hash,
 {
-    predicates::generation.combine(predicates::finalizers)
+    predicates::generation
+        .combine(predicates::annotations)
+        .combine(predicates::finalizers)
 }
 
 /// A change of spec, or of whether it is ready: then everything that waits for it is tried again.

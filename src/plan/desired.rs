@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
+use super::rotation::Schedule;
 use super::{Catalog, Refusal, marker};
 use crate::api::{
     Access, Organization, PolicyEntry, ProgrammaticUser, ProgrammaticUserClass, Role, Scope, SecretKeys,
@@ -34,6 +35,8 @@ pub struct Desired {
     pub fingerprint: String,
     /// Digest of the policies and groups.
     pub access_digest: String,
+    /// When the token is replaced.
+    pub schedule: Schedule,
 }
 
 /// What the platform is asked for, by its own ids.
@@ -109,6 +112,7 @@ pub fn desired(
         endpoint,
         fingerprint,
         access_digest,
+        schedule: Schedule::new(user, class)?,
     })
 }
 

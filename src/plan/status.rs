@@ -1,10 +1,21 @@
 //! Conditions: what they say, and that they change only when facts do.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Again, Notice, Observed, Problem, Refusal, Rest, Retry, STALLED_RECHECK};
-use crate::api::{ACCESS_APPLIED, ProgrammaticUserStatus, READY, RECONCILING, SECRET_PUBLISHED, STALLED};
+use super::desired::Desired;
+use super::{Again, Notice, Observed, Problem, Refusal, Rest, Retry, STALLED_RECHECK, rotation, sweep};
+use crate::api::{
+    ACCESS_APPLIED, HISTORY_REWOUND, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SECRET_PUBLISHED,
+    STALLED, SUSPENDED,
+};
+
+/// Present only while they are true.
+const PASSING: [&str; 5] = [RECONCILING, STALLED, ROTATING, HISTORY_REWOUND, SUSPENDED];
+/// How long to wait for the platform's time when it is not known yet.
+const UNTIL_TIME: Duration = Duration::from_secs(5);
 
 /// Reason of `Ready=False` while the first attempt is on its way; not worth an Event when it ends well.
 pub(super) const CREATING: &str = "Creating";
@@ -12,8 +23,8 @@ pub(super) const CREATING: &str = "Creating";
 /// A condition to be set: type, whether it is true, reason, message.
 pub type Wanted<'a> = (&'a str, bool, &'a str, &'a str);
 
-/// Sets `wanted`, keeps the transition time of those whose truth does not change, and drops `RECONCILING` and
-/// `STALLED` unless they are wanted (kstatus: they are present only while they are true).
+/// Sets `wanted`, keeps the transition time of those whose truth does not change, and drops those that are present
+/// only while they are true (kstatus) unless they are wanted.
 ///
 /// While nothing but the id of a request differs the first message stays: a retried call fails with another id each
 /// time, and that is no news.
@@ -23,29 +34,38 @@ pub fn set_conditions(
     now: Timestamp,
     wanted: &[Wanted],
 ) {
-    conditions
-        .retain(|c| wanted.iter().any(|w| w.0 == c.type_) || (c.type_ != RECONCILING && c.type_ != STALLED));
-    for (type_, truth, reason, message) in wanted {
-        let status = if *truth { "True" } else { "False" };
-        let old = conditions.iter().position(|c| c.type_ == *type_);
-        let known = old.map(|i| &conditions[i]).filter(|c| c.status == status);
-        let unchanged = known.filter(|c| {
-            c.reason == *reason
-                && c.observed_generation == generation
-                && without_request(&c.message) == without_request(message)
-        });
-        let new = Condition {
-            type_: (*type_).to_owned(),
-            status: status.to_owned(),
-            reason: (*reason).to_owned(),
-            message: unchanged.map_or_else(|| (*message).to_owned(), |c| c.message.clone()),
-            last_transition_time: known.map_or(Time(now), |c| c.last_transition_time.clone()),
-            observed_generation: generation,
-        };
-        match old {
-            Some(i) => conditions[i] = new,
-            None => conditions.push(new),
-        }
+    conditions.retain(|c| wanted.iter().any(|w| w.0 == c.type_) || !PASSING.contains(&c.type_.as_str()));
+    for one in wanted {
+        set_condition(conditions, generation, now, one);
+    }
+}
+
+/// Sets one condition and leaves the others.
+pub(super) fn set_condition(
+    conditions: &mut Vec<Condition>,
+    generation: Option<i64>,
+    now: Timestamp,
+    (type_, truth, reason, message): &Wanted,
+) {
+    let status = if *truth { "True" } else { "False" };
+    let old = conditions.iter().position(|c| c.type_ == *type_);
+    let known = old.map(|i| &conditions[i]).filter(|c| c.status == status);
+    let unchanged = known.filter(|c| {
+        c.reason == *reason
+            && c.observed_generation == generation
+            && without_request(&c.message) == without_request(message)
+    });
+    let new = Condition {
+        type_: (*type_).to_owned(),
+        status: status.to_owned(),
+        reason: (*reason).to_owned(),
+        message: unchanged.map_or_else(|| (*message).to_owned(), |c| c.message.clone()),
+        last_transition_time: known.map_or(Time(now), |c| c.last_transition_time.clone()),
+        observed_generation: generation,
+    };
+    match old {
+        Some(i) => conditions[i] = new,
+        None => conditions.push(new),
     }
 }
 
@@ -73,7 +93,7 @@ pub(super) enum Outcome<'a> {
 pub(super) fn rest(
     observed: &Observed,
     mut status: ProgrammaticUserStatus,
-    access_digest: Option<&str>,
+    desired: Option<&Desired>,
     outcome: &Outcome,
     now: Timestamp,
 ) -> Rest {
@@ -85,12 +105,17 @@ pub(super) fn rest(
         Outcome::Stalled(r) => (false, r.reason, r.message.clone()),
         Outcome::Waiting(p) => (false, p.reason, p.message.clone()),
     };
+    let time = observed.time(now);
+    if let Some(desired) = desired {
+        status.next_rotation = rotation::planned(observed, desired, &status, time);
+    }
+    let wake = wake(observed, &status, desired, time);
     let mut wanted: Vec<Wanted> = vec![(READY, ready, reason, &message)];
     let again = match outcome {
-        Outcome::Ready => Again::OnChange,
+        Outcome::Ready => wake.map_or(Again::OnChange, Again::After),
         Outcome::Stalled(_) => {
             wanted.push((STALLED, true, reason, &message));
-            Again::After(STALLED_RECHECK)
+            Again::After(wake.map_or(STALLED_RECHECK, |w| w.min(STALLED_RECHECK)))
         }
         Outcome::Waiting(p) => {
             problem = p.retry;
@@ -126,7 +151,8 @@ pub(super) fn rest(
                 "no Secret carries the current token",
             )
         });
-        let applied = access_digest.is_some() && current.access.as_deref() == access_digest;
+        let digest = desired.map(|d| d.access_digest.as_str());
+        let applied = digest.is_some() && current.access.as_deref() == digest;
         wanted.push(if applied {
             (
                 ACCESS_APPLIED,
@@ -143,13 +169,123 @@ pub(super) fn rest(
             )
         });
     }
-    let event = notice(&status.conditions, ready, reason, &message);
+    let rotating = status.journal.pending.as_ref().map(|p| p.reason.clone());
+    if let (Some(reason), Some(_)) = (&rotating, &status.journal.current) {
+        let message = "a user is being made that will replace the current one";
+        wanted.push((ROTATING, true, reason, message));
+    }
+    let rewound = rewound(observed, &status);
+    if let Some(message) = &rewound {
+        wanted.push((HISTORY_REWOUND, true, "UnknownUsers", message));
+    }
+    let news = rewound
+        .as_ref()
+        .filter(|_| !has(&status.conditions, HISTORY_REWOUND));
+    let event = news
+        .map(|message| Notice {
+            warning: true,
+            reason: HISTORY_REWOUND.to_owned(),
+            message: message.clone(),
+        })
+        .or_else(|| rotated(observed, &status))
+        .or_else(|| notice(&status.conditions, ready, reason, &message));
     set_conditions(&mut status.conditions, generation, now, &wanted);
     Rest {
         status: Some(Box::new(status)),
         again,
         event,
     }
+}
+
+fn has(conditions: &[Condition], type_: &str) -> bool {
+    conditions.iter().any(|c| c.type_ == type_)
+}
+
+/// Nothing is done, and nothing is said but that.
+pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus, now: Timestamp) -> Rest {
+    let generation = observed.user.metadata.generation;
+    status.observed_generation = generation;
+    let message = "spec.suspend is true: nothing is created, changed, replaced or repaired until it is false";
+    set_condition(
+        &mut status.conditions,
+        generation,
+        now,
+        &(SUSPENDED, true, "Suspended", message),
+    );
+    Rest {
+        status: Some(Box::new(status)),
+        again: Again::OnChange,
+        event: None,
+    }
+}
+
+/// When something is due that no change of an object will tell of.
+fn wake(
+    observed: &Observed,
+    status: &ProgrammaticUserStatus,
+    desired: Option<&Desired>,
+    time: Timestamp,
+) -> Option<Duration> {
+    let retiring = status.journal.retiring.iter().map(|r| r.not_before);
+    let due = retiring.chain(status.next_rotation.filter(|_| desired.is_some()));
+    let mut first = due.min().map(|at| {
+        if observed.platform_now.is_some() {
+            Duration::try_from(at.duration_since(time)).unwrap_or_default()
+        } else {
+            UNTIL_TIME
+        }
+    });
+    let end = observed.user.spec.expire_at.filter(|end| *end > time);
+    let end = end.and_then(|end| Duration::try_from(end.duration_since(time)).ok());
+    let settling = (!status.journal.abandoned.is_empty()).then(|| sweep::recheck(observed));
+    for other in [end, settling].into_iter().flatten() {
+        first = Some(first.map_or(other, |f| f.min(other)));
+    }
+    first.map(|f| f.max(Duration::from_secs(1)))
+}
+
+/// What is said of users that the platform has and the journal does not know; `None`: there are none.
+fn rewound(observed: &Observed, status: &ProgrammaticUserStatus) -> Option<String> {
+    let Some(strays) = &observed.strays else {
+        let old = status.conditions.iter().find(|c| c.type_ == HISTORY_REWOUND);
+        return old.map(|c| c.message.clone());
+    };
+    let listed = observed.learned.listed.as_ref().and_then(|l| l.as_ref().ok());
+    let still = |id: &str| listed.is_none_or(|l| l.iter().any(|u| u.user_id == id));
+    let mut ids: Vec<&str> = strays
+        .iter()
+        .map(|u| u.user_id.as_str())
+        .filter(|id| still(id))
+        .collect();
+    ids.sort_unstable();
+    let (count, some) = (
+        ids.len(),
+        ids.iter().take(5).copied().collect::<Vec<_>>().join(", "),
+    );
+    (count > 0).then(|| {
+        format!(
+            "the platform has {count} users that were made for this object and that its journal does not know ({some}): the cluster was restored from a backup, or the status was changed. They are left alone; delete them on the platform once nothing uses their tokens"
+        )
+    })
+}
+
+/// A token that was replaced is news.
+fn rotated(observed: &Observed, status: &ProgrammaticUserStatus) -> Option<Notice> {
+    let old = observed.user.status.as_ref()?;
+    let (was, is) = (old.journal.current.as_ref()?, status.journal.current.as_ref()?);
+    let why = old
+        .journal
+        .pending
+        .as_ref()
+        .map_or("Recovered", |p| p.reason.as_str());
+    (was.nonce != is.nonce).then(|| Notice {
+        warning: false,
+        reason: "Rotated".to_owned(),
+        message: format!(
+            "user {} replaces user {} ({why}), and the Secret carries its token",
+            is.user_id, was.user_id
+        ),
+    })
 }
 
 fn ready_message(status: &ProgrammaticUserStatus) -> String {

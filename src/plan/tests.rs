@@ -1,9 +1,11 @@
 //! Tests of decisions: a small world answers the steps, and the order of the steps is looked at.
 
+mod corruption;
 mod creation;
 mod deletion;
 mod recovery;
 mod refusals;
+mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +15,10 @@ use kube::core::ObjectMeta;
 use serde_json::json;
 
 use super::*;
-use crate::api::{FINALIZER, READY, RECONCILING, STALLED};
+use crate::api::{
+    FINALIZER, Organization, ProgrammaticUser, ProgrammaticUserClass, READY, RECONCILING, STALLED,
+};
+use crate::platform::UserSummary;
 
 const NONCE: &str = "aaaabbbbccccdddd";
 
@@ -68,9 +73,16 @@ fn observed(user: ProgrammaticUser) -> Observed {
         namespace_labels: BTreeMap::new(),
         siblings: 0,
         secret: SecretView::Absent,
+        target: SecretView::Absent,
+        staged: Vec::new(),
+        intact: true,
+        check: false,
+        strays: None,
+        platform_now: Some(now()),
         instance: "abcdef".to_owned(),
         fresh_nonce: NONCE.to_owned(),
         settled: BTreeSet::new(),
+        settles_in: Duration::ZERO,
         learned: Learned::default(),
     }
 }
@@ -131,16 +143,31 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
                 });
             }
             Step::Commit(_) => o.learned.committed = Some(Committed::Yes),
+            Step::Stage { nonce, user_id } => {
+                o.learned.staged = Some(Committed::Yes);
+                o.staged.push(staged(&nonce, &user_id));
+            }
+            Step::Publish(..) => o.learned.published = Some(Committed::Yes),
+            Step::Unstage(staged) => {
+                o.learned.unstaged.insert(staged.nonce, Ok(()));
+            }
+            Step::Fence(_) => o.learned.fenced = Some(Ok(())),
             Step::Compensate(_) => o.learned.compensated = Some(Ok(())),
             Step::ReadUser(_) => o.learned.details = Some(Ok(None)),
             Step::PutPolicies(..) => o.learned.policies_put = Some(Ok(())),
             Step::PutGroups(..) => o.learned.groups_put = Some(Ok(())),
-            Step::Verify { .. } => o.learned.verified = Some(Ok(true)),
+            Step::Verify(_) => o.learned.verified = Some(Ok(true)),
             Step::ListUsers => o.learned.listed = Some(Ok(Vec::new())),
             Step::DeleteUser(id, _) => {
                 o.learned.deleted.insert(id, Ok(Deletion::Gone));
             }
-            Step::DeleteSecret(_) => o.learned.secret_deleted = Some(Ok(())),
+            Step::DeleteSecret(own) => {
+                o.learned.secrets_deleted.insert(own.name, Ok(()));
+            }
+            Step::DeleteOldSecret { name, .. } => {
+                o.learned.old_secrets_deleted.insert(name, Ok(()));
+            }
+            Step::Release(_) => o.learned.released = Some(Ok(())),
             Step::RemoveFinalizer => o.learned.finalizer_removed = true,
         }
     }
@@ -160,7 +187,13 @@ fn name(step: &Step) -> &'static str {
         Step::ReadUser(_) => "read",
         Step::PutPolicies(..) => "policies",
         Step::PutGroups(..) => "groups",
-        Step::Verify { .. } => "verify",
+        Step::Stage { .. } => "stage",
+        Step::Publish(..) => "publish",
+        Step::Unstage(_) => "unstage",
+        Step::Fence(_) => "fence",
+        Step::DeleteOldSecret { .. } => "delete-old-secret",
+        Step::Release(_) => "release",
+        Step::Verify(_) => "verify",
         Step::ListUsers => "list",
         Step::DeleteUser(..) => "delete-user",
         Step::DeleteSecret(_) => "delete-secret",
@@ -195,8 +228,18 @@ fn made() -> Observed {
     let (_, rest) = run(&mut o, |_, _| false);
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
     o.secret = own_secret(NONCE);
+    o.target = o.secret.clone();
     o.learned = Learned::default();
     o
+}
+
+fn staged(nonce: &str, user_id: &str) -> Staged {
+    Staged {
+        name: format!("staging-{nonce}"),
+        uid: "staging-uid".to_owned(),
+        nonce: nonce.to_owned(),
+        user_id: user_id.to_owned(),
+    }
 }
 
 fn own_secret(nonce: &str) -> SecretView {
@@ -206,5 +249,6 @@ fn own_secret(nonce: &str) -> SecretView {
         uid: "secret-uid".to_owned(),
         nonce: Some(nonce.to_owned()),
         user_id: Some("pu-1".to_owned()),
+        unedited: true,
     })
 }

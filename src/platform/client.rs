@@ -89,7 +89,9 @@ impl Client {
             }
             if let Some(pem) = &config.ca_bundle {
                 let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
-                    .map_err(|_| Error::config("endpoint.caBundle holds no PEM certificate"))?;
+                    .ok()
+                    .filter(|roots| !roots.is_empty())
+                    .ok_or_else(|| Error::config("endpoint.caBundle holds no PEM certificate"))?;
                 builder = builder.tls_certs_only(roots);
             }
             builder

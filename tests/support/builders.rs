@@ -2,11 +2,12 @@
 
 use kube::api::ObjectMeta;
 use programmatic_users::api::{
-    Access, AccountEntry, Allow, GroupEntry, NamespaceSelector, PolicyEntry, ProgrammaticUser,
+    Access, AccountEntry, Allow, Credentials, Drift, Duration, Endpoint, GroupEntry, Limits,
+    NamespaceSelector, Organization, OrganizationSpec, OrphanPolicy, PolicyEntry, ProgrammaticUser,
     ProgrammaticUserClass, ProgrammaticUserClassSpec, ProgrammaticUserSpec, Role, Scope,
 };
 
-use super::world::World;
+use super::world::{CREDENTIAL, World};
 
 /// A `ProgrammaticUser` to be.
 #[must_use]
@@ -278,4 +279,35 @@ pub fn named(name: &str, namespace: &str) -> ObjectMeta {
         namespace: Some(namespace.to_owned()),
         ..ObjectMeta::default()
     }
+}
+
+/// An organization at this URL, with the credential of the usual name.
+#[must_use]
+pub fn organization(name: &str, url: &str, drift: &str) -> Organization {
+    Organization::new(
+        name,
+        OrganizationSpec {
+            endpoint: Endpoint {
+                url: url.to_owned(),
+                ca_bundle: None,
+                timeout: None,
+                insecure: true,
+            },
+            credentials: Credentials {
+                secret_name: CREDENTIAL.0.to_owned(),
+                key: CREDENTIAL.1.to_owned(),
+                previous_key: None,
+            },
+            // As much as the platform of a test takes: what is measured is the operator, not a limit.
+            limits: Limits {
+                requests_per_minute: Some(6000),
+                ..Limits::default()
+            },
+            drift: Drift {
+                interval: Duration::parse(drift).expect("a duration"),
+            },
+            deletion_protection: false,
+            orphan_policy: OrphanPolicy::Report,
+        },
+    )
 }

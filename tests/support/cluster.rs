@@ -86,6 +86,25 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// A control plane of the calling test alone, without a node: for what would disturb the others.
+    pub async fn private(name: &str) -> &'static Self {
+        let run = root().join("target/controlplane").join(name);
+        let start = move || {
+            let cluster = Self::start(&Options {
+                run,
+                node: "none",
+                linger: "5s",
+            })?;
+            cluster.install_crds()?;
+            Ok::<_, String>(cluster)
+        };
+        let started = tokio::task::spawn_blocking(start).await;
+        match started.expect("starting a cluster does not panic") {
+            Ok(cluster) => Box::leak(Box::new(cluster)),
+            Err(message) => panic!("{message}"),
+        }
+    }
+
     fn external(kubeconfig: String) -> Self {
         let info = Info {
             kubeconfig,
@@ -185,15 +204,26 @@ impl Cluster {
 
     /// A client with this user agent, by which the audit log tells who asked.
     pub async fn client_as(&self, user_agent: &str) -> kube::Client {
-        let kubeconfig = Kubeconfig::read_from(&self.info.kubeconfig).expect("the kubeconfig is readable");
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .expect("the kubeconfig is usable");
+        let mut config = self.config().await;
         config.headers.push((
             axum::http::header::USER_AGENT,
             user_agent.parse().expect("a user agent is plain text"),
         ));
         kube::Client::try_from(config).expect("the kubeconfig makes a client")
+    }
+
+    /// A client that hands requests on as they are, once.
+    pub async fn client_as_is(&self) -> kube::Client {
+        let mut config = self.config().await;
+        config.default_retry = false;
+        kube::Client::try_from(config).expect("the kubeconfig makes a client")
+    }
+
+    async fn config(&self) -> kube::Config {
+        let kubeconfig = Kubeconfig::read_from(&self.info.kubeconfig).expect("the kubeconfig is readable");
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("the kubeconfig is usable")
     }
 
     /// Output of `kubectl`, or what it said on standard error.

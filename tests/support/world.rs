@@ -2,29 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use programmatic_users::api::{
-    Credentials, Drift, Duration, Endpoint, Limits, Organization, OrganizationSpec, OrphanPolicy,
-};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::builders::{ClassBuilder, UserBuilder, named, permissive_class};
+use super::builders::{ClassBuilder, UserBuilder, named, organization, permissive_class};
 use super::cluster::{Cluster, root};
 use super::operator::{self, Operator};
 use super::platform::{self, Platform};
+use super::proxied::Proxies;
 use super::{BILLING, PAYMENTS, audit};
 
 /// Field manager of what tests apply.
 pub const MANAGER: &str = "tests";
 /// Secret with the admin token, and its key.
-const CREDENTIAL: (&str, &str) = ("admin", "token");
+pub(super) const CREDENTIAL: (&str, &str) = ("admin", "token");
 
 /// Everything of one test. Dropping it ends its processes.
 pub struct World {
@@ -37,7 +35,9 @@ pub struct World {
     class: String,
     dir: PathBuf,
     platform: Platform,
-    operator: Operator,
+    operator: Arc<Operator>,
+    /// What stands between, if asked for.
+    pub(super) proxies: Option<Proxies>,
     /// Where the audit log was when this began.
     pub(super) audit_start: u64,
     /// Tokens seen, which may be nowhere but in their Secrets.
@@ -50,11 +50,14 @@ pub struct World {
 #[must_use]
 pub struct WorldBuilder {
     name: String,
+    cluster: Option<&'static Cluster>,
     namespaces: usize,
     drift: String,
     reachable: bool,
-    all_namespaces: bool,
+    /// Namespaces that the controller watches, if they are not those of the test.
+    watched: Option<Vec<String>>,
     running: bool,
+    proxied: bool,
     accounts: Vec<(String, String)>,
     platform_flags: Vec<String>,
     operator_flags: Vec<String>,
@@ -78,11 +81,13 @@ impl World {
         let accounts = [(PAYMENTS, "payments"), (BILLING, "billing")];
         WorldBuilder {
             name: name.to_owned(),
+            cluster: None,
             namespaces: 1,
             drift: "5m".to_owned(),
             reachable: false,
-            all_namespaces: false,
+            watched: None,
             running: true,
+            proxied: false,
             accounts: accounts.map(|(id, name)| (id.to_owned(), name.to_owned())).into(),
             platform_flags: vec![],
             operator_flags: vec![],
@@ -216,7 +221,7 @@ impl World {
             .unwrap_or_else(|e| panic!("{e}"))
     }
 
-    fn operator_options(&self) -> operator::Options {
+    pub(super) fn operator_options(&self) -> operator::Options {
         operator_options(
             self.cluster,
             &self.operator_namespace,
@@ -289,38 +294,13 @@ pub async fn make_namespace(client: &Client, name: &str) {
     made.expect("the cluster takes a namespace");
 }
 
-/// An organization at this URL, with the credential of the usual name.
-#[must_use]
-pub fn organization(name: &str, url: &str, drift: &str) -> Organization {
-    Organization::new(
-        name,
-        OrganizationSpec {
-            endpoint: Endpoint {
-                url: url.to_owned(),
-                ca_bundle: None,
-                timeout: None,
-                insecure: true,
-            },
-            credentials: Credentials {
-                secret_name: CREDENTIAL.0.to_owned(),
-                key: CREDENTIAL.1.to_owned(),
-                previous_key: None,
-            },
-            // As much as the platform of a test takes: what is measured is the operator, not a limit.
-            limits: Limits {
-                requests_per_minute: Some(6000),
-                ..Limits::default()
-            },
-            drift: Drift {
-                interval: Duration::parse(drift).expect("a duration"),
-            },
-            deletion_protection: false,
-            orphan_policy: OrphanPolicy::Report,
-        },
-    )
-}
-
 impl WorldBuilder {
+    /// In another cluster than the shared one.
+    pub fn on(mut self, cluster: &'static Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
     /// How often the platform is compared with the cluster.
     pub fn drift(mut self, interval: &str) -> Self {
         interval.clone_into(&mut self.drift);
@@ -341,13 +321,19 @@ impl WorldBuilder {
 
     /// The controller watches all namespaces; it still looks after this test's organization only.
     pub fn all_namespaces(mut self) -> Self {
-        self.all_namespaces = true;
+        self.watched = Some(vec![]);
         self
     }
 
     /// The controller is not started; `world.controller().resume()` does it.
     pub fn controller_stopped(mut self) -> Self {
         self.running = false;
+        self
+    }
+
+    /// Proxies stand between controller and API server, and between controller and platform.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -384,7 +370,10 @@ impl WorldBuilder {
     }
 
     async fn try_start(self) -> Result<World, String> {
-        let cluster = Cluster::shared().await;
+        let cluster = match self.cluster {
+            Some(cluster) => cluster,
+            None => Cluster::shared().await,
+        };
         let client = cluster.client().await;
         let audit_start = audit::length(cluster);
         let suffix = fresh_suffix();
@@ -417,6 +406,12 @@ impl WorldBuilder {
             flags: self.platform_flags,
         };
         let platform = Platform::start(&dir.join("platform"), options).await?;
+        let proxies = if self.proxied {
+            Some(Proxies::start(cluster, &namespaces[0], &operator_namespace, platform.url()).await)
+        } else {
+            None
+        };
+        let platform_url = proxies.as_ref().map_or(platform.url(), |p| p.platform.url());
         let (organization_name, class) = (format!("org-{base}"), format!("class-{base}"));
         apply(
             &client,
@@ -426,7 +421,7 @@ impl WorldBuilder {
         .await?;
         apply(
             &client,
-            &organization(&organization_name, platform.url(), &self.drift),
+            &organization(&organization_name, platform_url, &self.drift),
             MANAGER,
         )
         .await?;
@@ -436,13 +431,19 @@ impl WorldBuilder {
             MANAGER,
         )
         .await?;
-        let watched: &[String] = if self.all_namespaces { &[] } else { &namespaces };
-        let options = operator::Options {
+        let watched = self.watched.as_ref().unwrap_or(&namespaces);
+        let mut options = operator::Options {
             flags: self.operator_flags,
             env: self.operator_env,
             ..operator_options(cluster, &operator_namespace, watched, &organization_name)
         };
-        let operator = Operator::prepare(&dir, "controller", options)?;
+        if let Some(proxies) = &proxies {
+            options.kubeconfig = proxies.api.write_kubeconfig(&dir.join("controller.kubeconfig"));
+        }
+        let operator = Arc::new(Operator::prepare(&dir, "controller", options)?);
+        if let Some(proxies) = &proxies {
+            proxies.set_victim(&operator);
+        }
         let tokens = BTreeMap::from([("the administrator".to_owned(), platform.admin_token.clone())]);
         let world = World {
             cluster,
@@ -455,6 +456,7 @@ impl WorldBuilder {
             dir,
             platform,
             operator,
+            proxies,
             audit_start,
             tokens: Mutex::new(tokens),
             told: AtomicBool::new(false),

@@ -100,3 +100,29 @@ fn a_journal_that_names_somebody_elses_user_does_not_end_the_search_for_our_own(
     );
     assert_eq!(deleted, ["pu-7"]);
 }
+
+#[test]
+fn what_is_retained_is_released_and_only_the_rest_goes() {
+    let mut o = made();
+    let user = Arc::make_mut(&mut o.user);
+    user.spec.deletion_policy = crate::api::DeletionPolicy::Retain;
+    user.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    let kept = o.clone();
+    assert_eq!(run(&mut o, |_, _| false).0, ["release", "remove-finalizer"]);
+
+    // A replacement was on its way: it is fenced off before anything else.
+    let mut o = kept;
+    let status = Arc::make_mut(&mut o.user).status.as_mut().unwrap();
+    status.journal.pending = Some(crate::api::Pending {
+        nonce: "ddddccccbbbbaaaa".to_owned(),
+        started_at: now(),
+        reason: "Requested".to_owned(),
+        fingerprint: String::new(),
+        secret_name: "ci".to_owned(),
+        rotate_at: None,
+        revoke_now: None,
+    });
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["fence", "journal", "list"]);
+    assert_eq!(reason(&rest), "DeletionBlocked");
+}

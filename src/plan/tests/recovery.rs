@@ -145,7 +145,7 @@ fn after_a_crash_a_committed_attempt_is_rolled_forward_without_another_create() 
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
     // The status is as the intent left it: the crash came before the last write.
-    o.secret = own_secret(NONCE);
+    o.target = own_secret(NONCE);
     o.learned = Learned::default();
     let details = json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci"), "tokens": [{"tokenLastDigits": "ab12", "createdAt": "2026-01-05T10:11:12.000+0000"}]});
     let (steps, rest) = run(&mut o, |step, o| {
@@ -165,9 +165,31 @@ fn after_a_crash_an_uncommitted_attempt_is_given_up() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
     o.learned = Learned::default();
-    let (steps, rest) = run(&mut o, |_, _| false);
-    assert_eq!(steps, ["journal", "list"]);
+    o.target = SecretView::Absent;
+    let mut fence = None;
+    let (steps, rest) = run(&mut o, |step, _| {
+        if let Step::Fence(f) = step {
+            fence = Some(f.clone());
+        }
+        false
+    });
+    assert_eq!(steps, ["fence", "journal", "list"]);
     assert_eq!(rest.status.unwrap().journal.abandoned[0].nonce, NONCE);
+    let fence = fence.unwrap();
+    assert_eq!((fence.name.as_str(), fence.over), ("ci", None));
+    assert_eq!(fence.keys, ["SPOTINST_ACCOUNT", "SPOTINST_TOKEN"]);
+}
+
+#[test]
+fn without_a_fence_nothing_is_given_up() {
+    let mut o = observed(editor());
+    run(&mut o, |_, _| false);
+    o.learned = Learned::default();
+    o.target = SecretView::Absent;
+    o.learned.fenced = Some(Err(problem("SecretRejected")));
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, Vec::<&str>::new());
+    assert!(rest.status.unwrap().journal.pending.is_some());
 }
 
 #[test]
@@ -189,7 +211,7 @@ fn a_secret_that_may_have_been_written_keeps_its_user_until_it_was_looked_at() {
     // It had been written: rolled forward.
     Arc::make_mut(&mut o.user).status = Some(status);
     o.learned = Learned::default();
-    o.secret = own_secret(NONCE);
+    o.target = own_secret(NONCE);
     let (steps, _) = run(&mut o, |_, _| false);
     assert_eq!(steps[0], "journal");
     assert!(!steps.contains(&"delete-user"));
@@ -211,7 +233,7 @@ fn a_secret_that_may_have_been_written_keeps_its_user_until_it_was_looked_at() {
 fn a_user_that_does_not_carry_the_marker_is_not_changed() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
-    o.secret = own_secret(NONCE);
+    o.target = own_secret(NONCE);
     o.learned = Learned::default();
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
@@ -229,14 +251,15 @@ fn a_user_that_does_not_carry_the_marker_is_not_changed() {
 fn what_was_asked_for_when_it_was_made_counts_after_a_crash() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
-    o.secret = own_secret(NONCE);
+    o.target = own_secret(NONCE);
     o.learned = Learned::default();
     Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap().role = crate::api::Role::Viewer;
-    let (_, rest) = run(&mut o, |_, _| false);
-    assert_eq!(
-        reason(&rest),
-        "ReplacementRequired",
-        "the user is an editor still"
+    o.fresh_nonce = "ddddccccbbbbaaaa".to_owned();
+    let (steps, _) = run(&mut o, |_, _| false);
+    assert_eq!(steps[0], "journal");
+    assert!(
+        steps.contains(&"stage"),
+        "the user is an editor still, and is replaced: {steps:?}"
     );
 }
 

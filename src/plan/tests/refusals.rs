@@ -15,7 +15,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
             |o| o.organization = None,
         ),
         ("SecretConflict", "Secret ci belongs to", |o| {
-            o.secret = SecretView::Foreign("belongs to Certificate web".to_owned());
+            o.target = SecretView::Foreign("belongs to Certificate web".to_owned());
         }),
         ("NotAllowed", "is not open to namespace payments", |o| {
             Arc::make_mut(o.class.as_mut().unwrap())
@@ -123,15 +123,6 @@ fn what_is_not_in_a_remembered_catalog_is_looked_up_again() {
         true
     });
     assert_eq!(asked, [false, true]);
-}
-
-#[test]
-fn what_only_a_new_user_could_change_is_refused_and_nothing_is_done() {
-    let mut o = made();
-    Arc::make_mut(&mut o.user).spec.description = Some("new".to_owned());
-    let (steps, rest) = run(&mut o, |_, _| false);
-    assert_eq!(steps, Vec::<&str>::new());
-    assert_eq!(reason(&rest), "ReplacementRequired");
 }
 
 #[test]

@@ -1,0 +1,340 @@
+//! One attempt to make a user: begin it, go on with it, take it up again after a crash, or give it up.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::desired::{Desired, Grants};
+use super::live::{
+    Halt, PATIENCE, answer, apply_access, conflict, do_first, grants, not_accepted, own_user, published,
+    working,
+};
+use super::{
+    Committed, Created, Fence, Kept, Observed, Problem, Retry, SecretView, Staged, Step, draft, rotation,
+    sweep, version,
+};
+use crate::api::{
+    Abandoned, Current, Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION,
+    Retiring,
+};
+use crate::platform::CreateProgrammaticUser;
+
+/// Attempts that one object may begin in an hour: nobody who deletes its Secret again and again can flood the
+/// organization.
+pub(super) const BUDGET: usize = 5;
+const BUDGET_SPAN: SignedDuration = SignedDuration::from_hours(1);
+/// Users of one object beside the current one.
+const MAX_BESIDE: usize = 4;
+/// Overlaps are hours; this is for those that are not.
+const TOO_MANY_RECHECK: Duration = Duration::from_secs(15);
+
+/// Before the first effect: everything that can be found wrong is found now, while it costs nothing.
+pub(super) fn begin(
+    o: &Observed,
+    desired: &Desired,
+    status: &mut ProgrammaticUserStatus,
+    reason: &str,
+    now: Timestamp,
+) -> Halt {
+    match prepare(o, desired, status, reason, now) {
+        Ok(halt) | Err(halt) => halt,
+    }
+}
+
+fn prepare(
+    o: &Observed,
+    desired: &Desired,
+    status: &mut ProgrammaticUserStatus,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Halt, Halt> {
+    conflict(o, &desired.secret_name)?;
+    grants(o, desired)?;
+    bounded(status, now)?;
+    if !o.has_finalizer() {
+        return Ok(do_first(Step::AddFinalizer));
+    }
+    answer(o.learned.dry_run.as_ref(), || {
+        Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"))
+    })?;
+    status.organization_name = Some(desired.organization.clone());
+    status
+        .secret_name
+        .get_or_insert_with(|| desired.secret_name.clone());
+    if status.journal.current.is_none() {
+        status.secret_name = Some(desired.secret_name.clone());
+    }
+    status.journal.begun.push(now);
+    status.journal.pending = Some(Pending {
+        nonce: o.fresh_nonce.clone(),
+        started_at: now,
+        reason: reason.to_owned(),
+        fingerprint: desired.fingerprint.clone(),
+        secret_name: desired.secret_name.clone(),
+        rotate_at: rotation::annotation(o, ROTATE_AT_ANNOTATION),
+        revoke_now: rotation::annotation(o, REVOKE_NOW_ANNOTATION),
+    });
+    working(o, status, now);
+    Ok(do_first(Step::Journal(
+        Box::new(status.clone()),
+        Some(o.fresh_nonce.clone()),
+    )))
+}
+
+/// Whether one more attempt, and one more user, may be.
+fn bounded(status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Problem> {
+    let beside = status.journal.retiring.len() + status.journal.abandoned.len();
+    if beside >= MAX_BESIDE {
+        return Err(Problem {
+            reason: "TooManyUsers",
+            message: format!(
+                "the token is not replaced while {beside} earlier users of this object still exist: it goes on when an overlap ends (spec.rotation.overlap says how long it is)"
+            ),
+            retry: Retry::After(TOO_MANY_RECHECK),
+        });
+    }
+    let begun = &mut status.journal.begun;
+    begun.retain(|at| now.duration_since(*at) < BUDGET_SPAN);
+    match begun.first() {
+        Some(oldest) if begun.len() >= BUDGET => {
+            let left = BUDGET_SPAN.saturating_sub(now.duration_since(*oldest));
+            Err(Problem {
+                reason: "CreateBudgetExhausted",
+                message: format!(
+                    "{BUDGET} users were begun for this object within an hour, and no more are: find out why (was the Secret deleted again and again, or does the platform fail?). It goes on by itself"
+                ),
+                retry: Retry::After(left.unsigned_abs()),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The attempt that this reconcile holds the ticket for.
+pub(super) fn go_on(
+    o: &Observed,
+    desired: &Desired,
+    status: &mut ProgrammaticUserStatus,
+    nonce: &str,
+    now: Timestamp,
+) -> Result<(), Halt> {
+    let grants = grants(o, desired)?;
+    let Some(created) = &o.learned.created else {
+        return Err(do_first(Step::Create(CreateProgrammaticUser {
+            name: o.marker(nonce).name(&desired.display_name),
+            description: desired.description.clone(),
+            accounts: grants.accounts,
+            policies: grants.policies,
+        })));
+    };
+    let (user_id, last_digits) = match created {
+        Created::Yes { user_id, last_digits } => (user_id, last_digits),
+        Created::No(problem) => {
+            status.journal.pending = None;
+            return Err(Halt::Failed(problem.clone()));
+        }
+        Created::Unknown(problem) => {
+            abandon(status, nonce);
+            return Err(Halt::Failed(problem.clone()));
+        }
+    };
+    // A user that replaces another, or needs groups, is complete before its token is published.
+    let staged = status.journal.current.is_some() || !grants.groups.is_empty();
+    let (kept, step) = if staged {
+        let (nonce, user_id) = (nonce.to_owned(), user_id.clone());
+        (&o.learned.staged, Step::Stage { nonce, user_id })
+    } else {
+        (
+            &o.learned.committed,
+            Step::Commit(draft(o, desired, nonce, user_id)),
+        )
+    };
+    match kept {
+        None => return Err(do_first(step)),
+        Some(Committed::Yes) => {}
+        // The attempt stays pending: the next reconcile looks at the Secrets and decides.
+        Some(Committed::Unknown(problem)) => return Err(Halt::Failed(problem.clone())),
+        Some(Committed::No(problem)) => {
+            match &o.learned.compensated {
+                None => return Err(do_first(Step::Compensate(user_id.clone()))),
+                Some(Ok(())) => status.journal.pending = None,
+                Some(Err(_)) => abandon(status, nonce),
+            }
+            return Err(Halt::Failed(problem.clone()));
+        }
+    }
+    if staged {
+        if !grants.groups.is_empty() {
+            answer(o.learned.groups_put.as_ref(), || {
+                Step::PutGroups(user_id.clone(), grants.groups.clone())
+            })?;
+        }
+        publish(o, desired, nonce, user_id)?;
+    }
+    let digits = last_digits.clone();
+    promote(o, status, user_id, now);
+    status.token_last_digits = Some(digits);
+    status.token_issued_at = Some(o.time(now));
+    if !staged && !answer(o.learned.verified.as_ref(), || Step::Verify(published(desired)))? {
+        return Err(not_accepted());
+    }
+    applied(status, desired);
+    Ok(())
+}
+
+/// An attempt that an earlier reconcile left pending. `true`: it was completed.
+///
+/// Rolled forward if its Secret carries it, gone on with if it is staged, given up otherwise. It is never repeated.
+pub(super) fn recover(
+    o: &Observed,
+    desired: Option<&Desired>,
+    status: &mut ProgrammaticUserStatus,
+    now: Timestamp,
+) -> Result<bool, Halt> {
+    let Some(pending) = status.journal.pending.clone() else {
+        return Ok(false);
+    };
+    let nonce = &pending.nonce;
+    let staged = o.staged(nonce);
+    if let Some(user_id) = o.secret_with(nonce).and_then(|s| s.user_id.clone()) {
+        if let Some(staged) = staged {
+            sweep::unstage(o, staged)?;
+        }
+        // What was asked for then is compared with what is asked for now in the next round; whether the user is
+        // really ours, when it is read.
+        promote(o, status, &user_id, now);
+        return Err(journal(o, status, now));
+    }
+    let in_time = now.duration_since(pending.started_at) < PATIENCE;
+    let as_asked = desired.filter(|d| d.fingerprint == pending.fingerprint && in_time);
+    if let (Some(desired), Some(staged)) = (as_asked, staged)
+        && resume(o, desired, staged)?
+    {
+        promote(o, status, &staged.user_id, now);
+        applied(status, desired);
+        return Ok(true);
+    }
+    give_up(o, desired, status, &pending, now)
+}
+
+/// Goes on with a staged attempt; `false`: its user is gone.
+fn resume(o: &Observed, desired: &Desired, staged: &Staged) -> Result<bool, Halt> {
+    conflict(o, &desired.secret_name)?;
+    let grants: Grants = grants(o, desired)?;
+    let Some(details) = own_user(o, &staged.user_id, &staged.nonce)? else {
+        return Ok(false);
+    };
+    apply_access(o, desired, &grants, &details)?;
+    publish(o, desired, &staged.nonce, &staged.user_id)?;
+    Ok(true)
+}
+
+/// The token has been seen to work before pods may see it; the Secret is then the record, and nothing stays staged.
+fn publish(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Result<(), Halt> {
+    if !answer(o.learned.verified.as_ref(), || {
+        Step::Verify(Kept::Staged(nonce.to_owned()))
+    })? {
+        return Err(not_accepted());
+    }
+    match &o.learned.published {
+        None => {
+            let step = Step::Publish(nonce.to_owned(), draft(o, desired, nonce, user_id));
+            return Err(do_first(step));
+        }
+        Some(Committed::Yes) => {}
+        // It is staged still: the next reconcile looks at the Secrets and decides.
+        Some(Committed::No(problem) | Committed::Unknown(problem)) => {
+            return Err(Halt::Failed(problem.clone()));
+        }
+    }
+    o.staged(nonce).map_or(Ok(()), |staged| sweep::unstage(o, staged))
+}
+
+/// Fenced first, so that nobody who is slow can still publish it.
+pub(super) fn give_up(
+    o: &Observed,
+    desired: Option<&Desired>,
+    status: &mut ProgrammaticUserStatus,
+    pending: &Pending,
+    now: Timestamp,
+) -> Result<bool, Halt> {
+    // A write over somebody else's Secret fails anyway.
+    if !matches!(o.target, SecretView::Foreign(_)) {
+        let keys = desired.map(|d| d.layout.keys().cloned().collect());
+        answer(o.learned.fenced.as_ref(), || {
+            Step::Fence(Fence {
+                name: pending.secret_name.clone(),
+                over: version(&o.target),
+                keys: keys.unwrap_or_else(|| vec!["SPOTINST_TOKEN".to_owned()]),
+            })
+        })?;
+    }
+    if let Some(staged) = o.staged(&pending.nonce) {
+        sweep::unstage(o, staged)?;
+    }
+    abandon(status, &pending.nonce);
+    Err(journal(o, status, now))
+}
+
+fn journal(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Halt {
+    working(o, status, now);
+    do_first(Step::Journal(Box::new(status.clone()), None))
+}
+
+/// The pending attempt becomes the current user, and the one before it retires.
+pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id: &str, now: Timestamp) {
+    let Some(pending) = status.journal.pending.take() else {
+        return;
+    };
+    let at_once = pending.reason == rotation::REVOKED;
+    let now = o.time(now);
+    let overlap = SignedDuration::try_from(rotation::overlap(o)).unwrap_or(SignedDuration::MAX);
+    let not_before = if at_once {
+        now
+    } else {
+        now.saturating_add(overlap).unwrap_or(now)
+    };
+    if at_once {
+        for old in &mut status.journal.retiring {
+            old.not_before = old.not_before.min(now);
+        }
+    }
+    let renamed = status
+        .secret_name
+        .take()
+        .filter(|old| *old != pending.secret_name);
+    if let Some(old) = status.journal.current.take() {
+        status.journal.retiring.push(Retiring {
+            nonce: old.nonce,
+            user_id: old.user_id,
+            not_before,
+            secret_name: renamed,
+        });
+    }
+    status.secret_name = Some(pending.secret_name);
+    status.user_id = Some(user_id.to_owned());
+    status.token_last_digits = None;
+    status.token_issued_at = None;
+    status.last_handled_rotate_at = pending.rotate_at;
+    status.last_handled_revoke_now = pending.revoke_now;
+    status.journal.current = Some(Current {
+        nonce: pending.nonce,
+        user_id: user_id.to_owned(),
+        fingerprint: pending.fingerprint,
+        access: None,
+    });
+}
+
+/// From now on the pending attempt's user is looked for and deleted.
+pub(super) fn abandon(status: &mut ProgrammaticUserStatus, nonce: &str) {
+    status.journal.pending = None;
+    status.journal.abandoned.push(Abandoned {
+        nonce: nonce.to_owned(),
+    });
+}
+
+fn applied(status: &mut ProgrammaticUserStatus, desired: &Desired) {
+    if let Some(current) = &mut status.journal.current {
+        current.access = Some(desired.access_digest.clone());
+    }
+}

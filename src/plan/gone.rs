@@ -1,0 +1,162 @@
+//! The end of a user: its object is being deleted, or its time is over. Nothing of it may be left on the platform.
+
+use jiff::Timestamp;
+
+use super::live::{Halt, answer, do_first, journal_invalid};
+use super::status::{Outcome, rest};
+use super::{Again, Deletion, Next, Observed, Problem, Refusal, Rest, SecretView, Step, attempt, sweep};
+use crate::api::{Abandoned, DeletionPolicy, Journal, ProgrammaticUserStatus};
+
+/// The object is being deleted.
+pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
+    if !o.has_finalizer() || o.learned.finalizer_removed {
+        return Next::Stop(Rest {
+            status: None,
+            again: Again::OnChange,
+            event: None,
+        });
+    }
+    let mut status = o.status();
+    let stalled = |status, refusal: &Refusal| {
+        let refusal = Refusal::new("DeletionBlocked", format!("deletion waits: {}", refusal.message));
+        Next::Stop(rest(o, status, None, &Outcome::Stalled(&refusal), now))
+    };
+    if !o.intact {
+        return stalled(status, &journal_invalid());
+    }
+    let retain = o.user.spec.deletion_policy == DeletionPolicy::Retain;
+    match clear(o, &mut status, retain, now).and_then(|()| let_go(o, &status, retain)) {
+        Ok(()) => Next::Do(Step::RemoveFinalizer),
+        Err(Halt::Next(next)) => *next,
+        Err(Halt::Refused(refusal)) => stalled(status, &refusal),
+        Err(Halt::Failed(problem)) => {
+            let problem = Problem {
+                reason: "DeletionBlocked",
+                message: format!("deletion waits: {}", problem.message),
+                retry: problem.retry,
+            };
+            Next::Stop(rest(o, status, None, &Outcome::Waiting(&problem), now))
+        }
+    }
+}
+
+/// The time of `spec.expireAt` has come: user and Secret go, the object stays.
+pub(super) fn expire(
+    o: &Observed,
+    mut status: ProgrammaticUserStatus,
+    end: Timestamp,
+    now: Timestamp,
+) -> Next {
+    match clear(o, &mut status, false, now).and_then(|()| let_go(o, &status, false)) {
+        Ok(()) => {
+            status.journal = Journal {
+                begun: std::mem::take(&mut status.journal.begun),
+                ..Journal::default()
+            };
+            status.user_id = None;
+            status.secret_name = None;
+            status.token_last_digits = None;
+            status.token_issued_at = None;
+            let message = format!(
+                "the user and its Secret were deleted because spec.expireAt is {end}: set a later time to have a new user made"
+            );
+            let refusal = Refusal::new("Expired", message);
+            Next::Stop(rest(o, status, None, &Outcome::Stalled(&refusal), now))
+        }
+        Err(Halt::Next(next)) => *next,
+        Err(Halt::Refused(refusal)) => Next::Stop(rest(o, status, None, &Outcome::Stalled(&refusal), now)),
+        Err(Halt::Failed(problem)) => Next::Stop(rest(o, status, None, &Outcome::Waiting(&problem), now)),
+    }
+}
+
+/// Everything on the platform goes, but for the current user if it is to be kept.
+fn clear(o: &Observed, status: &mut ProgrammaticUserStatus, keep: bool, now: Timestamp) -> Result<(), Halt> {
+    if let Some(pending) = status.journal.pending.clone() {
+        match o.secret_with(&pending.nonce).and_then(|s| s.user_id.clone()) {
+            Some(user_id) if keep => attempt::promote(o, status, &user_id, now),
+            // The Secret stays: nobody who is slow may change it any more.
+            None if keep => return attempt::give_up(o, None, status, &pending, now).map(drop),
+            // Committed or not, it is looked for by its nonce, like one that was given up.
+            _ => attempt::abandon(status, &pending.nonce),
+        }
+        return Err(do_first(Step::Journal(Box::new(status.clone()), None)));
+    }
+    let journal = status.journal.clone();
+    for staged in &o.staged {
+        sweep::unstage(o, staged)?;
+    }
+    let current = journal.current.iter().filter(|_| !keep);
+    if o.organization.is_none()
+        && (current.clone().next().is_some() || !journal.retiring.is_empty() || !journal.abandoned.is_empty())
+    {
+        return Err(organization_gone(o).into());
+    }
+    for user in current {
+        let deleted = answer(o.learned.deleted.get(&user.user_id), || {
+            Step::DeleteUser(user.user_id.clone(), o.marker(&user.nonce))
+        })?;
+        found(status, &user.nonce, deleted)?;
+    }
+    for old in &journal.retiring {
+        let deleted = sweep::revoke(o, old)?;
+        found(status, &old.nonce, deleted)?;
+    }
+    // Where there is a sign of users that the journal does not know, all of this object's are looked for.
+    let signs = o.strays.as_ref().is_some_and(|s| !s.is_empty()) || has_unknown_secret(o, status);
+    let all = !keep && o.organization.is_some() && (signs || !status.journal.abandoned.is_empty());
+    sweep::abandoned(o, status, all)
+}
+
+/// A Secret of this object with a token that the journal knows nothing of.
+fn has_unknown_secret(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let known = |nonce: &String| status.journal.current.as_ref().is_some_and(|c| c.nonce == *nonce);
+    [&o.secret, &o.target].into_iter().any(|view| match view {
+        SecretView::Ours(secret) => secret.nonce.as_ref().is_some_and(|nonce| !known(nonce)),
+        SecretView::Absent | SecretView::Foreign(_) => false,
+    })
+}
+
+/// Where the journal names somebody else's user, our own is looked for by its marker instead.
+fn found(status: &mut ProgrammaticUserStatus, nonce: &str, deletion: Deletion) -> Result<(), Halt> {
+    if deletion == Deletion::Gone {
+        return Ok(());
+    }
+    status.journal.current.take_if(|c| c.nonce == nonce);
+    status.journal.retiring.retain(|r| r.nonce != nonce);
+    status.journal.abandoned.push(Abandoned {
+        nonce: nonce.to_owned(),
+    });
+    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
+}
+
+/// The Secret goes last, or becomes nobody's.
+fn let_go(o: &Observed, status: &ProgrammaticUserStatus, keep: bool) -> Result<(), Halt> {
+    let keep = keep && status.journal.current.is_some();
+    for view in [&o.secret, &o.target] {
+        let SecretView::Ours(secret) = view else {
+            continue;
+        };
+        // One without a token is a fence, and of no use to anybody.
+        if keep && secret.nonce.is_some() {
+            answer(o.learned.released.as_ref(), || Step::Release(secret.clone()))?;
+        } else {
+            answer(o.learned.secrets_deleted.get(&secret.name), || {
+                Step::DeleteSecret(secret.clone())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn organization_gone(o: &Observed) -> Refusal {
+    let status = o.status();
+    let name = status.organization_name.unwrap_or_default();
+    let user = status.user_id.unwrap_or_default();
+    Refusal::new(
+        "OrganizationGone",
+        format!(
+            "Organization {name} is gone, so user {user} cannot be deleted on the platform: create the Organization again, or delete the user there and remove finalizer {}",
+            crate::api::FINALIZER
+        ),
+    )
+}

@@ -1,0 +1,286 @@
+//! When a token is replaced, and why.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
+
+use super::desired::Desired;
+use super::{Observed, Refusal, SecretView};
+use crate::api::{
+    Current, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION,
+    ROTATE_AT_ANNOTATION, Rotation, RotationWindow,
+};
+
+/// How long an old token stays valid, unless somebody says otherwise: environment variables of running pods never
+/// change, and most pods are replaced within a day.
+const OVERLAP: Duration = Duration::from_hours(24);
+/// Tokens are replaced up to this share of their age earlier.
+const JITTER: f64 = 0.1;
+
+/// Reasons of an attempt, as the journal keeps them.
+pub(super) const CREATE: &str = "Create";
+pub(super) const REVOKED: &str = "Revoked";
+pub(super) const USER_MISSING: &str = "UserMissing";
+pub(super) const TOKEN_REJECTED: &str = "TokenRejected";
+
+/// When the token of one object is replaced because of its age.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Schedule {
+    every: Option<Duration>,
+    windows: Vec<Window>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Window {
+    /// With the time zone, as the parser wants it.
+    cron: String,
+    length: Duration,
+}
+
+impl Schedule {
+    /// What user and class say, or why it cannot be.
+    pub fn new(user: &ProgrammaticUser, class: &ProgrammaticUserClass) -> Result<Self, Refusal> {
+        let Some(rotation) = rotation(user, Some(class)) else {
+            return bounds(&Rotation::default(), class).map(|()| Self::default());
+        };
+        bounds(rotation, class)?;
+        let every = rotation.every.map(crate::api::Duration::get);
+        if let (Some(every), Some(overlap)) = (every, rotation.overlap)
+            && overlap.get() >= every
+        {
+            let message = "rotation.overlap has to be shorter than rotation.every, or more and more old tokens stay valid";
+            return Err(Refusal::new("InvalidSpec", message.to_owned()));
+        }
+        let windows: Result<_, _> = rotation.windows.iter().map(Window::new).collect();
+        Ok(Self {
+            every,
+            windows: windows?,
+        })
+    }
+
+    /// When a token of this age is replaced: not before `now`, and then within a window.
+    fn at(&self, issued: Timestamp, share: f64, now: Timestamp) -> Option<Timestamp> {
+        let every = self.every?;
+        let age = SignedDuration::try_from(every.mul_f64(1.0 - JITTER * share)).ok()?;
+        let old_enough = issued.checked_add(age).ok()?;
+        if self.windows.is_empty() {
+            return Some(old_enough);
+        }
+        let from = old_enough.max(now);
+        self.windows.iter().filter_map(|w| w.open_at(from)).min()
+    }
+}
+
+impl Window {
+    fn new(window: &RotationWindow) -> Result<Self, Refusal> {
+        let zone = window.time_zone.as_deref().unwrap_or("UTC");
+        let invalid = |why: &str| {
+            let message = format!(
+                "rotation window {:?} in time zone {zone:?} cannot be read: {why}. Write five cron fields such as \"0 2 * * SUN\" and an IANA time zone such as Europe/Berlin",
+                window.cron
+            );
+            Refusal::new("InvalidSpec", message)
+        };
+        if window.cron.split_whitespace().count() != 5 || zone.contains(char::is_whitespace) {
+            return Err(invalid("it does not have five fields"));
+        }
+        if window.duration.get().is_zero() {
+            return Err(invalid("its duration is zero"));
+        }
+        let cron = format!("{} {zone}", window.cron);
+        cronexpr::parse_crontab(&cron).map_err(|e| invalid(&e.to_string().replace('\n', " ")))?;
+        Ok(Self {
+            cron,
+            length: window.duration.get(),
+        })
+    }
+
+    /// `at`, if the window is open then, or else when it opens next.
+    fn open_at(&self, at: Timestamp) -> Option<Timestamp> {
+        let cron = cronexpr::parse_crontab(&self.cron).ok()?;
+        let before = at.checked_sub(SignedDuration::try_from(self.length).ok()?).ok()?;
+        let opens = cron.find_next(cronexpr::MakeTimestamp(before)).ok()?.timestamp();
+        Some(opens.max(at))
+    }
+}
+
+/// The user's own rotation, or the class's default.
+fn rotation<'a>(
+    user: &'a ProgrammaticUser,
+    class: Option<&'a ProgrammaticUserClass>,
+) -> Option<&'a Rotation> {
+    let default = || class?.spec.defaults.as_ref()?.rotation.as_ref();
+    user.spec.rotation.as_ref().or_else(default)
+}
+
+/// Whether the class allows it.
+fn bounds(rotation: &Rotation, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+    let Some(bounds) = &class.spec.rotation else {
+        return Ok(());
+    };
+    let name = class.metadata.name.as_deref().unwrap_or_default();
+    let refuse = |message: String| Err(Refusal::new("NotAllowed", message));
+    if let Some(max) = bounds.max_age
+        && rotation.every.is_none_or(|every| every > max)
+    {
+        return refuse(format!(
+            "class {name} lets no token become older than {max}: set rotation.every to {max} or less"
+        ));
+    }
+    match (bounds.min_overlap, rotation.overlap) {
+        (Some(min), Some(overlap)) if overlap < min => refuse(format!(
+            "class {name} wants old tokens to stay valid for {min} or longer: set rotation.overlap to {min} or more"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// How long the token that is replaced now stays valid.
+pub(super) fn overlap(o: &Observed) -> Duration {
+    let asked = rotation(&o.user, o.class.as_deref()).and_then(|r| r.overlap);
+    let asked = asked.map_or(OVERLAP, crate::api::Duration::get);
+    let bounds = o.class.as_ref().and_then(|c| c.spec.rotation.as_ref());
+    let min = bounds.and_then(|b| b.min_overlap).map(crate::api::Duration::get);
+    asked.max(min.unwrap_or_default())
+}
+
+/// Value of one of the object's annotations.
+pub(super) fn annotation(o: &Observed, key: &str) -> Option<String> {
+    o.user.metadata.annotations.as_ref()?.get(key).cloned()
+}
+
+/// Whether somebody asks that the old token dies at once.
+pub(super) fn is_revoked(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let asked = annotation(o, REVOKE_NOW_ANNOTATION);
+    asked.is_some() && asked != status.last_handled_revoke_now
+}
+
+/// Why the current user has to be replaced, as far as it can be told without the platform.
+pub(super) fn due(
+    o: &Observed,
+    desired: &Desired,
+    status: &ProgrammaticUserStatus,
+    current: &Current,
+) -> Option<&'static str> {
+    if is_revoked(o, status) {
+        return Some(REVOKED);
+    }
+    if current.fingerprint != desired.fingerprint {
+        return Some("SpecChanged");
+    }
+    match (&o.secret, o.secret_with(&current.nonce)) {
+        (_, Some(secret)) if secret.unedited => {}
+        (_, Some(_)) | (SecretView::Ours(_), None) => return Some("SecretEdited"),
+        // Of somebody else's Secret the attempt says so before it begins.
+        (SecretView::Absent | SecretView::Foreign(_), None) => return Some("SecretMissing"),
+    }
+    let asked = annotation(o, ROTATE_AT_ANNOTATION);
+    if asked.is_some() && asked != status.last_handled_rotate_at {
+        return Some("Requested");
+    }
+    let now = o.platform_now?;
+    (planned(o, desired, status, now)? <= now).then_some("Age")
+}
+
+/// When the token will be replaced because of its age.
+pub(super) fn planned(
+    o: &Observed,
+    desired: &Desired,
+    status: &ProgrammaticUserStatus,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let current = status.journal.current.as_ref()?;
+    desired
+        .schedule
+        .at(status.token_issued_at?, share(o.uid(), &current.nonce), now)
+}
+
+/// A number from 0 to 1 that is fixed for each token.
+fn share(uid: &str, nonce: &str) -> f64 {
+    let digest = Sha256::digest(format!("{uid}/{nonce}"));
+    f64::from(u16::from_be_bytes([digest[0], digest[1]])) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn schedule(every: &str, windows: &[(&str, &str, &str)]) -> Schedule {
+        let windows = windows.iter().map(|(cron, zone, length)| {
+            let window = RotationWindow {
+                cron: (*cron).to_owned(),
+                time_zone: Some((*zone).to_owned()),
+                duration: crate::api::Duration::parse(length).unwrap(),
+            };
+            Window::new(&window).unwrap()
+        });
+        Schedule {
+            every: crate::api::Duration::parse(every).map(crate::api::Duration::get),
+            windows: windows.collect(),
+        }
+    }
+
+    #[test]
+    fn without_windows_age_and_share_decide() {
+        let issued = time("2026-01-01T00:00:00Z");
+        let schedule = schedule("100h", &[]);
+        assert_eq!(
+            schedule.at(issued, 0.0, issued),
+            Some(time("2026-01-05T04:00:00Z"))
+        );
+        assert_eq!(
+            schedule.at(issued, 1.0, issued),
+            Some(time("2026-01-04T18:00:00Z"))
+        );
+        assert_eq!(Schedule::default().at(issued, 0.0, issued), None);
+    }
+
+    #[test]
+    fn windows_are_waited_for_in_their_time_zone_and_over_summer_time() {
+        let nights = schedule("24h", &[("0 2 * * *", "Europe/Berlin", "2h")]);
+        let winter = time("2026-01-10T12:00:00Z");
+        assert_eq!(nights.at(winter, 0.0, winter), Some(time("2026-01-12T01:00:00Z")));
+        let summer = time("2026-07-10T12:00:00Z");
+        assert_eq!(nights.at(summer, 0.0, summer), Some(time("2026-07-12T00:00:00Z")));
+        // Within an open window it is now, after it the next one.
+        let inside = time("2026-01-12T02:30:00Z");
+        assert_eq!(nights.at(winter, 0.0, inside), Some(inside));
+        let after = time("2026-01-12T03:00:00Z");
+        assert_eq!(nights.at(winter, 0.0, after), Some(time("2026-01-13T01:00:00Z")));
+    }
+
+    #[test]
+    fn the_earliest_of_several_windows_counts() {
+        let two = schedule("1h", &[("0 12 * * *", "UTC", "1h"), ("0 6 * * *", "UTC", "1h")]);
+        let issued = time("2026-01-10T00:00:00Z");
+        assert_eq!(two.at(issued, 0.0, issued), Some(time("2026-01-10T06:00:00Z")));
+    }
+
+    #[test]
+    fn wrong_windows_are_refused_with_an_example() {
+        for (cron, zone) in [
+            ("0 2 * *", "UTC"),
+            ("0 2 * * * *", "UTC"),
+            ("61 2 * * *", "UTC"),
+            ("0 2 * * *", "Mars/Olympus"),
+            ("0 2 * * *", "UTC UTC"),
+        ] {
+            let window = RotationWindow {
+                cron: cron.to_owned(),
+                time_zone: Some(zone.to_owned()),
+                duration: crate::api::Duration::from_secs(60),
+            };
+            let refusal = Window::new(&window).unwrap_err();
+            assert!(
+                refusal.message.contains("0 2 * * SUN"),
+                "{cron} {zone}: {}",
+                refusal.message
+            );
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What is left of earlier attempts and of replaced users, and when it may go.
+
+use std::time::Duration;
+
+use super::live::{Halt, do_first};
+use super::{Deletion, Observed, Problem, Retry, Step};
+use crate::api::ProgrammaticUserStatus;
+
+/// A little later than it has to be.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// When settling attempts are looked at again. What becomes an attempt given up in this very reconcile is looked at at once.
+pub(super) fn recheck(o: &Observed) -> Duration {
+    o.settles_in + MARGIN
+}
+
+fn settling(o: &Observed) -> Problem {
+    Problem {
+        reason: "Recovering",
+        message:
+            "an earlier attempt ended without a certain answer: waiting until none of it can appear any more"
+                .to_owned(),
+        retry: Retry::After(recheck(o)),
+    }
+}
+
+/// Deletes what given-up attempts left behind, and forgets an attempt once nothing of it can appear any more.
+///
+/// The list of users is read after the journal was, and only attempts that the journal held then are forgotten.
+/// With `all`, users of this object go that the journal does not know, too: nothing of it may stay.
+pub(super) fn abandoned(o: &Observed, status: &mut ProgrammaticUserStatus, all: bool) -> Result<(), Halt> {
+    if status.journal.abandoned.is_empty() && !all {
+        return Ok(());
+    }
+    let listed = match &o.learned.listed {
+        None => return Err(do_first(Step::ListUsers)),
+        Some(Err(problem)) => return Err(Halt::Failed(problem.clone())),
+        Some(Ok(listed)) => listed,
+    };
+    let kept = |nonce: &str| {
+        let journal = &status.journal;
+        journal.current.as_ref().is_some_and(|c| c.nonce == nonce)
+            || journal.retiring.iter().any(|r| r.nonce == nonce)
+    };
+    for user in listed {
+        let Some(marker) = super::Marker::parse(&user.username) else {
+            continue;
+        };
+        let given_up = status.journal.abandoned.iter().any(|a| a.nonce == marker.nonce);
+        if marker != o.marker(&marker.nonce) || !(given_up || all && !kept(&marker.nonce)) {
+            continue;
+        }
+        match o.learned.deleted.get(&user.user_id) {
+            None => {
+                let step = Step::DeleteUser(user.user_id.clone(), marker);
+                return Err(do_first(step));
+            }
+            Some(Err(problem)) => return Err(Halt::Failed(problem.clone())),
+            Some(Ok(_)) => {}
+        }
+    }
+    // Nothing staged may outlive its attempt.
+    for staged in &o.staged {
+        let given_up = status.journal.abandoned.iter().any(|a| a.nonce == staged.nonce);
+        if given_up {
+            unstage(o, staged)?;
+        }
+    }
+    status.journal.abandoned.retain(|a| !o.settled.contains(&a.nonce));
+    if status.journal.abandoned.is_empty() {
+        Ok(())
+    } else {
+        Err(Halt::Failed(settling(o)))
+    }
+}
+
+/// Deletes what was staged of an attempt.
+pub(super) fn unstage(o: &Observed, staged: &super::Staged) -> Result<(), Halt> {
+    super::live::answer(o.learned.unstaged.get(&staged.nonce), || {
+        Step::Unstage(staged.clone())
+    })
+}
+
+/// Deletes replaced users whose overlap is over, with the Secret that was theirs alone. Never one whose token the
+/// Secret carries, whatever the journal says.
+pub(super) fn retiring(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> {
+    let Some(now) = o.platform_now else {
+        return Ok(());
+    };
+    for old in status.journal.retiring.clone() {
+        if old.not_before <= now && !in_use(o, status, &old.nonce, &old.user_id) {
+            revoke(o, &old)?;
+            status.journal.retiring.retain(|r| r.nonce != old.nonce);
+        }
+    }
+    Ok(())
+}
+
+fn in_use(o: &Observed, status: &ProgrammaticUserStatus, nonce: &str, user_id: &str) -> bool {
+    let current = status.journal.current.as_ref();
+    o.secret_with(nonce).is_some() || current.is_some_and(|c| c.nonce == nonce || c.user_id == user_id)
+}
+
+/// Deletes one replaced user and the Secret that was its alone.
+pub(super) fn revoke(o: &Observed, old: &crate::api::Retiring) -> Result<Deletion, Halt> {
+    let deletion = super::live::answer(o.learned.deleted.get(&old.user_id), || {
+        Step::DeleteUser(old.user_id.clone(), o.marker(&old.nonce))
+    })?;
+    if let Some(name) = &old.secret_name {
+        super::live::answer(o.learned.old_secrets_deleted.get(name), || {
+            Step::DeleteOldSecret {
+                name: name.clone(),
+                nonce: old.nonce.clone(),
+            }
+        })?;
+    }
+    Ok(deletion)
+}

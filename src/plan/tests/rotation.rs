@@ -1,0 +1,432 @@
+//! Replacing a user: why, in which order, and what becomes of the old one.
+
+use super::*;
+use crate::api::{HISTORY_REWOUND, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, ROTATING, SUSPENDED};
+
+const NEXT: &str = "ddddccccbbbbaaaa";
+const REPLACEMENT: [&str; 8] = [
+    "look-up", "dry-run", "intent", "create", "stage", "verify", "publish", "unstage",
+];
+
+fn in_use() -> Observed {
+    let mut o = made();
+    o.fresh_nonce = NEXT.to_owned();
+    o
+}
+
+fn object(o: &mut Observed) -> &mut ProgrammaticUser {
+    Arc::make_mut(&mut o.user)
+}
+
+fn annotate(o: &mut Observed, key: &str, value: &str) {
+    let annotations = object(o).metadata.annotations.get_or_insert_default();
+    annotations.insert(key.to_owned(), value.to_owned());
+}
+
+fn created(step: &Step, o: &mut Observed) -> bool {
+    let create = matches!(step, Step::Create(_));
+    if create {
+        o.learned.created = Some(Created::Yes {
+            user_id: "pu-2".to_owned(),
+            last_digits: "cd34".to_owned(),
+        });
+    }
+    create
+}
+
+/// What a later reconcile sees.
+fn later(o: &mut Observed, rest: Rest) {
+    object(o).status = rest.status.map(|s| *s);
+    if let Some(current) = status(o).journal.current.clone() {
+        o.target = own_secret(&current.nonce);
+        o.secret = o.target.clone();
+    }
+    o.learned = Learned::default();
+}
+
+fn status(o: &Observed) -> &ProgrammaticUserStatus {
+    o.user.status.as_ref().unwrap()
+}
+
+type Change = fn(&mut Observed);
+
+#[test]
+fn every_reason_leads_to_the_same_order_of_steps() {
+    let edited = |o: &mut Observed| {
+        for view in [&mut o.secret, &mut o.target] {
+            if let SecretView::Ours(own) = view {
+                own.unedited = false;
+            }
+        }
+    };
+    let reasons: [(&str, Change); 5] = [
+        ("SpecChanged", |o| {
+            object(o).spec.description = Some("new".to_owned());
+        }),
+        ("Requested", |o| annotate(o, ROTATE_AT_ANNOTATION, "1")),
+        ("Revoked", |o| annotate(o, REVOKE_NOW_ANNOTATION, "1")),
+        ("SecretMissing", |o| {
+            o.secret = SecretView::Absent;
+            o.target = SecretView::Absent;
+        }),
+        ("SecretEdited", |_| ()),
+    ];
+    for (why, change) in reasons {
+        let mut o = in_use();
+        change(&mut o);
+        if why == "SecretEdited" {
+            edited(&mut o);
+        }
+        let mut reason = None;
+        let (steps, rest) = run(&mut o, |step, o| {
+            if let Step::Journal(status, Some(_)) = step {
+                reason = status.journal.pending.as_ref().map(|p| p.reason.clone());
+                assert!(status.conditions.iter().any(|c| c.type_ == ROTATING), "{why}");
+                assert!(
+                    status
+                        .conditions
+                        .iter()
+                        .any(|c| c.type_ == READY && c.status == "True"),
+                    "{why}"
+                );
+            }
+            created(step, o)
+        });
+        assert_eq!(steps, REPLACEMENT, "{why}");
+        assert_eq!(reason.as_deref(), Some(why));
+        let status = rest.status.unwrap();
+        assert_eq!(status.journal.current.as_ref().unwrap().user_id, "pu-2");
+        assert_eq!(status.journal.retiring[0].user_id, "pu-1");
+        let at_once = status.journal.retiring[0].not_before == now();
+        assert_eq!(at_once, why == "Revoked", "{why}");
+        assert_eq!(rest.event.unwrap().reason, "Rotated");
+        assert!(!status.conditions.iter().any(|c| c.type_ == ROTATING));
+    }
+}
+
+#[test]
+fn what_was_asked_for_once_is_done_once() {
+    let mut o = in_use();
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let (_, rest) = run(&mut o, created);
+    later(&mut o, rest);
+    assert_eq!(status(&o).last_handled_rotate_at.as_deref(), Some("1"));
+    let (steps, _) = run(&mut o, created);
+    assert_eq!(steps, Vec::<&str>::new());
+    // At the creation of an object nothing is there to be replaced.
+    let mut o = observed(editor());
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let (_, rest) = run(&mut o, |_, _| false);
+    later(&mut o, rest);
+    assert_eq!(run(&mut o, |_, _| false).0, Vec::<&str>::new());
+}
+
+#[test]
+fn a_token_is_replaced_at_its_age_by_the_platforms_clock() {
+    let mut o = in_use();
+    object(&mut o).spec.rotation = serde_json::from_value(json!({"every": "10h", "overlap": "1h"})).unwrap();
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, Vec::<&str>::new());
+    let due = rest.status.as_ref().unwrap().next_rotation.unwrap();
+    let age = due.duration_since(now()).as_hours();
+    assert!((9..=10).contains(&age), "{age}");
+    assert!(matches!(rest.again, Again::After(span) if span.as_secs() >= 9 * 3600));
+    later(&mut o, rest);
+    o.platform_now = None;
+    assert_eq!(
+        run(&mut o, |_, _| false).0,
+        Vec::<&str>::new(),
+        "our own clock decides nothing"
+    );
+    o.platform_now = Some(due);
+    let (steps, rest) = run(&mut o, created);
+    assert_eq!(steps, REPLACEMENT);
+    let retiring = &rest.status.as_ref().unwrap().journal.retiring[0];
+    assert_eq!(retiring.not_before.duration_since(due).as_hours(), 1);
+    later(&mut o, rest);
+
+    // Within the overlap it stays, after it the old user goes.
+    assert_eq!(run(&mut o, |_, _| false).0, Vec::<&str>::new());
+    o.platform_now = Some(status(&o).journal.retiring[0].not_before);
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["delete-user"]);
+    assert!(rest.status.unwrap().journal.retiring.is_empty());
+}
+
+#[test]
+fn a_retired_user_whose_token_the_secret_carries_is_not_deleted() {
+    let mut o = in_use();
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    let (_, rest) = run(&mut o, created);
+    later(&mut o, rest);
+    // Somebody restores the Secret from a backup.
+    o.secret = own_secret(NONCE);
+    o.target = own_secret(NONCE);
+    o.fresh_nonce = "eeeeccccbbbbaaaa".to_owned();
+    let (steps, _) = run(&mut o, |_, _| false);
+    assert!(!steps.contains(&"delete-user"), "{steps:?}");
+    assert!(steps.contains(&"publish"));
+}
+
+#[test]
+fn a_token_that_is_not_accepted_is_not_published() {
+    let mut o = in_use();
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let refuse = |step: &Step, o: &mut Observed| {
+        let verify = matches!(step, Step::Verify(_));
+        if verify {
+            o.learned.verified = Some(Ok(false));
+        }
+        let read = matches!(step, Step::ReadUser(_));
+        if read {
+            let user =
+                json!({"userId": "pu-2", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
+            o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+        }
+        verify || read || created(step, o)
+    };
+    let (steps, rest) = run(&mut o, refuse);
+    assert_eq!(steps.last(), Some(&"verify"));
+    assert_eq!(reason(&rest), "TokenNotAccepted");
+    later(&mut o, rest);
+    // Tried again with the staged token, and given up after a while; the old token was in use all the time.
+    let (steps, rest) = run(&mut o, refuse);
+    assert_eq!(steps, ["look-up", "read", "verify"]);
+    later(&mut o, rest);
+    let begun = status(&o).journal.pending.as_ref().unwrap().started_at;
+    o.learned = Learned::default();
+    let mut status = status(&o).clone();
+    status.journal.pending.as_mut().unwrap().started_at =
+        begun.checked_sub(super::super::live::PATIENCE).unwrap();
+    object(&mut o).status = Some(status);
+    let (steps, rest) = run(&mut o, |step, o| {
+        let list = matches!(step, Step::ListUsers);
+        if list {
+            let user =
+                json!({"userId": "pu-2", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
+            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
+        }
+        list
+    });
+    assert_eq!(steps, ["fence", "unstage", "journal", "list", "delete-user"]);
+    let journal = rest.status.unwrap().journal;
+    assert_eq!(
+        (
+            journal.abandoned[0].nonce.as_str(),
+            journal.current.unwrap().nonce.as_str()
+        ),
+        (NEXT, NONCE)
+    );
+}
+
+#[test]
+fn after_a_crash_a_staged_token_is_published() {
+    let mut o = in_use();
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let (steps, rest) = run(&mut o, |step, o| {
+        let publish = matches!(step, Step::Publish(..));
+        if publish {
+            o.learned.published = Some(Committed::Unknown(problem("SecretRejected")));
+        }
+        publish || created(step, o)
+    });
+    assert_eq!(steps.last(), Some(&"publish"));
+    later(&mut o, rest);
+    o.secret = own_secret(NONCE);
+    o.target = own_secret(NONCE);
+    let (steps, rest) = run(&mut o, |step, o| {
+        let read = matches!(step, Step::ReadUser(_));
+        if read {
+            let user =
+                json!({"userId": "pu-2", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
+            o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+        }
+        read
+    });
+    assert_eq!(steps, ["look-up", "read", "verify", "publish", "unstage"]);
+    assert_eq!(rest.status.unwrap().journal.current.unwrap().nonce, NEXT);
+}
+
+#[test]
+fn another_name_of_the_secret_leaves_the_old_one_until_the_overlap_is_over() {
+    let mut o = in_use();
+    object(&mut o).spec.secret.name = Some("other".to_owned());
+    o.target = SecretView::Absent;
+    let (steps, rest) = run(&mut o, created);
+    assert_eq!(steps, REPLACEMENT);
+    let status = rest.status.as_ref().unwrap();
+    assert_eq!(status.secret_name.as_deref(), Some("other"));
+    assert_eq!(status.journal.retiring[0].secret_name.as_deref(), Some("ci"));
+    let over = status.journal.retiring[0].not_before;
+    later(&mut o, rest);
+    o.platform_now = Some(over);
+    assert_eq!(run(&mut o, |_, _| false).0, ["delete-user", "delete-old-secret"]);
+}
+
+#[test]
+fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
+    let mut o = in_use();
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let mut status = status(&o).clone();
+    status.journal.begun = vec![now(); 5];
+    object(&mut o).status = Some(status.clone());
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(
+        (steps, reason(&rest).as_str()),
+        (vec!["look-up"], "CreateBudgetExhausted")
+    );
+    assert_eq!(rest.again, Again::After(Duration::from_hours(1)));
+    status.journal.begun.clear();
+    let old = crate::api::Retiring {
+        nonce: NEXT.to_owned(),
+        user_id: "pu-7".to_owned(),
+        not_before: now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+        secret_name: None,
+    };
+    status.journal.retiring = vec![old; 4];
+    object(&mut o).status = Some(status);
+    o.learned = Learned::default();
+    assert_eq!(reason(&run(&mut o, |_, _| false).1), "TooManyUsers");
+}
+
+#[test]
+fn access_is_put_back_where_a_check_finds_it_changed() {
+    let mut o = in_use();
+    object(&mut o).spec.access.as_mut().unwrap().groups =
+        serde_json::from_value(json!([{"name": "deployers"}])).unwrap();
+    let user = |o: &Observed, groups: serde_json::Value| -> UserDetails {
+        let name = o.marker(NONCE).name("ci");
+        serde_json::from_value(
+            json!({"userId": "pu-1", "type": "programmatic", "username": name, "groups": groups}),
+        )
+        .unwrap()
+    };
+    let with = |groups: serde_json::Value| {
+        move |step: &Step, o: &mut Observed| {
+            let read = matches!(step, Step::ReadUser(_));
+            if read {
+                o.learned.details = Some(Ok(Some(user(o, groups.clone()))));
+            }
+            read
+        }
+    };
+    let (steps, rest) = run(&mut o, with(json!([])));
+    assert_eq!(steps, ["look-up", "read", "groups", "verify"]);
+    later(&mut o, rest);
+    o.secret = own_secret(NONCE);
+    o.target = own_secret(NONCE);
+    assert_eq!(
+        run(&mut o, with(json!([]))).0,
+        Vec::<&str>::new(),
+        "without a check nothing is asked"
+    );
+    o.check = true;
+    let (steps, rest) = run(&mut o, with(json!([{"id": "ugr-9"}])));
+    assert_eq!(steps, ["look-up", "read", "groups", "verify"]);
+    assert_eq!(rest.status.as_deref(), o.user.status.as_ref(), "no news");
+    o.learned = Learned::default();
+    assert_eq!(
+        run(&mut o, with(json!([{"id": "ugr-1"}]))).0,
+        ["look-up", "read", "verify"]
+    );
+}
+
+#[test]
+fn a_user_or_token_that_people_removed_is_replaced() {
+    let mut o = in_use();
+    o.check = true;
+    let mut reasons = Vec::new();
+    let (steps, _) = run(&mut o, |step, o| {
+        if let Step::Journal(status, Some(_)) = step {
+            reasons.push(status.journal.pending.as_ref().unwrap().reason.clone());
+        }
+        created(step, o)
+    });
+    assert_eq!(steps[..2], ["look-up", "read"]);
+    assert_eq!(steps[2..], REPLACEMENT[1..]);
+    let mut o = in_use();
+    o.check = true;
+    let (steps, _) = run(&mut o, |step, o| {
+        if let Step::Journal(status, Some(_)) = step {
+            reasons.push(status.journal.pending.as_ref().unwrap().reason.clone());
+        }
+        if matches!(step, Step::ReadUser(_)) {
+            let user =
+                json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
+            o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+            return true;
+        }
+        if matches!(step, Step::Verify(Kept::Published { .. })) {
+            o.learned.verified = Some(Ok(false));
+            return true;
+        }
+        created(step, o)
+    });
+    assert!(steps.contains(&"intent"));
+    assert_eq!(reasons, ["UserMissing", "TokenRejected"]);
+}
+
+#[test]
+fn a_damaged_journal_and_a_suspended_object_stop_everything() {
+    let mut o = in_use();
+    o.intact = false;
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!((steps.len(), reason(&rest).as_str()), (0, "JournalInvalid"));
+    o.intact = true;
+    object(&mut o).spec.suspend = true;
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps.len(), 0);
+    assert!(condition(&rest, SUSPENDED).is_some());
+    assert_eq!(
+        condition(&rest, READY).unwrap().0,
+        "True",
+        "it is as ready as it was"
+    );
+}
+
+#[test]
+fn users_that_the_journal_does_not_know_are_reported_and_left_alone() {
+    let mut o = in_use();
+    let name = o.marker("zzzzccccbbbbaaaa").name("ci");
+    let stray: UserSummary =
+        serde_json::from_value(json!({"userId": "pu-8", "type": "programmatic", "username": name})).unwrap();
+    o.strays = Some(vec![stray.clone()]);
+    let mut listed = vec![stray];
+    let (steps, rest) = run(&mut o, |step, o| {
+        let list = matches!(step, Step::ListUsers);
+        if list {
+            o.learned.listed = Some(Ok(listed.clone()));
+        }
+        list
+    });
+    assert_eq!(steps, ["list"]);
+    assert!(condition(&rest, HISTORY_REWOUND).unwrap().2.contains("pu-8"));
+    assert_eq!(condition(&rest, READY).unwrap().0, "True");
+    assert!(rest.event.as_ref().unwrap().warning);
+    // It went in the meantime: no news.
+    later(&mut o, rest);
+    listed.clear();
+    let (_, rest) = run(&mut o, |step, o| {
+        let list = matches!(step, Step::ListUsers);
+        if list {
+            o.learned.listed = Some(Ok(listed.clone()));
+        }
+        list
+    });
+    assert!(condition(&rest, HISTORY_REWOUND).is_none());
+}
+
+#[test]
+fn the_end_of_life_leaves_nothing_but_the_object() {
+    let mut o = in_use();
+    object(&mut o).spec.expire_at = Some(now());
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["delete-user", "delete-secret"]);
+    assert_eq!(reason(&rest), "Expired");
+    later(&mut o, rest);
+    assert!(status(&o).journal.is_empty() && status(&o).user_id.is_none());
+    o.secret = SecretView::Absent;
+    o.target = SecretView::Absent;
+    assert_eq!(run(&mut o, |_, _| false).0, Vec::<&str>::new());
+}

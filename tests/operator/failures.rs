@@ -1,0 +1,206 @@
+//! The failures of `docs/failures.md` that no other test produces on its way.
+
+use kube::api::{Patch, PatchParams};
+use programmatic_users::api::{Endpoint, Organization, ProgrammaticUser, ROTATE_AT_ANNOTATION, Rotation};
+use serde_json::json;
+
+use crate::support::{PAYMENTS, World, builders};
+
+fn ready_reason(user: &ProgrammaticUser) -> Option<&str> {
+    let conditions = &user.status.as_ref()?.conditions;
+    conditions
+        .iter()
+        .find(|c| c.type_ == "Ready")
+        .map(|c| c.reason.as_str())
+}
+
+fn told(user: &ProgrammaticUser) -> String {
+    let conditions = user.status.iter().flat_map(|s| &s.conditions);
+    conditions
+        .filter(|c| c.type_ == "Ready")
+        .map(|c| c.message.clone())
+        .collect()
+}
+
+/// Waits until `name` says this as the reason of not being Ready; the message.
+async fn says(world: &World, name: &str, reason: &'static str) -> String {
+    let user = world
+        .until(name, &format!("to say {reason}"), |u| {
+            ready_reason(u) == Some(reason)
+        })
+        .await;
+    told(&user)
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_around_an_object_is_named() {
+    let world = World::builder("around")
+        .controller_flags(&["--organization", "nowhere"])
+        .start()
+        .await;
+    let homeless = world
+        .class("homeless")
+        .with(|c| c.organization_name = "nowhere".to_owned())
+        .apply()
+        .await;
+    world.user("a").viewer(PAYMENTS).class(&homeless).apply().await;
+    assert!(
+        says(&world, "a", "UnknownOrganization")
+            .await
+            .contains("Organization nowhere, which does not exist")
+    );
+    world
+        .user("b")
+        .viewer(PAYMENTS)
+        .with(|s| s.access = None)
+        .apply()
+        .await;
+    assert!(
+        says(&world, "b", "AccessMissing")
+            .await
+            .contains("set spec.access")
+    );
+    assert_eq!(world.platform().users().await.len(), 0);
+}
+
+/// An Organization that differs from the world's in its endpoint, and a class in it.
+async fn elsewhere(world: &World, name: &str, change: impl FnOnce(&mut Endpoint)) -> String {
+    let mut organization = builders::organization(name, world.platform().url(), "15s");
+    change(&mut organization.spec.endpoint);
+    world.apply::<Organization>(&organization).await.unwrap();
+    world
+        .class(name)
+        .with(|c| name.clone_into(&mut c.organization_name))
+        .apply()
+        .await
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_used_is_named() {
+    let world = World::builder("endpoint")
+        .controller_flags(&["--organization", "public", "--organization", "untrusted"])
+        .start()
+        .await;
+    let public = elsewhere(&world, "public", |e| e.url = "http://198.51.100.7:80".to_owned()).await;
+    world.user("clear").viewer(PAYMENTS).class(&public).apply().await;
+    let told = says(&world, "clear", "InvalidEndpoint").await;
+    assert!(told.contains("https"), "{told}");
+    let untrusted = elsewhere(&world, "untrusted", |e| {
+        e.ca_bundle = Some("no certificate".to_owned())
+    })
+    .await;
+    world
+        .user("bundle")
+        .viewer(PAYMENTS)
+        .class(&untrusted)
+        .apply()
+        .await;
+    let told = says(&world, "bundle", "InvalidConfiguration").await;
+    assert!(
+        told.contains("endpoint.caBundle holds no PEM certificate"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_written_costs_no_user_and_is_tried_again() {
+    let world = World::new("quota").await;
+    let quota = format!(
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: none, namespace: {}}}\nspec: {{hard: {{count/secrets: '0'}}}}\n",
+        world.namespace()
+    );
+    world.apply_yaml(&quota).unwrap();
+    let kubectl = |args: &[&str]| world.cluster().kubectl(args).unwrap();
+    world
+        .eventually("the quota to hold", crate::support::wait::SOON, async || {
+            let seen = kubectl(&[
+                "-n",
+                world.namespace(),
+                "get",
+                "resourcequota",
+                "none",
+                "-o",
+                "jsonpath={.status.hard}",
+            ]);
+            if seen.contains("secrets") {
+                Ok(())
+            } else {
+                Err(seen)
+            }
+        })
+        .await;
+    world.user("poor").viewer(PAYMENTS).apply().await;
+    let told = says(&world, "poor", "SecretRejected").await;
+    assert!(told.contains("403"), "{told}");
+    assert_eq!(
+        world.platform().users().await.len(),
+        0,
+        "found before the platform was asked"
+    );
+    kubectl(&["-n", world.namespace(), "delete", "resourcequota", "none"]);
+    world.ready("poor").await;
+}
+
+#[tokio::test]
+async fn a_busy_platform_is_waited_for() {
+    let world = World::builder("busy")
+        .platform_flags(&["--rate-limit", "2"])
+        .controller_stopped()
+        .start()
+        .await;
+    for i in 0..4 {
+        world.user(&format!("u{i}")).viewer(PAYMENTS).apply().await;
+    }
+    world.controller().resume().await.unwrap();
+    world
+        .eventually("somebody to wait", crate::support::wait::SOON, async || {
+            let mut reasons = Vec::new();
+            for i in 0..4 {
+                reasons.push(ready_reason(&world.get(&format!("u{i}")).await).map(str::to_owned));
+            }
+            let waits = reasons.iter().flatten().any(|r| r == "RateLimited");
+            if waits {
+                Ok(())
+            } else {
+                Err(format!("{reasons:?}"))
+            }
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn no_more_than_four_users_wait_for_the_end_of_their_overlap() {
+    let world = World::new("beside").await;
+    let day = Rotation {
+        overlap: programmatic_users::api::Duration::parse("24h"),
+        ..Rotation::default()
+    };
+    world
+        .user("restless")
+        .viewer(PAYMENTS)
+        .with(|s| s.rotation = Some(day))
+        .apply()
+        .await;
+    world.ready("restless").await;
+    for n in 0..5 {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: n.to_string()}}}));
+        world
+            .users()
+            .patch("restless", &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+        if n < 4 {
+            world
+                .until("restless", "to be rotated", |u| {
+                    let status = u.status.as_ref().unwrap();
+                    status.last_handled_rotate_at.as_deref() == Some(&n.to_string())
+                        && status.journal.pending.is_none()
+                })
+                .await;
+        }
+    }
+    let told = says(&world, "restless", "TooManyUsers").await;
+    assert!(told.contains("spec.rotation.overlap"), "{told}");
+    assert_eq!(world.platform().users().await.len(), 5);
+    assert!(world.platform().accepts(&world.token("restless").await).await);
+}
