@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{CREDENTIAL_VALID, Organization, OrganizationStatus, ProgrammaticUser};
 use serde_json::{Value, json};
 
-use crate::support::builders::{named, permissive_class};
+use crate::support::builders::{named, organization as organization_at, permissive_class};
 use crate::support::wait::SOON;
 use crate::support::{BILLING, Operator, PAYMENTS, Platform, World, platform};
 
@@ -90,7 +90,7 @@ async fn a_platform_that_does_not_answer_holds_up_nobody_elses_users() {
         ..Secret::default()
     };
     world.apply(&secret).await.unwrap();
-    let mut organization = crate::support::world::organization(&name, other.url(), "5m");
+    let mut organization = organization_at(&name, other.url(), "5m");
     organization.spec.credentials.secret_name = "other".to_owned();
     world.apply(&organization).await.unwrap();
     let class = permissive_class(&name, &name, world.namespaces());
