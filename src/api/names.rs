@@ -21,6 +21,8 @@ pub const FENCE_ANNOTATION: &str = "programmatic-users.io/fence";
 /// Label of the Secrets, in the operator's own namespace, that keep a new token until its access is complete; its
 /// value is the UID of the object that it is for.
 pub const STAGING_LABEL: &str = "programmatic-users.io/staging-for";
+/// Annotation of such a Secret: namespace and name of that object.
+pub const STAGED_FOR_ANNOTATION: &str = "programmatic-users.io/staged-for";
 /// Label of a Secret whose object was deleted with `deletionPolicy: Retain`.
 pub const RETAINED_LABEL: &str = "programmatic-users.io/retained";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced, with the usual overlap.

@@ -77,7 +77,7 @@ impl Wanted {
         match self.flow {
             Flow::Mapped | Flow::Regrant => user.policy_based(PAYMENTS).policy("first").group("first"),
             _ => user.editor(PAYMENTS).with(|spec| {
-                let overlap = Duration::parse("1s").ok();
+                let overlap = Duration::parse("1s");
                 spec.rotation = Some(Rotation {
                     every: None,
                     overlap,

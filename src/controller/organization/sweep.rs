@@ -13,12 +13,13 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
 use crate::api::{
-    MANAGED_BY_LABEL, MANAGER, ProgrammaticUser, RETAINED_LABEL, STAGING_LABEL, USER_ID_ANNOTATION,
+    MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, RETAINED_LABEL, STAGED_FOR_ANNOTATION,
+    STAGING_LABEL, USER_ID_ANNOTATION,
 };
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::platforms::Platform;
-use crate::plan::{Marker, is_marked};
+use crate::plan::{Marker, is_intact, is_marked};
 use crate::platform::client;
 
 /// Objects of one page of a list.
@@ -137,44 +138,69 @@ async fn delete(client: &client::Client, id: &str, marker: &Marker) -> Result<bo
     }
 }
 
-/// Deletes Secrets with new tokens whose objects are gone. Costs nothing while the watch shows none.
+/// Deletes Secrets with new tokens that no attempt of their object needs any more: a process that is slow may put one
+/// there when its attempt was given up, or its object deleted. Costs nothing while the watch shows none.
+///
+/// An attempt is in the journal before anything of it is staged, and not before everything is gone does it leave it.
 pub(super) async fn staging(context: &Context) -> Result<(), Error> {
-    let known: BTreeSet<String> = context
-        .caches
-        .users
-        .iter()
-        .flat_map(|users| users.state())
-        .filter_map(|user| user.uid())
-        .collect();
-    let staged = context.own_secrets.state();
-    let mut values = staged.iter().filter_map(|s| s.labels().get(STAGING_LABEL));
-    if !sees_all(context) || values.all(|uid| known.contains(uid)) {
-        return Ok(());
-    }
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), &context.config.namespace);
-    let params = ListParams::default().labels(STAGING_LABEL);
-    let found = list_all("list the staged Secrets", std::slice::from_ref(&api), params).await?;
-    let live = uids(context).await?;
-    for secret in found {
-        if secret
-            .labels()
-            .get(STAGING_LABEL)
-            .is_none_or(|uid| live.contains(uid))
-        {
+    for secret in context.own_secrets.state() {
+        let annotation = |key| secret.annotations().get(key).map(String::as_str);
+        let object = annotation(STAGED_FOR_ANNOTATION).and_then(|o| o.split_once('/'));
+        let (Some(uid), Some((namespace, name)), Some(nonce)) = (
+            secret.labels().get(STAGING_LABEL),
+            object,
+            annotation(NONCE_ANNOTATION),
+        ) else {
             continue;
-        }
-        let params = DeleteParams::default().preconditions(Preconditions {
-            uid: secret.uid(),
-            resource_version: None,
-        });
-        match api.delete(&secret.name_any(), &params).await {
-            Ok(_) => tracing::info!(
-                secret = secret.name_any(),
-                "deleted a staged Secret whose object is gone"
-            ),
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-            Err(error) => return Err(Error::from_kube("delete a staged Secret")(error)),
+        };
+        if is_watched(context, namespace) && !is_needed(context, namespace, name, uid, nonce).await? {
+            delete_staged(context, &secret).await?;
         }
     }
     Ok(())
+}
+
+fn is_watched(context: &Context, namespace: &str) -> bool {
+    sees_all(context) || context.config.watch_namespaces.iter().any(|n| n == namespace)
+}
+
+async fn is_needed(
+    context: &Context,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    nonce: &str,
+) -> Result<bool, Error> {
+    let api: Api<ProgrammaticUser> = Api::namespaced(context.client.clone(), namespace);
+    let found = api
+        .get_opt(name)
+        .await
+        .map_err(Error::from_kube("read the ProgrammaticUser"))?;
+    let Some(user) = found.filter(|u| u.metadata.uid.as_deref() == Some(uid)) else {
+        return Ok(false);
+    };
+    let journal = user
+        .status
+        .as_ref()
+        .map(|s| s.journal.clone())
+        .unwrap_or_default();
+    let named = journal.pending.is_some_and(|p| p.nonce == nonce)
+        || journal.abandoned.iter().any(|a| a.nonce == nonce);
+    Ok(named || !is_intact(&context.instance, &user))
+}
+
+async fn delete_staged(context: &Context, secret: &PartialObjectMeta<Secret>) -> Result<(), Error> {
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid: secret.uid(),
+        resource_version: None,
+    });
+    let name = secret.name_any();
+    match context.own_secrets().delete(&name, &params).await {
+        Ok(_) => {
+            tracing::info!(secret = name, "deleted a staged token that nobody needs");
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(Error::from_kube("delete a staged Secret")(error)),
+    }
 }
