@@ -43,6 +43,7 @@ const SUBSET: &[&str] = &[
     "rotate-lost-token/W7-fence/error-500",
     "rotate-staged/W4-secret/crash-after",
     "delete/W9-guard/*",
+    "recover-lost-token/W9-guard/lie-missing",
     "delete/W9-delete-user/*",
     "delete/W11-delete-secret/second-leader",
     "delete/W12-unfinalize/answer-lost",
@@ -57,10 +58,20 @@ const SUBSET: &[&str] = &[
 ];
 
 /// Plans that cannot hold yet, and why. They run when they are asked for by name.
-const NOT_YET: &[(&str, &str)] = &[(
-    "*/W4-stage/second-leader-ends",
-    "a staging Secret that is written after its attempt was forgotten is not swept",
-)];
+const NOT_YET: &[(&str, &str)] = &[
+    (
+        "*/W4-stage/second-leader-ends",
+        "a staging Secret that is written after its attempt was forgotten is not swept",
+    ),
+    (
+        "delete/W9-guard/lie-no-items",
+        "one wrong 'not found' at the end of a user is believed, and its token stays valid",
+    ),
+    (
+        "delete/W9-guard/lie-missing",
+        "one wrong 'not found' at the end of a user is believed, and its token stays valid",
+    ),
+];
 
 impl Plan {
     pub fn name(&self) -> String {

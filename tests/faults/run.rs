@@ -215,11 +215,11 @@ impl Stage {
         );
         let seen = reqwest::get(path).await.map_err(|e| e.to_string())?;
         seen.bytes().await.map_err(|e| e.to_string())?;
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {"tests/touched": "yes"}}}));
+        let change = Patch::Merge(json!({"metadata": {"annotations": {"tests/touched": "yes"}}}));
         let touched: Result<ProgrammaticUser, _> = self
             .world
             .users()
-            .patch(NAME, &PatchParams::default(), &patch)
+            .patch(NAME, &PatchParams::default(), &change)
             .await;
         touched.map(drop).map_err(|e| e.to_string())
     }

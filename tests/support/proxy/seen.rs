@@ -140,7 +140,10 @@ impl Seen {
         };
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
         if name.is_empty() && verb == "create" {
-            name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            value["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut name);
         }
         let mut seen = Self {
             verb: verb.to_owned(),
