@@ -189,16 +189,6 @@ impl<'a> Hand<'a> {
     }
 
     async fn create(&mut self, o: &Observed, body: &crate::platform::CreateProgrammaticUser) -> Created {
-        // Another leader may begin before this call has ended: better not begin it.
-        if self.context.lease_margin() < self.context.margin_for_create() {
-            return Created::No(Problem {
-                reason: "LeaseEnding",
-                message:
-                    "this replica may not be the leader for long enough any more; the one that is goes on"
-                        .to_owned(),
-                retry: Retry::Backoff,
-            });
-        }
         // Without a connection nothing was sent.
         let (name, platform) = match self.platform(o).await {
             Ok(found) => found,

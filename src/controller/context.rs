@@ -139,12 +139,6 @@ impl Context {
         self.standing.margin()
     }
 
-    /// How long the lease has to be ours for a user to be made: as long as the call may take, or, with a short lease,
-    /// half of that, which is less than is left if no renewal was missed.
-    pub(super) fn margin_for_create(&self) -> Duration {
-        self.config.create_timeout.min(self.config.lease_duration / 2)
-    }
-
     /// After this a call that made a user, and that nobody has heard of since, cannot be on its way any more: twice
     /// its deadline, once for its turn and once for its answer, and some.
     pub(super) fn settle(&self) -> Duration {

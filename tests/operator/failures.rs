@@ -4,6 +4,7 @@ use kube::api::{Patch, PatchParams};
 use programmatic_users::api::{Endpoint, Organization, ProgrammaticUser, ROTATE_AT_ANNOTATION, Rotation};
 use serde_json::json;
 
+use crate::support::proxy::{Act, Seen};
 use crate::support::{PAYMENTS, World, builders};
 
 fn ready_reason(user: &ProgrammaticUser) -> Option<&str> {
@@ -100,6 +101,26 @@ async fn an_endpoint_that_cannot_be_used_is_named() {
         told.contains("endpoint.caBundle holds no PEM certificate"),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn a_credential_that_may_not_be_read_is_named() {
+    let world = World::builder("unreadable")
+        .proxied()
+        .controller_stopped()
+        .start()
+        .await;
+    let admin = |seen: &Seen| seen.verb == "get" && seen.resource == "secrets" && seen.name == "admin";
+    let fault = world
+        .proxies()
+        .api
+        .arm_nth(Act::Refuse(403), 0, usize::MAX, admin);
+    world.controller().resume().await.unwrap();
+    world.user("waiting").viewer(PAYMENTS).apply().await;
+    let told = says(&world, "waiting", "CredentialUnreadable").await;
+    assert!(told.contains("/admin with the admin credential"), "{told}");
+    fault.disarm();
+    world.ready("waiting").await;
 }
 
 #[tokio::test]

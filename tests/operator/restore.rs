@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use programmatic_users::api::{HISTORY_REWOUND, ROTATE_AT_ANNOTATION, Rotation};
+use programmatic_users::api::{ROTATE_AT_ANNOTATION, Rotation};
 
 use crate::support::wait::SOON;
 use crate::support::{Cluster, PAYMENTS, World};
@@ -85,11 +85,11 @@ async fn a_cluster_that_went_back_in_time_deletes_nothing_that_is_in_use() {
     let user = world
         .until("rotated", "to tell of users that it does not know", |u| {
             let conditions = &u.status.as_ref().unwrap().conditions;
-            conditions.iter().any(|c| c.type_ == HISTORY_REWOUND)
+            conditions.iter().any(|c| c.type_ == "HistoryRewound")
         })
         .await;
     let conditions = user.status.unwrap().conditions;
-    let told = conditions.iter().find(|c| c.type_ == HISTORY_REWOUND).unwrap();
+    let told = conditions.iter().find(|c| c.type_ == "HistoryRewound").unwrap();
     assert!(
         told.message.contains(after.user_id.as_deref().unwrap()),
         "{}",
