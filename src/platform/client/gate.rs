@@ -16,6 +16,8 @@ use super::error::{Error, Kind};
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
+/// For how long deleted users are remembered: longer than the longest settle window that flags allow.
+const REMEMBERED: Duration = Duration::from_hours(2);
 
 /// How hard the platform may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,15 +196,19 @@ impl Gate {
     }
 
     pub(super) fn note_deleted(&self, id: &str) {
-        self.state().deleted.insert(id.to_owned(), Instant::now());
+        let now = Instant::now();
+        let deleted = &mut self.state().deleted;
+        // Nobody asks for longer than a settle window.
+        deleted.retain(|_, at| now.saturating_duration_since(*at) < REMEMBERED);
+        deleted.insert(id.to_owned(), now);
     }
 
-    /// Users that were deleted after `since`: a list begun then may still show them. Earlier ones are forgotten.
+    /// Users that were deleted after `since`: a list begun then may still show them.
     #[must_use]
     pub fn deleted_since(&self, since: Instant) -> Vec<String> {
-        let mut state = self.state();
-        state.deleted.retain(|_, at| *at >= since);
-        state.deleted.keys().cloned().collect()
+        let deleted = &self.state().deleted;
+        let later = deleted.iter().filter(|(_, at)| **at >= since);
+        later.map(|(id, _)| id.clone()).collect()
     }
 }
 
