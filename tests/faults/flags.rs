@@ -7,7 +7,7 @@ pub const FAST: [&str; 6] = [
     "--settle-slack",
     "1s",
     "--lease-duration",
-    "4s",
+    "5s",
 ];
 
 /// The same with a Lease of its own: it believes that it leads alone.

@@ -64,6 +64,10 @@ const NOT_YET: &[(&str, &str)] = &[
         "a staging Secret that is written after its attempt was forgotten is not swept",
     ),
     (
+        "rotate/W9-guard/lie-missing",
+        "one wrong 'not found' at the end of a user is believed, and its token stays valid",
+    ),
+    (
         "delete/W9-guard/lie-no-items",
         "one wrong 'not found' at the end of a user is believed, and its token stays valid",
     ),

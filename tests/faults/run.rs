@@ -233,11 +233,7 @@ impl Stage {
             End::Conflict => "nothing to be made, and the conflict to be told",
         };
         eventually(what, PATIENCE, async || {
-            // As a kubelet does: a controller that lost its Lease ends by itself.
-            let controller = self.world.controller();
-            if controller.id().await.is_none() {
-                controller.launch().await?;
-            }
+            keep_running(self.world.controller()).await?;
             self.wanted.holds(&self.world, end, first).await
         })
         .await
@@ -298,6 +294,14 @@ impl Stage {
     }
 }
 
+/// As a kubelet does: a controller that lost its Lease ends by itself.
+async fn keep_running(controller: &Operator) -> Result<(), String> {
+    if controller.id().await.is_none() {
+        controller.launch().await?;
+    }
+    Ok(())
+}
+
 /// A fault that does not happen proves nothing.
 async fn happens(what: &str, fault: &Fault) -> Result<(), String> {
     in_time(what, fault.fired.wait())
@@ -314,6 +318,7 @@ async fn in_time(what: &str, event: impl Future<Output = ()>) -> Result<(), Stri
 /// Waits until a reconcile of a user has ended in this process.
 async fn reconciled(controller: &Operator) -> Result<(), String> {
     eventually("a reconcile to end", SOON, async || {
+        keep_running(controller).await?;
         let (_, metrics) = controller.probe("/metrics").await?;
         let ended = metrics.lines().any(|line| {
             line.starts_with("programmatic_users_reconciles_total")
