@@ -1,0 +1,174 @@
+//! Liveness, as a property of each world: from there, without any more faults, one process brings everything to its
+//! end by itself.
+//!
+//! (`eventually` of the checker overlooks counterexamples that end in cycles or where paths join, by its own words.)
+
+use crate::act::Outcome;
+use crate::config::Config;
+use crate::decide::{Decider, Memo};
+use crate::step::Hand;
+use crate::world::{MOST, Owner, Phase, Process, Secret, Status, World, bit, has, items, touched};
+
+/// As in the controller: no decision needs as many.
+const MAX_STEPS: usize = 64;
+/// Worlds are quiet long before.
+const MAX_ROUNDS: usize = 32;
+
+/// What becomes of a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Good,
+    /// A reconcile takes more steps than it may.
+    Endless,
+    /// It never comes to rest.
+    Restless,
+    /// It comes to rest, and is not as it should be.
+    Stuck,
+    /// It is as it should be, and is written again and again.
+    Busy,
+    /// What must not be done was done on the way.
+    Unsafe,
+}
+
+pub struct Recovery {
+    memo: Memo<World, Verdict>,
+}
+
+impl Recovery {
+    pub fn new() -> Self {
+        Self { memo: Memo::new() }
+    }
+
+    pub fn worlds(&self) -> usize {
+        self.memo.len()
+    }
+
+    /// What becomes of `world` when all processes die now and nothing goes wrong any more.
+    pub fn verdict(&self, decider: &Decider, world: &World) -> Verdict {
+        let mut quiet = *world;
+        quiet.processes = [Process::default(); 2];
+        (quiet.faults, quiet.acts, quiet.rotations, quiet.rejections) = (0, 0, 0, 0);
+        (quiet.broken, quiet.journaled, quiet.posted, quiet.carried) = (0, !0, quiet.users, 0);
+        self.memo.get(&quiet, || {
+            // Calls on their way take effect before anybody looks, or one by one while somebody works.
+            let verdict = run(decider, quiet, true);
+            if verdict == Verdict::Good && quiet.inflight != 0 { run(decider, quiet, false) } else { verdict }
+        })
+    }
+}
+
+fn land_all(hand: &mut Hand, most: usize) {
+    for n in items(hand.world.inflight).take(most) {
+        hand.land(n);
+    }
+}
+
+fn run(decider: &Decider, mut world: World, land_first: bool) -> Verdict {
+    if land_first {
+        land_all(&mut hand(decider, &mut world), usize::MAX);
+    }
+    for _ in 0..MAX_ROUNDS {
+        let before = world;
+        let Some(wrote) = reconcile(decider, &mut world) else {
+            return Verdict::Endless;
+        };
+        if world.broken != 0 {
+            return Verdict::Unsafe;
+        }
+        land_all(&mut hand(decider, &mut world), 1);
+        pass(&mut world);
+        if world == before {
+            return match (converged(&decider.config, &world), wrote) {
+                (true, false) => Verdict::Good,
+                (true, true) => Verdict::Busy,
+                (false, _) => Verdict::Stuck,
+            };
+        }
+    }
+    Verdict::Restless
+}
+
+fn hand<'a>(decider: &'a Decider, world: &'a mut World) -> Hand<'a> {
+    Hand {
+        decider,
+        world,
+        me: 0,
+        most: MOST,
+        wrote: false,
+    }
+}
+
+/// Whether anything was written; `None`: it did not come to an end.
+fn reconcile(decider: &Decider, world: &mut World) -> Option<bool> {
+    if !world.object.exists {
+        return Some(false);
+    }
+    let mut hand = hand(decider, world);
+    hand.start();
+    for _ in 0..MAX_STEPS {
+        if hand.world.processes[0].phase == Phase::Idle {
+            return Some(hand.wrote);
+        }
+        hand.take(Outcome::Ok)?;
+    }
+    None
+}
+
+/// Time passes, and staged tokens that no journal knows are swept, as users are.
+fn pass(world: &mut World) {
+    let status = &mut world.object.status;
+    status.due = status.retiring;
+    (world.posted, world.carried) = (world.users, 0);
+    world.staged &= world.object.status.journal();
+}
+
+/// Whether everything is as it should be.
+pub fn converged(config: &Config, world: &World) -> bool {
+    let object = &world.object;
+    if world.staged != 0 {
+        return false;
+    }
+    if !object.exists {
+        let kept = world.secrets.iter().find(|s| s.owner == Owner::Released);
+        let kept = kept.map_or(0, |s| bit(s.n));
+        let forced = world.touched & touched::FINALIZER != 0;
+        let ours = world.secrets.iter().any(|s| s.owner == Owner::Ours);
+        return !ours && (world.users & !kept == 0 || forced);
+    }
+    if object.deleting {
+        return false;
+    }
+    let status = &object.status;
+    let rest = Status {
+        current: status.current,
+        rotate: status.rotate,
+        revoke: status.revoke,
+        ..Status::default()
+    };
+    let calm = *status == rest && object.finalizer | (status.journal() == 0);
+    let current = status.current;
+    if current.alien {
+        // People have to find out who changed the Secret.
+        return calm;
+    }
+    let at = if config.rename { object.spec } else { 0 };
+    if matches!(world.secrets[usize::from(at)].owner, Owner::Foreign | Owner::Released) {
+        // People have to choose another name.
+        return calm && world.users & !bit(current.n) == 0;
+    }
+    let published = Secret {
+        owner: Owner::Ours,
+        n: current.n,
+        intact: true,
+        alien: world.secrets[usize::from(at)].alien,
+    };
+    let others = (0..2).filter(|s| *s != usize::from(at)).all(|s| world.secrets[s].owner != Owner::Ours);
+    let told = (status.rotate, status.revoke) == (object.rotate, object.revoke);
+    let complete = current.access && current.spec == object.spec && (!config.groups || has(world.mapped, current.n));
+    calm && current.n > 0
+        && world.users == bit(current.n)
+        && world.secrets[usize::from(at)] == published
+        && others
+        && told
+        && complete
+}
