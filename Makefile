@@ -7,7 +7,7 @@ export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test lint crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-faults soak lint crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,6 +21,14 @@ demo-stop: ## Stop what `make demo KEEP=1` left running
 
 test: controlplane ## Run all tests on the real control plane
 	@cargo test --locked --no-fail-fast -- --show-output
+
+# `make test` runs a part of it; FAULT='create/W4-*' runs what fits a pattern.
+test-faults: controlplane ## Run the whole fault matrix: crash, lost answer, refusal, second leader at every write
+	@FAULTS=all cargo test --locked --test faults -- --nocapture
+
+# The seed decides what goes wrong, and what people do.
+soak: controlplane ## Random faults and two leaders over LIVES=2000 lives of users; SEED=N repeats a run
+	@SEED=$(or $(SEED),1) LIVES=$(or $(LIVES),2000) cargo test --locked --test soak -- --nocapture
 
 lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check

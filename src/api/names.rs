@@ -4,6 +4,8 @@
 pub const GROUP: &str = "programmatic-users.io";
 /// On every `ProgrammaticUser` from before its first effect on the platform until nothing of it is left there.
 pub const FINALIZER: &str = "programmatic-users.io/user";
+/// On every `Organization` with `deletionProtection` until no `ProgrammaticUser` has a user there.
+pub const ORGANIZATION_FINALIZER: &str = "programmatic-users.io/organization";
 /// Label of the Secrets that the operator made; the operator watches only these.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`]; also the field manager of the operator's writes.
@@ -19,6 +21,8 @@ pub const FENCE_ANNOTATION: &str = "programmatic-users.io/fence";
 /// Label of the Secrets, in the operator's own namespace, that keep a new token until its access is complete; its
 /// value is the UID of the object that it is for.
 pub const STAGING_LABEL: &str = "programmatic-users.io/staging-for";
+/// Annotation of such a Secret: namespace and name of that object.
+pub const STAGED_FOR_ANNOTATION: &str = "programmatic-users.io/staged-for";
 /// Label of a Secret whose object was deleted with `deletionPolicy: Retain`.
 pub const RETAINED_LABEL: &str = "programmatic-users.io/retained";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced, with the usual overlap.
@@ -45,3 +49,7 @@ pub const HISTORY_REWOUND: &str = "HistoryRewound";
 pub const SUSPENDED: &str = "Suspended";
 /// The platform accepts the organization's admin credential.
 pub const CREDENTIAL_VALID: &str = "CredentialValid";
+/// The organization has users of this installation that no object knows. Present only while it is true.
+pub const ORPHANS_FOUND: &str = "OrphansFound";
+/// The object is to be deleted and waits for others. Present only while it is true.
+pub const DELETION_BLOCKED: &str = "DeletionBlocked";

@@ -87,7 +87,8 @@ pub struct Credentials {
     #[serde(default = "default_key")]
     #[schemars(length(min = 1, max = 253))]
     pub key: String,
-    /// Key of the token before the current one, tried when that is refused.
+    /// Key of the token before the current one. It is used when the current one is refused, until the Secret
+    /// changes, so that a token can be replaced without a moment in which none is valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub previous_key: Option<String>,
@@ -104,12 +105,13 @@ fn default_true() -> bool {
 /// What happens to users of this installation that no `ProgrammaticUser` knows.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OrphanPolicy {
-    /// They are counted in the status and left alone: after a restore of the cluster from a backup they may be the
-    /// ones in use.
+    /// They are counted in the status, named by the condition `OrphansFound`, and left alone: after a restore of the
+    /// cluster from a backup they may be the ones in use.
     #[default]
     Report,
-    /// Those whose object is gone are deleted, once two lists a while apart show them. Not for a cluster that was
-    /// restored or copied.
+    /// Those whose object is gone are deleted, once two lists a while apart show them; not those of objects with
+    /// `deletionPolicy: Retain` whose Secret is still there. Only by an operator that watches all namespaces. Not
+    /// for a cluster that was restored or copied.
     Delete,
 }
 
@@ -117,7 +119,8 @@ pub enum OrphanPolicy {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Calls a minute. Default 300. The platform's own answers slow the operator further where needed.
+    /// Calls a minute, a tenth of them at once. Default 300. The platform's own answers slow the operator further
+    /// where needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub requests_per_minute: Option<i32>,
@@ -125,7 +128,7 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_in_flight: Option<i32>,
-    /// New users an hour, rotations included. Default 1000.
+    /// New users an hour, rotations included. Default 1000. Counted from the start of the operator's process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub creates_per_hour: Option<i32>,
@@ -135,7 +138,8 @@ pub struct Limits {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Drift {
-    /// One list call for all users of the organization, whatever their number, in each interval. Default 5m.
+    /// One list call for all users of the organization, whatever their number, in each interval, and a closer look
+    /// at five of them in turn. Default 5m.
     pub interval: Duration,
 }
 
@@ -154,7 +158,8 @@ pub struct OrganizationStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `CredentialValid`, and `Stalled` while somebody has to act.
+    /// `Ready`, `CredentialValid`; `Stalled` while somebody has to act, `OrphansFound` while there are users that no
+    /// object knows, `DeletionBlocked` while the object is to be deleted and has users.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -174,7 +179,8 @@ pub struct UserCounts {
     pub managed: i32,
     /// Programmatic users that somebody else made.
     pub unmanaged: i32,
-    /// Users of this installation that no `ProgrammaticUser` knows.
+    /// Users of this installation that no `ProgrammaticUser` knows: its object is gone, or its journal does not name
+    /// them.
     #[serde(default)]
     pub orphaned: i32,
     /// Users whose token was replaced and whose overlap is not over.

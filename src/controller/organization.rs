@@ -1,26 +1,47 @@
-//! One reconcile of an `Organization`: is the platform there, does it accept the credential, whom does it know.
+//! One reconcile of an `Organization`: is the platform there, does it accept the credential, whom does it know, and
+//! is that what the objects say.
 
+mod drift;
+mod protect;
+mod status;
+mod sweep;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use kube::api::PostParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
-use kube::{Api, ResourceExt as _};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::context::Context;
 use super::error::Error;
 use super::platforms::{Platform, Snapshot, platform_problem};
-use crate::api::{
-    CREDENTIAL_VALID, CredentialStatus, Organization, OrganizationStatus, READY, RECONCILING, STALLED,
-    UserCounts,
-};
-use crate::plan::{Marker, Notice, Problem, Retry, set_conditions};
-use crate::platform::{UserSummary, UserType};
+use super::triggers::UserRef;
+use crate::api::{Organization, OrphanPolicy, UserCounts};
+use crate::plan::{Marker, Problem, Retry};
+use drift::{Findings, View, Views};
+use protect::Hold;
 
 /// Longest pause between tries while something is wrong: everything else of the organization waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Pause between two questions whether a refused credential is accepted again; a changed Secret is seen at once.
+const PROBE: Duration = Duration::from_mins(1);
+/// Pause between two looks at whether an organization that is to be deleted is still needed.
+const RELEASE: Duration = Duration::from_secs(5);
+/// Users that are compared with the platform in full, in turn, after each list.
+const CHECKS: usize = 5;
+
+/// What a look at the platform found.
+struct Look {
+    platform: Arc<Platform>,
+    counts: UserCounts,
+    /// Users that no object knows, after the sweep.
+    orphans: BTreeSet<String>,
+    /// Users that the sweep deleted.
+    deleted: Vec<String>,
+}
 
 pub(super) async fn reconcile(
     organization: Arc<DeserializeGuard<Organization>>,
@@ -42,152 +63,160 @@ pub(super) async fn reconcile(
             return Ok(Action::await_change());
         }
     };
-    if organization.metadata.deletion_timestamp.is_some() {
+    // Without all caches an object that exists looks like one that does not.
+    context.synced().await?;
+    let (hold, changed) = protect::hold(&context, organization).await?;
+    if hold == Hold::Released {
         context.platforms.forget(&name);
         return Ok(Action::await_change());
     }
-    let found = look(&context, organization, &name).await;
+    let wrote = changed.is_some();
+    let organization = changed.as_ref().unwrap_or(organization);
+    let interval = organization.spec.drift.interval.get().max(Duration::from_secs(1));
+    let due = hold == Hold::Alive || is_due(&context, organization, interval).await;
+    let found = if due {
+        Some(look(&context, organization, &name).await?)
+    } else {
+        None
+    };
     let pause = match &found {
-        Ok(_) => {
+        None => RELEASE,
+        Some(Ok(_)) => {
             context.went_well(&name);
-            organization.spec.drift.interval.get().max(Duration::from_secs(1))
+            interval
         }
-        Err(problem) => match problem.retry {
+        Some(Err(problem)) => match problem.retry {
             Retry::After(span) => span,
+            Retry::Backoff | Retry::OnChange if problem.reason == "CredentialInvalid" => PROBE,
             Retry::Backoff | Retry::OnChange => context.backoff(&name).min(LONGEST_PAUSE),
         },
     };
-    let changed = write(&context, organization, found).await?;
+    let pause = if hold == Hold::Alive {
+        pause
+    } else {
+        pause.min(RELEASE)
+    };
+    let changed = status::write(&context, organization, found, hold).await? || wrote;
     context
         .metrics
         .reconciled("Organization", if changed { "changed" } else { "unchanged" });
     Ok(Action::requeue(pause))
 }
 
-/// One list call, whatever the number of users.
+/// Whether an organization that is kept from being deleted has to be looked at, too.
+async fn is_due(context: &Context, organization: &Organization, interval: Duration) -> bool {
+    match context.platforms.get(organization).await {
+        Ok(platform) => {
+            let pause = if platform.is_refused() { PROBE } else { interval };
+            platform.seat().is_due(pause)
+        }
+        Err(_) => true,
+    }
+}
+
+/// One list call, whatever the number of users; and what follows from it.
 async fn look(
     context: &Context,
     organization: &Organization,
     name: &str,
-) -> Result<(Arc<Platform>, UserCounts), Problem> {
-    let platform = context.platforms.refresh(organization).await?;
+) -> Result<Result<Look, Problem>, Error> {
+    let before = views(context);
+    let platform = match context.platforms.refresh(organization).await {
+        Ok(platform) => platform,
+        Err(problem) => return Ok(Err(problem)),
+    };
     let begun = Instant::now();
-    let users = platform
-        .client()
-        .await
-        .probe()
-        .await
-        .map_err(|e| platform_problem(name, &e))?;
-    let counts = count(&users, &context.instance);
-    let snapshot = Snapshot::new(begun, users, &context.instance);
-    platform.seat().set_snapshot(Arc::new(snapshot));
-    Ok((platform, counts))
-}
-
-fn count(users: &[UserSummary], instance: &str) -> UserCounts {
-    let programmatic = users.iter().filter(|u| u.user_type == UserType::Programmatic);
-    let mut counts = UserCounts::default();
-    for user in programmatic {
-        let ours = Marker::parse(&user.username).is_some_and(|m| m.instance == instance);
-        *(if ours {
-            &mut counts.managed
-        } else {
-            &mut counts.unmanaged
-        }) += 1;
-    }
-    counts
-}
-
-async fn write(
-    context: &Context,
-    organization: &Organization,
-    found: Result<(Arc<Platform>, UserCounts), Problem>,
-) -> Result<bool, Error> {
-    let old = organization.status.clone().unwrap_or_default();
-    let mut status = old.clone();
-    let (generation, now) = (organization.metadata.generation, Timestamp::now());
-    status.observed_generation = generation;
-    let notice = match found {
-        Ok((platform, counts)) => {
-            status.users = Some(counts);
-            let last_digits = platform.credential_digits();
-            if status
-                .credential
-                .as_ref()
-                .is_none_or(|c| c.last_digits != last_digits)
-            {
-                status.credential = Some(CredentialStatus {
-                    last_digits,
-                    last_verified: now,
-                });
-            }
-            let message = "the platform answers and accepts the admin credential";
-            let wanted = [
-                (READY, true, "Ready", message),
-                (CREDENTIAL_VALID, true, "Accepted", message),
-            ];
-            set_conditions(&mut status.conditions, generation, now, &wanted);
-            let was_down = old
-                .conditions
-                .iter()
-                .any(|c| c.type_ == READY && c.status == "False");
-            was_down.then(|| Notice {
-                warning: false,
-                reason: "Ready".to_owned(),
-                message: message.to_owned(),
-            })
-        }
-        Err(problem) => {
-            let people = problem.retry == Retry::OnChange || problem.reason.starts_with("Credential");
-            let message = problem.message.as_str();
-            let mut wanted = vec![
-                (READY, false, problem.reason, message),
-                (
-                    if people { STALLED } else { RECONCILING },
-                    true,
-                    problem.reason,
-                    message,
-                ),
-            ];
-            if problem.reason.starts_with("Credential") {
-                wanted.push((CREDENTIAL_VALID, false, problem.reason, message));
-            }
-            set_conditions(&mut status.conditions, generation, now, &wanted);
-            let same = old
-                .conditions
-                .iter()
-                .any(|c| c.type_ == READY && c.reason == problem.reason);
-            (!same).then(|| Notice {
-                warning: true,
-                reason: problem.reason.to_owned(),
-                message: problem.message.clone(),
-            })
+    let users = match platform.client().await.probe().await {
+        Ok(users) => users,
+        Err(error) => {
+            platform.seat().looked(None);
+            return Ok(Err(platform_problem(name, &error)));
         }
     };
-    let changed = status != old;
-    if changed {
-        replace(context, organization, status).await?;
+    let snapshot = Arc::new(Snapshot::new(begun, users, &context.instance));
+    platform.seat().looked(Some(snapshot.clone()));
+    let after = views(context);
+    // A platform may be late with its lists.
+    let settle = context.settle();
+    let late = begun.checked_sub(settle).unwrap_or(begun);
+    let deleted = platform.seat().gate.deleted_since(late);
+    let mut found = drift::compare(name, &context.instance, &snapshot, &before, &after, &deleted);
+    if !found.orphans.is_empty() {
+        let retained = sweep::retained(context).await?;
+        let all = found.orphans.len();
+        found.orphans.retain(|id, _| !retained.contains(id));
+        found.counts.orphaned -= i32::try_from(all - found.orphans.len()).unwrap_or_default();
     }
-    if let Some(notice) = notice {
-        context.publish(organization, &notice).await;
+    trigger(context, name, &platform, &after, &found);
+    sweep::staging(context).await?;
+
+    let times = (snapshot.begun, snapshot.ended);
+    let settled = platform
+        .seat()
+        .settled_orphans(found.orphans.keys(), times, settle);
+    let mut gone = Vec::new();
+    let wanted = organization.spec.orphan_policy == OrphanPolicy::Delete && sweep::sees_all(context);
+    if wanted && !settled.is_empty() {
+        let settled: BTreeMap<String, Marker> = found
+            .orphans
+            .iter()
+            .filter(|(id, _)| settled.contains(*id))
+            .map(|(id, marker)| (id.clone(), marker.clone()))
+            .collect();
+        gone = sweep::orphans(context, name, &platform, &settled).await?;
+        let n = i32::try_from(gone.len()).unwrap_or_default();
+        found.counts.orphaned -= n;
+        found.counts.managed -= n;
     }
-    Ok(changed)
+    let orphans = found.orphans.into_keys().chain(found.strangers);
+    Ok(Ok(Look {
+        platform,
+        counts: found.counts,
+        orphans: orphans.filter(|id| !gone.contains(id)).collect(),
+        deleted: gone,
+    }))
 }
 
-async fn replace(
-    context: &Context,
-    organization: &Organization,
-    status: OrganizationStatus,
-) -> Result<(), Error> {
-    let api: Api<Organization> = Api::all(context.client.clone());
-    let mut new = organization.clone();
-    new.status = Some(status);
-    let written = api
-        .replace_status(&new.name_any(), &PostParams::default(), &new)
-        .await;
-    written
-        .map(drop)
-        .map_err(Error::from_kube("write the status of the Organization"))
+/// What the cache knows of all objects now.
+fn views(context: &Context) -> Views {
+    let all = context.caches.users.iter().flat_map(|users| users.state());
+    all.filter_map(|user| {
+        let uid = user.meta().uid.clone()?;
+        let status = user.0.as_ref().ok().map(|u| u.status.clone().unwrap_or_default());
+        let view = View {
+            organization: status.as_ref().and_then(|s| s.organization_name.clone()),
+            journal: status.map(|s| s.journal),
+        };
+        Some((uid, view))
+    })
+    .collect()
+}
+
+/// Has those users looked at again whose turn it is, or of which the list says something unexpected.
+fn trigger(context: &Context, name: &str, platform: &Platform, views: &Views, found: &Findings) {
+    let has_user = |v: &View| {
+        let journal = v.journal.as_ref();
+        v.organization.as_deref() == Some(name) && journal.is_some_and(|j| j.current.is_some())
+    };
+    let theirs: BTreeSet<String> = views
+        .iter()
+        .filter(|(_, v)| has_user(v))
+        .map(|(uid, _)| uid.clone())
+        .collect();
+    let turn = platform
+        .seat()
+        .take_turn(|last| drift::next_in_turn(&theirs, last, CHECKS));
+    let mut wanted = found.suspects.clone();
+    wanted.extend(turn);
+    if wanted.is_empty() {
+        return;
+    }
+    for user in context.caches.users.iter().flat_map(|users| users.state()) {
+        if let Some(uid) = user.uid().filter(|uid| wanted.contains(uid)) {
+            let reference: UserRef = ObjectRef::from_obj(&*user);
+            context.check(&reference, &uid);
+        }
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]

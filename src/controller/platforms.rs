@@ -20,7 +20,7 @@ use super::streams::SecretNames;
 use crate::api::{Limits, Organization};
 use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint};
 use crate::platform::{Token, client};
-pub(super) use seat::{Seat, Snapshot};
+pub(super) use seat::{Seat, Snapshot, names};
 
 /// How long accounts, policies and groups are remembered; what is missing is looked up again at once.
 const CATALOG_AGE: Duration = Duration::from_secs(30);
@@ -51,9 +51,14 @@ impl Platform {
         self.client.credential_digits().to_owned()
     }
 
-    /// The last list of users, if there was one since this process leads.
-    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.seat.snapshot()
+    /// Whether the credential in use is the previous one, since the current one was refused.
+    pub(super) fn uses_previous(&self) -> bool {
+        self.client.uses_previous()
+    }
+
+    /// Whether the platform refuses the credential.
+    pub(super) fn is_refused(&self) -> bool {
+        self.client.is_refused()
     }
 
     /// The time by the platform's clock, as far as it is known.
@@ -164,7 +169,12 @@ impl Platforms {
         {
             return Ok(platform.clone());
         }
-        let (secret, token, previous) = self.credential(organization).await?;
+        let found = self.credential(organization).await;
+        if found.as_ref().is_err_and(|p| p.reason == "CredentialMissing") {
+            // Whoever took the credential away does not want it to be used any more.
+            *current = None;
+        }
+        let (secret, token, previous) = found?;
         if let Some(platform) = current.as_ref().filter(fits)
             && platform.secret == secret
         {
@@ -285,7 +295,7 @@ fn limits(wanted: &Limits) -> client::Limits {
 pub(super) fn platform_problem(organization: &str, error: &client::Error) -> Problem {
     let retry = match error.kind {
         client::Kind::RateLimited(Some(reset)) => Retry::After(reset + Duration::from_secs(1)),
-        client::Kind::BudgetExhausted(after) => Retry::After(after),
+        client::Kind::BudgetExhausted(seconds) => Retry::After(Duration::from_secs(seconds.into())),
         _ if error.is_transient() => Retry::Backoff,
         _ => Retry::OnChange,
     };

@@ -10,8 +10,8 @@ use kube::{Resource as _, ResourceExt as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::{
-    DIGEST_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, STAGING_LABEL,
-    SecretValue, USER_ID_ANNOTATION,
+    DIGEST_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, STAGED_FOR_ANNOTATION,
+    STAGING_LABEL, SecretValue, USER_ID_ANNOTATION,
 };
 use crate::plan::{Fence, OwnSecret, SecretDraft, SecretView, Staged, base32};
 
@@ -104,6 +104,10 @@ pub(super) fn staging(user: &ProgrammaticUser, nonce: &str, user_id: &str, token
             annotations: Some(BTreeMap::from([
                 (NONCE_ANNOTATION.to_owned(), nonce.to_owned()),
                 (USER_ID_ANNOTATION.to_owned(), user_id.to_owned()),
+                (
+                    STAGED_FOR_ANNOTATION.to_owned(),
+                    format!("{}/{}", user.namespace().unwrap_or_default(), user.name_any()),
+                ),
             ])),
             ..ObjectMeta::default()
         },

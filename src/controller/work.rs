@@ -24,9 +24,11 @@ use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 /// platform that does not answer holds up nobody else's users, and many users of one class no others of it for long.
 const LANE: usize = 16;
 
+type Begin = dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send;
+
 /// Work that has not begun.
 pub(super) struct Work {
-    begin: Box<dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send>,
+    begin: Box<Begin>,
 }
 
 impl Work {

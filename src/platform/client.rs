@@ -262,20 +262,30 @@ impl Client {
             match &reply {
                 Ok(_) if how == How::Probe => self.admin.accepted(),
                 // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
-                Err(e) if e.kind == Kind::Unauthorized => match self.admin.refused(used, e) {
-                    Refusal::TryNext if how != How::Create => continue,
-                    Refusal::New => self.gate.refused(),
-                    Refusal::TryNext | Refusal::Known => {}
-                },
+                Err(e) if e.kind == Kind::Unauthorized => {
+                    let refusal = self.admin.refused(used, e);
+                    self.tell(how, refusal);
+                    // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
+                    let other = matches!(refusal, Refusal::Switched | Refusal::TryNext);
+                    if other && how != How::Create {
+                        continue;
+                    }
+                }
                 // Whoever administers an organization may list its users. Other routes may refuse single objects.
                 Err(e) if e.kind == Kind::Forbidden && route.is_list_of_users() => {
-                    if self.admin.forbidden(e) == Refusal::New {
-                        self.gate.refused();
-                    }
+                    let refusal = self.admin.forbidden(e);
+                    self.tell(how, refusal);
                 }
                 _ => {}
             }
             return reply;
+        }
+    }
+
+    /// Whoever probes the credential hears once of what another call found.
+    fn tell(&self, how: How, refusal: Refusal) {
+        if how != How::Probe && matches!(refusal, Refusal::Switched | Refusal::New) {
+            self.gate.refused();
         }
     }
 

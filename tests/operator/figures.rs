@@ -15,11 +15,17 @@ fn is_ready(user: &ProgrammaticUser) -> bool {
         .any(|c| c.type_ == READY && c.status == "True")
 }
 
+/// Users that are timed.
+const USERS: usize = 50;
+/// Users at rest in the end.
+const MANY: usize = 200;
+/// Drift interval in seconds.
+const INTERVAL: u64 = 15;
+/// Calls in one interval at most: one list; accounts, policies and groups; details and token of five users.
+const CALLS: usize = 1 + 3 + 5 * 2;
+
 #[tokio::test]
-async fn a_new_user_costs_four_writes_and_fifty_at_rest_cost_none() {
-    const USERS: usize = 50;
-    const INTERVAL: u64 = 15;
-    const SPAN: u64 = 60;
+async fn a_new_user_costs_four_writes_and_two_hundred_at_rest_cost_none() {
     let world = World::builder("figures")
         .drift(&format!("{INTERVAL}s"))
         .start()
@@ -65,24 +71,36 @@ async fn a_new_user_costs_four_writes_and_fifty_at_rest_cost_none() {
     assert_eq!(by_user.len(), USERS);
     assert!(most <= 4, "{by_user:#?}");
 
+    rest(&world, USERS, 2 * INTERVAL).await;
+    for i in USERS..MANY {
+        world.user(&format!("u{i}")).editor(PAYMENTS).apply().await;
+    }
+    for i in USERS..MANY {
+        world.ready(&format!("u{i}")).await;
+    }
+    rest(&world, MANY, 4 * INTERVAL).await;
+    assert_eq!(world.platform().users().await.len(), MANY);
+}
+
+/// Nothing is written while nothing changes, and the calls to the platform do not grow with the users.
+async fn rest(world: &World, users: usize, span: u64) {
     // The list after the last creation sees other numbers than the one before, and says so once.
-    world.counted(i32::try_from(USERS).unwrap()).await;
+    world.counted(i32::try_from(users).unwrap()).await;
     let mark = world.audit_mark().await;
-    let platform = world.platform();
-    let calls_before = requests(&world);
-    tokio::time::sleep(Duration::from_secs(SPAN)).await;
-    let calls = requests(&world) - calls_before;
+    let before = requests(world);
+    tokio::time::sleep(Duration::from_secs(span)).await;
+    let calls = requests(world) - before;
     let writes = world.written_from(mark).await;
     println!(
-        "{USERS} users at rest for {SPAN} s: {} writes, {calls} calls to the platform at an interval of {INTERVAL} s",
+        "{users} users at rest for {span} s: {} writes, {calls} calls to the platform at an interval of {INTERVAL} s",
         writes.len()
     );
     assert_eq!(writes, Vec::<String>::new());
+    let intervals = usize::try_from(span / INTERVAL).unwrap() + 1;
     assert!(
-        calls <= usize::try_from(SPAN / INTERVAL).unwrap() + 1,
-        "{calls} calls"
+        calls <= intervals * CALLS,
+        "{calls} calls in {intervals} intervals"
     );
-    assert_eq!(platform.users().await.len(), USERS);
 }
 
 /// Requests that the platform has logged.

@@ -1,7 +1,7 @@
 //! How long a user lives: its end, its rest, and what stays when its object goes.
 
 use jiff::{SignedDuration, Timestamp};
-use programmatic_users::api::{DeletionPolicy, RETAINED_LABEL};
+use programmatic_users::api::{DeletionPolicy, Organization, RETAINED_LABEL};
 
 use crate::support::{PAYMENTS, World};
 
@@ -108,4 +108,41 @@ async fn what_is_to_be_retained_stays_with_its_token() {
     world.user("kept").viewer(PAYMENTS).apply().await;
     world.stalled("kept", "SecretConflict").await;
     assert!(world.platform().accepts(&token).await);
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_deleted_takes_its_users_with_it() {
+    let world = World::new("terminating").await;
+    for name in ["one", "two"] {
+        world.user(name).viewer(PAYMENTS).apply().await;
+        world.ready(name).await;
+    }
+    let token = world.token("one").await;
+    world
+        .cluster()
+        .kubectl(&["delete", "namespace", world.namespace(), "--timeout=60s"])
+        .unwrap();
+    assert_eq!(world.platform().users().await.len(), 0);
+    assert!(!world.platform().accepts(&token).await);
+}
+
+#[tokio::test]
+async fn without_its_organization_a_deletion_waits_and_says_for_what() {
+    let world = World::new("no-organization").await;
+    world.user("stranded").viewer(PAYMENTS).apply().await;
+    world.ready("stranded").await;
+    let organization = world.organization().await;
+    let kubectl = |args: &[&str]| world.cluster().kubectl(args).unwrap();
+    kubectl(&["delete", "puo", world.organization_name()]);
+    world.delete("stranded").await;
+    let told = world.stalled("stranded", "DeletionBlocked").await;
+    assert!(
+        told.contains("create the Organization again, or delete the user there"),
+        "{told}"
+    );
+    assert_eq!(world.platform().users().await.len(), 1);
+    let again = Organization::new(world.organization_name(), organization.spec);
+    world.apply(&again).await.unwrap();
+    world.gone("stranded").await;
+    assert_eq!(world.platform().users().await.len(), 0);
 }

@@ -13,11 +13,14 @@ mod support;
 
 mod access;
 mod creation;
+mod drift;
 mod failures;
 mod faults;
 mod figures;
 mod lifetime;
+mod organizations;
 mod refusals;
+mod replicas;
 mod restore;
 mod rotation;
 #[path = "../conformance/sdk.rs"]

@@ -300,7 +300,8 @@ pub fn organization(name: &str, url: &str, drift: &str) -> Organization {
             },
             // As much as the platform of a test takes: what is measured is the operator, not a limit.
             limits: Limits {
-                requests_per_minute: Some(6000),
+                requests_per_minute: Some(60_000),
+                creates_per_hour: Some(100_000),
                 ..Limits::default()
             },
             drift: Drift {

@@ -125,19 +125,27 @@ fn collect(dir: &Path, places: &mut Vec<(String, Vec<u8>)>) {
 pub fn find(tokens: &BTreeMap<String, String>, places: &[(String, Vec<u8>)]) -> Vec<String> {
     let mut found = Vec::new();
     for (place, bytes) in places {
+        // Searched as text: the library's search is fast also in a build without optimisation.
+        let text = String::from_utf8_lossy(bytes);
         for (whose, token) in tokens {
             let encoded = base64(token.as_bytes());
             for (form, needle) in [
                 ("", token.as_str()),
                 (" in base64", encoded.trim_end_matches('=')),
             ] {
-                if bytes.windows(needle.len()).any(|w| w == needle.as_bytes()) {
+                if text.contains(needle) {
                     found.push(format!("the token of {whose} is in {place}{form}"));
                 }
             }
         }
     }
     found
+}
+
+/// Everything in a text that looks like a token.
+pub fn lookalikes(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_hexdigit())
+        .filter(|run| looks_like_token(run))
 }
 
 /// As in a Secret; the JSON form of Kubernetes' own type.

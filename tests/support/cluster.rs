@@ -204,15 +204,26 @@ impl Cluster {
 
     /// A client with this user agent, by which the audit log tells who asked.
     pub async fn client_as(&self, user_agent: &str) -> kube::Client {
-        let kubeconfig = Kubeconfig::read_from(&self.info.kubeconfig).expect("the kubeconfig is readable");
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-            .await
-            .expect("the kubeconfig is usable");
+        let mut config = self.config().await;
         config.headers.push((
             axum::http::header::USER_AGENT,
             user_agent.parse().expect("a user agent is plain text"),
         ));
         kube::Client::try_from(config).expect("the kubeconfig makes a client")
+    }
+
+    /// A client that hands requests on as they are, once.
+    pub async fn client_as_is(&self) -> kube::Client {
+        let mut config = self.config().await;
+        config.default_retry = false;
+        kube::Client::try_from(config).expect("the kubeconfig makes a client")
+    }
+
+    async fn config(&self) -> kube::Config {
+        let kubeconfig = Kubeconfig::read_from(&self.info.kubeconfig).expect("the kubeconfig is readable");
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .expect("the kubeconfig is usable")
     }
 
     /// Output of `kubectl`, or what it said on standard error.

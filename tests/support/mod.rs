@@ -8,6 +8,7 @@
 //! | `observe` | waiting for, and reading, what the operator did |
 //! | `builders` | `ProgrammaticUser` and class objects as sentences |
 //! | `platform`, `operator` | the two processes under test |
+//! | `proxy` | stands between controller and API server, or platform, and makes faults |
 //! | `process` | child processes that end with the test, however it ends |
 //! | `pod` | a pod that runs a script, or the same script with the environment that the pod would have |
 //! | `audit` | what the API server recorded |
@@ -34,6 +35,8 @@ pub mod operator;
 pub mod platform;
 pub mod pod;
 pub mod process;
+pub mod proxied;
+pub mod proxy;
 pub mod wait;
 pub mod world;
 

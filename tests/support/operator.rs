@@ -104,8 +104,9 @@ impl Operator {
         command.args(&o.flags).env("KUBECONFIG", &o.kubeconfig);
         command.env("RUST_LOG", "info,programmatic_users=debug");
         command.envs(o.env.iter().map(|(k, v)| (k, v)));
-        let started = Managed::start(command, &self.dir, &self.name).await?;
-        *self.process.lock().await = Some(started);
+        // Whoever wants to kill it has to wait until it is there to be killed.
+        let mut process = self.process.lock().await;
+        *process = Some(Managed::start(command, &self.dir, &self.name).await?);
         Ok(())
     }
 
@@ -113,6 +114,11 @@ impl Operator {
     pub async fn kill(&self) {
         drop(self.process.lock().await.take());
         self.killed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same; whether there was one to be killed.
+    pub async fn kill_if_running(&self) -> bool {
+        self.process.lock().await.take().is_some()
     }
 
     /// SIGTERM, and waits until it has ended in order.
@@ -144,6 +150,23 @@ impl Operator {
     /// SIGCONT.
     pub async fn thaw(&self) {
         process::signal(self.id().await.expect("the controller runs"), "CONT");
+    }
+
+    /// What it is started with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// How it ended by itself; `None` while it runs.
+    pub async fn ended(&self) -> Option<std::process::ExitStatus> {
+        self.process.lock().await.as_mut().and_then(Managed::ended)
+    }
+
+    /// Whether it holds the Lease, by its metrics.
+    pub async fn leads(&self) -> Result<bool, String> {
+        let (_, text) = self.probe("/metrics").await?;
+        Ok(text.lines().any(|l| l == "programmatic_users_leader 1"))
     }
 
     /// Its process id, if it runs.

@@ -73,6 +73,11 @@ impl Managed {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// How it ended by itself; `None` while it runs.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
     /// Asks it to end, as Kubernetes does, and waits. How it ended; an error if it did not within `patience`.
     pub async fn terminate(mut self, patience: Duration) -> Result<std::process::ExitStatus, String> {
         signal(self.child.id(), "TERM");

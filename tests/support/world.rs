@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Patch, PatchParams, PostParams};
@@ -16,6 +16,7 @@ use super::builders::{ClassBuilder, UserBuilder, named, organization, permissive
 use super::cluster::{Cluster, root};
 use super::operator::{self, Operator};
 use super::platform::{self, Platform};
+use super::proxied::Proxies;
 use super::{BILLING, PAYMENTS, audit};
 
 /// Field manager of what tests apply.
@@ -34,7 +35,9 @@ pub struct World {
     class: String,
     dir: PathBuf,
     platform: Platform,
-    operator: Operator,
+    operator: Arc<Operator>,
+    /// What stands between, if asked for.
+    pub(super) proxies: Option<Proxies>,
     /// Where the audit log was when this began.
     pub(super) audit_start: u64,
     /// Tokens seen, which may be nowhere but in their Secrets.
@@ -51,7 +54,9 @@ pub struct WorldBuilder {
     namespaces: usize,
     drift: String,
     reachable: bool,
+    all_namespaces: bool,
     running: bool,
+    proxied: bool,
     accounts: Vec<(String, String)>,
     platform_flags: Vec<String>,
     operator_flags: Vec<String>,
@@ -79,7 +84,9 @@ impl World {
             namespaces: 1,
             drift: "5m".to_owned(),
             reachable: false,
+            all_namespaces: false,
             running: true,
+            proxied: false,
             accounts: accounts.map(|(id, name)| (id.to_owned(), name.to_owned())).into(),
             platform_flags: vec![],
             operator_flags: vec![],
@@ -206,7 +213,14 @@ impl World {
             .unwrap_or_else(|e| panic!("{e}"))
     }
 
-    fn operator_options(&self) -> operator::Options {
+    /// Another controller that is started like the first, flags included, with its own captured output.
+    pub async fn replica(&self, name: &str) -> Operator {
+        Operator::start(&self.dir, name, self.operator.options().clone())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    pub(super) fn operator_options(&self) -> operator::Options {
         operator_options(
             self.cluster,
             &self.operator_namespace,
@@ -304,9 +318,21 @@ impl WorldBuilder {
         self
     }
 
+    /// The controller watches all namespaces; it still looks after this test's organization only.
+    pub fn all_namespaces(mut self) -> Self {
+        self.all_namespaces = true;
+        self
+    }
+
     /// The controller is not started; `world.controller().resume()` does it.
     pub fn controller_stopped(mut self) -> Self {
         self.running = false;
+        self
+    }
+
+    /// Proxies stand between controller and API server, and between controller and platform.
+    pub fn proxied(mut self) -> Self {
+        self.proxied = true;
         self
     }
 
@@ -379,6 +405,12 @@ impl WorldBuilder {
             flags: self.platform_flags,
         };
         let platform = Platform::start(&dir.join("platform"), options).await?;
+        let proxies = if self.proxied {
+            Some(Proxies::start(cluster, &namespaces[0], &operator_namespace, platform.url()).await)
+        } else {
+            None
+        };
+        let platform_url = proxies.as_ref().map_or(platform.url(), |p| p.platform.url());
         let (organization_name, class) = (format!("org-{base}"), format!("class-{base}"));
         apply(
             &client,
@@ -388,7 +420,7 @@ impl WorldBuilder {
         .await?;
         apply(
             &client,
-            &organization(&organization_name, platform.url(), &self.drift),
+            &organization(&organization_name, platform_url, &self.drift),
             MANAGER,
         )
         .await?;
@@ -398,12 +430,19 @@ impl WorldBuilder {
             MANAGER,
         )
         .await?;
-        let options = operator::Options {
+        let watched: &[String] = if self.all_namespaces { &[] } else { &namespaces };
+        let mut options = operator::Options {
             flags: self.operator_flags,
             env: self.operator_env,
-            ..operator_options(cluster, &operator_namespace, &namespaces, &organization_name)
+            ..operator_options(cluster, &operator_namespace, watched, &organization_name)
         };
-        let operator = Operator::prepare(&dir, "controller", options)?;
+        if let Some(proxies) = &proxies {
+            options.kubeconfig = proxies.api.write_kubeconfig(&dir.join("controller.kubeconfig"));
+        }
+        let operator = Arc::new(Operator::prepare(&dir, "controller", options)?);
+        if let Some(proxies) = &proxies {
+            proxies.set_victim(&operator);
+        }
         let tokens = BTreeMap::from([("the administrator".to_owned(), platform.admin_token.clone())]);
         let world = World {
             cluster,
@@ -416,6 +455,7 @@ impl WorldBuilder {
             dir,
             platform,
             operator,
+            proxies,
             audit_start,
             tokens: Mutex::new(tokens),
             told: AtomicBool::new(false),

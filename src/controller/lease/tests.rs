@@ -20,7 +20,7 @@ fn a_candidate_waits_for_as_long_as_it_has_seen_no_change() {
     let seen = Instant::now();
     let other = record("other", seen);
     let at = |after: Duration| decide(Some(&other), "me", None, seen + after);
-    assert_eq!(at(S * 0), Move::Wait(S * 15));
+    assert_eq!(at(Duration::ZERO), Move::Wait(S * 15));
     assert_eq!(at(S * 14), Move::Wait(S));
     assert_eq!(at(S * 15), Move::Acquire);
     assert_eq!(at(S * 100), Move::Acquire);

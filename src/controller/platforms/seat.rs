@@ -1,8 +1,8 @@
 //! What is kept of one organization for as long as this process leads, whatever becomes of its credential.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -19,6 +19,8 @@ pub(in crate::controller) struct Seat {
     pub(in crate::controller) gate: Arc<Gate>,
     pub(super) platform: AsyncMutex<Option<Arc<Platform>>>,
     snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// Whether the last attempt at a list went well.
+    looked: Mutex<bool>,
     /// Users that no object knows, and when the first list that showed them so had ended.
     orphans: Mutex<BTreeMap<String, Instant>>,
     /// The last UID whose turn of a full check it was.
@@ -75,7 +77,7 @@ impl Snapshot {
 }
 
 /// Whether a journal names this attempt.
-fn names(journal: &Journal, nonce: &str) -> bool {
+pub(in crate::controller) fn names(journal: &Journal, nonce: &str) -> bool {
     journal.pending.as_ref().is_some_and(|p| p.nonce == nonce)
         || journal.current.as_ref().is_some_and(|c| c.nonce == nonce)
         || journal.retiring.iter().any(|r| r.nonce == nonce)
@@ -89,6 +91,7 @@ impl Seat {
             gate: Arc::new(gate),
             platform: AsyncMutex::default(),
             snapshot: Mutex::default(),
+            looked: Mutex::default(),
             orphans: Mutex::default(),
             checked: Mutex::default(),
         }
@@ -99,11 +102,95 @@ impl Seat {
         lock(&self.snapshot).clone()
     }
 
-    pub(in crate::controller) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
-        *lock(&self.snapshot) = Some(snapshot);
+    /// A new list, after a look that went well; `None`: the look failed, and the next one is due at once.
+    pub(in crate::controller) fn looked(&self, snapshot: Option<Arc<Snapshot>>) {
+        *lock(&self.looked) = snapshot.is_some();
+        if snapshot.is_some() {
+            *lock(&self.snapshot) = snapshot;
+        }
+    }
+
+    /// Whether it is time for another list.
+    pub(in crate::controller) fn is_due(&self, interval: Duration) -> bool {
+        !*lock(&self.looked) || self.snapshot().is_none_or(|s| s.begun.elapsed() >= interval)
+    }
+
+    /// Takes up the orphans of a list; those among them that another list, which had ended `settle` before this one
+    /// was begun, had shown as well.
+    pub(in crate::controller) fn settled_orphans<'a>(
+        &self,
+        found: impl Iterator<Item = &'a String> + Clone,
+        (begun, ended): (Instant, Instant),
+        settle: Duration,
+    ) -> BTreeSet<String> {
+        let mut orphans = lock(&self.orphans);
+        orphans.retain(|id, _| found.clone().any(|f| f == id));
+        for id in found {
+            orphans.entry(id.clone()).or_insert(ended);
+        }
+        let old = |first: &Instant| {
+            begun
+                .checked_duration_since(*first)
+                .is_some_and(|age| age >= settle)
+        };
+        let settled = orphans.iter().filter(|(_, first)| old(first));
+        settled.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// The next UIDs whose turn of a full check it is.
+    pub(in crate::controller) fn take_turn(&self, choose: impl FnOnce(&str) -> Vec<String>) -> Vec<String> {
+        let mut checked = lock(&self.checked);
+        let chosen = choose(&checked);
+        if let Some(last) = chosen.last() {
+            checked.clone_from(last);
+        }
+        chosen
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::{Duration, Instant};
+
+    use super::Seat;
+    use crate::platform::client::{Gate, Hooks, Limits};
+
+    const S: Duration = Duration::from_secs(1);
+
+    fn seat() -> Seat {
+        Seat::new(None, Gate::new(Limits::default(), Hooks::default()))
+    }
+
+    #[test]
+    fn an_orphan_is_settled_when_two_lists_far_enough_apart_have_shown_it() {
+        let (seat, zero) = (seat(), Instant::now());
+        let one = ["pu-1".to_owned()];
+        let at = |ids: &[String], begun: u32| {
+            let times = (zero + S * begun, zero + S * (begun + 1));
+            seat.settled_orphans(ids.iter(), times, S * 50)
+        };
+        assert!(at(&one, 0).is_empty());
+        assert!(at(&one, 50).is_empty(), "the first list had ended at 1");
+        assert_eq!(at(&one, 51), BTreeSet::from(one.clone()));
+        assert!(at(&[], 60).is_empty());
+        assert!(at(&one, 120).is_empty(), "a list without it was between");
+    }
+
+    #[test]
+    fn a_turn_goes_on_where_the_last_one_ended() {
+        let seat = seat();
+        let mut seen = vec![];
+        for chosen in [vec!["b".to_owned()], vec![], vec!["c".to_owned()]] {
+            seat.take_turn(|last| {
+                seen.push(last.to_owned());
+                chosen
+            });
+        }
+        assert_eq!(seen, ["", "b", "b"]);
+    }
 }

@@ -18,7 +18,9 @@ pub(super) struct Admin {
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// There is another token.
+    /// From now on another token is used.
+    Switched,
+    /// Another token is used already.
     TryNext,
     /// From now on nothing is sent.
     New,
@@ -77,7 +79,7 @@ impl Admin {
         let next = used + 1;
         if next < self.tokens.len() {
             self.used.store(next, Ordering::Relaxed);
-            return Refusal::TryNext;
+            return Refusal::Switched;
         }
         self.used.store(0, Ordering::Relaxed);
         self.forbidden(error)
@@ -117,7 +119,7 @@ mod tests {
     fn the_previous_token_is_used_until_it_is_refused_too() {
         let admin = Admin::new(token('a').unwrap(), token('b'));
         assert!(!admin.uses_previous());
-        assert_eq!(admin.refused(0, &no()), Refusal::TryNext);
+        assert_eq!(admin.refused(0, &no()), Refusal::Switched);
         assert_eq!(admin.token().last_digits(), "bbbb");
         let late = admin.refused(0, &no());
         assert_eq!(

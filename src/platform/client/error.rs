@@ -46,8 +46,8 @@ pub enum Kind {
     Broken,
     /// Nothing was tried: the configuration or a recorded id is wrong.
     Config,
-    /// Nothing was sent: enough users were made for now; when there is room again.
-    BudgetExhausted(Duration),
+    /// Nothing was sent: enough users were made for now; in how many seconds there is room again.
+    BudgetExhausted(u32),
     /// Nothing was sent: another controller may be the leader before the call ends.
     NotLeading,
 }

@@ -143,9 +143,10 @@ impl Gate {
         let mut state = self.state();
         let most = state.limits.creates_per_hour;
         state.budget.take(most, Instant::now()).map_err(|after| {
+            let seconds = u32::try_from(after.as_secs() + 1).unwrap_or(u32::MAX);
             let text =
                 format!("{most} users were made within an hour, as many as limits.createsPerHour allows");
-            Error::held(Kind::BudgetExhausted(after), route, &text)
+            Error::held(Kind::BudgetExhausted(seconds), route, &text)
         })?;
         Ok(turn)
     }
@@ -306,7 +307,7 @@ mod tests {
         assert_eq!(budget.take(2, minutes(60)), Ok(()));
         assert_eq!(budget.take(2, minutes(60)), Err(Duration::from_mins(10)));
         // A limit that was lowered in the meantime.
-        assert_eq!(budget.take(1, minutes(60)), Err(Duration::from_mins(60)));
+        assert_eq!(budget.take(1, minutes(60)), Err(Duration::from_hours(1)));
     }
 
     #[tokio::test]

@@ -1,0 +1,111 @@
+//! Compares a list of the platform's users with the objects in the cache. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::{Journal, UserCounts};
+use crate::controller::platforms::{Snapshot, names};
+use crate::plan::Marker;
+use crate::platform::UserType;
+
+/// What counts of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct View {
+    /// The organization of its users.
+    pub(super) organization: Option<String>,
+    /// `None`: the object cannot be read. It exists all the same.
+    pub(super) journal: Option<Journal>,
+}
+
+/// All objects by UID.
+pub(super) type Views = BTreeMap<String, View>;
+
+/// What a comparison found.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Findings {
+    pub(super) counts: UserCounts,
+    /// Objects, by UID, whose user is not as it should be, or that have users which their journals do not know.
+    pub(super) suspects: BTreeSet<String>,
+    /// Users whose object is gone, by id.
+    pub(super) orphans: BTreeMap<String, Marker>,
+    /// Users whose object lives in another organization; it cannot know them.
+    pub(super) strangers: BTreeSet<String>,
+}
+
+/// Compares. The cache was looked at before the list was asked for and after it was there: a user that one of the
+/// two looks explains is no news. `deleted` are users that the list may show although they are gone.
+pub(super) fn compare(
+    name: &str,
+    instance: &str,
+    snapshot: &Snapshot,
+    before: &Views,
+    after: &Views,
+    deleted: &[String],
+) -> Findings {
+    let mut found = Findings::default();
+    let here = |view: &&View| view.organization.as_deref() == Some(name);
+    for (uid, view) in after.iter().filter(|(_, v)| here(v)) {
+        let Some(journal) = &view.journal else { continue };
+        found.counts.retiring += count(journal.retiring.len());
+        let unchanged = before.get(uid).and_then(|b| b.journal.as_ref()?.current.as_ref());
+        let Some(current) = journal.current.as_ref().filter(|c| unchanged == Some(c)) else {
+            continue;
+        };
+        let as_it_should = snapshot.users.get(&current.user_id).is_some_and(|user| {
+            let marker = Marker::new(instance, uid, &current.nonce);
+            user.user_type == UserType::Programmatic && Marker::parse(&user.username) == Some(marker)
+        });
+        if !as_it_should {
+            found.suspects.insert(uid.clone());
+        }
+    }
+
+    let mut objects = BTreeMap::<String, Vec<(&String, &View)>>::new();
+    for (uid, view) in before.iter().chain(after) {
+        let place = objects.entry(Marker::new(instance, uid, "").uid8).or_default();
+        place.push((uid, view));
+    }
+    for (uid8, users) in &snapshot.ours {
+        found.counts.managed += count(users.len());
+        for (id, marker) in users.iter().filter(|(id, _)| !deleted.contains(id)) {
+            let Some(theirs) = objects.get(uid8) else {
+                found.orphans.insert(id.clone(), marker.clone());
+                continue;
+            };
+            let explains = |v: &View| v.journal.as_ref().is_none_or(|j| names(j, &marker.nonce));
+            if theirs.iter().any(|(_, v)| explains(v)) {
+                continue;
+            }
+            match theirs.iter().find(|(_, v)| here(v)) {
+                Some((uid, _)) => {
+                    found.suspects.insert((*uid).clone());
+                    found.counts.orphaned += 1;
+                }
+                None => {
+                    found.strangers.insert(id.clone());
+                }
+            }
+        }
+    }
+    let programmatic = snapshot
+        .users
+        .values()
+        .filter(|u| u.user_type == UserType::Programmatic)
+        .count();
+    found.counts.unmanaged = count(programmatic) - found.counts.managed;
+    found.counts.orphaned += count(found.orphans.len() + found.strangers.len());
+    found
+}
+
+fn count(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
+/// The next `most` of `all` after `last`, from the beginning again at the end.
+pub(super) fn next_in_turn(all: &BTreeSet<String>, last: &str, most: usize) -> Vec<String> {
+    let later = all.iter().filter(|uid| uid.as_str() > last);
+    let earlier = all.iter().filter(|uid| uid.as_str() <= last);
+    later.chain(earlier).take(most).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

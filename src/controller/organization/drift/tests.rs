@@ -1,0 +1,157 @@
+//! What a list of users says about the objects, and what it does not.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::{Findings, View, Views, compare, next_in_turn};
+use crate::api::{Abandoned, Current, Journal};
+use crate::controller::platforms::Snapshot;
+use crate::plan::Marker;
+use crate::platform::{UserSummary, UserType};
+
+const INSTANCE: &str = "abcdef";
+const NONCE: &str = "aaaabbbbccccdddd";
+const OTHER: &str = "eeeeffffgggghhhh";
+
+fn user(id: &str, name: &str) -> UserSummary {
+    UserSummary {
+        user_id: id.to_owned(),
+        username: name.to_owned(),
+        user_type: UserType::Programmatic,
+        email: None,
+        mfa: false,
+        group_names: vec![],
+    }
+}
+
+fn of(uid: &str, nonce: &str) -> String {
+    Marker::new(INSTANCE, uid, nonce).name("ci")
+}
+
+fn journal(nonce: &str, id: &str) -> Journal {
+    Journal {
+        current: Some(Current {
+            nonce: nonce.to_owned(),
+            user_id: id.to_owned(),
+            fingerprint: String::new(),
+            access: None,
+        }),
+        ..Journal::default()
+    }
+}
+
+fn views(entries: &[(&str, &str, Option<Journal>)]) -> Views {
+    let view = |organization: &str, journal: &Option<Journal>| View {
+        organization: Some(organization.to_owned()),
+        journal: journal.clone(),
+    };
+    entries
+        .iter()
+        .map(|(uid, org, journal)| ((*uid).to_owned(), view(org, journal)))
+        .collect()
+}
+
+fn found(users: Vec<UserSummary>, before: &Views, after: &Views) -> Findings {
+    let snapshot = Snapshot::new(Instant::now(), users, INSTANCE);
+    compare(
+        "acme",
+        INSTANCE,
+        &snapshot,
+        before,
+        after,
+        &["pu-deleted".to_owned()],
+    )
+}
+
+#[test]
+fn a_user_as_it_should_be_is_no_news() {
+    let objects = views(&[("uid", "acme", Some(journal(NONCE, "pu-1")))]);
+    let mut person = user("u-1", "somebody");
+    person.user_type = UserType::Personal;
+    let users = vec![user("pu-1", &of("uid", NONCE)), user("pu-2", "by-hand"), person];
+    let found = found(users, &objects, &objects);
+    assert!(found.suspects.is_empty() && found.orphans.is_empty() && found.strangers.is_empty());
+    assert_eq!((found.counts.managed, found.counts.unmanaged), (1, 1));
+    assert_eq!((found.counts.orphaned, found.counts.retiring), (0, 0));
+}
+
+#[test]
+fn a_user_that_is_gone_renamed_or_of_another_kind_is_looked_at() {
+    let objects = views(&[("uid", "acme", Some(journal(NONCE, "pu-1")))]);
+    let mut person = user("pu-1", &of("uid", NONCE));
+    person.user_type = UserType::Personal;
+    for users in [vec![], vec![user("pu-1", "renamed")], vec![person]] {
+        let found = found(users, &objects, &objects);
+        assert_eq!(found.suspects, BTreeSet::from(["uid".to_owned()]));
+    }
+}
+
+#[test]
+fn a_user_that_was_made_during_the_list_is_not_missed() {
+    let before = views(&[("uid", "acme", Some(Journal::default()))]);
+    let after = views(&[("uid", "acme", Some(journal(NONCE, "pu-1")))]);
+    assert_eq!(found(vec![], &before, &after), Findings::default());
+    // Nor is one whose object came and went meanwhile an orphan.
+    let users = vec![user("pu-1", &of("uid", NONCE))];
+    for (before, after) in [(&after, &Views::new()), (&Views::new(), &after)] {
+        let found = found(users.clone(), before, after);
+        assert!(found.orphans.is_empty() && found.suspects.is_empty(), "{found:?}");
+    }
+}
+
+#[test]
+fn a_user_whose_object_is_gone_is_an_orphan_unless_it_was_just_deleted() {
+    let users = vec![
+        user("pu-1", &of("gone", NONCE)),
+        user("pu-deleted", &of("gone", OTHER)),
+        user(
+            "pu-3",
+            &Marker::new("zzzzzz", "gone", NONCE).name("of another installation"),
+        ),
+    ];
+    let found = found(users, &Views::new(), &Views::new());
+    assert_eq!(found.orphans.keys().collect::<Vec<_>>(), ["pu-1"]);
+    assert_eq!((found.counts.orphaned, found.counts.unmanaged), (1, 1));
+}
+
+#[test]
+fn an_attempt_that_its_object_does_not_know_has_the_object_looked_at() {
+    let objects = views(&[("uid", "acme", Some(journal(NONCE, "pu-1")))]);
+    let users = vec![user("pu-1", &of("uid", NONCE)), user("pu-2", &of("uid", OTHER))];
+    let stray = found(users.clone(), &objects, &objects);
+    assert_eq!((stray.suspects.len(), stray.counts.orphaned), (1, 1));
+    assert!(stray.orphans.is_empty(), "its object exists");
+    // One that was given up is known.
+    let mut known = journal(NONCE, "pu-1");
+    known.abandoned.push(Abandoned {
+        nonce: OTHER.to_owned(),
+    });
+    let objects = views(&[("uid", "acme", Some(known))]);
+    assert_eq!(found(users, &objects, &objects).suspects.len(), 0);
+}
+
+#[test]
+fn an_object_that_cannot_be_read_knows_everything() {
+    let objects = views(&[("uid", "acme", None)]);
+    let users = vec![user("pu-1", &of("uid", NONCE))];
+    let found = found(users, &objects, &objects);
+    assert!(found.orphans.is_empty() && found.suspects.is_empty() && found.counts.orphaned == 0);
+}
+
+#[test]
+fn a_user_of_an_object_in_another_organization_is_told_and_not_an_orphan() {
+    let objects = views(&[("uid", "other", Some(journal(NONCE, "pu-9")))]);
+    let users = vec![user("pu-1", &of("uid", OTHER))];
+    let found = found(users, &objects, &objects);
+    assert!(found.orphans.is_empty() && found.suspects.is_empty());
+    assert_eq!(found.strangers.len(), 1);
+}
+
+#[test]
+fn everybody_has_a_turn() {
+    let all: BTreeSet<String> = ["a", "b", "c"].map(str::to_owned).into();
+    assert_eq!(next_in_turn(&all, "", 2), ["a", "b"]);
+    assert_eq!(next_in_turn(&all, "b", 2), ["c", "a"]);
+    assert_eq!(next_in_turn(&all, "z", 5), ["a", "b", "c"]);
+    assert!(next_in_turn(&BTreeSet::new(), "a", 5).is_empty());
+}

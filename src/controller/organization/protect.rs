@@ -1,0 +1,163 @@
+//! Keeps an organization's object, when it is deleted, for as long as users need it.
+//!
+//! Without the object nobody knows where the platform is and with which credential, and the users of its
+//! `ProgrammaticUser`s could neither be looked after nor deleted.
+
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::ApiResource;
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::api::{ORGANIZATION_FINALIZER, Organization, ProgrammaticUser};
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+
+/// What may become of the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// It is there to stay.
+    Alive,
+    /// It is to go, and this many objects need it.
+    Needed(usize),
+    /// It is to go, and nobody here holds it.
+    Released,
+}
+
+/// Adds or removes the finalizer as the object asks for it; the object as it is then.
+pub(super) async fn hold(
+    context: &Context,
+    organization: &Organization,
+) -> Result<(Hold, Option<Organization>), Error> {
+    let held = organization
+        .finalizers()
+        .iter()
+        .any(|f| f == ORGANIZATION_FINALIZER);
+    let wanted = organization.spec.deletion_protection;
+    if organization.metadata.deletion_timestamp.is_none() {
+        let changed = match (held, wanted) {
+            (false, true) => set_finalizer(context, organization, true).await?,
+            (true, false) => set_finalizer(context, organization, false).await?,
+            _ => None,
+        };
+        return Ok((Hold::Alive, changed));
+    }
+    if !held {
+        return Ok((Hold::Released, None));
+    }
+    if wanted {
+        let name = organization.name_any();
+        let mut needed = cached(context, &name);
+        if needed == 0 {
+            needed = stored(context, &name).await?;
+        }
+        if needed > 0 {
+            return Ok((Hold::Needed(needed), None));
+        }
+    }
+    set_finalizer(context, organization, false).await?;
+    Ok((Hold::Released, None))
+}
+
+/// Objects that need it, as far as the cache knows: enough to go on waiting.
+fn cached(context: &Context, name: &str) -> usize {
+    let needs = |user: &ProgrammaticUser| {
+        let status = user.status.as_ref();
+        status.is_some_and(|s| s.organization_name.as_deref() == Some(name) && !s.journal.is_empty())
+    };
+    let all = context.caches.users.iter().flat_map(|users| users.state());
+    all.filter(|user| user.0.as_ref().is_ok_and(needs)).count()
+}
+
+/// The same from the API server, and of objects that cannot be read, too.
+async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
+    let kind = ApiResource::erase::<ProgrammaticUser>(&());
+    let client = || context.client.clone();
+    let apis: Vec<Api<DynamicObject>> = match context.config.watch_namespaces.as_slice() {
+        [] => vec![Api::all_with(client(), &kind)],
+        some => some
+            .iter()
+            .map(|n| Api::namespaced_with(client(), n, &kind))
+            .collect(),
+    };
+    let mut needed = 0;
+    for api in apis {
+        let all = api
+            .list(&ListParams::default())
+            .await
+            .map_err(Error::from_kube("list the ProgrammaticUsers"))?;
+        needed += all.items.iter().filter(|o| lives_in(&o.data, name)).count();
+    }
+    Ok(needed)
+}
+
+/// Whether the status names the organization and anything that may be there.
+fn lives_in(object: &Value, name: &str) -> bool {
+    let status = &object["status"];
+    let journal = &status["journal"];
+    let some = |key: &str| match &journal[key] {
+        Value::Null => false,
+        Value::Array(entries) => !entries.is_empty(),
+        _ => true,
+    };
+    status["organizationName"] == name
+        && ["pending", "current", "retiring", "abandoned"]
+            .into_iter()
+            .any(some)
+}
+
+/// With the resourceVersion this is a compare-and-swap: nobody else's finalizer can be lost.
+async fn set_finalizer(
+    context: &Context,
+    organization: &Organization,
+    present: bool,
+) -> Result<Option<Organization>, Error> {
+    let mut finalizers = organization.finalizers().to_vec();
+    finalizers.retain(|f| f != ORGANIZATION_FINALIZER);
+    if present {
+        finalizers.push(ORGANIZATION_FINALIZER.to_owned());
+    }
+    let patch = json!({"metadata": {
+        "resourceVersion": organization.resource_version(), "finalizers": finalizers,
+    }});
+    let api: Api<Organization> = Api::all(context.client.clone());
+    match api
+        .patch(
+            &organization.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
+    {
+        Ok(organization) => Ok(Some(organization)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(Error::from_kube("change the finalizers of the Organization")(
+            error,
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::lives_in;
+
+    #[test]
+    fn who_may_have_a_user_there_needs_the_organization() {
+        let with =
+            |journal: serde_json::Value| json!({"status": {"organizationName": "acme", "journal": journal}});
+        for journal in [
+            json!({"pending": {"nonce": "n"}}),
+            json!({"current": {}}),
+            json!({"retiring": [{}]}),
+            json!({"abandoned": [{"nonce": 7}]}),
+        ] {
+            assert!(lives_in(&with(journal.clone()), "acme"), "{journal}");
+            assert!(!lives_in(&with(journal), "other"));
+        }
+        for journal in [json!(null), json!({}), json!({"retiring": [], "begun": ["x"]})] {
+            assert!(!lives_in(&with(journal), "acme"));
+        }
+        assert!(!lives_in(&json!({}), "acme"));
+    }
+}

@@ -1,0 +1,245 @@
+//! How a plan has to end, and what of the world must not have changed.
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt as _};
+use programmatic_users::api::{
+    Duration, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Rotation, STAGING_LABEL, STALLED,
+    USER_ID_ANNOTATION,
+};
+use programmatic_users::plan::Marker;
+use serde_json::{Value, json};
+
+use super::flow::{End, Flow};
+use crate::support::builders::named;
+use crate::support::observe::{condition, conditions, values};
+use crate::support::proxy::digest;
+use crate::support::{PAYMENTS, UserBuilder, World};
+
+/// The user of every plan, and its Secret.
+pub const NAME: &str = "ci";
+/// Somebody else's Secret, and somebody else's user.
+const BYSTANDER: &str = "bystander";
+
+/// What is wanted in one plan.
+pub struct Wanted {
+    flow: Flow,
+    /// Ids of policies and groups: of the first wish, and of the second.
+    policies: Vec<String>,
+    groups: Vec<String>,
+    /// As they were at the beginning.
+    bystanders: (Option<String>, Value),
+    /// The first user's attempt.
+    first: String,
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Wanted {
+    pub async fn prepare(world: &World, flow: Flow) -> Result<Self, String> {
+        let platform = world.platform();
+        let mut wanted = Self {
+            flow,
+            policies: vec![],
+            groups: vec![],
+            bystanders: (None, Value::Null),
+            first: String::new(),
+        };
+        if matches!(flow, Flow::Mapped | Flow::Regrant) {
+            let content = json!({"statements": [{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]});
+            for name in ["first", "second"] {
+                wanted.policies.push(platform.make_policy(name, &content).await);
+                let body = json!({"name": name, "userIds": [], "policies": []});
+                let made = platform
+                    .post("/setup/access/userGroup", &platform.admin_token, &body)
+                    .await;
+                let id = made.items()[0]["id"].as_str().unwrap_or_default().to_owned();
+                wanted.groups.push(id);
+            }
+        }
+        let body = json!({"name": BYSTANDER, "accounts": [{"id": PAYMENTS, "role": "viewer"}]});
+        let made = platform
+            .post("/setup/user/programmatic", &platform.admin_token, &body)
+            .await;
+        if made.status != 200 {
+            return Err(made.message());
+        }
+        foreign(world, BYSTANDER).await?;
+        wanted.bystanders = wanted.others(world).await?;
+        Ok(wanted)
+    }
+
+    /// The object as it is applied first.
+    pub fn user<'w>(&self, world: &'w World) -> UserBuilder<'w> {
+        let user = world.user(NAME);
+        match self.flow {
+            Flow::Mapped | Flow::Regrant => user.policy_based(PAYMENTS).policy("first").group("first"),
+            _ => user.editor(PAYMENTS).with(|spec| {
+                let overlap = Duration::parse("1s");
+                spec.rotation = Some(Rotation {
+                    every: None,
+                    overlap,
+                    windows: vec![],
+                });
+            }),
+        }
+    }
+
+    /// The user that is Ready now is the first.
+    pub async fn remember(&mut self, world: &World) -> Result<(), String> {
+        let user = world.users().get(NAME).await.map_err(text)?;
+        let current = user.status.and_then(|s| s.journal.current);
+        self.first = current.ok_or("no current attempt")?.nonce;
+        Ok(())
+    }
+
+    /// Asks for another user in place of the first.
+    pub async fn rotate(&self, world: &World) -> Result<(), String> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "now"}}}));
+        let patched = world.users().patch(NAME, &PatchParams::default(), &patch).await;
+        patched.map(drop).map_err(text)
+    }
+
+    /// Asks for other policies and groups.
+    pub async fn regrant(&self, world: &World) -> Result<(), String> {
+        let user = world.user(NAME).policy_based(PAYMENTS);
+        user.policy("second").group("second").try_apply().await.map(drop)
+    }
+
+    /// Somebody makes a Secret of the user's name.
+    pub async fn take_secret(&self, world: &World) -> Result<(), String> {
+        foreign(world, NAME).await
+    }
+
+    /// Somebody else's Secret and user, as they are now.
+    async fn others(&self, world: &World) -> Result<(Option<String>, Value), String> {
+        let secret = world.secrets().get(BYSTANDER).await.map_err(text)?;
+        let users = world.platform().users().await;
+        let user = users.into_iter().find(|u| u["username"] == BYSTANDER);
+        Ok((secret.resource_version(), user.unwrap_or_default()))
+    }
+
+    /// Whether all is as it has to be; otherwise what is not. `first`: before the second wish.
+    pub async fn holds(&self, world: &World, end: End, first: bool) -> Result<(), String> {
+        if self.others(world).await? != self.bystanders {
+            return Err("S6, S12: somebody else's Secret or user was touched".to_owned());
+        }
+        let users = world.platform().users().await;
+        let ours: Vec<&Value> = users
+            .iter()
+            .filter(|u| u["username"].as_str().is_some_and(|n| Marker::parse(n).is_some()))
+            .collect();
+        let user = world.users().get_opt(NAME).await.map_err(text)?;
+        let secret = world.secrets().get_opt(NAME).await.map_err(text)?;
+        if end == End::Gone {
+            let left = [user.is_some(), secret.is_some(), !ours.is_empty()];
+            if left == [false; 3] {
+                return Ok(());
+            }
+            let told = user.map(|u| conditions(&u.status.unwrap_or_default().conditions));
+            return Err(format!(
+                "object, Secret, platform's user are left: {left:?}; {}",
+                told.unwrap_or_default()
+            ));
+        }
+        let user = user.ok_or("the object is gone")?;
+        let status = user.status.clone().unwrap_or_default();
+        let told = conditions(&status.conditions);
+        let journal = &status.journal;
+        if journal.pending.is_some() || !journal.abandoned.is_empty() {
+            return Err(format!("the journal is not at rest: {journal:?}; {told}"));
+        }
+        if end == End::Conflict {
+            let stalled = condition(&user, STALLED).is_some_and(|c| c.reason == "SecretConflict");
+            let untouched =
+                secret.is_some_and(|s| s.owner_references().is_empty() && s.annotations().is_empty());
+            return if stalled && untouched && ours.is_empty() && journal.current.is_none() {
+                Ok(())
+            } else {
+                Err(format!(
+                    "Stalled {stalled}, Secret untouched {untouched}, users {ours:?}; {told}"
+                ))
+            };
+        }
+        let ready = condition(&user, READY).is_some_and(|c| c.status == "True");
+        if !ready || status.observed_generation != user.metadata.generation {
+            return Err(told);
+        }
+        let current = journal
+            .current
+            .as_ref()
+            .ok_or("Ready without a current attempt")?;
+        if self.flow.rotates() && !first && current.nonce == self.first {
+            return Err("the first user is still the current one".to_owned());
+        }
+        if !journal.retiring.is_empty() {
+            return Err(format!("an overlap is not over: {journal:?}"));
+        }
+        let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
+        let staged = own
+            .list_metadata(&ListParams::default().labels(STAGING_LABEL))
+            .await
+            .map_err(text)?;
+        if let Some(staged) = staged.items.first() {
+            return Err(format!("{} is still staged", staged.name_any()));
+        }
+        let secret = secret.ok_or("Ready without a Secret")?;
+        let annotation = |key: &str| secret.annotations().get(key).cloned().unwrap_or_default();
+        let carried = (annotation(NONCE_ANNOTATION), annotation(USER_ID_ANNOTATION));
+        if carried != (current.nonce.clone(), current.user_id.clone()) {
+            return Err(format!("the Secret carries {carried:?}, current is {current:?}"));
+        }
+        let ids: Vec<&str> = ours.iter().filter_map(|u| u["userId"].as_str()).collect();
+        if ids != [current.user_id.as_str()] {
+            return Err(format!(
+                "current is {}, the platform has {ids:?}",
+                current.user_id
+            ));
+        }
+        let token = values(&secret).remove("SPOTINST_TOKEN").unwrap_or_default();
+        world.remember_token("Secret ci", &token);
+        if !world.platform().accepts(&token).await {
+            return Err(format!(
+                "the platform does not accept the token of digest {}",
+                digest(token.as_bytes())
+            ));
+        }
+        self.mapped(world, &current.user_id, first).await
+    }
+
+    /// Whether policies and groups are those that were asked for last.
+    async fn mapped(&self, world: &World, id: &str, first: bool) -> Result<(), String> {
+        let wish = match self.flow {
+            Flow::Regrant if !first => 1,
+            Flow::Mapped | Flow::Regrant => 0,
+            _ => return Ok(()),
+        };
+        let user = world
+            .platform()
+            .user(id)
+            .await
+            .map_err(|code| format!("{id}: {code}"))?;
+        let has = |list: &str, key: &str| -> Vec<String> {
+            let items = user[list].as_array().into_iter().flatten();
+            items.filter_map(|i| i[key].as_str()).map(str::to_owned).collect()
+        };
+        let (policies, groups) = (has("policies", "policyId"), has("groups", "id"));
+        if policies == [self.policies[wish].clone()] && groups == [self.groups[wish].clone()] {
+            Ok(())
+        } else {
+            Err(format!("{id} has policies {policies:?} and groups {groups:?}"))
+        }
+    }
+}
+
+async fn foreign(world: &World, name: &str) -> Result<(), String> {
+    let secret = Secret {
+        metadata: named(name, world.namespace()),
+        string_data: Some([("note".to_owned(), "mine".to_owned())].into()),
+        ..Secret::default()
+    };
+    let made = world.secrets().create(&PostParams::default(), &secret).await;
+    made.map(drop).map_err(text)
+}
