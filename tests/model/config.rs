@@ -91,3 +91,83 @@ impl Config {
         self.people & what != 0
     }
 }
+
+impl Config {
+    pub const fn mutated(self, mutant: Mutant) -> Self {
+        Self {
+            name: "mutant",
+            mutant: Some(mutant),
+            ..self
+        }
+    }
+}
+
+const ONE: Config = PLAIN.faults(1);
+const TWO: Config = PLAIN.two().faults(1).attempts(3);
+const ROTATED: Config = ONE.rotations(1);
+const RENAMED: Config = Config { rename: true, ..PLAIN };
+const GROUPED: Config = Config { groups: true, ..PLAIN };
+const CHECKED: Config = Config { check: true, ..PLAIN };
+const RETAINED: Config = Config { retain: true, ..PLAIN };
+
+/// Looked at by every run of the tests.
+pub const SMALL: [Config; 14] = [
+    PLAIN.faults(2).named("one process, 2 faults"),
+    TWO.named("two processes, 1 fault"),
+    Config { foreign: true, ..TWO }.named("somebody else's Secret"),
+    ROTATED.faults(2).named("one process, 2 faults, rotation"),
+    PLAIN.two().rotations(1).named("two processes, rotation"),
+    Config { urgent: true, ..ROTATED }.rotations(2).named("one process, 1 fault, 2 revocations"),
+    Config { rejections: 1, ..ROTATED }.named("one process, 1 fault, rotation, token not accepted at first"),
+    GROUPED.faults(2).named("one process, 2 faults, groups"),
+    RENAMED.faults(1).people(2, people::EDIT).named("one process, 1 fault, other Secrets"),
+    PLAIN.faults(1).people(2, people::SECRET | people::EDIT).named("one process, 1 fault, people change Secret and spec"),
+    CHECKED.faults(1).people(1, people::USER | people::FINALIZER).named("one process, 1 fault, people delete user and finalizer"),
+    PLAIN.faults(1).people(1, people::FORGE | people::SQUAT).named("one process, 1 fault, people forge and squat"),
+    ROTATED.people(1, people::RESTORE).named("one process, 1 fault, rotation, people restore the Secret"),
+    RETAINED.faults(1).rotations(1).named("one process, 1 fault, rotation, retained"),
+];
+
+/// Looked at now and then.
+pub const LARGE: [Config; 4] = [
+    TWO.attempts(4).faults(2).named("two processes, 2 faults"),
+    TWO.attempts(4).rotations(1).named("two processes, 1 fault, rotation"),
+    GROUPED.two().faults(1).attempts(3).named("two processes, 1 fault, groups"),
+    TWO.people(1, people::SECRET | people::EDIT).named("two processes, 1 fault, people change Secret and spec"),
+];
+
+/// Each wrong protocol, and a world that is large enough to find it in.
+pub const MUTANTS: [(Mutant, Config); 32] = [
+    (Mutant::NoIntent, ONE),
+    (Mutant::NoFence, TWO),
+    (Mutant::BlindFence, TWO),
+    (Mutant::BlindSecret, TWO),
+    (Mutant::BlindRetry, TWO),
+    (Mutant::BlindStatus, TWO),
+    (Mutant::NoSettling, ONE),
+    (Mutant::NoSettlingAtEnd, ONE),
+    (Mutant::SendsAfterSettling, TWO),
+    (Mutant::LateFinalizer, ONE),
+    (Mutant::FinalizerFirst, ONE),
+    (Mutant::Repost, ONE),
+    (Mutant::ResumeCreate, ONE),
+    (Mutant::PromoteBlind, ONE),
+    (Mutant::DeleteFirst, ROTATED),
+    (Mutant::ForgetUnknown, ONE),
+    (Mutant::UnknownIsNo, ONE),
+    (Mutant::SuccessBeforeSecret, ONE),
+    (Mutant::CompensateUnknown, ONE),
+    (Mutant::AdoptForeign, Config { foreign: true, ..ONE }),
+    (Mutant::ListBeforeRead, TWO),
+    (Mutant::NoOverlap, ROTATED),
+    (Mutant::RetireUnseen, ROTATED.people(1, people::RESTORE)),
+    (Mutant::NoRetiring, ROTATED),
+    (Mutant::PublishUnverified, ROTATED),
+    (Mutant::PublishIncomplete, GROUPED),
+    (Mutant::UnstageFirst, ROTATED),
+    (Mutant::TrustIds, PLAIN.people(1, people::FORGE)),
+    (Mutant::ForgetFailedDeletion, ONE),
+    (Mutant::DeletionSkipsPending, ONE),
+    (Mutant::OldSecretUnseen, RENAMED.people(2, people::EDIT)),
+    (Mutant::IgnoreRetain, RETAINED),
+];

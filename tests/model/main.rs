@@ -14,19 +14,47 @@ mod step;
 mod translate;
 mod world;
 
-use config::{Config, PLAIN};
+use std::sync::{Mutex, PoisonError};
+
+use config::{LARGE, MUTANTS, SMALL};
 use run::explore;
 
-/// A few seconds each.
-const SMALL: [Config; 3] = [
-    PLAIN.faults(2).named("one process, 2 faults"),
-    PLAIN.two().faults(1).attempts(3).named("two processes, 1 fault"),
-    Config { foreign: true, ..PLAIN.two().faults(1).named("foreign Secret") },
-];
+/// Each exploration takes all cores.
+static TURN: Mutex<()> = Mutex::new(());
 
 #[test]
-fn small() {
+fn small_worlds() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     for config in SMALL {
         explore(config).check();
     }
+}
+
+/// `make model`.
+#[test]
+fn large_worlds() {
+    if std::env::var("MODEL").is_ok_and(|m| m == "large") {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unique = 0;
+        for config in LARGE {
+            let found = explore(config);
+            found.check();
+            unique += found.unique();
+        }
+        println!("{unique} unique states in all");
+    }
+}
+
+#[test]
+fn each_mutant_is_found() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut missed = Vec::new();
+    for (mutant, config) in MUTANTS {
+        let found = explore(config.mutated(mutant));
+        match found.caught() {
+            Some((property, steps)) => println!("| {mutant:?} | {property} | {} | {steps} |", found.unique()),
+            None => missed.push(mutant),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
 }

@@ -45,15 +45,41 @@ impl Recovery {
 
     /// What becomes of `world` when all processes die now and nothing goes wrong any more.
     pub fn verdict(&self, decider: &Decider, world: &World) -> Verdict {
-        let mut quiet = *world;
-        quiet.processes = [Process::default(); 2];
-        (quiet.faults, quiet.acts, quiet.rotations, quiet.rejections) = (0, 0, 0, 0);
-        (quiet.broken, quiet.journaled, quiet.posted, quiet.carried) = (0, !0, quiet.users, 0);
-        self.memo.get(&quiet, || {
-            // Calls on their way take effect before anybody looks, or one by one while somebody works.
-            let verdict = run(decider, quiet, true);
-            if verdict == Verdict::Good && quiet.inflight != 0 { run(decider, quiet, false) } else { verdict }
-        })
+        let quiet = quiet(world);
+        self.memo.get(&quiet, || judge(decider, quiet, &mut |_, _| {}))
+    }
+
+    /// The steps that lead to the verdict, for people.
+    pub fn tell(decider: &Decider, world: &World) -> Vec<String> {
+        let mut told = Vec::new();
+        let quiet = quiet(world);
+        let verdict = judge(decider, quiet, &mut |world, what| {
+            told.push(format!("{what} {:?} | {:?} {:?} users {:b}", world.processes[0].act, world.object, world.secrets, world.users));
+        });
+        told.push(format!("{verdict:?}"));
+        told
+    }
+}
+
+/// The world when all processes die and nothing goes wrong any more.
+fn quiet(world: &World) -> World {
+    let mut quiet = *world;
+    quiet.processes = [Process::default(); 2];
+    (quiet.faults, quiet.acts, quiet.rotations, quiet.rejections) = (0, 0, 0, 0);
+    (quiet.broken, quiet.journaled, quiet.posted, quiet.carried) = (0, !0, quiet.users, 0);
+    quiet
+}
+
+/// Told of each world on the way.
+type Listener<'a> = dyn FnMut(&World, &str) + 'a;
+
+/// Calls on their way take effect before anybody looks, or one by one while somebody works.
+fn judge(decider: &Decider, quiet: World, tell: &mut Listener) -> Verdict {
+    let verdict = run(decider, quiet, true, tell);
+    if verdict == Verdict::Good && quiet.inflight != 0 {
+        run(decider, quiet, false, tell)
+    } else {
+        verdict
     }
 }
 
@@ -63,13 +89,13 @@ fn land_all(hand: &mut Hand, most: usize) {
     }
 }
 
-fn run(decider: &Decider, mut world: World, land_first: bool) -> Verdict {
+fn run(decider: &Decider, mut world: World, land_first: bool, tell: &mut Listener) -> Verdict {
     if land_first {
         land_all(&mut hand(decider, &mut world), usize::MAX);
     }
     for _ in 0..MAX_ROUNDS {
         let before = world;
-        let Some(wrote) = reconcile(decider, &mut world) else {
+        let Some(wrote) = reconcile(decider, &mut world, tell) else {
             return Verdict::Endless;
         };
         if world.broken != 0 {
@@ -77,6 +103,7 @@ fn run(decider: &Decider, mut world: World, land_first: bool) -> Verdict {
         }
         land_all(&mut hand(decider, &mut world), 1);
         pass(&mut world);
+        tell(&world, "later");
         if world == before {
             return match (converged(&decider.config, &world), wrote) {
                 (true, false) => Verdict::Good,
@@ -99,7 +126,7 @@ fn hand<'a>(decider: &'a Decider, world: &'a mut World) -> Hand<'a> {
 }
 
 /// Whether anything was written; `None`: it did not come to an end.
-fn reconcile(decider: &Decider, world: &mut World) -> Option<bool> {
+fn reconcile(decider: &Decider, world: &mut World, tell: &mut Listener) -> Option<bool> {
     if !world.object.exists {
         return Some(false);
     }
@@ -110,6 +137,7 @@ fn reconcile(decider: &Decider, world: &mut World) -> Option<bool> {
             return Some(hand.wrote);
         }
         hand.take(Outcome::Ok)?;
+        tell(hand.world, "next");
     }
     None
 }

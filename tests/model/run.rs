@@ -4,11 +4,17 @@ use std::time::{Duration, Instant};
 
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
+use crate::act::Action;
 use crate::config::Config;
 use crate::model::Operators;
+use crate::recovery::Recovery;
+use crate::world::{Phase, World};
 
 /// Nothing takes longer.
 const LIMIT: Duration = Duration::from_hours(2);
+
+/// Steps of a recovery that are printed: one that goes in circles is long.
+const MOST_TOLD: usize = 12;
 
 pub struct Found {
     name: &'static str,
@@ -19,10 +25,23 @@ pub struct Found {
 }
 
 impl Found {
+    /// The property that a mutant violates, and in how many steps.
+    pub fn caught(&self) -> Option<(&'static str, usize)> {
+        self.violations.iter().map(|(name, trace)| (*name, trace.len())).min()
+    }
+
+    pub const fn unique(&self) -> usize {
+        self.unique
+    }
+
     /// Fails unless everything was looked at and nothing is wrong.
     pub fn check(&self) {
         for (property, trace) in &self.violations {
             println!("violated: {property}\n  {}", trace.join("\n  "));
+        }
+        let only = std::env::var("KEEP_GOING").is_ok();
+        if only {
+            return;
         }
         assert!(self.violations.is_empty(), "{}: {} violations", self.name, self.violations.len());
         assert!(self.complete, "{}: not complete", self.name);
@@ -40,8 +59,7 @@ pub fn explore(config: Config) -> Found {
     let is_goal = |name: &str| name.starts_with('G');
     let missed = properties.iter().map(|p| p.name).filter(|n| is_goal(n) && !discoveries.contains_key(n));
     let violations = discoveries.iter().filter(|(name, _)| !is_goal(name)).map(|(name, path)| {
-        let actions = path.clone().into_actions();
-        (*name, actions.iter().map(|a| format!("{a:?}")).collect())
+        (*name, narrate(checker.model(), path.clone().into_vec()))
     });
     let found = Found {
         name: config.name,
@@ -63,4 +81,23 @@ pub fn explore(config: Config) -> Found {
         found.violations.len(),
     );
     found
+}
+
+/// A path in words: what happened, and what the process was about to do.
+fn narrate(model: &Operators, path: Vec<(World, Option<Action>)>) -> Vec<String> {
+    let mut told: Vec<String> = path
+        .iter()
+        .filter_map(|(world, action)| match action.as_ref()? {
+            Action::Take(i, out) if world.processes[*i].phase == Phase::Run => {
+                Some(format!("{i}: {:?} -> {out:?}", world.processes[*i].act))
+            }
+            Action::Take(i, _) => Some(format!("{i}: {:?}", world.processes[*i].phase)),
+            other => Some(format!("{other:?}")),
+        })
+        .collect();
+    if let Some((world, _)) = path.last() {
+        told.push(format!("{world:?}"));
+        told.extend(Recovery::tell(&model.decider, world).into_iter().take(MOST_TOLD));
+    }
+    told
 }

@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::act::Act;
 use crate::config::Config;
+use crate::mutant::Mutant;
 use crate::world::{self, ALIEN, Known, Nonce, Owner, Read, Secret, Seen, Set, Status, bit, has, items};
 
 const INSTANCE: &str = "abcdef";
@@ -144,7 +145,7 @@ impl Translator {
                     "className": "c", "scope": "Account", "description": format!("version {spec}"),
                     "access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": groups},
                     "secret": {"name": secret_name(at)},
-                    "deletionPolicy": if config.retain { "Retain" } else { "Delete" },
+                    "deletionPolicy": if config.retain && config.mutant != Some(Mutant::IgnoreRetain) { "Retain" } else { "Delete" },
                 }
             }))
             .unwrap()
@@ -185,8 +186,8 @@ impl Translator {
 
     /// What the plan says to what a process knows.
     pub fn decide(&self, seen: &Seen) -> Act {
-        let observed = self.observed(seen);
-        match plan::next(&observed, self.now) {
+        let mut observed = self.observed(seen);
+        match self.ask(&mut observed) {
             Next::Do(step) => self.act(step, seen),
             Next::Stop(rest) => {
                 let status = rest.status.map(|s| self.abstract_status(*s));
@@ -194,6 +195,18 @@ impl Translator {
                     Some(status) if status != seen.object.status => Act::Leave(status),
                     _ => Act::Stop,
                 }
+            }
+        }
+    }
+
+    /// The catalog and the dry-run depend on nothing that happens here and are answered at once. That a dry-run would
+    /// have failed only keeps from harm.
+    fn ask(&self, observed: &mut Observed) -> Next {
+        loop {
+            match plan::next(observed, self.now) {
+                Next::Do(Step::LookUp(_)) => observed.learned.catalog = Some(Ok(self.found.clone())),
+                Next::Do(Step::DryRun(_)) => observed.learned.dry_run = Some(Ok(())),
+                next => return next,
             }
         }
     }
@@ -253,9 +266,8 @@ impl Translator {
             answers.filter_map(|(k, at)| Some((secret_name(at), done(k)?))).collect()
         };
         Learned {
-            // Neither depends on anything that happens here. That a dry-run would have failed only keeps from harm.
-            catalog: Some(Ok(self.found.clone())),
-            dry_run: Some(Ok(())),
+            catalog: None,
+            dry_run: None,
             ticket: (l.ticket > 0).then(|| nonce(l.ticket)),
             created: match l.created {
                 Known::Not => None,
