@@ -111,12 +111,11 @@ const CHECKED: Config = Config { check: true, ..PLAIN };
 const RETAINED: Config = Config { retain: true, ..PLAIN };
 
 /// Looked at by every run of the tests.
-pub const SMALL: [Config; 14] = [
+pub const SMALL: [Config; 13] = [
     PLAIN.faults(2).named("one process, 2 faults"),
     TWO.named("two processes, 1 fault"),
     Config { foreign: true, ..TWO }.named("somebody else's Secret"),
     ROTATED.faults(2).named("one process, 2 faults, rotation"),
-    PLAIN.two().rotations(1).named("two processes, rotation"),
     Config { urgent: true, ..ROTATED }.rotations(2).named("one process, 1 fault, 2 revocations"),
     Config { rejections: 1, ..ROTATED }.named("one process, 1 fault, rotation, token not accepted at first"),
     GROUPED.faults(2).named("one process, 2 faults, groups"),
@@ -165,7 +164,7 @@ pub const MUTANTS: [(Mutant, Config); 32] = [
     (Mutant::PublishUnverified, ROTATED),
     (Mutant::PublishIncomplete, GROUPED),
     (Mutant::UnstageFirst, ROTATED),
-    (Mutant::TrustIds, PLAIN.people(1, people::FORGE)),
+    (Mutant::TrustIds, ONE.people(1, people::FORGE)),
     (Mutant::ForgetFailedDeletion, ONE),
     (Mutant::DeletionSkipsPending, ONE),
     (Mutant::OldSecretUnseen, RENAMED.people(2, people::EDIT)),

@@ -52,7 +52,9 @@ fn each_mutant_is_found() {
     for (mutant, config) in MUTANTS {
         let found = explore(config.mutated(mutant));
         match found.caught() {
-            Some((property, steps)) => println!("| {mutant:?} | {property} | {} | {steps} |", found.unique()),
+            Some((properties, steps)) => {
+                println!("| {mutant:?} | {} | {} | {steps} |", properties.join(" ").replace("  ", " "), found.unique());
+            }
             None => missed.push(mutant),
         }
     }

@@ -266,8 +266,8 @@ impl Model for Operators {
             config.delete,
             config.rotations > 0,
             staged,
-            faulty || config.processes > 1,
-            faulty,
+            (faulty || config.processes > 1) && !config.foreign,
+            faulty && !config.foreign,
         ];
         all.extend(goals.into_iter().zip(expected).filter(|(_, e)| *e).map(|(g, _)| g));
         all

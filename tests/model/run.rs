@@ -7,7 +7,7 @@ use stateright::{Checker as _, HasDiscoveries, Model as _};
 use crate::act::Action;
 use crate::config::Config;
 use crate::model::Operators;
-use crate::recovery::Recovery;
+use crate::recovery::{Recovery, brief};
 use crate::world::{Phase, World};
 
 /// Nothing takes longer.
@@ -16,18 +16,27 @@ const LIMIT: Duration = Duration::from_hours(2);
 /// Steps of a recovery that are printed: one that goes in circles is long.
 const MOST_TOLD: usize = 12;
 
+/// How a property is violated.
+struct Trace {
+    steps: usize,
+    told: Vec<String>,
+}
+
 pub struct Found {
     name: &'static str,
     unique: usize,
     complete: bool,
-    violations: Vec<(&'static str, Vec<String>)>,
+    violations: Vec<(&'static str, Trace)>,
     missed: Vec<&'static str>,
 }
 
 impl Found {
-    /// The property that a mutant violates, and in how many steps.
-    pub fn caught(&self) -> Option<(&'static str, usize)> {
-        self.violations.iter().map(|(name, trace)| (*name, trace.len())).min()
+    /// The properties that a mutant violates, and the fewest steps to one.
+    pub fn caught(&self) -> Option<(Vec<&'static str>, usize)> {
+        let steps = self.violations.iter().map(|(_, trace)| trace.steps).min()?;
+        let mut names: Vec<_> = self.violations.iter().filter_map(|(name, _)| name.get(..3)).collect();
+        names.sort_unstable();
+        Some((names, steps))
     }
 
     pub const fn unique(&self) -> usize {
@@ -37,7 +46,7 @@ impl Found {
     /// Fails unless everything was looked at and nothing is wrong.
     pub fn check(&self) {
         for (property, trace) in &self.violations {
-            println!("violated: {property}\n  {}", trace.join("\n  "));
+            println!("violated: {property}\n  {}", trace.told.join("\n  "));
         }
         let only = std::env::var("KEEP_GOING").is_ok();
         if only {
@@ -59,7 +68,9 @@ pub fn explore(config: Config) -> Found {
     let is_goal = |name: &str| name.starts_with('G');
     let missed = properties.iter().map(|p| p.name).filter(|n| is_goal(n) && !discoveries.contains_key(n));
     let violations = discoveries.iter().filter(|(name, _)| !is_goal(name)).map(|(name, path)| {
-        (*name, narrate(checker.model(), path.clone().into_vec()))
+        let path = path.clone().into_vec();
+        let steps = path.len();
+        (*name, Trace { steps, told: narrate(checker.model(), path) })
     });
     let found = Found {
         name: config.name,
@@ -89,14 +100,16 @@ fn narrate(model: &Operators, path: Vec<(World, Option<Action>)>) -> Vec<String>
         .iter()
         .filter_map(|(world, action)| match action.as_ref()? {
             Action::Take(i, out) if world.processes[*i].phase == Phase::Run => {
-                Some(format!("{i}: {:?} -> {out:?}", world.processes[*i].act))
+                Some(format!("{i}: {} -> {out:?}", brief(&world.processes[*i].act)))
             }
             Action::Take(i, _) => Some(format!("{i}: {:?}", world.processes[*i].phase)),
             other => Some(format!("{other:?}")),
         })
         .collect();
     if let Some((world, _)) = path.last() {
-        told.push(format!("{world:?}"));
+        told.push(brief(&world.object));
+        told.push(brief(&world.secrets));
+        told.push(format!("users {:b}, staged {:b}, in flight {:b}, violated {:b}", world.users, world.staged, world.inflight, world.broken));
         told.extend(Recovery::tell(&model.decider, world).into_iter().take(MOST_TOLD));
     }
     told

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::decide::Decider;
 use crate::mutant::Mutant;
 use crate::world::{
-    ALIEN, FRESH, Known, Nonce, Object, Owner, Phase, Process, Read, Secret, Status, World, bit, has,
+    ALIEN, FRESH, Known, Nonce, Object, Owner, Phase, Process, Read, Secret, Status, World, bit, has, touched,
 };
 
 /// Properties of single steps; bits of [`World::broken`].
@@ -443,7 +443,8 @@ impl Hand<'_> {
         let foreign = self.process().seen.target.owner == Owner::Foreign;
         let object = self.world.object;
         let published = self.world.secrets.iter().any(|s| s.carries(n));
-        let needed = object.exists && !object.deleting && object.status.pending.n == n && !published;
+        let touched = self.world.touched & touched::SECRET != 0;
+        let needed = object.exists && !object.deleting && !touched && object.status.pending.n == n && !published;
         if needed && has(self.world.staged, n) && !fenced && !foreign {
             self.breaks(broken::DURABLE);
         }
