@@ -105,10 +105,19 @@ impl Config {
 const ONE: Config = PLAIN.faults(1);
 const TWO: Config = PLAIN.two().faults(1).attempts(3);
 const ROTATED: Config = ONE.rotations(1);
-const RENAMED: Config = Config { rename: true, ..PLAIN };
-const GROUPED: Config = Config { groups: true, ..PLAIN };
+const RENAMED: Config = Config {
+    rename: true,
+    ..PLAIN
+};
+const GROUPED: Config = Config {
+    groups: true,
+    ..PLAIN
+};
 const CHECKED: Config = Config { check: true, ..PLAIN };
-const RETAINED: Config = Config { retain: true, ..PLAIN };
+const RETAINED: Config = Config {
+    retain: true,
+    ..PLAIN
+};
 
 /// Looked at by every run of the tests.
 pub const SMALL: [Config; 13] = [
@@ -116,23 +125,107 @@ pub const SMALL: [Config; 13] = [
     TWO.named("two processes, 1 fault"),
     Config { foreign: true, ..TWO }.named("somebody else's Secret"),
     ROTATED.faults(2).named("one process, 2 faults, rotation"),
-    Config { urgent: true, ..ROTATED }.rotations(2).named("one process, 1 fault, 2 revocations"),
-    Config { rejections: 1, ..ROTATED }.named("one process, 1 fault, rotation, token not accepted at first"),
+    Config {
+        urgent: true,
+        ..ROTATED
+    }
+    .rotations(2)
+    .named("one process, 1 fault, 2 revocations"),
+    Config {
+        rejections: 1,
+        ..ROTATED
+    }
+    .named("one process, 1 fault, rotation, token not accepted at first"),
     GROUPED.faults(2).named("one process, 2 faults, groups"),
-    RENAMED.faults(1).people(2, people::EDIT).named("one process, 1 fault, other Secrets"),
-    PLAIN.faults(1).people(2, people::SECRET | people::EDIT).named("one process, 1 fault, people change Secret and spec"),
-    CHECKED.faults(1).people(1, people::USER | people::FINALIZER).named("one process, 1 fault, people delete user and finalizer"),
-    PLAIN.faults(1).people(1, people::FORGE | people::SQUAT).named("one process, 1 fault, people forge and squat"),
-    ROTATED.people(1, people::RESTORE).named("one process, 1 fault, rotation, people restore the Secret"),
-    RETAINED.faults(1).rotations(1).named("one process, 1 fault, rotation, retained"),
+    RENAMED
+        .faults(1)
+        .people(2, people::EDIT)
+        .named("one process, 1 fault, other Secrets"),
+    PLAIN
+        .faults(1)
+        .people(2, people::SECRET | people::EDIT)
+        .named("one process, 1 fault, people change Secret and spec"),
+    CHECKED
+        .faults(1)
+        .people(1, people::USER | people::FINALIZER)
+        .named("one process, 1 fault, people delete user and finalizer"),
+    PLAIN
+        .faults(1)
+        .people(1, people::FORGE | people::SQUAT)
+        .named("one process, 1 fault, people forge and squat"),
+    ROTATED
+        .people(1, people::RESTORE)
+        .named("one process, 1 fault, rotation, people restore the Secret"),
+    RETAINED
+        .faults(1)
+        .rotations(1)
+        .named("one process, 1 fault, rotation, retained"),
 ];
 
+const EVERYTHING: u8 = people::SECRET
+    | people::USER
+    | people::RESTORE
+    | people::FORGE
+    | people::SQUAT
+    | people::FINALIZER
+    | people::EDIT;
+
 /// Looked at now and then.
-pub const LARGE: [Config; 4] = [
+pub const LARGE: [Config; 8] = [
     TWO.attempts(4).faults(2).named("two processes, 2 faults"),
-    TWO.attempts(4).rotations(1).named("two processes, 1 fault, rotation"),
-    GROUPED.two().faults(1).attempts(3).named("two processes, 1 fault, groups"),
-    TWO.people(1, people::SECRET | people::EDIT).named("two processes, 1 fault, people change Secret and spec"),
+    ROTATED
+        .faults(4)
+        .rotations(2)
+        .attempts(6)
+        .named("one process, 4 faults, 2 rotations"),
+    Config {
+        urgent: true,
+        rejections: 1,
+        ..ROTATED
+    }
+    .faults(3)
+    .rotations(3)
+    .attempts(6)
+    .named("one process, 3 faults, 3 revocations, token not accepted at first"),
+    Config {
+        check: true,
+        ..GROUPED
+    }
+    .faults(3)
+    .people(2, EVERYTHING)
+    .attempts(6)
+    .named("one process, 3 faults, groups, checks, 2 acts of people"),
+    RENAMED
+        .faults(2)
+        .people(3, EVERYTHING)
+        .attempts(6)
+        .named("one process, 2 faults, other Secrets, 3 acts of people"),
+    Config {
+        check: true,
+        ..ROTATED
+    }
+    .faults(2)
+    .rotations(2)
+    .people(2, EVERYTHING)
+    .attempts(6)
+    .named("one process, 2 faults, 2 rotations, checks, 2 acts of people"),
+    RETAINED
+        .faults(3)
+        .rotations(1)
+        .people(2, EVERYTHING)
+        .attempts(6)
+        .named("one process, 3 faults, rotation, retained, 2 acts of people"),
+    TWO.attempts(5).faults(3).named("two processes, 3 faults"),
+];
+
+/// Two processes that stage tokens.
+pub const STAGED_BY_TWO: [Config; 3] = [
+    PLAIN.two().rotations(1).named("two processes, rotation"),
+    GROUPED.two().named("two processes, groups"),
+    PLAIN
+        .two()
+        .people(1, people::EDIT)
+        .named("two processes, another spec"),
 ];
 
 /// Each wrong protocol, and a world that is large enough to find it in.

@@ -30,16 +30,26 @@ impl<K: Hash + Eq + Copy, V: Copy> Memo<K, V> {
     pub fn get(&self, key: &K, find: impl FnOnce() -> V) -> V {
         let shard = usize::try_from(self.state.hash_one(key) >> 32).unwrap_or_default() % SHARDS;
         let shard = &self.shards[shard];
-        let known = shard.read().unwrap_or_else(PoisonError::into_inner).get(key).copied();
+        let known = shard
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .copied();
         known.unwrap_or_else(|| {
             let value = find();
-            shard.write().unwrap_or_else(PoisonError::into_inner).insert(*key, value);
+            shard
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(*key, value);
             value
         })
     }
 
     pub fn len(&self) -> usize {
-        let lens = self.shards.iter().map(|s| s.read().unwrap_or_else(PoisonError::into_inner).len());
+        let lens = self
+            .shards
+            .iter()
+            .map(|s| s.read().unwrap_or_else(PoisonError::into_inner).len());
         lens.sum()
     }
 }

@@ -16,7 +16,7 @@ mod world;
 
 use std::sync::{Mutex, PoisonError};
 
-use config::{LARGE, MUTANTS, SMALL};
+use config::{LARGE, MUTANTS, SMALL, STAGED_BY_TWO};
 use run::explore;
 
 /// Each exploration takes all cores.
@@ -45,6 +45,22 @@ fn large_worlds() {
     }
 }
 
+/// Not yet right without a leader: an attempt that one process gives up is taken up again by another that finds it
+/// staged, after the fence and before the journal says so. Its user is deleted although the Secret carries its token,
+/// until the next attempt replaces it. When this test fails because nothing is found, the configurations belong to the
+/// others.
+#[test]
+fn two_processes_that_stage_are_known_to_collide() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    for config in STAGED_BY_TWO {
+        let (properties, _) = explore(config).caught().unwrap();
+        assert!(
+            properties.contains(&"S13") || properties.contains(&"L1 "),
+            "{properties:?}"
+        );
+    }
+}
+
 #[test]
 fn each_mutant_is_found() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +69,11 @@ fn each_mutant_is_found() {
         let found = explore(config.mutated(mutant));
         match found.caught() {
             Some((properties, steps)) => {
-                println!("| {mutant:?} | {} | {} | {steps} |", properties.join(" ").replace("  ", " "), found.unique());
+                println!(
+                    "| {mutant:?} | {} | {} | {steps} |",
+                    properties.join(" ").replace("  ", " "),
+                    found.unique()
+                );
             }
             None => missed.push(mutant),
         }

@@ -82,7 +82,9 @@ impl Mutant {
         match self {
             Self::NoSettling => seen.settled = !0,
             Self::NoSettlingAtEnd if object.deleting => seen.settled = !0,
-            Self::LateFinalizer if object.status.current.n == 0 && !object.deleting => object.finalizer = true,
+            Self::LateFinalizer if object.status.current.n == 0 && !object.deleting => {
+                object.finalizer = true
+            }
             Self::ResumeCreate if found => learned.ticket = pending,
             Self::PromoteBlind if found => {
                 seen.target = Secret {
@@ -142,10 +144,16 @@ impl Mutant {
         match act {
             Act::Leave(status) => {
                 let status = change(status);
-                if status == *old { Act::Stop } else { Act::Leave(status) }
+                if status == *old {
+                    Act::Stop
+                } else {
+                    Act::Leave(status)
+                }
             }
             Act::Journal(status, ticket) => Act::Journal(change(status), ticket),
-            _ if self == Self::FinalizerFirst && seen.object.deleting && act != Act::Stop => Act::RemoveFinalizer,
+            _ if self == Self::FinalizerFirst && seen.object.deleting && act != Act::Stop => {
+                Act::RemoveFinalizer
+            }
             act => act,
         }
     }

@@ -54,7 +54,11 @@ impl Recovery {
         let mut told = Vec::new();
         let quiet = quiet(world);
         let verdict = judge(decider, quiet, &mut |world, what| {
-            told.push(format!("{what} {} | users {:b}", brief(&world.processes[0].act), world.users));
+            told.push(format!(
+                "{what} {} | users {:b}",
+                brief(&world.processes[0].act),
+                world.users
+            ));
         });
         told.push(format!("{verdict:?}"));
         told
@@ -73,7 +77,9 @@ fn quiet(world: &World) -> World {
 /// Without what is zero.
 pub fn brief(what: &impl std::fmt::Debug) -> String {
     let text = format!("{what:?}");
-    let parts = text.split(", ").filter(|p| ![": 0", ": false", "0", ": Not"].iter().any(|z| p.ends_with(z)));
+    let parts = text
+        .split(", ")
+        .filter(|p| ![": 0", ": false", "0", ": Not"].iter().any(|z| p.ends_with(z)));
     parts.collect::<Vec<_>>().join(", ")
 }
 
@@ -187,7 +193,10 @@ pub fn converged(config: &Config, world: &World) -> bool {
         return calm;
     }
     let at = if config.rename { object.spec } else { 0 };
-    if matches!(world.secrets[usize::from(at)].owner, Owner::Foreign | Owner::Released) {
+    if matches!(
+        world.secrets[usize::from(at)].owner,
+        Owner::Foreign | Owner::Released
+    ) {
         // People have to choose another name.
         return calm && world.users & !bit(current.n) == 0;
     }
@@ -201,7 +210,8 @@ pub fn converged(config: &Config, world: &World) -> bool {
     let others = (0..2).filter(|s| *s != usize::from(at)).map(|s| world.secrets[s]);
     let others = others.into_iter().all(|s| s.owner != Owner::Ours || s.n == 0);
     let told = (status.rotate, status.revoke) == (object.rotate, object.revoke);
-    let complete = current.access && current.spec == object.spec && (!config.groups || has(world.mapped, current.n));
+    let complete =
+        current.access && current.spec == object.spec && (!config.groups || has(world.mapped, current.n));
     calm && current.n > 0
         && world.users == bit(current.n)
         && world.secrets[usize::from(at)] == published

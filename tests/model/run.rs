@@ -34,7 +34,11 @@ impl Found {
     /// The properties that a mutant violates, and the fewest steps to one.
     pub fn caught(&self) -> Option<(Vec<&'static str>, usize)> {
         let steps = self.violations.iter().map(|(_, trace)| trace.steps).min()?;
-        let mut names: Vec<_> = self.violations.iter().filter_map(|(name, _)| name.get(..3)).collect();
+        let mut names: Vec<_> = self
+            .violations
+            .iter()
+            .filter_map(|(name, _)| name.get(..3))
+            .collect();
         names.sort_unstable();
         Some((names, steps))
     }
@@ -48,11 +52,12 @@ impl Found {
         for (property, trace) in &self.violations {
             println!("violated: {property}\n  {}", trace.told.join("\n  "));
         }
-        let only = std::env::var("KEEP_GOING").is_ok();
-        if only {
-            return;
-        }
-        assert!(self.violations.is_empty(), "{}: {} violations", self.name, self.violations.len());
+        assert!(
+            self.violations.is_empty(),
+            "{}: {} violations",
+            self.name,
+            self.violations.len()
+        );
         assert!(self.complete, "{}: not complete", self.name);
         assert!(self.missed.is_empty(), "{}: never {:?}", self.name, self.missed);
     }
@@ -62,16 +67,32 @@ pub fn explore(config: Config) -> Found {
     let start = Instant::now();
     let model = Operators::new(config);
     let properties = model.properties();
-    let checker = model.checker().threads(2).timeout(LIMIT).finish_when(HasDiscoveries::AnyFailures);
+    let checker = model
+        .checker()
+        .threads(2)
+        .timeout(LIMIT)
+        .finish_when(HasDiscoveries::AnyFailures);
     let checker = checker.spawn_bfs().join();
     let discoveries = checker.discoveries();
     let is_goal = |name: &str| name.starts_with('G');
-    let missed = properties.iter().map(|p| p.name).filter(|n| is_goal(n) && !discoveries.contains_key(n));
-    let violations = discoveries.iter().filter(|(name, _)| !is_goal(name)).map(|(name, path)| {
-        let path = path.clone().into_vec();
-        let steps = path.len();
-        (*name, Trace { steps, told: narrate(checker.model(), path) })
-    });
+    let missed = properties
+        .iter()
+        .map(|p| p.name)
+        .filter(|n| is_goal(n) && !discoveries.contains_key(n));
+    let violations = discoveries
+        .iter()
+        .filter(|(name, _)| !is_goal(name))
+        .map(|(name, path)| {
+            let path = path.clone().into_vec();
+            let steps = path.len();
+            (
+                *name,
+                Trace {
+                    steps,
+                    told: narrate(checker.model(), path),
+                },
+            )
+        });
     let found = Found {
         name: config.name,
         unique: checker.unique_state_count(),
@@ -109,7 +130,10 @@ fn narrate(model: &Operators, path: Vec<(World, Option<Action>)>) -> Vec<String>
     if let Some((world, _)) = path.last() {
         told.push(brief(&world.object));
         told.push(brief(&world.secrets));
-        told.push(format!("users {:b}, staged {:b}, in flight {:b}, violated {:b}", world.users, world.staged, world.inflight, world.broken));
+        told.push(format!(
+            "users {:b}, staged {:b}, in flight {:b}, violated {:b}",
+            world.users, world.staged, world.inflight, world.broken
+        ));
         told.extend(Recovery::tell(&model.decider, world).into_iter().take(MOST_TOLD));
     }
     told

@@ -68,8 +68,16 @@ impl Hand<'_> {
     pub fn start(&mut self) {
         let object = self.world.object;
         let status = object.status;
-        let target_at = self.secret_of(if status.pending.n > 0 { status.pending.spec } else { object.spec });
-        let current_at = if status.current.n > 0 { self.secret_of(status.current.spec) } else { target_at };
+        let target_at = self.secret_of(if status.pending.n > 0 {
+            status.pending.spec
+        } else {
+            object.spec
+        });
+        let current_at = if status.current.n > 0 {
+            self.secret_of(status.current.spec)
+        } else {
+            target_at
+        };
         let users = self.world.users;
         let early = self.is(Mutant::ListBeforeRead);
         let process = self.process();
@@ -133,7 +141,11 @@ impl Hand<'_> {
     fn settled(&mut self) {
         let mut open = self.world.inflight;
         if !self.is(Mutant::SendsAfterSettling) {
-            open = self.world.processes.iter().fold(open, |set, p| set | bit(p.unsent()));
+            open = self
+                .world
+                .processes
+                .iter()
+                .fold(open, |set, p| set | bit(p.unsent()));
         }
         let process = self.process();
         let status = &process.seen.object.status;
@@ -250,7 +262,11 @@ impl Hand<'_> {
             }
             Act::VerifyPublished(at) => {
                 let secret = self.world.secrets[usize::from(at)];
-                let n = if secret.owner == Owner::Ours && secret.intact { secret.n } else { 0 };
+                let n = if secret.owner == Owner::Ours && secret.intact {
+                    secret.n
+                } else {
+                    0
+                };
                 self.verify(n, out);
             }
             Act::VerifyStaged(n) => {
@@ -273,7 +289,8 @@ impl Hand<'_> {
             }
             Act::DeleteOldSecret(at, n) => {
                 let secret = self.world.secrets[usize::from(at)];
-                let meant = secret.carries(n) || self.is(Mutant::OldSecretUnseen) && secret.owner == Owner::Ours;
+                let meant =
+                    secret.carries(n) || self.is(Mutant::OldSecretUnseen) && secret.owner == Owner::Ours;
                 if meant && takes_effect(out) {
                     let current = self.world.object.status.current;
                     if current.n > 0 && secret.carries(current.n) {
@@ -308,7 +325,11 @@ impl Hand<'_> {
     }
 
     fn journal(&mut self, status: Status, ticket: bool) -> Option<()> {
-        let n = if status.journal() & bit(FRESH) == 0 { 0 } else { self.world.unused(self.most)? };
+        let n = if status.journal() & bit(FRESH) == 0 {
+            0
+        } else {
+            self.world.unused(self.most)?
+        };
         let status = status.named(n);
         let old = self.world.object.status.current;
         let written = if ticket && self.is(Mutant::NoIntent) {
@@ -391,7 +412,11 @@ impl Hand<'_> {
         let old = &mut self.world.secrets[usize::from(at)];
         let foreign = matches!(old.owner, Owner::Foreign | Owner::Released);
         // What belongs to an object that is gone is deleted.
-        *old = if self.world.object.exists || secret.owner != Owner::Ours { secret } else { Secret::default() };
+        *old = if self.world.object.exists || secret.owner != Owner::Ours {
+            secret
+        } else {
+            Secret::default()
+        };
         if foreign {
             self.breaks(broken::S6);
         }
@@ -444,7 +469,8 @@ impl Hand<'_> {
         let object = self.world.object;
         let published = self.world.secrets.iter().any(|s| s.carries(n));
         let touched = self.world.touched & touched::SECRET != 0;
-        let needed = object.exists && !object.deleting && !touched && object.status.pending.n == n && !published;
+        let needed =
+            object.exists && !object.deleting && !touched && object.status.pending.n == n && !published;
         if needed && has(self.world.staged, n) && !fenced && !foreign {
             self.breaks(broken::DURABLE);
         }
@@ -477,7 +503,9 @@ impl Hand<'_> {
         process.seen.learned.fenced = if works { Known::Yes } else { Known::No };
         if works && !blind {
             // The view of the current user's Secret is renewed where it looked the same.
-            if process.seen.current_at == process.seen.target_at || process.seen.current == process.seen.target {
+            if process.seen.current_at == process.seen.target_at
+                || process.seen.current == process.seen.target
+            {
                 process.seen.current = secret;
                 process.seen.current_at = process.seen.target_at;
                 process.current_fresh = true;
@@ -545,7 +573,8 @@ impl Hand<'_> {
     /// Whether the Secret of this number is still as it was seen.
     fn is_fresh(&mut self, at: u8) -> bool {
         let process = self.process();
-        process.seen.target_at == at && process.target_fresh || process.seen.current_at == at && process.current_fresh
+        process.seen.target_at == at && process.target_fresh
+            || process.seen.current_at == at && process.current_fresh
     }
 
     fn delete_secret(&mut self, at: u8, out: Outcome) -> Known {

@@ -12,8 +12,8 @@ use programmatic_users::api::{
     USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::{
-    self, Answer, Catalog, Committed, Created, Deletion, Found, Kept, Learned, Marker, Next, Observed, OwnSecret,
-    Problem, Retry, SecretDraft, SecretView, Staged, Step,
+    self, Answer, Catalog, Committed, Created, Deletion, Found, Kept, Learned, Marker, Next, Observed,
+    OwnSecret, Problem, Retry, SecretDraft, SecretView, Staged, Step,
 };
 use programmatic_users::platform::{UserDetails, UserSummary, UserType};
 use serde_json::json;
@@ -53,11 +53,19 @@ fn number(nonce: &str) -> Nonce {
 }
 
 fn user_id(n: Nonce) -> String {
-    if n == ALIEN { ALIEN_ID.to_owned() } else { format!("pu-{n}") }
+    if n == ALIEN {
+        ALIEN_ID.to_owned()
+    } else {
+        format!("pu-{n}")
+    }
 }
 
 fn user_number(id: &str) -> Nonce {
-    if id == ALIEN_ID { ALIEN } else { id.strip_prefix("pu-").unwrap().parse().unwrap() }
+    if id == ALIEN_ID {
+        ALIEN
+    } else {
+        id.strip_prefix("pu-").unwrap().parse().unwrap()
+    }
 }
 
 fn secret_name(at: u8) -> String {
@@ -135,7 +143,11 @@ impl Translator {
             "spec": {"endpoint": {"url": "https://api.example.com"}, "credentials": {"secretName": "admin"}}
         }))
         .unwrap();
-        let groups = if config.groups { json!([{"name": "deployers"}]) } else { json!([]) };
+        let groups = if config.groups {
+            json!([{"name": "deployers"}])
+        } else {
+            json!([])
+        };
         let version = |spec: u8| -> ProgrammaticUser {
             let at = if config.rename { spec } else { 0 };
             serde_json::from_value(json!({
@@ -151,7 +163,9 @@ impl Translator {
             .unwrap()
         };
         let versions = [version(0), version(1)];
-        let [first, second] = versions.each_ref().map(|v| plan::desired(v, &class, &organization).unwrap());
+        let [first, second] = versions
+            .each_ref()
+            .map(|v| plan::desired(v, &class, &organization).unwrap());
         assert_eq!(first.access_digest, second.access_digest);
         assert_ne!(first.fingerprint, second.fingerprint);
         let catalog = Catalog {
@@ -217,7 +231,10 @@ impl Translator {
         let meta = &mut user.metadata;
         meta.deletion_timestamp = object.deleting.then_some(Time(self.now));
         meta.finalizers = object.finalizer.then(|| vec![FINALIZER.to_owned()]);
-        let asked = [(ROTATE_AT_ANNOTATION, object.rotate), (REVOKE_NOW_ANNOTATION, object.revoke)];
+        let asked = [
+            (ROTATE_AT_ANNOTATION, object.rotate),
+            (REVOKE_NOW_ANNOTATION, object.revoke),
+        ];
         meta.annotations = Some(
             asked
                 .into_iter()
@@ -227,7 +244,11 @@ impl Translator {
         user.status = Some(self.real_status(&object.status));
         let mut settled = BTreeSet::new();
         settled.extend(items(seen.settled).map(nonce));
-        let current_version = if seen.target_at == seen.current_at { TARGET } else { CURRENT };
+        let current_version = if seen.target_at == seen.current_at {
+            TARGET
+        } else {
+            CURRENT
+        };
         Observed {
             user: Arc::new(user),
             class: Some(self.class.clone()),
@@ -263,7 +284,9 @@ impl Translator {
         }
         let by_name = |known: [Known; 2]| {
             let answers = known.into_iter().zip([0, 1]);
-            answers.filter_map(|(k, at)| Some((secret_name(at), done(k)?))).collect()
+            answers
+                .filter_map(|(k, at)| Some((secret_name(at), done(k)?)))
+                .collect()
         };
         Learned {
             catalog: None,
@@ -320,7 +343,11 @@ impl Translator {
         let id = |n: Nonce, alien: bool| user_id(if alien { ALIEN } else { n });
         real.journal.pending = (pending.n > 0).then(|| Pending {
             nonce: nonce(pending.n),
-            started_at: if pending.old { self.now - SignedDuration::from_hours(1) } else { self.now },
+            started_at: if pending.old {
+                self.now - SignedDuration::from_hours(1)
+            } else {
+                self.now
+            },
             reason: if pending.urgent { REVOKED } else { "Requested" }.to_owned(),
             fingerprint: self.fingerprints[usize::from(pending.spec)].clone(),
             secret_name: self.secret_of(pending.spec).unwrap(),
@@ -341,11 +368,21 @@ impl Translator {
         let retiring = items(status.retiring).map(|n| Retiring {
             nonce: nonce(n),
             user_id: id(n, has(status.alien, n)),
-            not_before: self.now + if has(status.due, n) { SignedDuration::ZERO } else { SignedDuration::from_hours(24) },
-            secret_name: [0, 1].into_iter().find(|at| has(status.left[usize::from(*at)], n)).map(secret_name),
+            not_before: self.now
+                + if has(status.due, n) {
+                    SignedDuration::ZERO
+                } else {
+                    SignedDuration::from_hours(24)
+                },
+            secret_name: [0, 1]
+                .into_iter()
+                .find(|at| has(status.left[usize::from(*at)], n))
+                .map(secret_name),
         });
         real.journal.retiring = retiring.collect();
-        real.journal.abandoned = items(status.abandoned).map(|n| Abandoned { nonce: nonce(n) }).collect();
+        real.journal.abandoned = items(status.abandoned)
+            .map(|n| Abandoned { nonce: nonce(n) })
+            .collect();
         real.last_handled_rotate_at = annotation(status.rotate);
         real.last_handled_revoke_now = annotation(status.revoke);
         real.organization_name = (status.journal() != 0).then(|| "acme".to_owned());
@@ -420,12 +457,19 @@ impl Translator {
             }
             journal.retiring.sort_by(|a, b| a.nonce.cmp(&b.nonce));
             for old in &mut journal.retiring {
-                old.not_before = if old.not_before <= self.now { Timestamp::MIN } else { Timestamp::MAX };
+                old.not_before = if old.not_before <= self.now {
+                    Timestamp::MIN
+                } else {
+                    Timestamp::MAX
+                };
             }
             journal.abandoned.sort_by(|a, b| a.nonce.cmp(&b.nonce));
             journal.abandoned.dedup();
         }
-        assert_eq!(real, again, "the model's status does not hold all of the real one");
+        assert_eq!(
+            real, again,
+            "the model's status does not hold all of the real one"
+        );
     }
 
     fn act(&self, step: Step, seen: &Seen) -> Act {
@@ -450,9 +494,13 @@ impl Translator {
             Step::ListUsers => Act::ListUsers,
             Step::DeleteUser(id, marker) => Act::DeleteUser(user_number(&id), number(&marker.nonce)),
             Step::DeleteSecret(own) => Act::DeleteSecret(secret_number(&own.name)),
-            Step::DeleteOldSecret { name, nonce } => Act::DeleteOldSecret(secret_number(&name), number(&nonce)),
+            Step::DeleteOldSecret { name, nonce } => {
+                Act::DeleteOldSecret(secret_number(&name), number(&nonce))
+            }
             Step::Release(own) => Act::Release(secret_number(&own.name)),
-            Step::LookUp(_) | Step::DryRun(_) | Step::PutPolicies(..) => panic!("not in this model: {step:?}"),
+            Step::LookUp(_) | Step::DryRun(_) | Step::PutPolicies(..) => {
+                panic!("not in this model: {step:?}")
+            }
         }
     }
 }
@@ -464,7 +512,11 @@ fn belongs(act: impl FnOnce(Nonce) -> Act, n: Nonce, id: &str) -> Act {
 fn written(draft: &SecretDraft, n: Nonce, act: impl FnOnce(Nonce, u8, bool) -> Act) -> Act {
     let says = |key: &str| draft.annotations.get(key);
     let whole = says(NONCE_ANNOTATION) == Some(&nonce(n)) && says(USER_ID_ANNOTATION) == Some(&user_id(n));
-    if whole { act(n, secret_number(&draft.name), draft.replace.is_some()) } else { Act::Torn }
+    if whole {
+        act(n, secret_number(&draft.name), draft.replace.is_some())
+    } else {
+        Act::Torn
+    }
 }
 
 fn staged(n: Nonce) -> Staged {
@@ -477,7 +529,11 @@ fn staged(n: Nonce) -> Staged {
 }
 
 fn details(user_id: String, username: String, mapped: bool) -> UserDetails {
-    let groups = if mapped { json!([{"id": GROUP, "name": "deployers"}]) } else { json!([]) };
+    let groups = if mapped {
+        json!([{"id": GROUP, "name": "deployers"}])
+    } else {
+        json!([])
+    };
     serde_json::from_value(json!({
         "userId": user_id, "username": username, "type": "programmatic", "groups": groups,
     }))

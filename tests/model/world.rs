@@ -32,7 +32,11 @@ pub fn items(set: Set) -> impl Iterator<Item = Nonce> {
 
 /// `set` with [`FRESH`] replaced by `n`.
 const fn settle(set: Set, n: Nonce) -> Set {
-    if has(set, FRESH) { set & !bit(FRESH) | bit(n) } else { set }
+    if has(set, FRESH) {
+        set & !bit(FRESH) | bit(n)
+    } else {
+        set
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -233,7 +237,12 @@ impl Hash for Process {
         self.phase.hash(state);
         if self.phase != Phase::Idle {
             self.seen.hash(state);
-            let fresh = [self.object_fresh, self.target_fresh, self.current_fresh, self.accepted];
+            let fresh = [
+                self.object_fresh,
+                self.target_fresh,
+                self.current_fresh,
+                self.accepted,
+            ];
             state.write_u8(fresh.iter().fold(0, |bits, b| bits << 1 | u8::from(*b)));
         }
     }
@@ -243,7 +252,11 @@ impl Process {
     /// A create call that this process may still send.
     pub fn unsent(&self) -> Nonce {
         let learned = &self.seen.learned;
-        if learned.created == Known::Not { learned.ticket } else { 0 }
+        if learned.created == Known::Not {
+            learned.ticket
+        } else {
+            0
+        }
     }
 
     fn knows(&self) -> Set {
