@@ -162,13 +162,9 @@ pub const SMALL: [Config; 13] = [
         .named("one process, 1 fault, rotation, retained"),
 ];
 
-const EVERYTHING: u8 = people::SECRET
-    | people::USER
-    | people::RESTORE
-    | people::FORGE
-    | people::SQUAT
-    | people::FINALIZER
-    | people::EDIT;
+/// All but forging: a replaced user whose id was forged is not found again while the object lives.
+const EVERYTHING: u8 =
+    people::SECRET | people::USER | people::RESTORE | people::SQUAT | people::FINALIZER | people::EDIT;
 
 /// Looked at now and then.
 pub const LARGE: [Config; 8] = [

@@ -2,12 +2,17 @@
 //! Every order of everything that can happen is looked at, within the bounds of a configuration.
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+// Each of many facts holds or does not.
+#![allow(clippy::struct_excessive_bools)]
 
 mod act;
+mod answers;
 mod config;
 mod decide;
 mod model;
 mod mutant;
+mod names;
+mod properties;
 mod recovery;
 mod run;
 mod step;

@@ -83,7 +83,7 @@ impl Mutant {
             Self::NoSettling => seen.settled = !0,
             Self::NoSettlingAtEnd if object.deleting => seen.settled = !0,
             Self::LateFinalizer if object.status.current.n == 0 && !object.deleting => {
-                object.finalizer = true
+                object.finalizer = true;
             }
             Self::ResumeCreate if found => learned.ticket = pending,
             Self::PromoteBlind if found => {

@@ -166,14 +166,11 @@ fn pass(world: &mut World) {
 /// Whether everything is as it should be.
 pub fn converged(config: &Config, world: &World) -> bool {
     let object = &world.object;
-    if world.staged != 0 {
-        return false;
-    }
     if !object.exists {
         let kept = world.secrets.iter().find(|s| s.owner == Owner::Released);
         let kept = kept.map_or(0, |s| bit(s.n));
         let forced = world.touched & touched::FINALIZER != 0;
-        let ours = world.secrets.iter().any(|s| s.owner == Owner::Ours);
+        let ours = world.staged != 0 || world.secrets.iter().any(|s| s.owner == Owner::Ours);
         return !ours && (world.users & !kept == 0 || forced);
     }
     if object.deleting {
@@ -197,8 +194,8 @@ pub fn converged(config: &Config, world: &World) -> bool {
         world.secrets[usize::from(at)].owner,
         Owner::Foreign | Owner::Released
     ) {
-        // People have to choose another name.
-        return calm && world.users & !bit(current.n) == 0;
+        // People have to choose another name. Until then an attempt may stay staged.
+        return status.abandoned == 0 && (world.users | world.staged) & !status.journal() == 0;
     }
     let published = Secret {
         owner: Owner::Ours,
@@ -212,7 +209,8 @@ pub fn converged(config: &Config, world: &World) -> bool {
     let told = (status.rotate, status.revoke) == (object.rotate, object.revoke);
     let complete =
         current.access && current.spec == object.spec && (!config.groups || has(world.mapped, current.n));
-    calm && current.n > 0
+    calm && world.staged == 0
+        && current.n > 0
         && world.users == bit(current.n)
         && world.secrets[usize::from(at)] == published
         && others

@@ -89,7 +89,7 @@ pub fn explore(config: Config) -> Found {
                 *name,
                 Trace {
                     steps,
-                    told: narrate(checker.model(), path),
+                    told: narrate(checker.model(), &path),
                 },
             )
         });
@@ -116,7 +116,7 @@ pub fn explore(config: Config) -> Found {
 }
 
 /// A path in words: what happened, and what the process was about to do.
-fn narrate(model: &Operators, path: Vec<(World, Option<Action>)>) -> Vec<String> {
+fn narrate(model: &Operators, path: &[(World, Option<Action>)]) -> Vec<String> {
     let mut told: Vec<String> = path
         .iter()
         .filter_map(|(world, action)| match action.as_ref()? {

@@ -12,22 +12,21 @@ use programmatic_users::api::{
     USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::{
-    self, Answer, Catalog, Committed, Created, Deletion, Found, Kept, Learned, Marker, Next, Observed,
-    OwnSecret, Problem, Retry, SecretDraft, SecretView, Staged, Step,
+    self, Catalog, Found, Kept, Marker, Next, Observed, OwnSecret, SecretDraft, SecretView, Staged, Step,
 };
-use programmatic_users::platform::{UserDetails, UserSummary, UserType};
 use serde_json::json;
 
 use crate::act::Act;
+use crate::answers::learned;
 use crate::config::Config;
 use crate::mutant::Mutant;
-use crate::world::{self, ALIEN, Known, Nonce, Owner, Read, Secret, Seen, Set, Status, bit, has, items};
+use crate::names::{
+    ALIEN_ID, GROUP, INSTANCE, UID, annotation, annotation_number, nonce, number, secret_name, secret_number,
+    user_id, user_number,
+};
+use crate::world::{self, ALIEN, Nonce, Owner, Secret, Seen, Status, bit, has, items};
 
-const INSTANCE: &str = "abcdef";
-const UID: &str = "uid-1";
-const ALIEN_ID: &str = "pu-somebody-else";
 const REVOKED: &str = "Revoked";
-const GROUP: &str = "ugr-1";
 /// Resource versions: of the target Secret as it was seen, and of the current user's.
 const TARGET: &str = "target";
 const CURRENT: &str = "current";
@@ -42,75 +41,6 @@ pub struct Translator {
     found: Found,
     check: bool,
     now: Timestamp,
-}
-
-fn nonce(n: Nonce) -> String {
-    char::from(b'a' + n).to_string().repeat(plan::NONCE_LEN)
-}
-
-fn number(nonce: &str) -> Nonce {
-    nonce.bytes().next().unwrap() - b'a'
-}
-
-fn user_id(n: Nonce) -> String {
-    if n == ALIEN {
-        ALIEN_ID.to_owned()
-    } else {
-        format!("pu-{n}")
-    }
-}
-
-fn user_number(id: &str) -> Nonce {
-    if id == ALIEN_ID {
-        ALIEN
-    } else {
-        id.strip_prefix("pu-").unwrap().parse().unwrap()
-    }
-}
-
-fn secret_name(at: u8) -> String {
-    format!("token-{at}")
-}
-
-fn secret_number(name: &str) -> u8 {
-    name.strip_prefix("token-").unwrap().parse().unwrap()
-}
-
-fn annotation(value: u8) -> Option<String> {
-    (value > 0).then(|| value.to_string())
-}
-
-fn annotation_number(value: Option<&String>) -> u8 {
-    value.map_or(0, |v| v.parse().unwrap())
-}
-
-fn username(n: Nonce) -> String {
-    Marker::new(INSTANCE, UID, &nonce(n)).name("ci")
-}
-
-fn problem() -> Problem {
-    Problem {
-        reason: "Broken",
-        message: "it broke".to_owned(),
-        retry: Retry::Backoff,
-    }
-}
-
-fn done(known: Known) -> Option<Answer<()>> {
-    match known {
-        Known::Not => None,
-        Known::Yes => Some(Ok(())),
-        Known::No | Known::Unknown => Some(Err(problem())),
-    }
-}
-
-fn committed(known: Known) -> Option<Committed> {
-    match known {
-        Known::Not => None,
-        Known::Yes => Some(Committed::Yes),
-        Known::No => Some(Committed::No(problem())),
-        Known::Unknown => Some(Committed::Unknown(problem())),
-    }
 }
 
 fn view(secret: Secret, at: u8, version: &str) -> SecretView {
@@ -266,74 +196,7 @@ impl Translator {
             fresh_nonce: nonce(world::FRESH),
             settled,
             settles_in: Duration::from_secs(30),
-            learned: self.learned(seen),
-        }
-    }
-
-    fn learned(&self, seen: &Seen) -> Learned {
-        let l = &seen.learned;
-        let sets = |good: Set, bad: Set| items(good | bad).map(move |n| (n, has(good, n)));
-        let mut deleted: BTreeMap<String, Answer<Deletion>> = sets(l.deleted, l.delete_failed)
-            .map(|(n, gone)| (user_id(n), if gone { Ok(Deletion::Gone) } else { Err(problem()) }))
-            .collect();
-        match l.alien {
-            Known::Not => {}
-            Known::Yes => drop(deleted.insert(user_id(ALIEN), Ok(Deletion::Gone))),
-            Known::No => drop(deleted.insert(user_id(ALIEN), Err(problem()))),
-            Known::Unknown => drop(deleted.insert(user_id(ALIEN), Ok(Deletion::NotOurs))),
-        }
-        let by_name = |known: [Known; 2]| {
-            let answers = known.into_iter().zip([0, 1]);
-            answers
-                .filter_map(|(k, at)| Some((secret_name(at), done(k)?)))
-                .collect()
-        };
-        Learned {
-            catalog: None,
-            dry_run: None,
-            ticket: (l.ticket > 0).then(|| nonce(l.ticket)),
-            created: match l.created {
-                Known::Not => None,
-                Known::Yes => Some(Created::Yes {
-                    user_id: user_id(l.ticket),
-                    last_digits: "1234".to_owned(),
-                }),
-                Known::No => Some(Created::No(problem())),
-                Known::Unknown => Some(Created::Unknown(problem())),
-            },
-            committed: committed(l.committed),
-            staged: committed(l.staged),
-            published: committed(l.published),
-            unstaged: sets(l.unstaged, l.unstage_failed)
-                .map(|(n, gone)| (nonce(n), if gone { Ok(()) } else { Err(problem()) }))
-                .collect(),
-            fenced: done(l.fenced),
-            compensated: done(l.compensated),
-            details: match l.read {
-                Read::Not => None,
-                Read::Gone => Some(Ok(None)),
-                Read::User(n, mapped) => Some(Ok(Some(details(user_id(n), username(n), mapped)))),
-                Read::Alien => Some(Ok(Some(details(user_id(ALIEN), "somebody".to_owned(), false)))),
-                Read::Failed => Some(Err(problem())),
-            },
-            policies_put: None,
-            groups_put: done(l.groups),
-            verified: match l.verified {
-                Known::Not => None,
-                Known::Yes => Some(Ok(true)),
-                Known::No => Some(Ok(false)),
-                Known::Unknown => Some(Err(problem())),
-            },
-            listed: match l.listed {
-                Known::Not => None,
-                Known::Yes => Some(Ok(items(l.list).map(summary).collect())),
-                Known::No | Known::Unknown => Some(Err(problem())),
-            },
-            deleted,
-            secrets_deleted: by_name(l.secrets),
-            old_secrets_deleted: by_name(l.old_secrets),
-            released: done(l.released),
-            finalizer_removed: l.unlocked,
+            learned: learned(seen),
         }
     }
 
@@ -525,28 +388,5 @@ fn staged(n: Nonce) -> Staged {
         uid: nonce(n),
         nonce: nonce(n),
         user_id: user_id(n),
-    }
-}
-
-fn details(user_id: String, username: String, mapped: bool) -> UserDetails {
-    let groups = if mapped {
-        json!([{"id": GROUP, "name": "deployers"}])
-    } else {
-        json!([])
-    };
-    serde_json::from_value(json!({
-        "userId": user_id, "username": username, "type": "programmatic", "groups": groups,
-    }))
-    .unwrap()
-}
-
-fn summary(n: Nonce) -> UserSummary {
-    UserSummary {
-        user_id: user_id(n),
-        username: username(n),
-        user_type: UserType::Programmatic,
-        email: None,
-        mfa: false,
-        group_names: Vec::new(),
     }
 }

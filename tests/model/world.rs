@@ -135,7 +135,7 @@ pub struct Secret {
 }
 
 impl Secret {
-    pub const fn carries(&self, n: Nonce) -> bool {
+    pub const fn carries(self, n: Nonce) -> bool {
         matches!(self.owner, Owner::Ours) && self.n == n && n != 0
     }
 }
