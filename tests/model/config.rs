@@ -167,51 +167,58 @@ const EVERYTHING: u8 =
     people::SECRET | people::USER | people::RESTORE | people::SQUAT | people::FINALIZER | people::EDIT;
 
 /// Looked at now and then.
-pub const LARGE: [Config; 8] = [
+pub const LARGE: [Config; 9] = [
     TWO.attempts(4).faults(2).named("two processes, 2 faults"),
+    TWO.attempts(5).faults(3).named("two processes, 3 faults"),
     ROTATED
-        .faults(4)
-        .rotations(2)
+        .faults(5)
+        .rotations(3)
         .attempts(6)
-        .named("one process, 4 faults, 2 rotations"),
+        .named("one process, 5 faults, 3 rotations"),
     Config {
         urgent: true,
-        rejections: 1,
+        rejections: 2,
         ..ROTATED
     }
-    .faults(3)
+    .faults(4)
     .rotations(3)
     .attempts(6)
-    .named("one process, 3 faults, 3 revocations, token not accepted at first"),
+    .named("one process, 4 faults, 3 revocations, token not accepted at first"),
+    Config {
+        check: true,
+        ..RETAINED
+    }
+    .faults(3)
+    .rotations(1)
+    .people(2, people::USER | people::EDIT | people::FINALIZER)
+    .attempts(6)
+    .named("one process, 3 faults, rotation, retained, checks, 2 acts of people"),
+    Config {
+        check: true,
+        ..RENAMED
+    }
+    .faults(2)
+    .people(3, EVERYTHING & !people::RESTORE)
+    .attempts(6)
+    .named("one process, 2 faults, other Secrets, checks, 3 acts of people"),
     Config {
         check: true,
         ..GROUPED
     }
-    .faults(3)
-    .people(2, EVERYTHING)
+    .faults(4)
+    .people(3, EVERYTHING)
     .attempts(6)
-    .named("one process, 3 faults, groups, checks, 2 acts of people"),
-    RENAMED
-        .faults(2)
-        .people(3, EVERYTHING)
-        .attempts(6)
-        .named("one process, 2 faults, other Secrets, 3 acts of people"),
+    .named("one process, 4 faults, groups, checks, 3 acts of people"),
     Config {
         check: true,
         ..ROTATED
     }
-    .faults(2)
+    .faults(3)
     .rotations(2)
-    .people(2, EVERYTHING)
+    .people(3, EVERYTHING)
     .attempts(6)
-    .named("one process, 2 faults, 2 rotations, checks, 2 acts of people"),
-    RETAINED
-        .faults(3)
-        .rotations(1)
-        .people(2, EVERYTHING)
-        .attempts(6)
-        .named("one process, 3 faults, rotation, retained, 2 acts of people"),
-    TWO.attempts(5).faults(3).named("two processes, 3 faults"),
+    .named("one process, 3 faults, 2 rotations, checks, 3 acts of people"),
+    TWO.attempts(6).faults(4).named("two processes, 4 faults"),
 ];
 
 /// Two processes that stage tokens.
