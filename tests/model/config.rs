@@ -197,10 +197,10 @@ pub const LARGE: [Config; 9] = [
         check: true,
         ..RENAMED
     }
-    .faults(2)
-    .people(3, EVERYTHING & !people::RESTORE)
+    .faults(3)
+    .people(2, EVERYTHING & !people::RESTORE)
     .attempts(6)
-    .named("one process, 2 faults, other Secrets, checks, 3 acts of people"),
+    .named("one process, 3 faults, other Secrets, checks, 2 acts of people"),
     Config {
         check: true,
         ..GROUPED

@@ -14,7 +14,7 @@ use crate::world::{Phase, World};
 const LIMIT: Duration = Duration::from_hours(2);
 
 /// Steps of a recovery that are printed: one that goes in circles is long.
-const MOST_TOLD: usize = 12;
+const MOST_TOLD: usize = 40;
 
 /// How a property is violated.
 struct Trace {
