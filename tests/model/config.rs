@@ -120,7 +120,7 @@ const RETAINED: Config = Config {
 };
 
 /// Looked at by every run of the tests.
-pub const SMALL: [Config; 13] = [
+pub const SMALL: [Config; 16] = [
     PLAIN.faults(2).named("one process, 2 faults"),
     TWO.named("two processes, 1 fault"),
     Config { foreign: true, ..TWO }.named("somebody else's Secret"),
@@ -160,6 +160,19 @@ pub const SMALL: [Config; 13] = [
         .faults(1)
         .rotations(1)
         .named("one process, 1 fault, rotation, retained"),
+    TWO.attempts(4).faults(2).named("two processes, 2 faults"),
+    ROTATED
+        .faults(3)
+        .rotations(2)
+        .attempts(5)
+        .named("one process, 3 faults, 2 rotations"),
+    Config {
+        check: true,
+        ..ROTATED
+    }
+    .people(1, EVERYTHING)
+    .attempts(5)
+    .named("one process, 1 fault, rotation, checks, an act of people"),
 ];
 
 /// All but forging: a replaced user whose id was forged is not found again while the object lives.
@@ -167,8 +180,7 @@ const EVERYTHING: u8 =
     people::SECRET | people::USER | people::RESTORE | people::SQUAT | people::FINALIZER | people::EDIT;
 
 /// Looked at now and then.
-pub const LARGE: [Config; 9] = [
-    TWO.attempts(4).faults(2).named("two processes, 2 faults"),
+pub const LARGE: [Config; 8] = [
     TWO.attempts(5).faults(3).named("two processes, 3 faults"),
     ROTATED
         .faults(5)
