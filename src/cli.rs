@@ -215,3 +215,43 @@ pub struct CrdsArgs {
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::{Cli, Command};
+
+    fn controller(flags: &[&str]) -> Result<crate::controller::Config, String> {
+        let usual = ["programmatic-users", "controller", "--namespace", "operator"];
+        match Cli::try_parse_from(usual.iter().chain(flags)) {
+            Ok(Cli {
+                command: Command::Controller(args),
+                ..
+            }) => Ok(args.into()),
+            Ok(_) => Err("another command".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn spans_are_those_of_the_resources_and_have_bounds() {
+        let config = controller(&[]).unwrap();
+        let seconds =
+            [config.lease_duration, config.create_timeout, config.settle_slack].map(|s| s.as_secs());
+        assert_eq!(seconds, [15, 10, 30]);
+        assert_eq!(
+            controller(&["--create-timeout", "1m"])
+                .unwrap()
+                .create_timeout
+                .as_secs(),
+            60
+        );
+        for bad in ["61s", "0s", "500ms", "ten"] {
+            let told = controller(&["--create-timeout", bad]).unwrap_err();
+            assert!(told.contains("give a span of 1s to 60s"), "{told}");
+        }
+        assert!(controller(&["--settle-slack", "0s"]).is_ok());
+        assert!(controller(&["--lease-duration", "0s"]).is_err());
+    }
+}

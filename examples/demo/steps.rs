@@ -1,5 +1,7 @@
 //! The steps of the demo.
 
+mod rotation;
+
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -42,6 +44,7 @@ pub async fn run(dir: PathBuf, keep: bool) -> Result<(), String> {
     demo.platforms_view().await?;
     demo.pod_uses_its_token().await?;
     demo.refusals().await?;
+    demo.rotation().await?;
     demo.deletion().await?;
     println!("\nEverything held, in {:.0} s.", started.elapsed().as_secs_f32());
     if keep {

@@ -45,6 +45,8 @@ pub enum Flow {
 pub enum End {
     /// One user, its token in the Secret, Ready.
     Ready,
+    /// The same, and the object tells of a user that came after its attempt was forgotten.
+    Reported,
     /// Nothing left.
     Gone,
     /// Nothing made, somebody's Secret as it was, and the object says so.
@@ -151,11 +153,11 @@ impl Flow {
             ],
             F::RotateStaged => &[P::Guard, P::Secret, P::Unstage, P::Promote],
             F::RotatePublished => &[P::Unstage, P::Promote],
-            F::Regrant => &[P::Policies, P::Groups, P::Ready],
+            F::Regrant => &[P::Policies, P::Groups, P::Access],
             F::Delete => &[P::Guard, P::DeleteUser, P::DeleteSecret, P::Unfinalize],
             F::HalfDeleted => &[P::Guard, P::DeleteSecret, P::Unfinalize],
             F::Lost => RECOVERY,
-            F::Committed => &[P::Promote, P::Ready],
+            F::Committed => &[P::Promote, P::Access],
             F::Unanswered => &[P::Abandon, P::List, P::Guard, P::DeleteUser, P::Forget],
             F::Refused => &[P::DeleteUser, P::Drop, P::Event],
             F::Interrupted => &[P::Abandon, P::List, P::Guard, P::DeleteUser, P::Unfinalize],

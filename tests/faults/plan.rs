@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::column::Column;
-use super::flow::Flow;
+use super::flow::{End, Flow};
 use super::point::Point;
 
 /// One cell of the matrix.
@@ -35,7 +35,7 @@ const SUBSET: &[&str] = &[
     "create-mapped/W6-groups/crash-after",
     "create-mapped/W11-unstage/crash-before",
     "regrant/W6-policies/stalls",
-    "regrant/W5-ready/applied-504",
+    "regrant/W5-access/applied-504",
     "rotate/W4-stage/crash-*",
     "rotate/W4-secret/second-leader-ends",
     "rotate/W5-promote/crash-after",
@@ -43,6 +43,7 @@ const SUBSET: &[&str] = &[
     "rotate-lost-token/W7-fence/error-500",
     "rotate-staged/W4-secret/crash-after",
     "delete/W9-guard/*",
+    "recover-lost-token/W9-guard/lie-missing",
     "delete/W9-delete-user/*",
     "delete/W11-delete-secret/second-leader",
     "delete/W12-unfinalize/answer-lost",
@@ -57,7 +58,20 @@ const SUBSET: &[&str] = &[
 ];
 
 /// Plans that cannot hold yet, and why. They run when they are asked for by name.
-const NOT_YET: &[(&str, &str)] = &[];
+const NOT_YET: &[(&str, &str)] = &[
+    (
+        "*/W4-stage/second-leader-ends",
+        "a staging Secret that is written after its attempt was forgotten is not swept",
+    ),
+    (
+        "delete/W9-guard/lie-no-items",
+        "one wrong 'not found' at the end of a user is believed, and its token stays valid",
+    ),
+    (
+        "delete/W9-guard/lie-missing",
+        "one wrong 'not found' at the end of a user is believed, and its token stays valid",
+    ),
+];
 
 impl Plan {
     pub fn name(&self) -> String {
@@ -65,6 +79,16 @@ impl Plan {
             Some(point) => format!("{}/{}/{}", self.flow.name(), point.name(), self.column.name()),
             None => format!("{}/none/{}", self.flow.name(), self.round),
         }
+    }
+
+    /// How it has to end.
+    pub fn end(&self) -> End {
+        // A user that appears after the settle window is known by its marker only. After a restore of the cluster it
+        // might be the one in use, so that it is reported and not deleted.
+        if (self.point, self.column) == (Some(Point::Post), Column::SecondLeaderEnds) {
+            return End::Reported;
+        }
+        self.flow.end()
     }
 
     /// Why it cannot hold yet.

@@ -19,8 +19,8 @@ pub enum Point {
     Stage,
     /// W5
     Promote,
-    /// W5 where the attempt was promoted before: the status that says Ready.
-    Ready,
+    /// W5 where the attempt was promoted before: the status that says that access is complete.
+    Access,
     /// W6
     Policies,
     /// W6
@@ -63,7 +63,7 @@ impl Point {
             Self::Secret => "W4-secret",
             Self::Stage => "W4-stage",
             Self::Promote => "W5-promote",
-            Self::Ready => "W5-ready",
+            Self::Access => "W5-access",
             Self::Policies => "W6-policies",
             Self::Groups => "W6-groups",
             Self::Fence => "W7-fence",
@@ -104,7 +104,7 @@ impl Point {
             Self::Secret => secret && seen.has(Change::Publish),
             Self::Stage => seen.has(Change::Stage),
             Self::Promote => status && seen.has(Change::Promote),
-            Self::Ready => status && seen.has(Change::Ready) && !seen.has(Change::Promote),
+            Self::Access => status && seen.has(Change::Access) && !seen.has(Change::Promote),
             Self::Policies => is("PUT", "/setup/user/{id}/policyMapping"),
             Self::Groups => is("PUT", "/setup/user/{id}/userGroupMapping"),
             Self::Fence => secret && seen.has(Change::Fence),

@@ -39,7 +39,12 @@ impl Outcome {
     pub fn line(&self) -> String {
         let verdict = if self.wrong.is_empty() { "ok" } else { "FAILED" };
         let took: Duration = self.began.elapsed();
-        format!("{verdict:<6} {:>5.1} s  {}", took.as_secs_f64(), self.plan.name())
+        let wrong = self.wrong.first().map(|w| format!(": {w}")).unwrap_or_default();
+        format!(
+            "{verdict:<6} {:>5.1} s  {}{wrong}",
+            took.as_secs_f64(),
+            self.plan.name()
+        )
     }
 
     /// All that is known of a plan that failed.
@@ -99,6 +104,11 @@ pub fn table(outcomes: &[Outcome]) -> String {
                 .map(|&column| cell(&of_flow, point, column))
                 .collect();
             let _ = writeln!(text, "{:>24} {}", point.name(), cells.join(" "));
+        }
+    }
+    for plan in super::plan::all() {
+        if let Some(why) = plan.not_yet() {
+            let _ = writeln!(text, "not yet: {}: {why}", plan.name());
         }
     }
     let good = outcomes.iter().filter(|o| o.wrong.is_empty()).count();

@@ -21,7 +21,7 @@ use crate::support::wait::{SOON, eventually};
 use crate::support::{Operator, World};
 
 /// Longer than a settle window, after which what cannot be known for certain is given up.
-pub const PATIENCE: Duration = Duration::from_mins(3);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A plan's world while it runs.
 pub struct Stage {
@@ -39,6 +39,7 @@ impl Stage {
             .proxied()
             .controller_stopped()
             .controller_flags(&super::flags::FAST)
+            .drift(if plan.end() == End::Reported { "3s" } else { "5m" })
             .start()
             .await;
         let history = History::start(&world).await?;
@@ -90,7 +91,7 @@ impl Stage {
         {
             return Err("the first fault did not happen".to_owned());
         }
-        self.reach(flow.end(), false).await
+        self.reach(self.plan.end(), false).await
     }
 
     /// What sets the flow going, with all faults armed.
@@ -144,16 +145,15 @@ impl Stage {
             return self.strike_stale(point, base).await;
         }
         let held = self.arm(point, Act::Hold, 1);
+        let after = held.clone();
+        let listed = self.world.proxies().platform.arm(Act::Note, move |seen| {
+            after.given_up.is_set() && Point::List.matches(seen, "")
+        });
         self.trigger(base).await?;
         happens("the fault", &held).await?;
         match column {
             Column::Late => in_time("the client to give up", held.given_up.wait()).await?,
-            Column::LateListed => {
-                let platform = &self.world.proxies().platform;
-                in_time("the client to give up", held.given_up.wait()).await?;
-                let listed = platform.arm(Act::Note, |seen| Point::List.matches(seen, ""));
-                happens("a list of the users", &listed).await?;
-            }
+            Column::LateListed => happens("a list of the users", &listed).await?,
             _ => self.lead_twice().await?,
         }
         if column == Column::SecondLeaderEnds {
@@ -215,11 +215,11 @@ impl Stage {
         );
         let seen = reqwest::get(path).await.map_err(|e| e.to_string())?;
         seen.bytes().await.map_err(|e| e.to_string())?;
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {"tests/touched": "yes"}}}));
+        let change = Patch::Merge(json!({"metadata": {"annotations": {"tests/touched": "yes"}}}));
         let touched: Result<ProgrammaticUser, _> = self
             .world
             .users()
-            .patch(NAME, &PatchParams::default(), &patch)
+            .patch(NAME, &PatchParams::default(), &change)
             .await;
         touched.map(drop).map_err(|e| e.to_string())
     }
@@ -229,6 +229,7 @@ impl Stage {
         let what = match end {
             End::Ready => "one user, its token in the Secret, and Ready",
             End::Gone => "nothing to be left",
+            End::Reported => "Ready, and a user that nobody can know of told",
             End::Conflict => "nothing to be made, and the conflict to be told",
         };
         eventually(what, PATIENCE, async || {
@@ -251,7 +252,7 @@ impl Stage {
             None => vec![Box::pin(first.stop())],
         };
         futures::future::join_all(stop).await;
-        self.wanted.holds(&self.world, self.plan.flow.end(), false).await
+        self.wanted.holds(&self.world, self.plan.end(), false).await
     }
 
     /// What every fault-free run of a flow has to write, in a fixed order.

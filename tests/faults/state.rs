@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{
-    Duration, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Rotation, STAGING_LABEL, STALLED,
-    USER_ID_ANNOTATION,
+    Duration, HISTORY_REWOUND, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Rotation, STAGING_LABEL,
+    STALLED, USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::Marker;
 use serde_json::{Value, json};
@@ -191,7 +191,16 @@ impl Wanted {
         if carried != (current.nonce.clone(), current.user_id.clone()) {
             return Err(format!("the Secret carries {carried:?}, current is {current:?}"));
         }
-        let ids: Vec<&str> = ours.iter().filter_map(|u| u["userId"].as_str()).collect();
+        let mut ids: Vec<&str> = ours.iter().filter_map(|u| u["userId"].as_str()).collect();
+        if end == End::Reported {
+            let strays = ids.len().saturating_sub(1);
+            let message = condition(&user, HISTORY_REWOUND).map(|c| c.message.clone());
+            let told = |id: &str| message.as_ref().is_some_and(|m| m.contains(id));
+            ids.retain(|id| *id == current.user_id || !told(id));
+            if strays != 1 {
+                return Err(format!("{strays} users besides the current one"));
+            }
+        }
         if ids != [current.user_id.as_str()] {
             return Err(format!(
                 "current is {}, the platform has {ids:?}",

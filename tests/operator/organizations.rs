@@ -323,7 +323,13 @@ async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted(
         .await
         .unwrap();
     let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
-    for (name, uid) in [("staged-live", ours.as_str()), ("staged-gone", "11111111-2222")] {
+    // One for an object that is gone, one for an attempt that its object does not know, one that is not ours.
+    let namespace = world.namespace();
+    for (name, uid, object) in [
+        ("staged-gone", "11111111-2222", Some("gone")),
+        ("staged-given-up", ours.as_str(), Some("ours")),
+        ("staged-by-others", "11111111-2222", None),
+    ] {
         let mut staged = Secret {
             metadata: named(name, world.operator_namespace()),
             ..Secret::default()
@@ -331,17 +337,27 @@ async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted(
         staged
             .labels_mut()
             .insert("programmatic-users.io/staging-for".to_owned(), uid.to_owned());
+        let marks = object.map(|o| {
+            [
+                ("programmatic-users.io/staged-for", format!("{namespace}/{o}")),
+                ("programmatic-users.io/nonce", "aaaabbbbccccdddd".to_owned()),
+            ]
+        });
+        let marks = marks.into_iter().flatten().map(|(k, v)| (k.to_owned(), v));
+        staged.annotations_mut().extend(marks);
         own.create(&PostParams::default(), &staged).await.unwrap();
     }
-    world
-        .eventually("the staged Secret to go", SOON, async || {
-            match own.get_opt("staged-gone").await {
-                Ok(None) => Ok(()),
-                other => Err(format!("{}", other.is_ok())),
-            }
-        })
-        .await;
-    assert!(own.get_opt("staged-live").await.unwrap().is_some());
+    for name in ["staged-gone", "staged-given-up"] {
+        world
+            .eventually("the staged Secret to go", SOON, async || {
+                match own.get_opt(name).await {
+                    Ok(None) => Ok(()),
+                    other => Err(format!("{name}: {}", other.is_ok())),
+                }
+            })
+            .await;
+    }
+    assert!(own.get_opt("staged-by-others").await.unwrap().is_some());
 
     // Reported only, although two lists have shown it for longer than a settle window.
     let told = until(&world, "the orphan to be told", |o| {

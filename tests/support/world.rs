@@ -54,7 +54,8 @@ pub struct WorldBuilder {
     namespaces: usize,
     drift: String,
     reachable: bool,
-    all_namespaces: bool,
+    /// Namespaces that the controller watches, if they are not those of the test.
+    watched: Option<Vec<String>>,
     running: bool,
     proxied: bool,
     accounts: Vec<(String, String)>,
@@ -84,7 +85,7 @@ impl World {
             namespaces: 1,
             drift: "5m".to_owned(),
             reachable: false,
-            all_namespaces: false,
+            watched: None,
             running: true,
             proxied: false,
             accounts: accounts.map(|(id, name)| (id.to_owned(), name.to_owned())).into(),
@@ -320,7 +321,7 @@ impl WorldBuilder {
 
     /// The controller watches all namespaces; it still looks after this test's organization only.
     pub fn all_namespaces(mut self) -> Self {
-        self.all_namespaces = true;
+        self.watched = Some(vec![]);
         self
     }
 
@@ -430,7 +431,7 @@ impl WorldBuilder {
             MANAGER,
         )
         .await?;
-        let watched: &[String] = if self.all_namespaces { &[] } else { &namespaces };
+        let watched = self.watched.as_ref().unwrap_or(&namespaces);
         let mut options = operator::Options {
             flags: self.operator_flags,
             env: self.operator_env,

@@ -31,6 +31,8 @@ pub enum Change {
     Retire,
     /// The journal has a retiring attempt less.
     Retired,
+    /// The current attempt has other access.
+    Access,
     /// `Ready` becomes true.
     Ready,
     /// A Secret gets a new attempt.
@@ -138,7 +140,10 @@ impl Seen {
         };
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
         if name.is_empty() && verb == "create" {
-            name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            value["metadata"]["name"]
+                .as_str()
+                .unwrap_or_default()
+                .clone_into(&mut name);
         }
         let mut seen = Self {
             verb: verb.to_owned(),
@@ -246,6 +251,10 @@ fn journal(before: &Value, after: &Value) -> Vec<Change> {
         (less("abandoned"), Change::Forget),
         (more("retiring"), Change::Retire),
         (less("retiring"), Change::Retired),
+        (
+            new["current"]["access"].is_string() && new["current"]["access"] != old["current"]["access"],
+            Change::Access,
+        ),
         (is_ready(after) && !is_ready(before), Change::Ready),
     ];
     all.iter()
