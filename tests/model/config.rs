@@ -227,9 +227,9 @@ pub const LARGE: [Config; 8] = [
     }
     .faults(3)
     .rotations(2)
-    .people(3, EVERYTHING)
+    .people(2, EVERYTHING)
     .attempts(6)
-    .named("one process, 3 faults, 2 rotations, checks, 3 acts of people"),
+    .named("one process, 3 faults, 2 rotations, checks, 2 acts of people"),
     TWO.attempts(6).faults(4).named("two processes, 4 faults"),
 ];
 
