@@ -30,6 +30,9 @@ test-faults: controlplane ## Run the whole fault matrix: crash, lost answer, ref
 soak: controlplane ## Random faults and two leaders over LIVES=2000 lives of users; SEED=N repeats a run
 	@SEED=$(or $(SEED),1) LIVES=$(or $(LIVES),2000) cargo test --locked --test soak -- --nocapture
 
+model: ## Look at tens of millions of worlds around the plan, and whether it keeps its promises in each
+	@MODEL=large cargo test --locked --release --test model -- --nocapture large
+
 lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings

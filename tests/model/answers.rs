@@ -1,0 +1,125 @@
+//! Answers to steps, as the plan gets them.
+
+use std::collections::BTreeMap;
+
+use programmatic_users::plan::{Answer, Committed, Created, Deletion, Learned, Problem, Retry};
+use programmatic_users::platform::{UserDetails, UserSummary, UserType};
+use serde_json::json;
+
+use crate::names::{GROUP, nonce, secret_name, user_id, username};
+use crate::world::{ALIEN, Known, Nonce, Read, Seen, Set, has, items};
+
+fn problem() -> Problem {
+    Problem {
+        reason: "Broken",
+        message: "it broke".to_owned(),
+        retry: Retry::Backoff,
+    }
+}
+
+fn done(known: Known) -> Option<Answer<()>> {
+    match known {
+        Known::Not => None,
+        Known::Yes => Some(Ok(())),
+        Known::No | Known::Unknown => Some(Err(problem())),
+    }
+}
+
+fn committed(known: Known) -> Option<Committed> {
+    match known {
+        Known::Not => None,
+        Known::Yes => Some(Committed::Yes),
+        Known::No => Some(Committed::No(problem())),
+        Known::Unknown => Some(Committed::Unknown(problem())),
+    }
+}
+
+pub fn learned(seen: &Seen) -> Learned {
+    let l = &seen.learned;
+    let sets = |good: Set, bad: Set| items(good | bad).map(move |n| (n, has(good, n)));
+    let mut deleted: BTreeMap<String, Answer<Deletion>> = sets(l.deleted, l.delete_failed)
+        .map(|(n, gone)| (user_id(n), if gone { Ok(Deletion::Gone) } else { Err(problem()) }))
+        .collect();
+    match l.alien {
+        Known::Not => {}
+        Known::Yes => drop(deleted.insert(user_id(ALIEN), Ok(Deletion::Gone))),
+        Known::No => drop(deleted.insert(user_id(ALIEN), Err(problem()))),
+        Known::Unknown => drop(deleted.insert(user_id(ALIEN), Ok(Deletion::NotOurs))),
+    }
+    let by_name = |known: [Known; 2]| {
+        let answers = known.into_iter().zip([0, 1]);
+        answers
+            .filter_map(|(k, at)| Some((secret_name(at), done(k)?)))
+            .collect()
+    };
+    Learned {
+        catalog: None,
+        dry_run: None,
+        ticket: (l.ticket > 0).then(|| nonce(l.ticket)),
+        created: match l.created {
+            Known::Not => None,
+            Known::Yes => Some(Created::Yes {
+                user_id: user_id(l.ticket),
+                last_digits: "1234".to_owned(),
+            }),
+            Known::No => Some(Created::No(problem())),
+            Known::Unknown => Some(Created::Unknown(problem())),
+        },
+        committed: committed(l.committed),
+        staged: committed(l.staged),
+        published: committed(l.published),
+        unstaged: sets(l.unstaged, l.unstage_failed)
+            .map(|(n, gone)| (nonce(n), if gone { Ok(()) } else { Err(problem()) }))
+            .collect(),
+        fenced: done(l.fenced),
+        compensated: done(l.compensated),
+        details: match l.read {
+            Read::Not => None,
+            Read::Gone => Some(Ok(None)),
+            Read::User(n, mapped) => Some(Ok(Some(details(&user_id(n), &username(n), mapped)))),
+            Read::Alien => Some(Ok(Some(details(&user_id(ALIEN), "somebody", false)))),
+            Read::Failed => Some(Err(problem())),
+        },
+        policies_put: None,
+        groups_put: done(l.groups),
+        verified: match l.verified {
+            Known::Not => None,
+            Known::Yes => Some(Ok(true)),
+            Known::No => Some(Ok(false)),
+            Known::Unknown => Some(Err(problem())),
+        },
+        listed: match l.listed {
+            Known::Not => None,
+            Known::Yes => Some(Ok(items(l.list).map(summary).collect())),
+            Known::No | Known::Unknown => Some(Err(problem())),
+        },
+        deleted,
+        secrets_deleted: by_name(l.secrets),
+        old_secrets_deleted: by_name(l.old_secrets),
+        released: done(l.released),
+        finalizer_removed: l.unlocked,
+    }
+}
+
+fn details(user_id: &str, username: &str, mapped: bool) -> UserDetails {
+    let groups = if mapped {
+        json!([{"id": GROUP, "name": "deployers"}])
+    } else {
+        json!([])
+    };
+    serde_json::from_value(json!({
+        "userId": user_id, "username": username, "type": "programmatic", "groups": groups,
+    }))
+    .unwrap()
+}
+
+fn summary(n: Nonce) -> UserSummary {
+    UserSummary {
+        user_id: user_id(n),
+        username: username(n),
+        user_type: UserType::Programmatic,
+        email: None,
+        mfa: false,
+        group_names: Vec::new(),
+    }
+}
