@@ -87,7 +87,7 @@ async fn an_endpoint_that_cannot_be_used_is_named() {
     let told = says(&world, "clear", "InvalidEndpoint").await;
     assert!(told.contains("https"), "{told}");
     let untrusted = elsewhere(&world, "untrusted", |e| {
-        e.ca_bundle = Some("no certificate".to_owned())
+        e.ca_bundle = Some("no certificate".to_owned());
     })
     .await;
     world

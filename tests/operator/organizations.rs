@@ -417,6 +417,7 @@ async fn an_organization_with_users_is_kept_until_they_are_gone() {
         "{}",
         told.message
     );
+    assert_eq!(told.reason, "UsersExist");
     world.delete("needy").await;
     world.gone("needy").await;
     assert!(!world.platform().accepts(&token).await);

@@ -87,7 +87,9 @@ async fn whatever_happens_no_user_is_left_over_and_no_token_is_lost() {
             .map(|n| life::live(&world, &dice, n))
             .buffer_unordered(AT_ONCE);
         let stories: Vec<_> = stories.inspect(|story| println!("{story}")).collect().await;
-        faults.iter().for_each(|f| f.disarm());
+        for fault in &faults {
+            fault.disarm();
+        }
         stories
     };
     let stories = tokio::select! {
