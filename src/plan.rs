@@ -13,8 +13,9 @@
 //! operator's own namespace, and published when its access is complete and the platform accepts the token.
 //!
 //! An attempt found pending by a later reconcile is rolled forward if its Secret carries it, taken up again if it is
-//! staged, and otherwise given up: its Secret is fenced, so that no write on its way can publish it any more, its user
-//! is looked for by the attempt's nonce, deleted, and a new attempt begins.
+//! staged, and otherwise given up: its place in the operator's namespace is barred and its Secret fenced, so that no
+//! write on its way can stage or publish it any more, its user is looked for by the attempt's nonce, deleted, and a new
+//! attempt begins.
 
 mod attempt;
 mod class;
@@ -115,6 +116,8 @@ pub enum Step {
     Publish(String, SecretDraft),
     /// Delete what was staged of an attempt.
     Unstage(Staged),
+    /// Take the place where the token of this attempt would be staged, so that it cannot be any more.
+    Bar(String),
     /// Make every write of a Secret fail that is on its way.
     Fence(Fence),
     /// Delete the user just created, since its token cannot be kept.

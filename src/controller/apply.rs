@@ -84,6 +84,7 @@ impl<'a> Hand<'a> {
                 let answer = self.unstage(&staged).await;
                 o.learned.unstaged.insert(staged.nonce, answer);
             }
+            Step::Bar(nonce) => o.learned.barred = Some(self.bar(o, &nonce).await),
             Step::Fence(fence) => o.learned.fenced = Some(self.fence(o, &fence).await),
             Step::Verify(kept) => o.learned.verified = Some(self.verify(o, &kept).await),
             Step::ListUsers => {
@@ -100,7 +101,7 @@ impl<'a> Hand<'a> {
             }
             Step::DeleteOldSecret { name, nonce } => {
                 let answer = self.delete_old_secret(o, &name, &nonce).await;
-                o.learned.old_secrets_deleted.insert(name, answer);
+                o.learned.old_secrets_deleted.insert((name, nonce), answer);
             }
             Step::Release(own) => o.learned.released = Some(self.release(o, &own).await),
         }
@@ -216,20 +217,24 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// Reads the user first: what a journal or an annotation says is never enough to delete something.
+    /// Reads the user first: what a journal or an annotation says is never enough to delete something. Nor is it enough
+    /// to forget something that it is not found once: then the list has to know nothing of it either.
     async fn delete_user(&mut self, o: &Observed, id: &str, marker: &Marker) -> Answer<Deletion> {
         self.wrote = true;
         let deletion = self
-            .on_platform(o, async |c| {
-                let Some(details) = c.user(id).await? else {
-                    return Ok(Deletion::Gone);
-                };
-                if !is_marked(&details, marker) {
-                    return Ok(Deletion::NotOurs);
+            .on_platform(o, async |c| match c.user(id).await? {
+                Some(details) if is_marked(&details, marker) => {
+                    c.delete_user(id).await.map(|()| Some(Deletion::Gone))
                 }
-                c.delete_user(id).await.map(|()| Deletion::Gone)
+                Some(_) => Ok(Some(Deletion::NotOurs)),
+                None => {
+                    let listed = c.list_users().await?;
+                    let still = listed.iter().any(|u| u.user_id == id);
+                    Ok((!still).then_some(Deletion::Gone))
+                }
             })
-            .await?;
+            .await?
+            .ok_or_else(|| contradiction(id))?;
         if deletion == Deletion::NotOurs {
             tracing::warn!(
                 user_id = id,
@@ -237,5 +242,15 @@ impl<'a> Hand<'a> {
             );
         }
         Ok(deletion)
+    }
+}
+
+fn contradiction(id: &str) -> Problem {
+    Problem {
+        reason: "PlatformError",
+        message: format!(
+            "the platform lists user {id} and does not find it: asked again until it is certain"
+        ),
+        retry: Retry::Backoff,
     }
 }

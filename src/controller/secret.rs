@@ -95,6 +95,17 @@ pub(super) fn staging_name(nonce: &str) -> String {
 
 /// A token in the operator's own namespace.
 pub(super) fn staging(user: &ProgrammaticUser, nonce: &str, user_id: &str, token: &str) -> Secret {
+    let mut secret = bar(user, nonce);
+    secret
+        .annotations_mut()
+        .insert(USER_ID_ANNOTATION.to_owned(), user_id.to_owned());
+    let token = ByteString(token.as_bytes().to_vec());
+    secret.data = Some(BTreeMap::from([(STAGED_KEY.to_owned(), token)]));
+    secret
+}
+
+/// A Secret in the place where the token of an attempt would be staged.
+pub(super) fn bar(user: &ProgrammaticUser, nonce: &str) -> Secret {
     let mut labels = managed();
     labels.insert(STAGING_LABEL.to_owned(), user.uid().unwrap_or_default());
     Secret {
@@ -103,7 +114,6 @@ pub(super) fn staging(user: &ProgrammaticUser, nonce: &str, user_id: &str, token
             labels: Some(labels),
             annotations: Some(BTreeMap::from([
                 (NONCE_ANNOTATION.to_owned(), nonce.to_owned()),
-                (USER_ID_ANNOTATION.to_owned(), user_id.to_owned()),
                 (
                     STAGED_FOR_ANNOTATION.to_owned(),
                     format!("{}/{}", user.namespace().unwrap_or_default(), user.name_any()),
@@ -112,10 +122,6 @@ pub(super) fn staging(user: &ProgrammaticUser, nonce: &str, user_id: &str, token
             ..ObjectMeta::default()
         },
         type_: Some("Opaque".to_owned()),
-        data: Some(BTreeMap::from([(
-            STAGED_KEY.to_owned(),
-            ByteString(token.as_bytes().to_vec()),
-        )])),
         ..Secret::default()
     }
 }
@@ -128,7 +134,7 @@ pub(super) fn staged(secret: &Secret, user: &ProgrammaticUser) -> Option<Staged>
         name: secret.name_any(),
         uid: secret.uid().unwrap_or_default(),
         nonce: secret.annotations().get(NONCE_ANNOTATION)?.clone(),
-        user_id: secret.annotations().get(USER_ID_ANNOTATION)?.clone(),
+        user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
     })
 }
 

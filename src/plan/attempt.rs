@@ -10,8 +10,8 @@ use super::live::{
     working,
 };
 use super::{
-    Committed, Created, Fence, Kept, Observed, Problem, Retry, SecretView, Staged, Step, draft, rotation,
-    sweep, version,
+    Committed, Created, Fence, Kept, Observed, Problem, Retry, SecretView, Step, draft, rotation, sweep,
+    version,
 };
 use crate::api::{
     Abandoned, Current, Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION,
@@ -207,10 +207,11 @@ pub(super) fn recover(
     }
     let in_time = now.duration_since(pending.started_at) < PATIENCE;
     let as_asked = desired.filter(|d| d.fingerprint == pending.fingerprint && in_time);
-    if let (Some(desired), Some(staged)) = (as_asked, staged)
-        && resume(o, desired, staged)?
+    if let Some(desired) = as_asked
+        && let Some(user_id) = staged.and_then(|s| s.user_id.as_ref())
+        && resume(o, desired, nonce, user_id)?
     {
-        promote(o, status, &staged.user_id, now);
+        promote(o, status, user_id, now);
         applied(status, desired);
         return Ok(true);
     }
@@ -218,14 +219,14 @@ pub(super) fn recover(
 }
 
 /// Goes on with a staged attempt; `false`: its user is gone.
-fn resume(o: &Observed, desired: &Desired, staged: &Staged) -> Result<bool, Halt> {
+fn resume(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Result<bool, Halt> {
     conflict(o, &desired.secret_name)?;
     let grants: Grants = grants(o, desired)?;
-    let Some(details) = own_user(o, &staged.user_id, &staged.nonce)? else {
+    let Some(details) = own_user(o, user_id, nonce)? else {
         return Ok(false);
     };
     apply_access(o, desired, &grants, &details)?;
-    publish(o, desired, &staged.nonce, &staged.user_id)?;
+    publish(o, desired, nonce, user_id)?;
     Ok(true)
 }
 
@@ -250,7 +251,9 @@ fn publish(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Resul
     o.staged(nonce).map_or(Ok(()), |staged| sweep::unstage(o, staged))
 }
 
-/// Fenced first, so that nobody who is slow can still publish it.
+/// First nobody who is slow may be able to stage its token any more, or to find it staged, then nobody who saw the Secret
+/// before may be able to publish it, and only then the journal says so. In another order, a process that looks in
+/// between goes on with what is given up here.
 pub(super) fn give_up(
     o: &Observed,
     desired: Option<&Desired>,
@@ -258,6 +261,11 @@ pub(super) fn give_up(
     pending: &Pending,
     now: Timestamp,
 ) -> Result<bool, Halt> {
+    match o.staged(&pending.nonce) {
+        Some(staged) if staged.user_id.is_some() => sweep::unstage(o, staged)?,
+        Some(_) => {}
+        None => answer(o.learned.barred.as_ref(), || Step::Bar(pending.nonce.clone()))?,
+    }
     // A write over somebody else's Secret fails anyway.
     if !matches!(o.target, SecretView::Foreign(_)) {
         let keys = desired.map(|d| d.layout.keys().cloned().collect());
@@ -268,9 +276,6 @@ pub(super) fn give_up(
                 keys: keys.unwrap_or_else(|| vec!["SPOTINST_TOKEN".to_owned()]),
             })
         })?;
-    }
-    if let Some(staged) = o.staged(&pending.nonce) {
-        sweep::unstage(o, staged)?;
     }
     abandon(status, &pending.nonce);
     Err(journal(o, status, now))
@@ -288,12 +293,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
     };
     let at_once = pending.reason == rotation::REVOKED;
     let now = o.time(now);
-    let overlap = SignedDuration::try_from(rotation::overlap(o)).unwrap_or(SignedDuration::MAX);
-    let not_before = if at_once {
-        now
-    } else {
-        now.saturating_add(overlap).unwrap_or(now)
-    };
+    let not_before = if at_once { now } else { overlap_ends(o, now) };
     if at_once {
         for old in &mut status.journal.retiring {
             old.not_before = old.not_before.min(now);
@@ -323,6 +323,12 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
         fingerprint: pending.fingerprint,
         access: None,
     });
+}
+
+/// When a token that is replaced now may die.
+pub(super) fn overlap_ends(o: &Observed, now: Timestamp) -> Timestamp {
+    let overlap = SignedDuration::try_from(rotation::overlap(o)).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(overlap).unwrap_or(now)
 }
 
 /// From now on the pending attempt's user is looked for and deleted.

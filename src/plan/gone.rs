@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::live::{Halt, answer, do_first, journal_invalid};
 use super::status::{Outcome, rest};
-use super::{Again, Deletion, Next, Observed, Problem, Refusal, Rest, SecretView, Step, attempt, sweep};
-use crate::api::{Abandoned, DeletionPolicy, Journal, ProgrammaticUserStatus};
+use super::{Again, Next, Observed, Problem, Refusal, Rest, SecretView, Step, attempt, sweep};
+use crate::api::{DeletionPolicy, Journal, ProgrammaticUserStatus};
 
 /// The object is being deleted.
 pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
@@ -95,11 +95,11 @@ fn clear(o: &Observed, status: &mut ProgrammaticUserStatus, keep: bool, now: Tim
         let deleted = answer(o.learned.deleted.get(&user.user_id), || {
             Step::DeleteUser(user.user_id.clone(), o.marker(&user.nonce))
         })?;
-        found(status, &user.nonce, deleted)?;
+        sweep::found(status, &user.nonce, deleted)?;
     }
     for old in &journal.retiring {
         let deleted = sweep::revoke(o, old)?;
-        found(status, &old.nonce, deleted)?;
+        sweep::found(status, &old.nonce, deleted)?;
     }
     // Where there is a sign of users that the journal does not know, all of this object's are looked for.
     let signs = o.strays.as_ref().is_some_and(|s| !s.is_empty()) || has_unknown_secret(o, status);
@@ -114,19 +114,6 @@ fn has_unknown_secret(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
         SecretView::Ours(secret) => secret.nonce.as_ref().is_some_and(|nonce| !known(nonce)),
         SecretView::Absent | SecretView::Foreign(_) => false,
     })
-}
-
-/// Where the journal names somebody else's user, our own is looked for by its marker instead.
-fn found(status: &mut ProgrammaticUserStatus, nonce: &str, deletion: Deletion) -> Result<(), Halt> {
-    if deletion == Deletion::Gone {
-        return Ok(());
-    }
-    status.journal.current.take_if(|c| c.nonce == nonce);
-    status.journal.retiring.retain(|r| r.nonce != nonce);
-    status.journal.abandoned.push(Abandoned {
-        nonce: nonce.to_owned(),
-    });
-    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }
 
 /// The Secret goes last, or becomes nobody's.

@@ -82,7 +82,8 @@ pub(super) fn journal_invalid() -> Refusal {
 /// Where nothing new may be asked for, what was begun is still brought to an end.
 fn aftercare(o: &Observed, status: &mut ProgrammaticUserStatus, halt: Halt, now: Timestamp) -> Halt {
     let ended = attempt::recover(o, None, status, now)
-        .and_then(|_| sweep::abandoned(o, status, false))
+        .and_then(|_| sweep::published(o, status, now))
+        .and_then(|()| sweep::abandoned(o, status, false))
         .and_then(|()| sweep::retiring(o, status));
     match ended {
         Err(Halt::Next(next)) => Halt::Next(next),
@@ -165,16 +166,16 @@ fn proceed(
     if attempt::recover(o, Some(desired), status, now)? {
         return Ok(());
     }
+    sweep::published(o, status, now)?;
     let unsettled = settle(sweep::abandoned(o, status, false))?;
     let unretired = settle(sweep::retiring(o, status))?;
     strays(o)?;
-    let Some(current) = status.journal.current.clone() else {
-        let first = attempt::begin(o, desired, status, rotation::CREATE, now);
-        return Err(unsettled.map_or(first, Halt::Failed));
+    let replace = |status: &mut ProgrammaticUserStatus, reason| match &unsettled {
+        Some(problem) => Halt::Failed(problem.clone()),
+        None => attempt::begin(o, desired, status, reason, now),
     };
-    let replace = |status: &mut ProgrammaticUserStatus, reason| {
-        let attempt = attempt::begin(o, desired, status, reason, now);
-        unsettled.clone().map_or(attempt, Halt::Failed)
+    let Some(current) = status.journal.current.clone() else {
+        return Err(replace(status, rotation::CREATE));
     };
     if let Some(reason) = rotation::due(o, desired, status, &current) {
         return Err(replace(status, reason));

@@ -79,7 +79,7 @@ pub struct OwnSecret {
     pub unedited: bool,
 }
 
-/// A token in the operator's own namespace that is not published yet.
+/// What is in the operator's own namespace of an attempt: a token that is not published yet, or the bar in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Staged {
     /// Name of the Secret.
@@ -88,8 +88,8 @@ pub struct Staged {
     pub uid: String,
     /// The attempt.
     pub nonce: String,
-    /// The user whose token it is.
-    pub user_id: String,
+    /// The user whose token it is; `None`: there is no token, and none can be put there.
+    pub user_id: Option<String>,
 }
 
 /// Answers to the steps of one reconcile.
@@ -111,6 +111,8 @@ pub struct Learned {
     pub published: Option<Committed>,
     /// To [`super::Step::Unstage`], by attempt.
     pub unstaged: BTreeMap<String, Answer<()>>,
+    /// To [`super::Step::Bar`]; an error, if a token has been staged in the meantime.
+    pub barred: Option<Answer<()>>,
     /// To [`super::Step::Fence`].
     pub fenced: Option<Answer<()>>,
     /// To [`super::Step::Compensate`].
@@ -129,8 +131,8 @@ pub struct Learned {
     pub deleted: BTreeMap<String, Answer<Deletion>>,
     /// To [`super::Step::DeleteSecret`], by name.
     pub secrets_deleted: BTreeMap<String, Answer<()>>,
-    /// To [`super::Step::DeleteOldSecret`], by name.
-    pub old_secrets_deleted: BTreeMap<String, Answer<()>>,
+    /// To [`super::Step::DeleteOldSecret`], by name and attempt.
+    pub old_secrets_deleted: BTreeMap<(String, String), Answer<()>>,
     /// To [`super::Step::Release`].
     pub released: Option<Answer<()>>,
     /// To [`super::Step::RemoveFinalizer`].

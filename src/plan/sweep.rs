@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::live::{Halt, do_first};
-use super::{Deletion, Observed, Problem, Retry, Step};
-use crate::api::ProgrammaticUserStatus;
+use super::{Deletion, Observed, Problem, Retry, Step, attempt};
+use crate::api::{Abandoned, ProgrammaticUserStatus, Retiring};
 
 /// A little later than it has to be.
 const MARGIN: Duration = Duration::from_millis(50);
@@ -22,6 +24,28 @@ fn settling(o: &Observed) -> Problem {
                 .to_owned(),
         retry: Retry::After(recheck(o)),
     }
+}
+
+/// An attempt that was given up although its token is in the Secret: pods may have it, so that its user goes as any other
+/// that is replaced. The order in which attempts are given up does not let this happen; should it, no token that is in
+/// use may die of it.
+pub(super) fn published(
+    o: &Observed,
+    status: &mut ProgrammaticUserStatus,
+    now: Timestamp,
+) -> Result<(), Halt> {
+    let carried = |a: &Abandoned| Some((a.nonce.clone(), o.secret_with(&a.nonce)?.user_id.clone()?));
+    let Some((nonce, user_id)) = status.journal.abandoned.iter().find_map(carried) else {
+        return Ok(());
+    };
+    status.journal.abandoned.retain(|a| a.nonce != nonce);
+    status.journal.retiring.push(Retiring {
+        nonce,
+        user_id,
+        not_before: attempt::overlap_ends(o, o.time(now)),
+        secret_name: None,
+    });
+    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }
 
 /// Deletes what given-up attempts left behind, and forgets an attempt once nothing of it can appear any more.
@@ -59,10 +83,10 @@ pub(super) fn abandoned(o: &Observed, status: &mut ProgrammaticUserStatus, all: 
             Some(Ok(_)) => {}
         }
     }
-    // Nothing staged may outlive its attempt.
+    // Nothing staged may outlive its attempt, and nothing that bars it goes earlier.
     for staged in &o.staged {
         let given_up = status.journal.abandoned.iter().any(|a| a.nonce == staged.nonce);
-        if given_up {
+        if given_up && (staged.user_id.is_some() || o.settled.contains(&staged.nonce)) {
             unstage(o, staged)?;
         }
     }
@@ -89,11 +113,29 @@ pub(super) fn retiring(o: &Observed, status: &mut ProgrammaticUserStatus) -> Res
     };
     for old in status.journal.retiring.clone() {
         if old.not_before <= now && !in_use(o, status, &old.nonce, &old.user_id) {
-            revoke(o, &old)?;
+            let deletion = revoke(o, &old)?;
+            found(status, &old.nonce, deletion)?;
             status.journal.retiring.retain(|r| r.nonce != old.nonce);
         }
     }
     Ok(())
+}
+
+/// Where the journal names somebody else's user, our own is looked for by its marker instead.
+pub(super) fn found(
+    status: &mut ProgrammaticUserStatus,
+    nonce: &str,
+    deletion: Deletion,
+) -> Result<(), Halt> {
+    if deletion == Deletion::Gone {
+        return Ok(());
+    }
+    status.journal.current.take_if(|c| c.nonce == nonce);
+    status.journal.retiring.retain(|r| r.nonce != nonce);
+    status.journal.abandoned.push(Abandoned {
+        nonce: nonce.to_owned(),
+    });
+    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }
 
 fn in_use(o: &Observed, status: &ProgrammaticUserStatus, nonce: &str, user_id: &str) -> bool {
@@ -107,12 +149,9 @@ pub(super) fn revoke(o: &Observed, old: &crate::api::Retiring) -> Result<Deletio
         Step::DeleteUser(old.user_id.clone(), o.marker(&old.nonce))
     })?;
     if let Some(name) = &old.secret_name {
-        super::live::answer(o.learned.old_secrets_deleted.get(name), || {
-            Step::DeleteOldSecret {
-                name: name.clone(),
-                nonce: old.nonce.clone(),
-            }
-        })?;
+        let (name, nonce) = (name.clone(), old.nonce.clone());
+        let known = o.learned.old_secrets_deleted.get(&(name.clone(), nonce.clone()));
+        super::live::answer(known, || Step::DeleteOldSecret { name, nonce })?;
     }
     Ok(deletion)
 }

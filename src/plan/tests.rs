@@ -151,6 +151,7 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
             Step::Unstage(staged) => {
                 o.learned.unstaged.insert(staged.nonce, Ok(()));
             }
+            Step::Bar(_) => o.learned.barred = Some(Ok(())),
             Step::Fence(_) => o.learned.fenced = Some(Ok(())),
             Step::Compensate(_) => o.learned.compensated = Some(Ok(())),
             Step::ReadUser(_) => o.learned.details = Some(Ok(None)),
@@ -164,8 +165,8 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
             Step::DeleteSecret(own) => {
                 o.learned.secrets_deleted.insert(own.name, Ok(()));
             }
-            Step::DeleteOldSecret { name, .. } => {
-                o.learned.old_secrets_deleted.insert(name, Ok(()));
+            Step::DeleteOldSecret { name, nonce } => {
+                o.learned.old_secrets_deleted.insert((name, nonce), Ok(()));
             }
             Step::Release(_) => o.learned.released = Some(Ok(())),
             Step::RemoveFinalizer => o.learned.finalizer_removed = true,
@@ -190,6 +191,7 @@ fn name(step: &Step) -> &'static str {
         Step::Stage { .. } => "stage",
         Step::Publish(..) => "publish",
         Step::Unstage(_) => "unstage",
+        Step::Bar(_) => "bar",
         Step::Fence(_) => "fence",
         Step::DeleteOldSecret { .. } => "delete-old-secret",
         Step::Release(_) => "release",
@@ -238,7 +240,7 @@ fn staged(nonce: &str, user_id: &str) -> Staged {
         name: format!("staging-{nonce}"),
         uid: "staging-uid".to_owned(),
         nonce: nonce.to_owned(),
-        user_id: user_id.to_owned(),
+        user_id: Some(user_id.to_owned()),
     }
 }
 

@@ -58,6 +58,7 @@ use Point as P;
 
 /// The way back after a lost attempt.
 const RECOVERY: &[P] = &[
+    P::Bar,
     P::Fence,
     P::Abandon,
     P::List,
@@ -143,6 +144,7 @@ impl Flow {
                 P::Retired,
             ],
             F::RotateLost => &[
+                P::Bar,
                 P::Fence,
                 P::Abandon,
                 P::DeleteUser,

@@ -25,7 +25,9 @@ pub enum Point {
     Policies,
     /// W6
     Groups,
-    /// W7
+    /// W7: nothing can be staged any more.
+    Bar,
+    /// W7: nothing can be published any more.
     Fence,
     /// W8
     Abandon,
@@ -66,6 +68,7 @@ impl Point {
             Self::Access => "W5-access",
             Self::Policies => "W6-policies",
             Self::Groups => "W6-groups",
+            Self::Bar => "W7-bar",
             Self::Fence => "W7-fence",
             Self::Abandon => "W8-abandon",
             Self::Drop => "W8-drop",
@@ -107,6 +110,7 @@ impl Point {
             Self::Access => status && seen.has(Change::Access) && !seen.has(Change::Promote),
             Self::Policies => is("PUT", "/setup/user/{id}/policyMapping"),
             Self::Groups => is("PUT", "/setup/user/{id}/userGroupMapping"),
+            Self::Bar => seen.has(Change::Bar),
             Self::Fence => secret && seen.has(Change::Fence),
             Self::Abandon => status && seen.has(Change::Abandon),
             Self::Drop => status && seen.has(Change::Drop),

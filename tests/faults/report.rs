@@ -106,11 +106,6 @@ pub fn table(outcomes: &[Outcome]) -> String {
             let _ = writeln!(text, "{:>24} {}", point.name(), cells.join(" "));
         }
     }
-    for plan in super::plan::all() {
-        if let Some(why) = plan.not_yet() {
-            let _ = writeln!(text, "not yet: {}: {why}", plan.name());
-        }
-    }
     let good = outcomes.iter().filter(|o| o.wrong.is_empty()).count();
     let _ = write!(
         text,

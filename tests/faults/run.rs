@@ -39,7 +39,7 @@ impl Stage {
             .proxied()
             .controller_stopped()
             .controller_flags(&super::flags::FAST)
-            .drift(if plan.end() == End::Reported { "3s" } else { "5m" })
+            .drift(plan.drift())
             .start()
             .await;
         let history = History::start(&world).await?;

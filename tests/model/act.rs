@@ -19,6 +19,7 @@ pub enum Act {
     Stage(Nonce),
     Publish(Nonce, u8, bool),
     Unstage(Nonce),
+    Bar(Nonce),
     /// Which Secret, and whether there is one.
     Fence(u8, bool),
     Compensate(Nonce),
@@ -63,7 +64,7 @@ pub enum Action {
     Crash(usize),
     /// A create call takes effect that nobody waits for.
     Land(Nonce),
-    /// A staged token goes that no journal knows.
+    /// A staged token, or what bars one, goes that nobody needs.
     SweepStaged(Nonce),
     /// The overlap of all replaced users ends.
     OverlapEnds,

@@ -46,12 +46,15 @@ pub fn learned(seen: &Seen) -> Learned {
         Known::No => drop(deleted.insert(user_id(ALIEN), Err(problem()))),
         Known::Unknown => drop(deleted.insert(user_id(ALIEN), Ok(Deletion::NotOurs))),
     }
-    let by_name = |known: [Known; 2]| {
-        let answers = known.into_iter().zip([0, 1]);
-        answers
-            .filter_map(|(k, at)| Some((secret_name(at), done(k)?)))
-            .collect()
-    };
+    let ended = |gone| if gone { Ok(()) } else { Err(problem()) };
+    let secrets = l.secrets.into_iter().zip([0, 1]);
+    let old_secrets = [0, 1].into_iter().flat_map(|at| {
+        let (good, bad) = (
+            l.old_secrets[usize::from(at)],
+            l.old_secrets_failed[usize::from(at)],
+        );
+        sets(good, bad).map(move |(n, gone)| ((secret_name(at), nonce(n)), gone))
+    });
     Learned {
         catalog: None,
         dry_run: None,
@@ -69,8 +72,9 @@ pub fn learned(seen: &Seen) -> Learned {
         staged: committed(l.staged),
         published: committed(l.published),
         unstaged: sets(l.unstaged, l.unstage_failed)
-            .map(|(n, gone)| (nonce(n), if gone { Ok(()) } else { Err(problem()) }))
+            .map(|(n, gone)| (nonce(n), ended(gone)))
             .collect(),
+        barred: done(l.barred),
         fenced: done(l.fenced),
         compensated: done(l.compensated),
         details: match l.read {
@@ -94,8 +98,10 @@ pub fn learned(seen: &Seen) -> Learned {
             Known::No | Known::Unknown => Some(Err(problem())),
         },
         deleted,
-        secrets_deleted: by_name(l.secrets),
-        old_secrets_deleted: by_name(l.old_secrets),
+        secrets_deleted: secrets
+            .filter_map(|(k, at)| Some((secret_name(at), done(k)?)))
+            .collect(),
+        old_secrets_deleted: old_secrets.map(|(key, gone)| (key, ended(gone))).collect(),
         released: done(l.released),
         finalizer_removed: l.unlocked,
     }

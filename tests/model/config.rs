@@ -104,6 +104,7 @@ impl Config {
 
 const ONE: Config = PLAIN.faults(1);
 const TWO: Config = PLAIN.two().faults(1).attempts(3);
+const STAGED_BY_TWO: Config = PLAIN.two().rotations(1);
 const ROTATED: Config = ONE.rotations(1);
 const RENAMED: Config = Config {
     rename: true,
@@ -120,7 +121,7 @@ const RETAINED: Config = Config {
 };
 
 /// Looked at by every run of the tests.
-pub const SMALL: [Config; 16] = [
+pub const SMALL: [Config; 19] = [
     PLAIN.faults(2).named("one process, 2 faults"),
     TWO.named("two processes, 1 fault"),
     Config { foreign: true, ..TWO }.named("somebody else's Secret"),
@@ -160,7 +161,26 @@ pub const SMALL: [Config; 16] = [
         .faults(1)
         .rotations(1)
         .named("one process, 1 fault, rotation, retained"),
-    TWO.attempts(4).faults(2).named("two processes, 2 faults"),
+    Config {
+        delete: false,
+        ..STAGED_BY_TWO
+    }
+    .attempts(2)
+    .named("two processes, rotation, 2 attempts"),
+    GROUPED
+        .two()
+        .attempts(2)
+        .named("two processes, groups, 2 attempts"),
+    GROUPED
+        .two()
+        .attempts(3)
+        .named("two processes, groups, 3 attempts"),
+    Config {
+        delete: false,
+        ..STAGED_BY_TWO
+    }
+    .attempts(3)
+    .named("two processes, rotation, 3 attempts"),
     ROTATED
         .faults(3)
         .rotations(2)
@@ -233,20 +253,12 @@ pub const LARGE: [Config; 8] = [
     TWO.attempts(6).faults(4).named("two processes, 4 faults"),
 ];
 
-/// Two processes that stage tokens.
-pub const STAGED_BY_TWO: [Config; 3] = [
-    PLAIN.two().rotations(1).named("two processes, rotation"),
-    GROUPED.two().named("two processes, groups"),
-    PLAIN
-        .two()
-        .people(1, people::EDIT)
-        .named("two processes, another spec"),
-];
-
 /// Each wrong protocol, and a world that is large enough to find it in.
-pub const MUTANTS: [(Mutant, Config); 32] = [
+pub const MUTANTS: [(Mutant, Config); 34] = [
     (Mutant::NoIntent, ONE),
     (Mutant::NoFence, TWO),
+    (Mutant::NoBar, STAGED_BY_TWO),
+    (Mutant::BlindBar, STAGED_BY_TWO),
     (Mutant::BlindFence, TWO),
     (Mutant::BlindSecret, TWO),
     (Mutant::BlindRetry, TWO),

@@ -21,7 +21,7 @@ mod world;
 
 use std::sync::{Mutex, PoisonError};
 
-use config::{LARGE, MUTANTS, SMALL, STAGED_BY_TWO};
+use config::{LARGE, MUTANTS, SMALL};
 use run::explore;
 
 /// Each exploration takes all cores.
@@ -47,22 +47,6 @@ fn large_worlds() {
             unique += found.unique();
         }
         println!("{unique} unique states in all");
-    }
-}
-
-/// Not yet right without a leader: an attempt that one process gives up is taken up again by another that finds it
-/// staged, after the fence and before the journal says so. Its user is deleted although the Secret carries its token,
-/// until the next attempt replaces it. When this test fails because nothing is found, the configurations belong to the
-/// others.
-#[test]
-fn two_processes_that_stage_are_known_to_collide() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    for config in STAGED_BY_TWO {
-        let (properties, _) = explore(config).caught().unwrap();
-        assert!(
-            properties.contains(&"S13") || properties.contains(&"L1 "),
-            "{properties:?}"
-        );
     }
 }
 

@@ -70,6 +70,7 @@ impl Operators {
             | Act::Publish(..)
             | Act::Stage(_)
             | Act::Unstage(_)
+            | Act::Bar(_)
             | Act::Fence(..)
             | Act::Compensate(_)
             | Act::PutGroups(_)
@@ -140,7 +141,10 @@ impl Operators {
         match action {
             Action::Start(_) | Action::Take(..) | Action::Crash(_) => {}
             Action::Land(n) => self.hand(world, 0).land(n),
-            Action::SweepStaged(n) => world.staged &= !bit(n),
+            Action::SweepStaged(n) => {
+                world.staged &= !bit(n);
+                world.barred &= !bit(n);
+            }
             Action::OverlapEnds => object.status.due = object.status.retiring,
             Action::PatienceEnds => object.status.pending.old = true,
             Action::Delete if object.finalizer => {
@@ -234,7 +238,8 @@ impl Model for Operators {
             actions.push(Action::Start(i));
         }
         actions.extend(items(world.inflight).map(Action::Land));
-        actions.extend(items(world.staged & !world.object.status.journal()).map(Action::SweepStaged));
+        let unneeded = (world.staged | world.barred) & !world.object.status.open();
+        actions.extend(items(unneeded).map(Action::SweepStaged));
         let status = &world.object.status;
         if status.retiring & !status.due != 0 {
             actions.push(Action::OverlapEnds);

@@ -10,6 +10,10 @@ pub enum Mutant {
     NoIntent,
     /// Nothing is fenced.
     NoFence,
+    /// Staging is not barred.
+    NoBar,
+    /// A token that is staged already is no hindrance.
+    BlindBar,
     /// The fence goes over whatever is there.
     BlindFence,
     /// Secrets are written without compare-and-swap.

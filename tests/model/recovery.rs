@@ -155,12 +155,13 @@ fn reconcile(decider: &Decider, world: &mut World, tell: &mut Listener) -> Optio
     None
 }
 
-/// Time passes, and staged tokens that no journal knows are swept, as users are.
+/// Time passes, and staged tokens that nobody needs are swept, as users are.
 fn pass(world: &mut World) {
     let status = &mut world.object.status;
     status.due = status.retiring;
     (world.posted, world.carried) = (world.users, 0);
-    world.staged &= world.object.status.journal();
+    world.staged &= world.object.status.open();
+    world.barred &= world.object.status.open();
 }
 
 /// Whether everything is as it should be.
@@ -170,7 +171,7 @@ pub fn converged(config: &Config, world: &World) -> bool {
         let kept = world.secrets.iter().find(|s| s.owner == Owner::Released);
         let kept = kept.map_or(0, |s| bit(s.n));
         let forced = world.touched & touched::FINALIZER != 0;
-        let ours = world.staged != 0 || world.secrets.iter().any(|s| s.owner == Owner::Ours);
+        let ours = world.staged | world.barred != 0 || world.secrets.iter().any(|s| s.owner == Owner::Ours);
         return !ours && (world.users & !kept == 0 || forced);
     }
     if object.deleting {
@@ -195,7 +196,7 @@ pub fn converged(config: &Config, world: &World) -> bool {
         Owner::Foreign | Owner::Released
     ) {
         // People have to choose another name. Until then an attempt may stay staged.
-        return status.abandoned == 0 && (world.users | world.staged) & !status.journal() == 0;
+        return status.abandoned == 0 && (world.users | world.staged | world.barred) & !status.journal() == 0;
     }
     let published = Secret {
         owner: Owner::Ours,
@@ -209,7 +210,7 @@ pub fn converged(config: &Config, world: &World) -> bool {
     let told = (status.rotate, status.revoke) == (object.rotate, object.revoke);
     let complete =
         current.access && current.spec == object.spec && (!config.groups || has(world.mapped, current.n));
-    calm && world.staged == 0
+    calm && world.staged | world.barred == 0
         && current.n > 0
         && world.users == bit(current.n)
         && world.secrets[usize::from(at)] == published

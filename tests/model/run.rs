@@ -131,8 +131,8 @@ fn narrate(model: &Operators, path: &[(World, Option<Action>)]) -> Vec<String> {
         told.push(brief(&world.object));
         told.push(brief(&world.secrets));
         told.push(format!(
-            "users {:b}, staged {:b}, in flight {:b}, violated {:b}",
-            world.users, world.staged, world.inflight, world.broken
+            "users {:b}, staged {:b}, barred {:b}, in flight {:b}, violated {:b}",
+            world.users, world.staged, world.barred, world.inflight, world.broken
         ));
         told.extend(Recovery::tell(&model.decider, world).into_iter().take(MOST_TOLD));
     }

@@ -123,8 +123,10 @@ impl Hand<'_> {
             }
             Phase::ReadStaged => {
                 let status = &process.seen.object.status;
-                let staged = self.world.staged & (bit(status.pending.n) | status.abandoned);
-                self.process().seen.staged = staged;
+                let looked_for = status.open();
+                let (staged, barred) = (self.world.staged & looked_for, self.world.barred & looked_for);
+                let seen = &mut self.process().seen;
+                (seen.staged, seen.barred) = (staged, barred);
                 self.ask();
             }
             Phase::Run => {

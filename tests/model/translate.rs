@@ -187,7 +187,9 @@ impl Translator {
             siblings: 0,
             secret: view(seen.current, seen.current_at, current_version),
             target: view(seen.target, seen.target_at, TARGET),
-            staged: items(seen.staged).map(staged).collect(),
+            staged: (items(seen.staged).map(|n| staged(n, Some(user_id(n)))))
+                .chain(items(seen.barred).map(|n| staged(n, None)))
+                .collect(),
             intact: true,
             check: self.check,
             strays: None,
@@ -345,6 +347,7 @@ impl Translator {
             Step::Stage { nonce, user_id } => belongs(Act::Stage, number(&nonce), &user_id),
             Step::Publish(nonce, draft) => written(&draft, number(&nonce), Act::Publish),
             Step::Unstage(staged) => Act::Unstage(number(&staged.nonce)),
+            Step::Bar(nonce) => Act::Bar(number(&nonce)),
             Step::Fence(fence) => Act::Fence(secret_number(&fence.name), fence.over.is_some()),
             Step::Compensate(id) => Act::Compensate(user_number(&id)),
             Step::ReadUser(id) => Act::ReadUser(user_number(&id)),
@@ -382,11 +385,11 @@ fn written(draft: &SecretDraft, n: Nonce, act: impl FnOnce(Nonce, u8, bool) -> A
     }
 }
 
-fn staged(n: Nonce) -> Staged {
+fn staged(n: Nonce, user_id: Option<String>) -> Staged {
     Staged {
         name: nonce(n),
         uid: nonce(n),
         nonce: nonce(n),
-        user_id: user_id(n),
+        user_id,
     }
 }

@@ -87,6 +87,11 @@ impl Status {
         bit(self.pending.n) | bit(self.current.n) | self.retiring | self.abandoned
     }
 
+    /// Attempts of which something may be staged: what is staged of others is swept.
+    pub const fn open(&self) -> Set {
+        bit(self.pending.n) | self.abandoned
+    }
+
     /// With a number in place of [`FRESH`].
     pub const fn named(mut self, n: Nonce) -> Self {
         if self.pending.n == FRESH {
@@ -173,6 +178,7 @@ pub struct Learned {
     pub published: Known,
     pub unstaged: Set,
     pub unstage_failed: Set,
+    pub barred: Known,
     pub fenced: Known,
     pub compensated: Known,
     pub read: Read,
@@ -186,7 +192,8 @@ pub struct Learned {
     /// `Unknown` is "not ours" here.
     pub alien: Known,
     pub secrets: [Known; 2],
-    pub old_secrets: [Known; 2],
+    pub old_secrets: [Set; 2],
+    pub old_secrets_failed: [Set; 2],
     pub released: Known,
     pub unlocked: bool,
 }
@@ -201,6 +208,7 @@ pub struct Seen {
     pub target: Secret,
     pub current: Secret,
     pub staged: Set,
+    pub barred: Set,
     pub settled: Set,
     pub learned: Learned,
 }
@@ -261,11 +269,14 @@ impl Process {
 
     fn knows(&self) -> Set {
         let (s, l) = (&self.seen, &self.seen.learned);
+        let old_secrets = l.old_secrets.iter().chain(&l.old_secrets_failed);
+        let old_secrets = old_secrets.fold(0, |set, more| set | more);
         let read = if let Read::User(n, _) = l.read { bit(n) } else { 0 };
         s.object.status.journal()
             | bit(s.target.n)
             | bit(s.current.n)
             | s.staged
+            | s.barred
             | s.settled
             | bit(l.ticket)
             | read
@@ -274,6 +285,7 @@ impl Process {
             | l.list
             | l.deleted
             | l.delete_failed
+            | old_secrets
     }
 }
 
@@ -290,6 +302,8 @@ pub struct World {
     pub object: Object,
     pub secrets: [Secret; 2],
     pub staged: Set,
+    /// Of these no token can be staged.
+    pub barred: Set,
     pub users: Set,
     /// Users that are in their groups.
     pub mapped: Set,
@@ -316,6 +330,7 @@ impl World {
             object: Object::default(),
             secrets: [Secret::default(); 2],
             staged: 0,
+            barred: 0,
             users: 0,
             mapped: 0,
             inflight: 0,
@@ -336,7 +351,13 @@ impl World {
     pub fn alive(&self) -> Set {
         let secrets = bit(self.secrets[0].n) | bit(self.secrets[1].n);
         let known = self.processes.iter().fold(0, |set, p| set | p.knows());
-        self.object.status.journal() | secrets | self.staged | self.users | self.inflight | known
+        self.object.status.journal()
+            | secrets
+            | self.staged
+            | self.barred
+            | self.users
+            | self.inflight
+            | known
     }
 
     /// A number for a new attempt.

@@ -71,7 +71,9 @@ impl Hand<'_> {
         let secrets = self.context.own_secrets();
         let new = secret::staging(&o.user, nonce, user_id, token.expose());
         let params = PostParams::default();
-        let is_it = |found: &Secret| secret::staged(found, &o.user).is_some_and(|s| s.user_id == user_id);
+        let is_it = |found: &Secret| {
+            secret::staged(found, &o.user).is_some_and(|s| s.user_id.as_deref() == Some(user_id))
+        };
         let outcome = certainly(&secrets, &name, secrets.create(&params, &new), is_it).await;
         if outcome == Committed::Yes {
             // For its UID. Without it, it is found by the next reconcile.
@@ -132,6 +134,20 @@ impl Hand<'_> {
         });
         let deleted = self.context.own_secrets().delete(&staged.name, &params).await;
         gone(&staged.name, deleted)
+    }
+
+    /// Puts a Secret without a token where one would be staged. If one is there already, the next reconcile sees it.
+    pub(super) async fn bar(&mut self, o: &Observed, nonce: &str) -> Answer<()> {
+        self.wrote = true;
+        let new = secret::bar(&o.user, nonce);
+        let written = self
+            .context
+            .own_secrets()
+            .create(&PostParams::default(), &new)
+            .await;
+        written
+            .map(drop)
+            .map_err(|e| secret_problem(&secret::staging_name(nonce), "put in place of a staged token", &e))
     }
 
     /// Changes the Secret, or makes one, so that a write on its way fails.

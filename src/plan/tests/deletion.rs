@@ -123,6 +123,6 @@ fn what_is_retained_is_released_and_only_the_rest_goes() {
         revoke_now: None,
     });
     let (steps, rest) = run(&mut o, |_, _| false);
-    assert_eq!(steps, ["fence", "journal", "list"]);
+    assert_eq!(steps, ["bar", "fence", "journal", "list"]);
     assert_eq!(reason(&rest), "DeletionBlocked");
 }

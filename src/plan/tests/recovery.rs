@@ -173,7 +173,7 @@ fn after_a_crash_an_uncommitted_attempt_is_given_up() {
         }
         false
     });
-    assert_eq!(steps, ["fence", "journal", "list"]);
+    assert_eq!(steps, ["bar", "fence", "journal", "list"]);
     assert_eq!(rest.status.unwrap().journal.abandoned[0].nonce, NONCE);
     let fence = fence.unwrap();
     assert_eq!((fence.name.as_str(), fence.over), ("ci", None));
@@ -181,15 +181,85 @@ fn after_a_crash_an_uncommitted_attempt_is_given_up() {
 }
 
 #[test]
-fn without_a_fence_nothing_is_given_up() {
+fn without_bar_and_fence_nothing_is_given_up() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
     o.learned = Learned::default();
     o.target = SecretView::Absent;
+    let mut unbarred = o.clone();
     o.learned.fenced = Some(Err(problem("SecretRejected")));
     let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["bar"]);
+    assert!(rest.status.unwrap().journal.pending.is_some());
+
+    // Its token was staged a moment ago.
+    unbarred.learned.barred = Some(Err(problem("SecretRejected")));
+    let (steps, rest) = run(&mut unbarred, |_, _| false);
     assert_eq!(steps, Vec::<&str>::new());
     assert!(rest.status.unwrap().journal.pending.is_some());
+}
+
+#[test]
+fn what_bars_an_attempt_goes_when_nothing_of_it_can_appear_any_more() {
+    let mut o = made();
+    let status = Arc::make_mut(&mut o.user).status.as_mut().unwrap();
+    status.journal.abandoned = vec![crate::api::Abandoned {
+        nonce: "ddddccccbbbbaaaa".to_owned(),
+    }];
+    o.staged = vec![Staged {
+        user_id: None,
+        ..staged("ddddccccbbbbaaaa", "")
+    }];
+    let unsettled = o.clone();
+    o.settled = BTreeSet::from(["ddddccccbbbbaaaa".to_owned()]);
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["list", "unstage"]);
+    assert!(rest.status.unwrap().journal.abandoned.is_empty());
+
+    let mut o = unsettled;
+    assert!(!run(&mut o, |_, _| false).0.contains(&"unstage"));
+}
+
+#[test]
+fn no_user_is_deleted_whose_token_the_secret_carries() {
+    let mut o = made();
+    let status = Arc::make_mut(&mut o.user).status.as_mut().unwrap();
+    status.journal.abandoned = vec![crate::api::Abandoned {
+        nonce: NONCE.to_owned(),
+    }];
+    status.journal.current = None;
+    let (steps, _) = run(&mut o, |step, o| {
+        let list = matches!(step, Step::ListUsers);
+        if list {
+            let user =
+                json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
+            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
+        }
+        list
+    });
+    assert_eq!(steps[0], "journal");
+    assert!(!steps.contains(&"delete-user"), "{steps:?}");
+    let retiring = &o.user.status.as_ref().unwrap().journal.retiring[0];
+    assert_eq!(
+        (retiring.nonce.as_str(), retiring.user_id.as_str()),
+        (NONCE, "pu-1")
+    );
+    assert!(retiring.not_before > now(), "pods may have it");
+}
+
+#[test]
+fn nothing_new_is_begun_while_an_attempt_settles() {
+    let mut o = made();
+    let status = Arc::make_mut(&mut o.user).status.as_mut().unwrap();
+    status.journal.abandoned = vec![crate::api::Abandoned {
+        nonce: "ddddccccbbbbaaaa".to_owned(),
+    }];
+    (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
+    o.learned.dry_run = Some(Ok(()));
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["list"]);
+    let status = rest.status.unwrap();
+    assert!(status.journal.pending.is_none() && status.journal.begun.len() == 1);
 }
 
 #[test]

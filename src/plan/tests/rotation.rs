@@ -208,7 +208,7 @@ fn a_token_that_is_not_accepted_is_not_published() {
         }
         list
     });
-    assert_eq!(steps, ["fence", "unstage", "journal", "list", "delete-user"]);
+    assert_eq!(steps, ["unstage", "fence", "journal", "list", "delete-user"]);
     let journal = rest.status.unwrap().journal;
     assert_eq!(
         (
@@ -261,6 +261,65 @@ fn another_name_of_the_secret_leaves_the_old_one_until_the_overlap_is_over() {
     later(&mut o, rest);
     o.platform_now = Some(over);
     assert_eq!(run(&mut o, |_, _| false).0, ["delete-user", "delete-old-secret"]);
+}
+
+#[test]
+fn a_secret_that_two_replaced_users_were_in_goes_with_the_later_one() {
+    let mut o = in_use();
+    let old = |nonce: &str, id: &str, secret: &str| crate::api::Retiring {
+        nonce: nonce.to_owned(),
+        user_id: id.to_owned(),
+        not_before: now(),
+        secret_name: Some(secret.to_owned()),
+    };
+    let status = object(&mut o).status.as_mut().unwrap();
+    status.journal.retiring = vec![
+        old(NEXT, "pu-7", "before"),
+        old("eeeeccccbbbbaaaa", "pu-8", "before"),
+    ];
+    let mut asked = Vec::new();
+    run(&mut o, |step, _| {
+        if let Step::DeleteOldSecret { name, nonce } = step {
+            asked.push((name.clone(), nonce.clone()));
+        }
+        false
+    });
+    let both = [NEXT, "eeeeccccbbbbaaaa"].map(|nonce| ("before".to_owned(), nonce.to_owned()));
+    assert_eq!(asked, both);
+}
+
+#[test]
+fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
+    let mut o = in_use();
+    let old = object(&mut o).status.as_mut().unwrap();
+    old.journal.retiring = vec![crate::api::Retiring {
+        nonce: NEXT.to_owned(),
+        user_id: "pu-other".to_owned(),
+        not_before: now(),
+        secret_name: None,
+    }];
+    let mut deleted = Vec::new();
+    run(&mut o, |step, o| match step {
+        Step::DeleteUser(id, _) if id == "pu-other" => {
+            o.learned.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
+            true
+        }
+        Step::DeleteUser(id, _) => {
+            deleted.push(id.clone());
+            false
+        }
+        Step::ListUsers => {
+            let user =
+                json!({"userId": "pu-7", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
+            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
+            true
+        }
+        _ => false,
+    });
+    assert_eq!(deleted, ["pu-7"]);
+    let journal = &status(&o).journal;
+    assert!(journal.retiring.is_empty());
+    assert_eq!(journal.abandoned[0].nonce, NEXT, "until it has settled");
 }
 
 #[test]

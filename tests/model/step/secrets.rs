@@ -3,7 +3,7 @@
 use super::{Hand, answer, broken, takes_effect};
 use crate::act::{Act, Outcome};
 use crate::mutant::Mutant;
-use crate::world::{Known, Nonce, Owner, Secret, bit, has, touched};
+use crate::world::{Known, Nonce, Owner, Read, Secret, bit, has, touched};
 
 impl Hand<'_> {
     /// Steps that read and write Secrets.
@@ -29,19 +29,24 @@ impl Hand<'_> {
                 self.process().seen.learned.published = known;
             }
             Act::Stage(n) => {
-                if takes_effect(out) {
+                let barred = has(self.world.barred, n);
+                if takes_effect(out) && !barred {
                     self.world.staged |= bit(n);
                     self.wrote = true;
                 }
                 let learned = &mut self.process().seen.learned;
                 learned.staged = match out {
-                    Outcome::Ok => Known::Yes,
-                    Outcome::Failed => Known::No,
+                    Outcome::Ok if !barred => Known::Yes,
+                    Outcome::Ok | Outcome::Failed => Known::No,
                     _ => Known::Unknown,
                 };
-                if out == Outcome::Ok {
+                if out == Outcome::Ok && !barred {
                     self.process().seen.staged |= bit(n);
                 }
+            }
+            Act::Bar(n) => {
+                let known = self.bar(n, out);
+                self.process().seen.learned.barred = known;
             }
             Act::Unstage(n) => {
                 if takes_effect(out) {
@@ -70,7 +75,12 @@ impl Hand<'_> {
                     }
                     self.put_secret(at, Secret::default());
                 }
-                self.process().seen.learned.old_secrets[usize::from(at)] = answer(out);
+                let learned = &mut self.process().seen.learned;
+                let known = match out {
+                    Outcome::Ok => &mut learned.old_secrets,
+                    _ => &mut learned.old_secrets_failed,
+                };
+                known[usize::from(at)] |= bit(n);
             }
             Act::Release(at) => self.release(at, out),
             _ => {}
@@ -132,19 +142,40 @@ impl Hand<'_> {
         }
     }
 
+    /// Something is put where a token would be staged, if nothing is there.
+    fn bar(&mut self, n: Nonce, out: Outcome) -> Known {
+        if self.is(Mutant::NoBar) {
+            return Known::Yes;
+        }
+        let may = !has(self.world.staged | self.world.barred, n);
+        if may && takes_effect(out) {
+            self.world.barred |= bit(n);
+            self.wrote = true;
+        }
+        if may || self.is(Mutant::BlindBar) {
+            answer(out)
+        } else {
+            Known::No
+        }
+    }
+
     fn unstage(&mut self, n: Nonce) {
-        let fenced = self.process().seen.learned.fenced == Known::Yes;
-        let foreign = self.process().seen.target.owner == Owner::Foreign;
+        let seen = &self.process().seen;
+        let pending = seen.object.status.pending;
+        let given_up = pending.old || pending.spec != seen.object.spec || seen.learned.read == Read::Gone;
+        let (staged, barred) = (seen.staged & bit(n), seen.barred & bit(n));
         let object = self.world.object;
         let published = self.world.secrets.iter().any(|s| s.carries(n));
         let touched = self.world.touched & touched::SECRET != 0;
         let needed =
             object.exists && !object.deleting && !touched && object.status.pending.n == n && !published;
-        if needed && has(self.world.staged, n) && !fenced && !foreign {
+        if needed && has(self.world.staged, n) && !given_up {
             self.breaks(broken::DURABLE);
         }
-        self.wrote |= has(self.world.staged, n);
-        self.world.staged &= !bit(n);
+        // Only what was seen is deleted.
+        self.wrote |= self.world.staged & staged | self.world.barred & barred != 0;
+        self.world.staged &= !staged;
+        self.world.barred &= !barred;
     }
 
     fn fence(&mut self, at: u8, over: bool, out: Outcome) {

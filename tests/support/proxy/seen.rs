@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use hyper::Method;
 use hyper::http::request::Parts;
-use programmatic_users::api::{FINALIZER, NONCE_ANNOTATION};
+use programmatic_users::api::{FINALIZER, NONCE_ANNOTATION, USER_ID_ANNOTATION};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -39,6 +39,8 @@ pub enum Change {
     Publish,
     /// A Secret of the operator's own namespace gets an attempt.
     Stage,
+    /// The place where an attempt would be staged is taken.
+    Bar,
     /// A Secret is written without a new attempt.
     Fence,
 }
@@ -267,7 +269,10 @@ fn secret(before: &Value, after: &Value, own_namespace: bool) -> Change {
     let nonce = |object: &Value| object["metadata"]["annotations"][NONCE_ANNOTATION].clone();
     match nonce(after) {
         new if !new.is_string() || new == nonce(before) => Change::Fence,
-        _ if own_namespace => Change::Stage,
+        _ if own_namespace && after["metadata"]["annotations"][USER_ID_ANNOTATION].is_string() => {
+            Change::Stage
+        }
+        _ if own_namespace => Change::Bar,
         _ => Change::Publish,
     }
 }
