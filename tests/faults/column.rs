@@ -145,8 +145,8 @@ impl Column {
         [&ANY, &AROUND as &[Self], more].concat()
     }
 
-    /// The act of the proxy, for what one rule can do, and how often.
-    pub fn act(self, point: Point) -> Option<(Act, usize)> {
+    /// The act of the proxy, for what one rule can do.
+    pub fn act(self) -> Option<Act> {
         let act = match self {
             C::CrashBefore => Act::KillBefore,
             C::CrashAfter => Act::KillAfter,
@@ -166,9 +166,7 @@ impl Column {
                 return None;
             }
         };
-        // The organization's own listing may be the first: the second is for certain one of the sweep.
-        let times = if point == Point::List { 2 } else { 1 };
-        Some((act, times))
+        Some(act)
     }
 
     pub fn is_crash(self) -> bool {

@@ -200,8 +200,18 @@ const EVERYTHING: u8 =
     people::SECRET | people::USER | people::RESTORE | people::SQUAT | people::FINALIZER | people::EDIT;
 
 /// Looked at now and then.
-pub const LARGE: [Config; 8] = [
-    TWO.attempts(5).faults(3).named("two processes, 3 faults"),
+pub const LARGE: [Config; 11] = [
+    TWO.attempts(4).faults(2).named("two processes, 2 faults"),
+    GROUPED.two().named("two processes, groups"),
+    STAGED_BY_TWO.named("two processes, rotation"),
+    PLAIN
+        .two()
+        .people(1, people::EDIT)
+        .named("two processes, another spec"),
+    STAGED_BY_TWO
+        .attempts(3)
+        .faults(1)
+        .named("two processes, 1 fault, rotation, 3 attempts"),
     ROTATED
         .faults(5)
         .rotations(3)
@@ -250,7 +260,6 @@ pub const LARGE: [Config; 8] = [
     .people(2, EVERYTHING)
     .attempts(6)
     .named("one process, 3 faults, 2 rotations, checks, 2 acts of people"),
-    TWO.attempts(6).faults(4).named("two processes, 4 faults"),
 ];
 
 /// Each wrong protocol, and a world that is large enough to find it in.

@@ -175,6 +175,12 @@ impl Operator {
         process.as_mut().and_then(|p| p.is_running().then(|| p.id()))
     }
 
+    /// Whether it ended without being killed or stopped.
+    pub async fn has_ended_by_itself(&self) -> bool {
+        let mut process = self.process.lock().await;
+        process.as_mut().is_some_and(|p| !p.is_running())
+    }
+
     /// Leaves it running when this process ends; its process id.
     pub async fn detach(&self) -> Option<u32> {
         self.process.lock().await.take().map(Managed::detach)
