@@ -9,8 +9,8 @@ mod organization;
 mod user;
 
 pub use class::{
-    Allow, ClassDefaults, ClassRotation, NamespaceSelector, ProgrammaticUserClass, ProgrammaticUserClassSpec,
-    SecretDefaults,
+    Allow, ClassDefaults, ClassRotation, NamespaceSelector, OnRevoked, ProgrammaticUserClass,
+    ProgrammaticUserClassSpec, SecretDefaults,
 };
 pub use duration::Duration;
 pub use names::*;

@@ -29,6 +29,7 @@ mod rotation;
 mod seal;
 mod status;
 mod sweep;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretValue, USER_ID_ANNOTATION};
+use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, SecretValue, USER_ID_ANNOTATION};
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
 pub use desired::{Desired, Grants, desired};
@@ -48,6 +49,7 @@ pub use observed::{
 };
 pub use seal::{is_intact, seal};
 pub use status::set_conditions;
+pub use template::render;
 
 /// Something that only a change by somebody can mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,6 +185,8 @@ pub struct SecretDraft {
     pub layout: BTreeMap<String, SecretValue>,
     /// Values other than the token.
     pub values: BTreeMap<SecretValue, String>,
+    /// Labels, annotations and files that the user asked for.
+    pub template: SecretTemplate,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Replace the Secret of this version; `None`: there must be none.
@@ -252,17 +256,11 @@ pub fn is_marked(details: &UserDetails, marker: &Marker) -> bool {
 
 /// The Secret that will carry the token of one user.
 fn draft(observed: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> SecretDraft {
-    let mut values = BTreeMap::from([
-        (SecretValue::Endpoint, desired.endpoint.clone()),
-        (SecretValue::Organization, desired.organization.clone()),
-    ]);
-    if let Some(account) = &desired.account {
-        values.insert(SecretValue::Account, account.clone());
-    }
     SecretDraft {
         name: desired.secret_name.clone(),
         layout: desired.layout.clone(),
-        values,
+        values: desired.values(),
+        template: desired.template.clone(),
         annotations: BTreeMap::from([
             (NONCE_ANNOTATION.to_owned(), nonce.to_owned()),
             (USER_ID_ANNOTATION.to_owned(), user_id.to_owned()),

@@ -79,15 +79,64 @@ fn user_cases() -> Vec<Case> {
             "a key may carry one value only: secret.extraKeys repeats a key of secret.keys",
         ),
         (
-            json!({"secret": {"template": {"labels": {"a": "b"}}}}),
-            "spec.secret.template is not supported by this version: remove it",
-        ),
-        (
             json!({"consumers": {"restart": "OnRotation"}}),
             "spec.consumers.restart: OnRotation is not supported by this version: use Never or remove it",
         ),
     ]);
+    cases.extend(template_cases());
     cases.extend(rotation_cases(|rotation| json!({"rotation": rotation})));
+    cases
+}
+
+/// Rules of `SecretTemplate`.
+fn template_cases() -> Vec<Case> {
+    let put = |template: Value| json!({"secret": {"template": template}});
+    let labels = "labels of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)";
+    let annotations = "annotations of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)";
+    let mut cases: Vec<Case> = [
+        "app.kubernetes.io/managed-by",
+        "app.kubernetes.io/instance",
+        "kubernetes.io/service-account.name",
+        "kubectl.kubernetes.io/last-applied-configuration",
+        "argocd.argoproj.io/tracking-id",
+        "kustomize.toolkit.fluxcd.io/prune",
+        "meta.helm.sh/release-name",
+        "programmatic-users.io/user-id",
+    ]
+    .into_iter()
+    .flat_map(|key| {
+        [
+            (put(json!({"labels": {key: "x"}})), labels),
+            (put(json!({"annotations": {key: "x"}})), annotations),
+        ]
+    })
+    .collect();
+    cases.extend([
+        (
+            put(json!({"labels": {"a b": "x"}})),
+            "keys of labels are letters, digits, - _ and ., after an optional domain and /",
+        ),
+        (
+            put(json!({"annotations": {"/x": "x"}})),
+            "keys of annotations are letters, digits, - _ and ., after an optional domain and /",
+        ),
+        (
+            put(json!({"labels": {"team": "a b"}})),
+            "values of labels are at most 63 letters, digits, - _ and .",
+        ),
+        (
+            put(json!({"annotations": {"note": "x".repeat(4097)}})),
+            "values of annotations are at most 4096 characters long",
+        ),
+        (
+            put(json!({"data": {"a b": "x"}})),
+            "keys of a Secret consist of letters, digits, - _ and .",
+        ),
+        (
+            put(json!({"data": {"f": "x".repeat(8193)}})),
+            "a template is at most 8192 characters long",
+        ),
+    ]);
     cases
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Access, Duration, Role, Rotation, Scope, SecretKeys};
@@ -45,9 +46,23 @@ pub struct ProgrammaticUserClassSpec {
     /// Bounds for the rotation that users may ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<ClassRotation>,
+    /// What becomes of users whose objects ask for more than the class allows: because it allows less than before, or
+    /// because an object was changed.
+    #[serde(default)]
+    pub on_revoked: OnRevoked,
     /// What is used where a user's object says nothing. Applied at use, never written into the user's object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub defaults: Option<ClassDefaults>,
+}
+
+/// What becomes of users whose objects ask for more than the class allows.
+#[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnRevoked {
+    /// The token stays valid; nothing is created, changed or replaced until the class allows it again.
+    #[default]
+    Keep,
+    /// User and Secret are deleted, and the token is dead at once.
+    Revoke,
 }
 
 /// The ceiling of a class. An empty list allows nothing, `"*"` anything.

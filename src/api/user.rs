@@ -47,7 +47,6 @@ use super::Duration;
 #[x_kube(validation = Rule::new("!has(self.access) || self.access.role == 'PolicyBased' || !has(self.access.policies) || size(self.access.policies) == 0").message("access.policies needs role: PolicyBased; with role Viewer or Editor leave policies out").field_path(".access"))]
 #[x_kube(validation = Rule::new("!has(self.access) || self.access.role != 'PolicyBased' || !has(self.access.accounts) || self.access.accounts.all(a, !has(a.role))").message("an account's own role goes with role Viewer or Editor only; with PolicyBased the policies say what is allowed").field_path(".access"))]
 #[x_kube(validation = Rule::new("self.scope != 'Account' || !has(self.access) || !has(self.access.policies) || !has(self.access.accounts) || self.access.policies.all(p, !has(p.accounts) || p.accounts.all(x, self.access.accounts.exists(a, a.id == x)))").message("scope Account: a policy holds in the one account of access.accounts; leave policies[].accounts out").field_path(".access"))]
-#[x_kube(validation = Rule::new("!has(self.secret) || !has(self.secret.template)").message("spec.secret.template is not supported by this version: remove it").field_path(".secret"))]
 #[x_kube(validation = Rule::new("!has(self.consumers) || self.consumers.restart == 'Never'").message("spec.consumers.restart: OnRotation is not supported by this version: use Never or remove it").field_path(".consumers"))]
 pub struct ProgrammaticUserSpec {
     /// The `ProgrammaticUserClass` that says in which organization the user is made and what it may be given.
@@ -199,7 +198,7 @@ pub struct SecretSpec {
     #[schemars(extend("maxProperties" = 16))]
     #[x_kube(validation = Rule::new("self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))").message("keys of a Secret consist of letters, digits, - _ and ."))]
     pub extra_keys: BTreeMap<String, SecretValue>,
-    /// Labels, annotations and rendered files. Not supported yet.
+    /// Labels, annotations and rendered files. The Secret's type is always `Opaque`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<SecretTemplate>,
     /// Which account goes into the Secret. Default: the only one; with several accounts none, unless named here.
@@ -244,18 +243,43 @@ pub enum SecretValue {
     Organization,
 }
 
+impl SecretValue {
+    /// As manifests and templates name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Account => "account",
+            Self::Endpoint => "endpoint",
+            Self::Organization => "organization",
+        }
+    }
+}
+
 /// Labels, annotations and rendered files of the Secret.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
-    /// Added to the Secret's labels.
+    /// Labels of the Secret. Those of this object are not inherited: a GitOps tool would take the Secret for one of its own
+    /// and delete it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    #[x_kube(validation = Rule::new("self.all(k, !k.matches('^([^/]*\\.)?(kubernetes\\.io|k8s\\.io|argoproj\\.io|fluxcd\\.io|helm\\.sh|programmatic-users\\.io)/') || k in ['app.kubernetes.io/name', 'app.kubernetes.io/component', 'app.kubernetes.io/part-of', 'app.kubernetes.io/version'])").message("labels of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
+    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("keys of labels are letters, digits, - _ and ., after an optional domain and /"))]
+    #[x_kube(validation = Rule::new("self.all(k, self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))").message("values of labels are at most 63 letters, digits, - _ and ."))]
     pub labels: BTreeMap<String, String>,
-    /// Added to the Secret's annotations.
+    /// Annotations of the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    #[x_kube(validation = Rule::new("self.all(k, !k.matches('^([^/]*\\.)?(kubernetes\\.io|k8s\\.io|argoproj\\.io|fluxcd\\.io|helm\\.sh|programmatic-users\\.io)/') || k in ['app.kubernetes.io/name', 'app.kubernetes.io/component', 'app.kubernetes.io/part-of', 'app.kubernetes.io/version'])").message("annotations of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
+    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("keys of annotations are letters, digits, - _ and ., after an optional domain and /"))]
+    #[x_kube(validation = Rule::new("self.all(k, size(self[k]) <= 4096)").message("values of annotations are at most 4096 characters long"))]
     pub annotations: BTreeMap<String, String>,
-    /// Files by key, rendered with the values of the Secret.
+    /// Files by key: text with `{{ token }}`, `{{ account }}`, `{{ endpoint }}` and `{{ organization }}` in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    #[x_kube(validation = Rule::new("self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))").message("keys of a Secret consist of letters, digits, - _ and ."))]
+    #[x_kube(validation = Rule::new("self.all(k, size(self[k]) <= 8192)").message("a template is at most 8192 characters long"))]
     pub data: BTreeMap<String, String>,
 }
 

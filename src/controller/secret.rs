@@ -13,7 +13,7 @@ use crate::api::{
     DIGEST_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, STAGED_FOR_ANNOTATION,
     STAGING_LABEL, SecretValue, USER_ID_ANNOTATION,
 };
-use crate::plan::{Fence, OwnSecret, SecretDraft, SecretView, Staged, base32};
+use crate::plan::{self, Fence, OwnSecret, SecretDraft, SecretView, Staged, base32};
 
 /// Key of the token in a staging Secret.
 pub(super) const STAGED_KEY: &str = "token";
@@ -37,29 +37,35 @@ pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretVi
             nonce: secret.annotations().get(NONCE_ANNOTATION).cloned(),
             user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
             unedited: is_unedited(secret),
+            immutable: secret.immutable == Some(true),
         }),
         Some(owner) => SecretView::Foreign(format!("belongs to {} {}", owner.kind, owner.name)),
         None => SecretView::Foreign("exists and was not made for this object".to_owned()),
     }
 }
 
-/// Token, user id and attempt go into one object, and so into one write.
-pub(super) fn build(user: &ProgrammaticUser, draft: &SecretDraft, token: &str) -> Secret {
-    let value = |value: &SecretValue| match value {
-        SecretValue::Token => token.to_owned(),
-        other => draft.values.get(other).cloned().unwrap_or_default(),
-    };
-    let data: BTreeMap<_, _> = draft
-        .layout
-        .iter()
-        .map(|(key, v)| (key.clone(), ByteString(value(v).into_bytes())))
+/// Token, user id and attempt go into one object, and so into one write. An error is a sentence without the token.
+pub(super) fn build(user: &ProgrammaticUser, draft: &SecretDraft, token: &str) -> Result<Secret, String> {
+    let mut values: BTreeMap<_, _> = draft.values.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    values.insert(SecretValue::Token, token);
+    let files = plan::render(&draft.template, &values)?;
+    let value = |of: &SecretValue| values.get(of).copied().unwrap_or_default().to_owned();
+    let plain = draft.layout.iter().map(|(key, of)| (key.clone(), value(of)));
+    let data: BTreeMap<_, _> = files
+        .into_iter()
+        .chain(plain)
+        .map(|(key, text)| (key, ByteString(text.into_bytes())))
         .collect();
-    let mut annotations = draft.annotations.clone();
+    let mut annotations = draft.template.annotations.clone();
+    annotations.extend(draft.annotations.clone());
     annotations.insert(DIGEST_ANNOTATION.to_owned(), digest(&data));
+    let mut labels = draft.template.labels.clone();
+    labels.extend(managed());
     let mut secret = owned(user, &draft.name, data);
     secret.metadata.resource_version.clone_from(&draft.replace);
     secret.metadata.annotations = Some(annotations);
-    secret
+    secret.metadata.labels = Some(labels);
+    Ok(secret)
 }
 
 /// A Secret in place of one that must not be created any more.

@@ -6,6 +6,9 @@ use super::Refusal;
 use super::desired::Desired;
 use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Role};
 
+/// Reason of every refusal of a class.
+pub const NOT_ALLOWED: &str = "NotAllowed";
+
 /// Checks all but policies and groups, which [`allows`] checks once their ids are known. `siblings` is `None` for a
 /// user that exists already: the number is a bound for new ones.
 pub fn check(
@@ -91,5 +94,5 @@ pub fn allows(
 }
 
 fn refuse(message: String) -> Result<(), Refusal> {
-    Err(Refusal::new("NotAllowed", message))
+    Err(Refusal::new(NOT_ALLOWED, message))
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::rotation::Schedule;
-use super::{Catalog, Refusal, marker};
+use super::{Catalog, Refusal, marker, template};
 use crate::api::{
     Access, Organization, PolicyEntry, ProgrammaticUser, ProgrammaticUserClass, Role, Scope, SecretKeys,
-    SecretValue,
+    SecretTemplate, SecretValue,
 };
 use crate::platform::{AccountGrant, AccountRole, PolicyGrant};
 
@@ -27,6 +27,8 @@ pub struct Desired {
     pub secret_name: String,
     /// Key in the Secret -> value.
     pub layout: BTreeMap<String, SecretValue>,
+    /// Labels, annotations and files of the Secret.
+    pub template: SecretTemplate,
     /// The account that goes into the Secret.
     pub account: Option<String>,
     /// The platform's URL.
@@ -89,7 +91,8 @@ pub fn desired(
         .iter()
         .map(|a| (&a.id, a.role.unwrap_or(access.role)))
         .collect();
-    let fingerprint = digest(&(
+    let template = spec.secret.template.clone().unwrap_or_default();
+    let shape = digest(&(
         &display_name,
         &spec.description,
         spec.scope,
@@ -97,23 +100,71 @@ pub fn desired(
         (access.role != Role::PolicyBased).then_some(&roles),
         (&secret_name, &layout, &account),
     ));
+    // Objects without a template keep the digest that they had before there were any.
+    let fingerprint = if template == SecretTemplate::default() {
+        shape
+    } else {
+        digest(&(shape, &template))
+    };
     let access_digest = digest(&(
         (access.role == Role::PolicyBased).then_some((&access.policies, roles.keys().collect::<Vec<_>>())),
         &access.groups,
     ));
-    Ok(Desired {
+    let desired = Desired {
         organization: class.spec.organization_name.clone(),
         display_name,
         description: spec.description.clone(),
         access,
         secret_name,
         layout,
+        template,
         account,
         endpoint,
         fingerprint,
         access_digest,
         schedule: Schedule::new(user, class)?,
-    })
+    };
+    check_template(&desired)?;
+    Ok(desired)
+}
+
+/// Renders the files with a token that is none.
+fn check_template(desired: &Desired) -> Result<(), Refusal> {
+    let invalid = |message| Refusal::new("InvalidSpec", message);
+    if let Some(key) = desired
+        .template
+        .data
+        .keys()
+        .find(|key| desired.layout.contains_key(*key))
+    {
+        let message = format!(
+            "key {key} of the Secret is to carry a value and a file of secret.template.data: give one of them another key"
+        );
+        return Err(invalid(message));
+    }
+    let dummy = "0".repeat(64);
+    let values = desired.values();
+    let mut values: BTreeMap<_, _> = values.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    values.insert(SecretValue::Token, &dummy);
+    template::render(&desired.template, &values)
+        .map(drop)
+        .map_err(invalid)
+}
+
+impl Desired {
+    /// The values that the Secret can carry, but for the token.
+    #[must_use]
+    pub fn values(&self) -> BTreeMap<SecretValue, String> {
+        let account = self
+            .account
+            .clone()
+            .map(|account| (SecretValue::Account, account));
+        let others = [
+            (SecretValue::Endpoint, self.endpoint.clone()),
+            (SecretValue::Organization, self.organization.clone()),
+        ];
+        others.into_iter().chain(account).collect()
+    }
 }
 
 /// The rules of the CRD again: class defaults and objects from before a rule never met them.

@@ -41,12 +41,23 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
 }
 
 /// The time of `spec.expireAt` has come: user and Secret go, the object stays.
-pub(super) fn expire(
-    o: &Observed,
-    mut status: ProgrammaticUserStatus,
-    end: Timestamp,
-    now: Timestamp,
-) -> Next {
+pub(super) fn expire(o: &Observed, status: ProgrammaticUserStatus, end: Timestamp, now: Timestamp) -> Next {
+    let message = format!(
+        "the user and its Secret were deleted because spec.expireAt is {end}: set a later time to have a new user made"
+    );
+    end_of_life(o, status, &Refusal::new("Expired", message), now)
+}
+
+/// The class does not allow the user, and wants such users gone.
+pub(super) fn revoke(o: &Observed, status: ProgrammaticUserStatus, refusal: Refusal, now: Timestamp) -> Next {
+    let message = format!(
+        "{} (the class says onRevoked: Revoke: there is no user and no Secret for what it does not allow)",
+        refusal.message
+    );
+    end_of_life(o, status, &Refusal::new(refusal.reason, message), now)
+}
+
+fn end_of_life(o: &Observed, mut status: ProgrammaticUserStatus, why: &Refusal, now: Timestamp) -> Next {
     match clear(o, &mut status, false, now).and_then(|()| let_go(o, &status, false)) {
         Ok(()) => {
             status.journal = Journal {
@@ -57,11 +68,7 @@ pub(super) fn expire(
             status.secret_name = None;
             status.token_last_digits = None;
             status.token_issued_at = None;
-            let message = format!(
-                "the user and its Secret were deleted because spec.expireAt is {end}: set a later time to have a new user made"
-            );
-            let refusal = Refusal::new("Expired", message);
-            Next::Stop(rest(o, status, None, &Outcome::Stalled(&refusal), now))
+            Next::Stop(rest(o, status, None, &Outcome::Stalled(why), now))
         }
         Err(Halt::Next(next)) => *next,
         Err(Halt::Refused(refusal)) => Next::Stop(rest(o, status, None, &Outcome::Stalled(&refusal), now)),

@@ -9,7 +9,7 @@ use super::status::{CREATING, Outcome, rest};
 use super::{
     Answer, Next, Observed, Problem, Refusal, Retry, SecretView, Step, attempt, class, gone, rotation, sweep,
 };
-use crate::api::{ProgrammaticUserStatus, READY, RECONCILING, ROTATING, Role, SecretValue};
+use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, Role, SecretValue};
 use crate::platform::{PolicyGrant, UserDetails};
 
 /// A token that the platform has not accepted for so long is given up.
@@ -68,9 +68,16 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
     match outcome {
         Ok(()) => end(status, &Outcome::Ready),
         Err(Halt::Next(next)) => *next,
+        Err(Halt::Refused(refusal)) if is_revoked(o, &refusal) => gone::revoke(o, status, refusal, now),
         Err(Halt::Refused(refusal)) => end(status, &Outcome::Stalled(&refusal)),
         Err(Halt::Failed(problem)) => end(status, &Outcome::Waiting(&problem)),
     }
+}
+
+/// Whether the class wants users gone that it does not allow.
+fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
+    let class = o.class.as_ref();
+    refusal.reason == class::NOT_ALLOWED && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke)
 }
 
 /// Nothing may be decided by a status that somebody else wrote or that was damaged.
@@ -177,6 +184,7 @@ fn proceed(
     let Some(current) = status.journal.current.clone() else {
         return Err(replace(status, rotation::CREATE));
     };
+    still_granted(o, desired)?;
     if let Some(reason) = rotation::due(o, desired, status, &current) {
         return Err(replace(status, reason));
     }
@@ -204,6 +212,19 @@ fn proceed(
         }
     }
     unretired.map_or(Ok(()), |problem| Err(Halt::Failed(problem)))
+}
+
+/// Whether the class allows the policies and groups of a user that is there already. That the platform cannot be asked
+/// for their names right now says nothing about it.
+fn still_granted(o: &Observed, desired: &Desired) -> Result<(), Halt> {
+    if desired.access.policies.is_empty() && desired.access.groups.is_empty() {
+        return Ok(());
+    }
+    match grants(o, desired) {
+        Err(Halt::Refused(refusal)) if refusal.reason != class::NOT_ALLOWED => Ok(()),
+        Err(Halt::Failed(_)) | Ok(_) => Ok(()),
+        Err(halt) => Err(halt),
+    }
 }
 
 /// What goes wrong with what is left of earlier users need not keep the current one from being looked after.
@@ -298,15 +319,23 @@ pub(super) fn not_accepted() -> Halt {
     })
 }
 
-/// A Secret of that name that is not ours.
+/// A Secret of that name that is not ours, or that nothing can be written into.
 pub(super) fn conflict(o: &Observed, name: &str) -> Result<(), Refusal> {
-    let SecretView::Foreign(owner) = &o.target else {
-        return Ok(());
-    };
-    let message = format!(
-        "Secret {name} {owner}; it is left alone and no user is made: choose another spec.secret.name, or delete that Secret"
-    );
-    Err(Refusal::new("SecretConflict", message))
+    match &o.target {
+        SecretView::Foreign(owner) => {
+            let message = format!(
+                "Secret {name} {owner}; it is left alone and no user is made: choose another spec.secret.name, or delete that Secret"
+            );
+            Err(Refusal::new("SecretConflict", message))
+        }
+        SecretView::Ours(secret) if secret.immutable => {
+            let message = format!(
+                "Secret {name} was made immutable, so that its token cannot be replaced: delete that Secret, and one with a new token is made at once"
+            );
+            Err(Refusal::new("SecretImmutable", message))
+        }
+        SecretView::Ours(_) | SecretView::Absent => Ok(()),
+    }
 }
 
 /// The answer to a step, the step itself, or what went wrong with it.

@@ -77,6 +77,8 @@ pub struct OwnSecret {
     pub user_id: Option<String>,
     /// Whether its values are the ones that the operator wrote.
     pub unedited: bool,
+    /// Whether somebody made it immutable.
+    pub immutable: bool,
 }
 
 /// What is in the operator's own namespace of an attempt: a token that is not published yet, or the bar in its place.

@@ -120,7 +120,7 @@ fn bounds(rotation: &Rotation, class: &ProgrammaticUserClass) -> Result<(), Refu
         return Ok(());
     };
     let name = class.metadata.name.as_deref().unwrap_or_default();
-    let refuse = |message: String| Err(Refusal::new("NotAllowed", message));
+    let refuse = |message: String| Err(Refusal::new(super::class::NOT_ALLOWED, message));
     if let Some(max) = bounds.max_age
         && rotation.every.is_none_or(|every| every > max)
     {

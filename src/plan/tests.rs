@@ -252,5 +252,6 @@ fn own_secret(nonce: &str) -> SecretView {
         nonce: Some(nonce.to_owned()),
         user_id: Some("pu-1".to_owned()),
         unedited: true,
+        immutable: false,
     })
 }

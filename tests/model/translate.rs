@@ -54,6 +54,7 @@ fn view(secret: Secret, at: u8, version: &str) -> SecretView {
             nonce: (secret.n > 0).then(|| nonce(secret.n)),
             user_id: (secret.n > 0).then(|| user_id(if secret.alien { ALIEN } else { secret.n })),
             unedited: secret.intact,
+            immutable: false,
         }),
     }
 }

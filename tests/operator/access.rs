@@ -8,16 +8,6 @@ fn readers() -> Value {
     json!({"statements": [{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]})
 }
 
-async fn make_group(world: &World, name: &str) -> String {
-    let body = json!({"name": name, "userIds": [], "policies": []});
-    let made = world
-        .platform()
-        .post("/setup/access/userGroup", &world.platform().admin_token, &body)
-        .await;
-    assert_eq!(made.status, 200, "{}", made.message());
-    made.items()[0]["id"].as_str().unwrap().to_owned()
-}
-
 async fn details(world: &World, name: &str) -> Value {
     let id = world.get(name).await.status.unwrap().user_id.unwrap();
     world.platform().user(&id).await.unwrap()
@@ -56,7 +46,7 @@ async fn changed_policies_and_groups_keep_user_and_token() {
     let world = World::new("in-place").await;
     let first = world.platform().make_policy("first", &readers()).await;
     let second = world.platform().make_policy("second", &readers()).await;
-    let group = make_group(&world, "deployers").await;
+    let group = world.platform().make_group("deployers").await;
     world
         .user("changing")
         .policy_based(PAYMENTS)
@@ -102,7 +92,7 @@ async fn changed_policies_and_groups_keep_user_and_token() {
 #[tokio::test]
 async fn a_user_is_in_its_groups_when_it_is_ready() {
     let world = World::new("groups").await;
-    let group = make_group(&world, "readers").await;
+    let group = world.platform().make_group("readers").await;
     world
         .user("member")
         .viewer(PAYMENTS)

@@ -17,6 +17,7 @@ mod drift;
 mod failures;
 mod faults;
 mod figures;
+mod grants;
 mod lifetime;
 mod organizations;
 mod refusals;
@@ -26,3 +27,4 @@ mod rotation;
 #[path = "../conformance/sdk.rs"]
 mod sdk;
 mod secrecy;
+mod secrets;

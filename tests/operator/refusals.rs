@@ -54,9 +54,15 @@ async fn the_api_server_refuses_what_it_can_see() {
         ),
         (
             format!(
-                "scope: Account, access: {{role: Viewer, accounts: [{one}]}}, secret: {{template: {{}}}}"
+                "scope: Account, access: {{role: Viewer, accounts: [{one}]}}, secret: {{template: {{type: kubernetes.io/service-account-token}}}}"
             ),
-            "spec.secret.template is not supported",
+            "unknown field \"spec.secret.template.type\"",
+        ),
+        (
+            format!(
+                "scope: Account, access: {{role: Viewer, accounts: [{one}]}}, secret: {{template: {{annotations: {{kubernetes.io/service-account.name: default}}}}}}"
+            ),
+            "use a key of your own domain",
         ),
         ("scope: Team".to_owned(), "Unsupported value: \"Team\""),
     ] {

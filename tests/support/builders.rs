@@ -215,6 +215,7 @@ pub fn permissive_class(name: &str, organization: &str, namespaces: &[String]) -
                 ..NamespaceSelector::default()
             },
             max_users_per_namespace: None,
+            on_revoked: programmatic_users::api::OnRevoked::default(),
             rotation: None,
             defaults: None,
         },

@@ -305,6 +305,24 @@ impl Platform {
         self.get("/setup/account", token).await.status != 401
     }
 
+    /// Makes a group without members, as an administrator; its id.
+    pub async fn make_group(&self, name: &str) -> String {
+        let body = serde_json::json!({"name": name, "userIds": [], "policies": []});
+        let answer = self
+            .post("/setup/access/userGroup", &self.admin_token, &body)
+            .await;
+        assert_eq!(
+            answer.status,
+            200,
+            "the administrator may make groups: {}",
+            answer.message()
+        );
+        answer.items()[0]["id"]
+            .as_str()
+            .expect("a group has an id")
+            .to_owned()
+    }
+
     /// Makes a policy, as an administrator; its id.
     pub async fn make_policy(&self, name: &str, content: &Value) -> String {
         let body = serde_json::json!({"policy": {"name": name, "description": "made by a test", "policyContent": content}});

@@ -31,7 +31,8 @@ impl Hand<'_> {
             dry_run: true,
             ..PostParams::default()
         };
-        self.put_secret(o, draft, &dummy, &params)
+        let secret = secret::build(&o.user, draft, &dummy).map_err(|why| rejected(&draft.name, &why))?;
+        self.put_secret(draft, &secret, &params)
             .await
             .map(drop)
             .map_err(|e| secret_problem(&draft.name, "written", &e))
@@ -39,15 +40,13 @@ impl Hand<'_> {
 
     async fn put_secret(
         &self,
-        o: &Observed,
         draft: &SecretDraft,
-        token: &str,
+        secret: &Secret,
         params: &PostParams,
     ) -> kube::Result<Secret> {
-        let secret = secret::build(&o.user, draft, token);
         match &draft.replace {
-            Some(_) => self.secrets().replace(&draft.name, params, &secret).await,
-            None => self.secrets().create(params, &secret).await,
+            Some(_) => self.secrets().replace(&draft.name, params, secret).await,
+            None => self.secrets().create(params, secret).await,
         }
     }
 
@@ -57,7 +56,11 @@ impl Hand<'_> {
             return Committed::No(rejected(&draft.name, "there is no token in hand"));
         };
         let params = PostParams::default();
-        let write = self.put_secret(o, draft, token.expose(), &params);
+        let secret = match secret::build(&o.user, draft, token.expose()) {
+            Ok(secret) => secret,
+            Err(why) => return Committed::No(rejected(&draft.name, &why)),
+        };
+        let write = self.put_secret(draft, &secret, &params);
         let carries = |found: &Secret| secret::carries(found, &o.user, draft);
         certainly(&self.secrets(), &draft.name, write, carries).await
     }

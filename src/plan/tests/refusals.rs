@@ -169,3 +169,75 @@ fn another_request_id_is_no_news() {
     assert_eq!(set("GET /x: broken [500 E, request r-2]"), first);
     assert_ne!(set("GET /x: worse [500 E, request r-3]"), first);
 }
+
+#[test]
+fn what_a_class_does_not_allow_any_more_stays_or_goes_as_the_class_says() {
+    let withdraw = |o: &mut Observed, on_revoked| {
+        let class = Arc::make_mut(o.class.as_mut().unwrap());
+        class.spec.namespaces.match_names.clear();
+        class.spec.on_revoked = on_revoked;
+    };
+    let mut o = made();
+    withdraw(&mut o, crate::api::OnRevoked::Keep);
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!((steps, reason(&rest).as_str()), (vec![], "NotAllowed"));
+    assert!(rest.status.unwrap().journal.current.is_some());
+
+    let mut o = made();
+    withdraw(&mut o, crate::api::OnRevoked::Revoke);
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(steps, ["delete-user", "delete-secret"]);
+    assert_eq!(reason(&rest), "NotAllowed");
+    let message = condition(&rest, READY).unwrap().2;
+    let status = *rest.status.unwrap();
+    assert!(status.journal.current.is_none() && status.user_id.is_none());
+
+    // Nothing is left to be done, and nothing else to be told.
+    Arc::make_mut(&mut o.user).status = Some(status);
+    o.learned = Learned::default();
+    (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert!(steps.is_empty());
+    assert_eq!(condition(&rest, READY).unwrap().2, message);
+}
+
+#[test]
+fn a_platform_that_cannot_be_asked_withdraws_nothing() {
+    let mut o = observed(user(&json!({
+        "className": "editors", "scope": "Account",
+        "access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": [{"name": "deployers"}]}
+    })));
+    let (_, rest) = run(&mut o, |_, _| false);
+    Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
+    o.secret = own_secret(NONCE);
+    o.target = o.secret.clone();
+    Arc::make_mut(o.class.as_mut().unwrap()).spec.on_revoked = crate::api::OnRevoked::Revoke;
+    for known in [
+        Err(problem("PlatformUnreachable")),
+        Ok(found(Arc::new(Catalog::default()))),
+    ] {
+        o.learned = Learned {
+            catalog: Some(known),
+            ..Learned::default()
+        };
+        let (steps, rest) = run(&mut o.clone(), |_, _| false);
+        assert!(!steps.contains(&"delete-user"), "{steps:?}");
+        assert!(rest.status.unwrap().journal.current.is_some());
+    }
+    Arc::make_mut(o.class.as_mut().unwrap()).spec.allow.groups.clear();
+    o.learned = Learned::default();
+    assert!(run(&mut o, |_, _| false).0.contains(&"delete-user"));
+}
+
+#[test]
+fn nothing_is_begun_for_a_secret_that_cannot_be_written() {
+    let mut o = made();
+    let immutable = |view: &mut SecretView| {
+        let SecretView::Ours(secret) = view else { panic!() };
+        (secret.immutable, secret.unedited) = (true, false);
+    };
+    immutable(&mut o.secret);
+    immutable(&mut o.target);
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!((steps, reason(&rest).as_str()), (vec![], "SecretImmutable"));
+}
