@@ -88,14 +88,25 @@ impl Cluster {
 
     /// A control plane of the calling test alone, without a node: for what would disturb the others.
     pub async fn private(name: &str) -> &'static Self {
+        Self::alone(name, false, true).await
+    }
+
+    /// The same with nothing of ours in it, and with a node where there can be one.
+    pub async fn empty(name: &str) -> &'static Self {
+        Self::alone(name, node_wanted(), false).await
+    }
+
+    async fn alone(name: &str, node: bool, crds: bool) -> &'static Self {
         let run = root().join("target/controlplane").join(name);
         let start = move || {
             let cluster = Self::start(&Options {
                 run,
-                node: "none",
+                node: if node { "required" } else { "none" },
                 linger: "5s",
             })?;
-            cluster.install_crds()?;
+            if crds {
+                cluster.install_crds()?;
+            }
             Ok::<_, String>(cluster)
         };
         let started = tokio::task::spawn_blocking(start).await;
@@ -212,6 +223,14 @@ impl Cluster {
         kube::Client::try_from(config).expect("the kubeconfig makes a client")
     }
 
+    /// A client of somebody else, by impersonation.
+    pub async fn client_of(&self, user: &str, groups: &[&str]) -> kube::Client {
+        let mut config = self.config().await;
+        config.auth_info.impersonate = Some(user.to_owned());
+        config.auth_info.impersonate_groups = Some(groups.iter().map(|&g| g.to_owned()).collect());
+        kube::Client::try_from(config).expect("the kubeconfig makes a client")
+    }
+
     /// A client that hands requests on as they are, once.
     pub async fn client_as_is(&self) -> kube::Client {
         let mut config = self.config().await;
@@ -247,6 +266,17 @@ impl Cluster {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .control(verb, process)
+    }
+
+    /// Puts an image with one program into the node.
+    pub fn program_image(&self, name: &str, program: &Path) -> Result<(), String> {
+        let mut command = Command::new(controlplane_program()?);
+        let program = program.to_str().ok_or("the path is not text")?;
+        run(
+            command.args(["image", "--run", &self.info.run_dir, "--name", name, program]),
+            None,
+        )
+        .map(drop)
     }
 
     /// Puts an image with a shell and the usual tools into the node.

@@ -1,0 +1,16 @@
+//! The Helm chart: what it renders, what the API server then lets whom do, and the operator that it runs.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that cannot go on ends"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod helm;
+mod matrix;
+mod package;

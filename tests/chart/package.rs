@@ -1,0 +1,173 @@
+//! What the chart renders, without a cluster.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use crate::helm::{chart, helm, template};
+use crate::support::cluster::root;
+
+/// Value sets whose rendering is kept in `snapshots/`.
+const SETS: [(&str, &[&str]); 4] = [
+    ("default", &[]),
+    ("strict", &["--set", "rbac.namespaces={payments,search}"]),
+    (
+        "cluster",
+        &[
+            "--set",
+            "rbac.mode=cluster,crds.install=false,admission.enabled=false,rbac.roles=false",
+        ],
+    ),
+    (
+        "everything",
+        &[
+            "--set",
+            "rbac.mode=cluster,platform.enabled=true,platform.storage=1Gi,serviceMonitor.enabled=true",
+            "--set",
+            "prometheusRule.enabled=true,image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "--set",
+            "controller.organizations={acme},controller.instanceId=abcdef,networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=ops",
+        ],
+    ),
+];
+
+/// `UPDATE=1 cargo test --test chart` writes them anew.
+#[test]
+fn what_is_rendered_changes_only_on_purpose() {
+    let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
+    for (name, flags) in SETS {
+        let path = root().join(format!("tests/chart/snapshots/{name}.yaml"));
+        let rendered = template(flags).unwrap();
+        // The definitions are kept in `crds/` once.
+        let documents = rendered
+            .split("\n---\n")
+            .filter(|d| !d.contains("kind: CustomResourceDefinition"));
+        let rendered = documents.collect::<Vec<_>>().join("\n---\n");
+        if update {
+            fs::write(&path, rendered).unwrap();
+            continue;
+        }
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            kept == rendered,
+            "{} is not what the chart renders: look at the difference after `UPDATE=1 cargo test --test chart`",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn the_definitions_are_those_of_this_version_and_stay() {
+    let rendered = template(&[]).unwrap();
+    for entry in fs::read_dir(root().join("crds")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let wanted: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let name = wanted["metadata"]["name"].as_str().unwrap().to_owned();
+        let documents = rendered
+            .split("\n---\n")
+            .filter(|d| d.contains("kind: CustomResourceDefinition"));
+        let mut found = documents.map(|d| serde_saphyr::from_str::<serde_json::Value>(d).unwrap());
+        let found = found.find(|d| d["metadata"]["name"] == name.as_str()).unwrap();
+        assert_eq!(found["spec"], wanted["spec"], "{name}");
+        assert_eq!(
+            found["metadata"]["annotations"]["helm.sh/resource-policy"],
+            "keep"
+        );
+    }
+}
+
+#[test]
+fn helm_finds_nothing_wrong() {
+    for (name, flags) in SETS {
+        let chart = chart();
+        let mut args = vec!["lint", "--strict", chart.to_str().unwrap()];
+        args.extend(flags);
+        let said = helm(None, &args).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(said.contains("0 chart(s) failed"), "{said}");
+    }
+}
+
+#[test]
+fn values_that_make_no_sense_are_refused_with_their_place() {
+    for (flag, place, why) in [
+        (
+            "rbac.mode=strickt",
+            "/rbac/mode",
+            "must be one of 'strict', 'cluster'",
+        ),
+        ("replicas=0", "/replicas", "minimum"),
+        (
+            "rbac.namespaces={Payments}",
+            "/rbac/namespaces/0",
+            "does not match pattern",
+        ),
+        (
+            "rbac.namespace={payments}",
+            "/rbac",
+            "additional properties 'namespace' not allowed",
+        ),
+        (
+            "controller.instanceId=UPPER1",
+            "/controller/instanceId",
+            "does not match pattern",
+        ),
+        ("image.digest=abc", "/image/digest", "does not match pattern"),
+    ] {
+        let said = template(&["--set", flag]).expect_err(flag);
+        assert!(said.contains(place) && said.contains(why), "{flag}: {said}");
+    }
+}
+
+/// The table of the chart's README, from the comments of `values.yaml`.
+fn table() -> String {
+    let values = fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let mut table = "| value | default | |\n|---|---|---|\n".to_owned();
+    let (mut parent, mut says) = (String::new(), None);
+    for line in values.lines() {
+        if let Some(text) = line.trim_start().strip_prefix("# -- ") {
+            says = Some(text.to_owned());
+            continue;
+        }
+        let Some((key, value)) = line
+            .split_once(':')
+            .filter(|_| !line.trim_start().starts_with('#'))
+        else {
+            continue;
+        };
+        if !line.starts_with(' ') {
+            parent = key.to_owned();
+        }
+        if let Some(text) = says.take() {
+            let key = key.trim_start();
+            let path = if line.starts_with(' ') {
+                format!("{parent}.{key}")
+            } else {
+                key.to_owned()
+            };
+            let default = if value.trim().is_empty() {
+                "see `values.yaml`"
+            } else {
+                &format!("`{}`", value.trim())
+            };
+            writeln!(table, "| `{path}` | {default} | {text} |").unwrap();
+        }
+    }
+    table
+}
+
+/// `UPDATE=1` writes it anew.
+#[test]
+fn the_readme_lists_every_value() {
+    let path = chart().join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let (before, rest) = readme.split_once("<!-- values -->\n").unwrap();
+    let (kept, after) = rest.split_once("<!-- end of values -->").unwrap();
+    if std::env::var("UPDATE").is_ok_and(|v| v == "1") {
+        let whole = format!(
+            "{before}<!-- values -->\n{}<!-- end of values -->{after}",
+            table()
+        );
+        fs::write(&path, whole).unwrap();
+        return;
+    }
+    assert_eq!(kept, table(), "run `UPDATE=1 cargo test --test chart`");
+}
