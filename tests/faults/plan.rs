@@ -68,10 +68,10 @@ impl Plan {
         }
     }
 
-    /// How often the whole organization is looked through. What arrives after its attempt was forgotten is found only so;
-    /// the others have to do without.
+    /// How often the whole organization is looked through. What arrives after its attempt was forgotten is found only so,
+    /// and what one leader put up against an attempt that the other brought to its end; the others have to do without.
     pub fn drift(&self) -> &'static str {
-        if self.column == Column::SecondLeaderEnds {
+        if matches!(self.column, Column::SecondLeader | Column::SecondLeaderEnds) {
             "3s"
         } else {
             "5m"
