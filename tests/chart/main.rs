@@ -12,5 +12,7 @@
 mod support;
 
 mod helm;
+mod install;
 mod matrix;
 mod package;
+mod rights;

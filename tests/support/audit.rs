@@ -19,6 +19,8 @@ pub struct Entry {
     pub stage: String,
     pub verb: String,
     #[serde(default)]
+    pub user: Who,
+    #[serde(default)]
     pub user_agent: String,
     #[serde(default, rename = "requestURI")]
     pub request_uri: String,
@@ -30,10 +32,18 @@ pub struct Entry {
     pub response_status: ResponseStatus,
 }
 
+/// Who sent it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Who {
+    #[serde(default)]
+    pub username: String,
+}
+
 /// What a request was about.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectRef {
+    pub api_group: String,
     pub resource: String,
     pub namespace: String,
     pub name: String,

@@ -91,9 +91,14 @@ impl Cluster {
         Self::alone(name, false, true).await
     }
 
-    /// The same with nothing of ours in it, and with a node where there can be one.
+    /// The same with nothing of ours in it.
     pub async fn empty(name: &str) -> &'static Self {
-        Self::alone(name, node_wanted(), false).await
+        Self::alone(name, false, false).await
+    }
+
+    /// The same with a node, where there can be one.
+    pub async fn private_with_node(name: &str) -> &'static Self {
+        Self::alone(name, node_wanted(), true).await
     }
 
     async fn alone(name: &str, node: bool, crds: bool) -> &'static Self {

@@ -1,0 +1,302 @@
+//! The operator as the chart runs it: its own pods on a real node, with the chart's rights and nothing more.
+
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use programmatic_users::api::{DeletionPolicy, RETAINED_LABEL};
+use serde_json::{Value, json};
+
+use crate::helm::{chart, helm};
+use crate::rights;
+use crate::support::cluster::binary;
+use crate::support::wait::{SOON, eventually};
+use crate::support::{Cluster, PAYMENTS, World};
+
+const RELEASE: &str = "programmatic-users";
+const IMAGE: &str = "programmatic-users";
+
+/// Values of every command: what is not named keeps the chart's default.
+fn values(world: &World) -> Vec<String> {
+    [
+        format!("image.repository={IMAGE},image.tag=test,image.pullPolicy=Never"),
+        format!("rbac.namespaces={{{}}}", world.namespaces().join(",")),
+        format!("controller.organizations={{{}}}", world.organization_name()),
+    ]
+    .into_iter()
+    .flat_map(|set| ["--set".to_owned(), set])
+    .collect()
+}
+
+fn run(world: &World, verb: &str, more: &[&str]) -> String {
+    let (chart, values) = (chart(), values(world));
+    let mut args = vec![
+        verb,
+        RELEASE,
+        chart.to_str().unwrap(),
+        "--namespace",
+        world.operator_namespace(),
+    ];
+    args.extend(values.iter().map(String::as_str));
+    args.extend(more);
+    helm(Some(world.cluster()), &args).unwrap()
+}
+
+fn pods(world: &World) -> Api<Pod> {
+    Api::namespaced(world.client(), world.operator_namespace())
+}
+
+async fn controllers(world: &World) -> Vec<Pod> {
+    let ours = ListParams::default().labels("app.kubernetes.io/component=controller");
+    pods(world).list(&ours).await.unwrap().items
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions
+            .into_iter()
+            .any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+async fn two_ready(world: &World) {
+    world
+        .eventually("two controllers to be ready", 4 * SOON, async || {
+            let pods = controllers(world).await;
+            let ready = pods.iter().filter(|p| is_ready(p)).count();
+            if ready == 2 && pods.len() == 2 {
+                return Ok(());
+            }
+            let name = pods.first().map(ResourceExt::name_any).unwrap_or_default();
+            let logs =
+                world
+                    .cluster()
+                    .kubectl(&["-n", world.operator_namespace(), "logs", &name, "--tail=5"]);
+            let events = world
+                .cluster()
+                .kubectl(&["-n", world.operator_namespace(), "get", "events"]);
+            Err(format!("{ready} of {} are; {logs:?} {events:?}", pods.len()))
+        })
+        .await;
+}
+
+/// The pod that holds the Lease.
+async fn leader(world: &World) -> String {
+    world
+        .eventually("one pod to lead", SOON, async || {
+            for pod in controllers(world).await {
+                let name = pod.name_any();
+                let path = format!(
+                    "/api/v1/namespaces/{}/pods/{name}:8080/proxy/metrics",
+                    world.operator_namespace()
+                );
+                let metrics = world
+                    .cluster()
+                    .kubectl(&["get", "--raw", &path])
+                    .unwrap_or_default();
+                if metrics.lines().any(|line| line == "programmatic_users_leader 1") {
+                    return Ok(name);
+                }
+            }
+            Err("none does".to_owned())
+        })
+        .await
+}
+
+async fn annotate(world: &World, name: &str, key: &str) {
+    let change = json!({"metadata": {"annotations": {format!("programmatic-users.io/{key}"): "1"}}});
+    world
+        .users()
+        .patch(name, &PatchParams::default(), &Patch::Merge(change))
+        .await
+        .unwrap();
+}
+
+async fn set(world: &World, name: &str, spec: Value) {
+    let change = Patch::Merge(json!({"spec": spec}));
+    world
+        .users()
+        .patch(name, &PatchParams::default(), &change)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
+    let cluster = Cluster::private_with_node("chart").await;
+    if !cluster.has_node() {
+        println!(
+            "no pods run here ({}): the chart is only installed",
+            cluster.info().node_reason
+        );
+        helm(
+            Some(cluster),
+            &[
+                "install",
+                RELEASE,
+                chart().to_str().unwrap(),
+                "--create-namespace",
+                "--namespace",
+                "pu",
+                "--take-ownership",
+            ],
+        )
+        .unwrap();
+        return;
+    }
+    cluster
+        .program_image(&format!("{IMAGE}:test"), &binary())
+        .unwrap();
+    let world = World::builder("chart")
+        .on(cluster)
+        .reachable_from_pods()
+        .controller_stopped()
+        .drift("3s")
+        .start()
+        .await;
+    // As restricted as a namespace can be.
+    let namespaces: Api<Namespace> = Api::all(world.client());
+    let restricted = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+    let params = PatchParams::default();
+    namespaces
+        .patch(world.operator_namespace(), &params, &Patch::Merge(restricted))
+        .await
+        .unwrap();
+    // The tests' own definitions are there already.
+    let said = run(&world, "install", &["--take-ownership"]);
+    assert!(
+        said.contains(&format!(
+            "It looks after ProgrammaticUsers in: {}",
+            world.namespace()
+        )),
+        "{said}"
+    );
+    two_ready(&world).await;
+
+    main_path(&world).await;
+    the_leader_is_killed(&world).await;
+
+    // An upgrade brings the definitions up to date, and the users stay as they are.
+    let token = world.token("ci").await;
+    let older = json!([{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns"}]);
+    let crd = "programmaticusers.programmatic-users.io";
+    cluster
+        .kubectl(&["patch", "crd", crd, "--type=json", "-p", &older.to_string()])
+        .unwrap();
+    run(
+        &world,
+        "upgrade",
+        &["--set", "controller.log=debug", "--force-conflicts"],
+    );
+    let columns = cluster.kubectl(&[
+        "get",
+        "crd",
+        crd,
+        "-o",
+        "jsonpath={.spec.versions[0].additionalPrinterColumns[*].name}",
+    ]);
+    assert!(columns.unwrap().contains("Next-Rotation"));
+    two_ready(&world).await;
+    world.user("after-upgrade").viewer(PAYMENTS).apply().await;
+    world.ready("after-upgrade").await;
+    assert_eq!(world.token("ci").await, token);
+
+    rights::are_all_used_and_never_exceeded(&world, RELEASE, &values(&world));
+
+    helm(
+        Some(cluster),
+        &[
+            "uninstall",
+            RELEASE,
+            "--namespace",
+            world.operator_namespace(),
+            "--wait",
+        ],
+    )
+    .unwrap();
+    assert!(controllers(&world).await.iter().all(|p| !is_ready(p)));
+    world.get("ci").await;
+    assert!(world.platform().accepts(&token).await, "users stay");
+    // The world's own controller brings everything to its end.
+    world.controller().resume().await.unwrap();
+    for name in ["ci", "after-upgrade", "after-kill"] {
+        world.delete(name).await;
+        world.gone(name).await;
+    }
+}
+
+/// From manifest to token and back, with all that the operator needs rights for.
+async fn main_path(world: &World) {
+    // A class that is open by the namespace's label.
+    let label = Patch::Merge(json!({"metadata": {"labels": {"team": "payments"}}}));
+    let namespaces: Api<Namespace> = Api::all(world.client());
+    namespaces
+        .patch(world.namespace(), &PatchParams::default(), &label)
+        .await
+        .unwrap();
+    let class = world.class("by-label").with(|spec| {
+        spec.namespaces.match_names.clear();
+        spec.namespaces
+            .match_labels
+            .insert("team".to_owned(), "payments".to_owned());
+    });
+    let class = class.apply().await;
+    world.user("ci").viewer(PAYMENTS).class(&class).apply().await;
+    world.ready("ci").await;
+    let first = world.token("ci").await;
+    assert!(world.platform().accepts(&first).await);
+
+    // Rotation: staged in the operator's namespace, published, the old one revoked.
+    annotate(world, "ci", "revoke-now").await;
+    world
+        .until("ci", "to have another token", |u| {
+            u.status
+                .as_ref()
+                .is_some_and(|s| s.last_handled_revoke_now.is_some())
+        })
+        .await;
+    world.ready("ci").await;
+    assert_ne!(world.token("ci").await, first);
+
+    // The same mistake twice is one Event that is counted up.
+    for _ in 0..2 {
+        set(world, "ci", json!({"access": {"groups": [{"name": "nobody"}]}})).await;
+        world.stalled("ci", "UnknownGroup").await;
+        set(world, "ci", json!({"access": {"groups": null}})).await;
+        world.ready("ci").await;
+    }
+
+    // Kept, and deleted.
+    world
+        .user("kept")
+        .viewer(PAYMENTS)
+        .with(|spec| spec.deletion_policy = DeletionPolicy::Retain)
+        .apply()
+        .await;
+    world.ready("kept").await;
+    world.delete("kept").await;
+    world.gone("kept").await;
+    let kept: Secret = world.secrets().get("kept").await.unwrap();
+    assert!(kept.labels().contains_key(RETAINED_LABEL));
+    world.user("gone").viewer(PAYMENTS).apply().await;
+    world.ready("gone").await;
+    world.delete("gone").await;
+    world.gone("gone").await;
+}
+
+async fn the_leader_is_killed(world: &World) {
+    let killed = leader(world).await;
+    let now = DeleteParams::default().grace_period(0);
+    pods(world).delete(&killed, &now).await.unwrap();
+    world.user("after-kill").viewer(PAYMENTS).apply().await;
+    // The standby waits until the Lease is over.
+    eventually("a user to be made by the other", 4 * SOON, async || {
+        let user = world.users().get("after-kill").await.map_err(|e| e.to_string())?;
+        let id = user.status.and_then(|s| s.user_id);
+        id.map(drop).ok_or_else(|| "not yet".to_owned())
+    })
+    .await
+    .unwrap();
+    world.ready("after-kill").await;
+    assert_ne!(leader(world).await, killed);
+    two_ready(world).await;
+}
