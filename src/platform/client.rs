@@ -84,8 +84,8 @@ impl Client {
                 .connect_timeout(timeout)
                 .timeout(timeout);
             if config.url.starts_with("http://") {
-                // Clear text is for what is near; a proxy is not.
-                builder = builder.no_proxy();
+                // Clear text is for what is near; a proxy is not. No certificates are needed, and an image may have none.
+                builder = builder.no_proxy().tls_certs_only([]);
             }
             if let Some(pem) = &config.ca_bundle {
                 let roots = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
@@ -96,7 +96,7 @@ impl Client {
             }
             builder
                 .build()
-                .map_err(|e| Error::config(&format!("cannot prepare an HTTP client: {e}")))
+                .map_err(|e| Error::config(&format!("cannot prepare an HTTP client: {e}; if this image has no certificates to trust, set endpoint.caBundle")))
         };
         Ok(Self {
             base: config.url.trim_end_matches('/').to_owned(),

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use programmatic_users::api::{DeletionPolicy, RETAINED_LABEL};
+use programmatic_users::api::{DeletionPolicy, ORGANIZATION_FINALIZER, Organization, RETAINED_LABEL};
 use serde_json::{Value, json};
 
 use crate::helm::{chart, helm};
@@ -263,6 +263,31 @@ async fn main_path(world: &World) {
         world.stalled("ci", "UnknownGroup").await;
         set(world, "ci", json!({"access": {"groups": null}})).await;
         world.ready("ci").await;
+    }
+
+    // The Organization is held while it has users, as long as somebody wants that.
+    for protected in [true, false] {
+        let organizations: Api<Organization> = Api::all(world.client());
+        let change = Patch::Merge(json!({"spec": {"deletionProtection": protected}}));
+        let name = world.organization_name();
+        organizations
+            .patch(name, &PatchParams::default(), &change)
+            .await
+            .unwrap();
+        world
+            .eventually("the finalizer of the Organization", SOON, async || {
+                let organization = organizations.get(name).await.map_err(|e| e.to_string())?;
+                let held = organization
+                    .finalizers()
+                    .iter()
+                    .any(|f| f == ORGANIZATION_FINALIZER);
+                if held == protected {
+                    Ok(())
+                } else {
+                    Err(format!("held: {held}"))
+                }
+            })
+            .await;
     }
 
     // Kept, and deleted.

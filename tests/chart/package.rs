@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::ResourceExt as _;
+
 use crate::helm::{chart, helm, template};
 use crate::support::cluster::root;
 
@@ -60,18 +63,16 @@ fn the_definitions_are_those_of_this_version_and_stay() {
     let rendered = template(&[]).unwrap();
     for entry in fs::read_dir(root().join("crds")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
-        let wanted: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
-        let name = wanted["metadata"]["name"].as_str().unwrap().to_owned();
+        let wanted: CustomResourceDefinition = serde_saphyr::from_str(&text).unwrap();
+        let name = wanted.name_any();
         let documents = rendered
             .split("\n---\n")
             .filter(|d| d.contains("kind: CustomResourceDefinition"));
-        let mut found = documents.map(|d| serde_saphyr::from_str::<serde_json::Value>(d).unwrap());
-        let found = found.find(|d| d["metadata"]["name"] == name.as_str()).unwrap();
-        assert_eq!(found["spec"], wanted["spec"], "{name}");
-        assert_eq!(
-            found["metadata"]["annotations"]["helm.sh/resource-policy"],
-            "keep"
-        );
+        let mut found = documents.map(|d| serde_saphyr::from_str::<CustomResourceDefinition>(d).unwrap());
+        let found = found.find(|d| d.name_any() == name).unwrap();
+        assert!(found.spec == wanted.spec, "{name} is not as in crds/");
+        let policy = found.annotations().get("helm.sh/resource-policy");
+        assert_eq!(policy.map(String::as_str), Some("keep"));
     }
 }
 
