@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod escapes;
 mod helm;
 mod install;
 mod matrix;
