@@ -237,12 +237,14 @@ async fn a_wrong_credential_is_told_on_the_organization_and_on_its_users_and_men
             .any(|c| c.reason == "CredentialInvalid")
     };
     world.until("waiting", "to tell of the credential", waiting).await;
-    let organization = world.organization().await.status.unwrap();
-    let valid = organization
-        .conditions
-        .iter()
-        .find(|c| c.type_ == CREDENTIAL_VALID)
-        .unwrap();
+    // Whose status is written first is not fixed.
+    let valid = world
+        .eventually("the Organization to tell of it, too", SOON, async || {
+            let conditions = world.organization().await.status.unwrap_or_default().conditions;
+            let valid = conditions.into_iter().find(|c| c.type_ == CREDENTIAL_VALID);
+            valid.ok_or_else(|| "nothing is told".to_owned())
+        })
+        .await;
     assert_eq!(
         (valid.status.as_str(), valid.reason.as_str()),
         ("False", "CredentialInvalid")
