@@ -49,7 +49,12 @@ pub(super) fn expire(o: &Observed, status: ProgrammaticUserStatus, end: Timestam
 }
 
 /// The class does not allow the user, and wants such users gone.
-pub(super) fn revoke(o: &Observed, status: ProgrammaticUserStatus, refusal: Refusal, now: Timestamp) -> Next {
+pub(super) fn revoke(
+    o: &Observed,
+    status: ProgrammaticUserStatus,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Next {
     let message = format!(
         "{} (the class says onRevoked: Revoke: there is no user and no Secret for what it does not allow)",
         refusal.message

@@ -68,7 +68,7 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
     match outcome {
         Ok(()) => end(status, &Outcome::Ready),
         Err(Halt::Next(next)) => *next,
-        Err(Halt::Refused(refusal)) if is_revoked(o, &refusal) => gone::revoke(o, status, refusal, now),
+        Err(Halt::Refused(refusal)) if is_revoked(o, &refusal) => gone::revoke(o, status, &refusal, now),
         Err(Halt::Refused(refusal)) => end(status, &Outcome::Stalled(&refusal)),
         Err(Halt::Failed(problem)) => end(status, &Outcome::Waiting(&problem)),
     }

@@ -85,7 +85,7 @@ async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
         .unwrap();
     let client = cluster.client_of(TENANT, &["system:authenticated"]).await;
     let api = users(client.clone(), world.namespace());
-    let (post, patch) = (PostParams::default(), PatchParams::default());
+    let post = PostParams::default();
     eventually("the tenant's rights to be in force", SOON, async || {
         api.create(&post, &object(&world, "mine", &json!({})))
             .await
@@ -109,7 +109,16 @@ async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
     .await
     .unwrap();
 
-    // Refused by the API server. A Secret elsewhere, and a type with a meaning, are no fields that there are.
+    refused_by_the_api_server(&world, &client).await;
+    refused_by_the_operator(&world, &api).await;
+    forged_annotation(&world, &client).await;
+    copied_with_its_status(&world).await;
+}
+
+async fn refused_by_the_api_server(world: &World, client: &Client) {
+    let api = users(client.clone(), world.namespace());
+    let (post, patch) = (PostParams::default(), PatchParams::default());
+    // A Secret elsewhere, and a type with a meaning, are no fields that there are.
     let strict = |spec: &str| {
         format!(
             "apiVersion: programmatic-users.io/v1alpha1\nkind: ProgrammaticUser\nmetadata: {{name: bad, namespace: {}}}\nspec: {{className: {}, scope: Account, {spec}}}\n",
@@ -130,13 +139,16 @@ async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
         ),
     ] {
         let args = ["create", "--validate=strict", "--as", TENANT, "-f", "-"];
-        let refused = cluster.kubectl_with(&args, Some(&strict(spec))).expect_err(spec);
+        let refused = world
+            .cluster()
+            .kubectl_with(&args, Some(&strict(spec)))
+            .expect_err(spec);
         assert!(refused.contains(words), "{spec}: {refused}");
     }
     // A class with more than the one that it may use: as another object, or by a change.
     let strong = world.class("strong").apply().await;
     let refused = said(
-        api.create(&post, &object(&world, "strong", &json!({"className": strong})))
+        api.create(&post, &object(world, "strong", &json!({"className": strong})))
             .await,
     );
     assert!(refused.contains("may not use class"), "{refused}");
@@ -160,15 +172,18 @@ async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
     );
     let refused = said(
         users(client.clone(), &world.namespaces()[1])
-            .create(&post, &object(&world, "there", &json!({})))
+            .create(&post, &object(world, "there", &json!({})))
             .await,
     );
     assert!(refused.contains("cannot create resource"), "{refused}");
     assert_eq!(world.platform().users().await.len(), 1);
+}
 
-    // Let through by the API server, and refused by the operator.
+/// Let through by the API server.
+async fn refused_by_the_operator(world: &World, api: &Api<DynamicObject>) {
+    let post = PostParams::default();
     let beyond = json!({"secret": {"template": {"data": {"f": "{{ config.items() }}"}}}});
-    api.create(&post, &object(&world, "beyond", &beyond))
+    api.create(&post, &object(world, "beyond", &beyond))
         .await
         .unwrap();
     world.stalled("beyond", "InvalidSpec").await;
@@ -177,7 +192,7 @@ async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
     world.secrets().create(&post, &theirs).await.unwrap();
     for name in ["theirs", "mine"] {
         let taken = object(
-            &world,
+            world,
             &format!("wants-{name}"),
             &json!({"secret": {"name": name}}),
         );
@@ -191,8 +206,11 @@ async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
         world.delete(name).await;
         world.gone(name).await;
     }
+}
 
-    // With the annotation of somebody else's user on its Secret, the tenant has that user neither changed nor deleted.
+/// With the annotation of somebody else's user on its Secret, the tenant has that user neither changed nor deleted.
+async fn forged_annotation(world: &World, client: &Client) {
+    let patch = PatchParams::default();
     let other = world.user("other").viewer(PAYMENTS).apply().await;
     let other = world
         .ready(&other.metadata.name.unwrap())
@@ -208,10 +226,14 @@ async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
     world.gone("mine").await;
     assert!(world.platform().user(&other).await.is_ok());
     assert_eq!(world.platform().users().await.len(), 1);
+}
 
-    // A copy with finalizer and status, as a backup tool makes it: the status is of another object.
+/// With finalizer and status, as a backup tool makes it: the status is of another object.
+async fn copied_with_its_status(world: &World) {
+    let (post, patch) = (PostParams::default(), PatchParams::default());
+    let other = world.get("other").await.status.unwrap().user_id.unwrap();
     let source = world.get("other").await;
-    let mut copy = object(&world, "copy", &json!({}));
+    let mut copy = object(world, "copy", &json!({}));
     copy.metadata.finalizers.clone_from(&source.metadata.finalizers);
     copy.metadata.namespace = Some(world.namespaces()[1].clone());
     let admin = users(world.client(), &world.namespaces()[1]);

@@ -135,7 +135,7 @@ fn table() -> String {
             continue;
         };
         if !line.starts_with(' ') {
-            parent = key.to_owned();
+            key.clone_into(&mut parent);
         }
         if let Some(text) = says.take() {
             let key = key.trim_start();
