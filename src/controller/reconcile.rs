@@ -94,13 +94,13 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         if let Some(notice) = &rest.event {
             context.publish(&*observed.user, notice).await;
         }
+        if rest.again != Again::Backoff {
+            context.went_well(&uid);
+        }
         let action = match rest.again {
             Again::Backoff => Action::requeue(context.backoff(&uid)),
             Again::After(span) => Action::requeue(span),
-            Again::OnChange => {
-                context.went_well(&uid);
-                Action::await_change()
-            }
+            Again::OnChange => Action::await_change(),
         };
         return Ok((action, hand.wrote));
     }

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::desired::{Desired, Grants};
 use super::live::{
-    Halt, PATIENCE, answer, apply_access, conflict, do_first, grants, not_accepted, own_user, published,
-    working,
+    Halt, PATIENCE, answer, apply_access, conflict, do_first, grants, not_accepted, note_token, own_user,
+    published, working,
 };
 use super::{
     Committed, Created, Fence, Kept, Observed, Problem, Retry, SecretView, Step, draft, rotation, sweep,
@@ -17,7 +17,7 @@ use crate::api::{
     Abandoned, Current, Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION,
     Retiring,
 };
-use crate::platform::CreateProgrammaticUser;
+use crate::platform::{CreateProgrammaticUser, UserDetails};
 
 /// Attempts that one object may begin in an hour: nobody who deletes its Secret again and again can flood the
 /// organization.
@@ -131,6 +131,10 @@ pub(super) fn go_on(
         Created::Yes { user_id, last_digits } => (user_id, last_digits),
         Created::No(problem) => {
             status.journal.pending = None;
+            // What the platform was not asked for does not count.
+            if problem.reason != "RejectedByPlatform" {
+                status.journal.begun.pop();
+            }
             return Err(Halt::Failed(problem.clone()));
         }
         Created::Unknown(problem) => {
@@ -209,25 +213,26 @@ pub(super) fn recover(
     let as_asked = desired.filter(|d| d.fingerprint == pending.fingerprint && in_time);
     if let Some(desired) = as_asked
         && let Some(user_id) = staged.and_then(|s| s.user_id.as_ref())
-        && resume(o, desired, nonce, user_id)?
+        && let Some(details) = resume(o, desired, nonce, user_id)?
     {
         promote(o, status, user_id, now);
+        note_token(status, &details);
         applied(status, desired);
         return Ok(true);
     }
     give_up(o, desired, status, &pending, now)
 }
 
-/// Goes on with a staged attempt; `false`: its user is gone.
-fn resume(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Result<bool, Halt> {
+/// Goes on with a staged attempt; `None`: its user is gone.
+fn resume(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Result<Option<UserDetails>, Halt> {
     conflict(o, &desired.secret_name)?;
     let grants: Grants = grants(o, desired)?;
     let Some(details) = own_user(o, user_id, nonce)? else {
-        return Ok(false);
+        return Ok(None);
     };
     apply_access(o, desired, &grants, &details)?;
     publish(o, desired, nonce, user_id)?;
-    Ok(true)
+    Ok(Some(details))
 }
 
 /// The token has been seen to work before pods may see it; the Secret is then the record, and nothing stays staged.

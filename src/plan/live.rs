@@ -54,7 +54,8 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
     if o.has_begun() && !o.has_finalizer() && o.learned.ticket.is_none() {
         return Next::Do(Step::AddFinalizer);
     }
-    if let Some(end) = o.user.spec.expire_at.filter(|end| *end <= o.time(now)) {
+    let over = |end: &Timestamp| o.platform_now.is_some_and(|time| *end <= time);
+    if let Some(end) = o.user.spec.expire_at.filter(over) {
         return gone::expire(o, status, end, now);
     }
     let (desired, outcome) = match wanted(o) {
@@ -174,6 +175,7 @@ fn proceed(
         return Ok(());
     }
     sweep::published(o, status, now)?;
+    sweep::hurry(o, status)?;
     let unsettled = settle(sweep::abandoned(o, status, false))?;
     let unretired = settle(sweep::retiring(o, status))?;
     strays(o)?;
@@ -347,7 +349,7 @@ pub(super) fn answer<T: Clone>(known: Option<&Answer<T>>, step: impl FnOnce() ->
     }
 }
 
-fn note_token(status: &mut ProgrammaticUserStatus, details: &UserDetails) {
+pub(super) fn note_token(status: &mut ProgrammaticUserStatus, details: &UserDetails) {
     if let Some(token) = details.tokens.first() {
         status
             .token_last_digits

@@ -107,9 +107,9 @@ pub(super) fn rest(
     };
     let time = observed.time(now);
     if let Some(desired) = desired {
-        status.next_rotation = rotation::planned(observed, desired, &status, time);
+        status.next_rotation = next_rotation(observed, desired, &status, time);
     }
-    let wake = wake(observed, &status, desired, time);
+    let wake = wake(observed, &status, desired, time, ready);
     let mut wanted: Vec<Wanted> = vec![(READY, ready, reason, &message)];
     let again = match outcome {
         Outcome::Ready => wake.map_or(Again::OnChange, Again::After),
@@ -128,7 +128,7 @@ pub(super) fn rest(
             ));
             match problem {
                 Retry::Backoff => Again::Backoff,
-                Retry::After(span) => Again::After(span),
+                Retry::After(span) => Again::After(wake.map_or(span, |w| w.min(span))),
                 Retry::OnChange => Again::After(STALLED_RECHECK),
             }
         }
@@ -219,24 +219,48 @@ pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus,
     }
 }
 
-/// When something is due that no change of an object will tell of.
+/// When the token is replaced because of its age. What is overdue stays where it was: in an open window it would be another
+/// moment each time.
+fn next_rotation(
+    observed: &Observed,
+    desired: &Desired,
+    status: &ProgrammaticUserStatus,
+    time: Timestamp,
+) -> Option<Timestamp> {
+    let overdue = |at: &Timestamp| *at <= time;
+    let planned = rotation::planned(observed, desired, status, time);
+    let before = status.next_rotation.filter(overdue);
+    before
+        .filter(|_| planned.as_ref().is_some_and(overdue))
+        .or(planned)
+}
+
+/// When something is due that no change of an object will tell of. What is overdue did not happen for a reason, and what
+/// is wrong says when it is looked at again.
 fn wake(
     observed: &Observed,
     status: &ProgrammaticUserStatus,
     desired: Option<&Desired>,
     time: Timestamp,
+    ready: bool,
 ) -> Option<Duration> {
     let retiring = status.journal.retiring.iter().map(|r| r.not_before);
     let due = retiring.chain(status.next_rotation.filter(|_| desired.is_some()));
-    let mut first = due.min().map(|at| {
-        if observed.platform_now.is_some() {
-            Duration::try_from(at.duration_since(time)).unwrap_or_default()
-        } else {
+    let unknown = observed.platform_now.is_none();
+    let mut first = due.filter(|at| ready || unknown || *at > time).min().map(|at| {
+        if unknown {
             UNTIL_TIME
+        } else {
+            Duration::try_from(at.duration_since(time)).unwrap_or_default()
         }
     });
-    let end = observed.user.spec.expire_at.filter(|end| *end > time);
-    let end = end.and_then(|end| Duration::try_from(end.duration_since(time)).ok());
+    let end = observed.user.spec.expire_at.filter(|end| unknown || *end > time);
+    let end = end.and_then(|end| {
+        if unknown {
+            return Some(UNTIL_TIME);
+        }
+        Duration::try_from(end.duration_since(time)).ok()
+    });
     let settling = (!status.journal.abandoned.is_empty()).then(|| sweep::recheck(observed));
     for other in [end, settling].into_iter().flatten() {
         first = Some(first.map_or(other, |f| f.min(other)));

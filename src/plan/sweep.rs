@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::live::{Halt, do_first};
-use super::{Deletion, Observed, Problem, Retry, Step, attempt};
+use super::{Deletion, Observed, Problem, Retry, Step, attempt, rotation};
 use crate::api::{Abandoned, ProgrammaticUserStatus, Retiring};
 
 /// A little later than it has to be.
@@ -45,6 +45,24 @@ pub(super) fn published(
         not_before: attempt::overlap_ends(o, o.time(now)),
         secret_name: None,
     });
+    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
+}
+
+/// Where somebody asks that old tokens die at once, those of earlier replacements do not wait for the next one.
+pub(super) fn hurry(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> {
+    let Some(now) = o.platform_now.filter(|_| rotation::is_revoked(o, status)) else {
+        return Ok(());
+    };
+    let mut late = status
+        .journal
+        .retiring
+        .iter_mut()
+        .filter(|r| r.not_before > now)
+        .peekable();
+    if late.peek().is_none() {
+        return Ok(());
+    }
+    late.for_each(|old| old.not_before = now);
     Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }
 

@@ -1,5 +1,6 @@
 //! Tests of decisions: a small world answers the steps, and the order of the steps is looked at.
 
+mod bounds;
 mod corruption;
 mod creation;
 mod deletion;

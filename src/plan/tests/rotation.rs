@@ -3,27 +3,27 @@
 use super::*;
 use crate::api::{HISTORY_REWOUND, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, ROTATING, SUSPENDED};
 
-const NEXT: &str = "ddddccccbbbbaaaa";
+pub(super) const NEXT: &str = "ddddccccbbbbaaaa";
 const REPLACEMENT: [&str; 8] = [
     "look-up", "dry-run", "intent", "create", "stage", "verify", "publish", "unstage",
 ];
 
-fn in_use() -> Observed {
+pub(super) fn in_use() -> Observed {
     let mut o = made();
     o.fresh_nonce = NEXT.to_owned();
     o
 }
 
-fn object(o: &mut Observed) -> &mut ProgrammaticUser {
+pub(super) fn object(o: &mut Observed) -> &mut ProgrammaticUser {
     Arc::make_mut(&mut o.user)
 }
 
-fn annotate(o: &mut Observed, key: &str, value: &str) {
+pub(super) fn annotate(o: &mut Observed, key: &str, value: &str) {
     let annotations = object(o).metadata.annotations.get_or_insert_default();
     annotations.insert(key.to_owned(), value.to_owned());
 }
 
-fn created(step: &Step, o: &mut Observed) -> bool {
+pub(super) fn created(step: &Step, o: &mut Observed) -> bool {
     let create = matches!(step, Step::Create(_));
     if create {
         o.learned.created = Some(Created::Yes {
@@ -35,7 +35,7 @@ fn created(step: &Step, o: &mut Observed) -> bool {
 }
 
 /// What a later reconcile sees.
-fn later(o: &mut Observed, rest: Rest) {
+pub(super) fn later(o: &mut Observed, rest: Rest) {
     object(o).status = rest.status.map(|s| *s);
     if let Some(current) = status(o).journal.current.clone() {
         o.target = own_secret(&current.nonce);
@@ -44,7 +44,7 @@ fn later(o: &mut Observed, rest: Rest) {
     o.learned = Learned::default();
 }
 
-fn status(o: &Observed) -> &ProgrammaticUserStatus {
+pub(super) fn status(o: &Observed) -> &ProgrammaticUserStatus {
     o.user.status.as_ref().unwrap()
 }
 
@@ -261,91 +261,6 @@ fn another_name_of_the_secret_leaves_the_old_one_until_the_overlap_is_over() {
     later(&mut o, rest);
     o.platform_now = Some(over);
     assert_eq!(run(&mut o, |_, _| false).0, ["delete-user", "delete-old-secret"]);
-}
-
-#[test]
-fn a_secret_that_two_replaced_users_were_in_goes_with_the_later_one() {
-    let mut o = in_use();
-    let old = |nonce: &str, id: &str, secret: &str| crate::api::Retiring {
-        nonce: nonce.to_owned(),
-        user_id: id.to_owned(),
-        not_before: now(),
-        secret_name: Some(secret.to_owned()),
-    };
-    let status = object(&mut o).status.as_mut().unwrap();
-    status.journal.retiring = vec![
-        old(NEXT, "pu-7", "before"),
-        old("eeeeccccbbbbaaaa", "pu-8", "before"),
-    ];
-    let mut asked = Vec::new();
-    run(&mut o, |step, _| {
-        if let Step::DeleteOldSecret { name, nonce } = step {
-            asked.push((name.clone(), nonce.clone()));
-        }
-        false
-    });
-    let both = [NEXT, "eeeeccccbbbbaaaa"].map(|nonce| ("before".to_owned(), nonce.to_owned()));
-    assert_eq!(asked, both);
-}
-
-#[test]
-fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
-    let mut o = in_use();
-    let old = object(&mut o).status.as_mut().unwrap();
-    old.journal.retiring = vec![crate::api::Retiring {
-        nonce: NEXT.to_owned(),
-        user_id: "pu-other".to_owned(),
-        not_before: now(),
-        secret_name: None,
-    }];
-    let mut deleted = Vec::new();
-    run(&mut o, |step, o| match step {
-        Step::DeleteUser(id, _) if id == "pu-other" => {
-            o.learned.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
-            true
-        }
-        Step::DeleteUser(id, _) => {
-            deleted.push(id.clone());
-            false
-        }
-        Step::ListUsers => {
-            let user =
-                json!({"userId": "pu-7", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
-            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
-            true
-        }
-        _ => false,
-    });
-    assert_eq!(deleted, ["pu-7"]);
-    let journal = &status(&o).journal;
-    assert!(journal.retiring.is_empty());
-    assert_eq!(journal.abandoned[0].nonce, NEXT, "until it has settled");
-}
-
-#[test]
-fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
-    let mut o = in_use();
-    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
-    let mut status = status(&o).clone();
-    status.journal.begun = vec![now(); 5];
-    object(&mut o).status = Some(status.clone());
-    let (steps, rest) = run(&mut o, |_, _| false);
-    assert_eq!(
-        (steps, reason(&rest).as_str()),
-        (vec!["look-up"], "CreateBudgetExhausted")
-    );
-    assert_eq!(rest.again, Again::After(Duration::from_hours(1)));
-    status.journal.begun.clear();
-    let old = crate::api::Retiring {
-        nonce: NEXT.to_owned(),
-        user_id: "pu-7".to_owned(),
-        not_before: now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
-        secret_name: None,
-    };
-    status.journal.retiring = vec![old; 4];
-    object(&mut o).status = Some(status);
-    o.learned = Learned::default();
-    assert_eq!(reason(&run(&mut o, |_, _| false).1), "TooManyUsers");
 }
 
 #[test]

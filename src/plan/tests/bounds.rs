@@ -1,0 +1,147 @@
+//! Users beside the current one: how many, how long, and what is done about them.
+
+use super::rotation::{NEXT, annotate, created, in_use, object, status};
+use super::*;
+use crate::api::{REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
+
+#[test]
+fn a_secret_that_two_replaced_users_were_in_goes_with_the_later_one() {
+    let mut o = in_use();
+    let old = |nonce: &str, id: &str, secret: &str| crate::api::Retiring {
+        nonce: nonce.to_owned(),
+        user_id: id.to_owned(),
+        not_before: now(),
+        secret_name: Some(secret.to_owned()),
+    };
+    let status = object(&mut o).status.as_mut().unwrap();
+    status.journal.retiring = vec![
+        old(NEXT, "pu-7", "before"),
+        old("eeeeccccbbbbaaaa", "pu-8", "before"),
+    ];
+    let mut asked = Vec::new();
+    run(&mut o, |step, _| {
+        if let Step::DeleteOldSecret { name, nonce } = step {
+            asked.push((name.clone(), nonce.clone()));
+        }
+        false
+    });
+    let both = [NEXT, "eeeeccccbbbbaaaa"].map(|nonce| ("before".to_owned(), nonce.to_owned()));
+    assert_eq!(asked, both);
+}
+
+#[test]
+fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
+    let mut o = in_use();
+    let old = object(&mut o).status.as_mut().unwrap();
+    old.journal.retiring = vec![crate::api::Retiring {
+        nonce: NEXT.to_owned(),
+        user_id: "pu-other".to_owned(),
+        not_before: now(),
+        secret_name: None,
+    }];
+    let mut deleted = Vec::new();
+    run(&mut o, |step, o| match step {
+        Step::DeleteUser(id, _) if id == "pu-other" => {
+            o.learned.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
+            true
+        }
+        Step::DeleteUser(id, _) => {
+            deleted.push(id.clone());
+            false
+        }
+        Step::ListUsers => {
+            let user =
+                json!({"userId": "pu-7", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
+            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
+            true
+        }
+        _ => false,
+    });
+    assert_eq!(deleted, ["pu-7"]);
+    let journal = &status(&o).journal;
+    assert!(journal.retiring.is_empty());
+    assert_eq!(journal.abandoned[0].nonce, NEXT, "until it has settled");
+}
+
+#[test]
+fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
+    let mut o = in_use();
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let mut status = status(&o).clone();
+    status.journal.begun = vec![now(); 5];
+    object(&mut o).status = Some(status.clone());
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!(
+        (steps, reason(&rest).as_str()),
+        (vec!["look-up"], "CreateBudgetExhausted")
+    );
+    assert_eq!(rest.again, Again::After(Duration::from_hours(1)));
+    status.journal.begun.clear();
+    let old = crate::api::Retiring {
+        nonce: NEXT.to_owned(),
+        user_id: "pu-7".to_owned(),
+        not_before: now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+        secret_name: None,
+    };
+    status.journal.retiring = vec![old; 4];
+    object(&mut o).status = Some(status);
+    o.learned = Learned::default();
+    assert_eq!(reason(&run(&mut o, |_, _| false).1), "TooManyUsers");
+}
+
+#[test]
+fn who_asks_for_a_revocation_waits_for_no_overlap() {
+    let mut o = in_use();
+    let old = |n: u8| crate::api::Retiring {
+        nonce: format!("{n}{}", &NEXT[1..]),
+        user_id: format!("pu-{n}"),
+        not_before: now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+        secret_name: None,
+    };
+    object(&mut o).status.as_mut().unwrap().journal.retiring = (3..7).map(old).collect();
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    let (steps, rest) = run(&mut o, created);
+    assert_eq!(
+        steps[..5],
+        [
+            "journal",
+            "delete-user",
+            "delete-user",
+            "delete-user",
+            "delete-user"
+        ]
+    );
+    assert!(steps.contains(&"publish"), "{steps:?}");
+    assert_eq!(
+        rest.status.unwrap().journal.retiring.len(),
+        1,
+        "the one that was replaced just now"
+    );
+}
+
+#[test]
+fn what_is_overdue_and_cannot_be_is_not_tried_each_second() {
+    let mut o = in_use();
+    object(&mut o).spec.rotation = serde_json::from_value(json!({"every": "1h"})).unwrap();
+    o.platform_now = now().checked_add(jiff::SignedDuration::from_hours(2)).ok();
+    for view in [&mut o.secret, &mut o.target] {
+        let SecretView::Ours(secret) = view else { panic!() };
+        secret.immutable = true;
+    }
+    let (_, rest) = run(&mut o, |_, _| false);
+    assert_eq!(reason(&rest), "SecretImmutable");
+    assert_eq!(rest.again, Again::After(STALLED_RECHECK));
+}
+
+#[test]
+fn what_the_platform_was_not_asked_for_costs_no_budget() {
+    let mut o = observed(editor());
+    let (_, rest) = run(&mut o, |step, o| {
+        let create = matches!(step, Step::Create(_));
+        if create {
+            o.learned.created = Some(Created::No(problem("PlatformUnreachable")));
+        }
+        create
+    });
+    assert!(rest.status.unwrap().journal.begun.is_empty());
+}
