@@ -46,7 +46,6 @@ crds: ## Write crds/ anew, after a change of src/api
 controlplane: prerequisites
 	@mkdir -p target/controlplane
 	@cd tests/controlplane && go build -o ../../$(CONTROLPLANE) .
-	@cd tests/helm && go build -o ../../target/controlplane/helm helm.sh/helm/v4/cmd/helm
 	@test -z "$(NODE)" || $(CONTROLPLANE) prerequisites --install
 	@test -n "$(TEST_KUBECONFIG)$(KUBEBUILDER_ASSETS)" || $(CONTROLPLANE) build --cache $(CONTROLPLANE_CACHE) $(NODE)
 

@@ -10,6 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Duration;
 
+/// CEL: no key of a map of labels or annotations has a meaning for others.
+const FREE_KEYS: &str = "self.all(k, !k.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|argoproj[.]io|fluxcd[.]io|helm[.]sh|programmatic-users[.]io)/') || k in ['app.kubernetes.io/name', 'app.kubernetes.io/component', 'app.kubernetes.io/part-of', 'app.kubernetes.io/version'])";
+/// CEL: each key is one of labels or annotations.
+const METADATA_KEYS: &str = "self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))";
+/// CEL: each key is one of a Secret's data.
+const SECRET_KEYS: &str = "self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))";
+
 /// A user that reaches the platform by API only, and the Secret that its token is put into.
 #[derive(CustomResource, KubeSchema, Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -196,7 +203,7 @@ pub struct SecretSpec {
     /// More keys for the same values: key in the Secret, and which value it carries.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
-    #[x_kube(validation = Rule::new("self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))").message("keys of a Secret consist of letters, digits, - _ and ."))]
+    #[x_kube(validation = Rule::new(SECRET_KEYS).message("keys of a Secret consist of letters, digits, - _ and ."))]
     pub extra_keys: BTreeMap<String, SecretValue>,
     /// Labels, annotations and rendered files. The Secret's type is always `Opaque`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -264,20 +271,20 @@ pub struct SecretTemplate {
     /// and delete it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
-    #[x_kube(validation = Rule::new("self.all(k, !k.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|argoproj[.]io|fluxcd[.]io|helm[.]sh|programmatic-users[.]io)/') || k in ['app.kubernetes.io/name', 'app.kubernetes.io/component', 'app.kubernetes.io/part-of', 'app.kubernetes.io/version'])").message("labels of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
-    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("keys of labels are letters, digits, - _ and ., after an optional domain and /"))]
+    #[x_kube(validation = Rule::new(FREE_KEYS).message("labels of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
+    #[x_kube(validation = Rule::new(METADATA_KEYS).message("keys of labels are letters, digits, - _ and ., after an optional domain and /"))]
     #[x_kube(validation = Rule::new("self.all(k, self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))").message("values of labels are at most 63 letters, digits, - _ and ."))]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the Secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
-    #[x_kube(validation = Rule::new("self.all(k, !k.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|argoproj[.]io|fluxcd[.]io|helm[.]sh|programmatic-users[.]io)/') || k in ['app.kubernetes.io/name', 'app.kubernetes.io/component', 'app.kubernetes.io/part-of', 'app.kubernetes.io/version'])").message("annotations of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
-    #[x_kube(validation = Rule::new("self.all(k, size(k) <= 253 && k.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))").message("keys of annotations are letters, digits, - _ and ., after an optional domain and /"))]
+    #[x_kube(validation = Rule::new(FREE_KEYS).message("annotations of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
+    #[x_kube(validation = Rule::new(METADATA_KEYS).message("keys of annotations are letters, digits, - _ and ., after an optional domain and /"))]
     pub annotations: BTreeMap<String, String>,
     /// Files by key: text with `{{ token }}`, `{{ account }}`, `{{ endpoint }}` and `{{ organization }}` in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 8192}))]
-    #[x_kube(validation = Rule::new("self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))").message("keys of a Secret consist of letters, digits, - _ and ."))]
+    #[x_kube(validation = Rule::new(SECRET_KEYS).message("keys of a Secret consist of letters, digits, - _ and ."))]
     pub data: BTreeMap<String, String>,
 }
 

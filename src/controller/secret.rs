@@ -46,10 +46,11 @@ pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretVi
 
 /// Token, user id and attempt go into one object, and so into one write. An error is a sentence without the token.
 pub(super) fn build(user: &ProgrammaticUser, draft: &SecretDraft, token: &str) -> Result<Secret, String> {
-    let mut values: BTreeMap<_, _> = draft.values.iter().map(|(k, v)| (*k, v.as_str())).collect();
-    values.insert(SecretValue::Token, token);
-    let files = plan::render(&draft.template, &values)?;
-    let value = |of: &SecretValue| values.get(of).copied().unwrap_or_default().to_owned();
+    let files = plan::render(&draft.template, &draft.values, token)?;
+    let value = |of: &SecretValue| match of {
+        SecretValue::Token => token.to_owned(),
+        other => draft.values.get(other).cloned().unwrap_or_default(),
+    };
     let plain = draft.layout.iter().map(|(key, of)| (key.clone(), value(of)));
     let data: BTreeMap<_, _> = files
         .into_iter()

@@ -142,11 +142,7 @@ fn check_template(desired: &Desired) -> Result<(), Refusal> {
         );
         return Err(invalid(message));
     }
-    let dummy = "0".repeat(64);
-    let values = desired.values();
-    let mut values: BTreeMap<_, _> = values.iter().map(|(k, v)| (*k, v.as_str())).collect();
-    values.insert(SecretValue::Token, &dummy);
-    template::render(&desired.template, &values)
+    template::render(&desired.template, &desired.values(), &"0".repeat(64))
         .map(drop)
         .map_err(invalid)
 }

@@ -223,9 +223,9 @@ fn still_granted(o: &Observed, desired: &Desired) -> Result<(), Halt> {
         return Ok(());
     }
     match grants(o, desired) {
-        Err(Halt::Refused(refusal)) if refusal.reason != class::NOT_ALLOWED => Ok(()),
-        Err(Halt::Failed(_)) | Ok(_) => Ok(()),
-        Err(halt) => Err(halt),
+        Err(Halt::Refused(refusal)) if refusal.reason == class::NOT_ALLOWED => Err(refusal.into()),
+        Err(Halt::Next(next)) => Err(Halt::Next(next)),
+        Ok(_) | Err(Halt::Refused(_) | Halt::Failed(_)) => Ok(()),
     }
 }
 

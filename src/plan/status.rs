@@ -244,27 +244,22 @@ fn wake(
     time: Timestamp,
     ready: bool,
 ) -> Option<Duration> {
-    let retiring = status.journal.retiring.iter().map(|r| r.not_before);
-    let due = retiring.chain(status.next_rotation.filter(|_| desired.is_some()));
     let unknown = observed.platform_now.is_none();
-    let mut first = due.filter(|at| ready || unknown || *at > time).min().map(|at| {
+    let overdue = |at: &Timestamp| !unknown && *at <= time;
+    let until = |at: Timestamp| {
         if unknown {
             UNTIL_TIME
         } else {
             Duration::try_from(at.duration_since(time)).unwrap_or_default()
         }
-    });
-    let end = observed.user.spec.expire_at.filter(|end| unknown || *end > time);
-    let end = end.and_then(|end| {
-        if unknown {
-            return Some(UNTIL_TIME);
-        }
-        Duration::try_from(end.duration_since(time)).ok()
-    });
+    };
+    let retiring = status.journal.retiring.iter().map(|r| r.not_before);
+    let due = retiring.chain(status.next_rotation.filter(|_| desired.is_some()));
+    let due = due.filter(|at| ready || !overdue(at)).min();
+    let end = observed.user.spec.expire_at.filter(|end| !overdue(end));
     let settling = (!status.journal.abandoned.is_empty()).then(|| sweep::recheck(observed));
-    for other in [end, settling].into_iter().flatten() {
-        first = Some(first.map_or(other, |f| f.min(other)));
-    }
+    let times = [due.map(until), end.map(until), settling];
+    let first = times.into_iter().flatten().min();
     first.map(|f| f.max(Duration::from_secs(1)))
 }
 

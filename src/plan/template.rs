@@ -17,15 +17,17 @@ const FUEL: u64 = 20_000;
 /// Bytes that the rendered files of one Secret may have together; the API server takes a megabyte.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Renders the files of a Secret from its values.
+/// Renders the files of a Secret from its values and the token.
 ///
 /// # Errors
 /// A sentence, without any value, if a template is more than text and values, or if it all becomes too large.
 pub fn render(
     template: &SecretTemplate,
-    values: &BTreeMap<SecretValue, &str>,
+    values: &BTreeMap<SecretValue, String>,
+    token: &str,
 ) -> Result<BTreeMap<String, String>, String> {
-    let named: BTreeMap<&str, &str> = values.iter().map(|(value, text)| (value.name(), *text)).collect();
+    let mut named: BTreeMap<&str, &str> = values.iter().map(|(v, text)| (v.name(), text.as_str())).collect();
+    named.insert(SecretValue::Token.name(), token);
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_syntax(syntax());
@@ -92,11 +94,8 @@ mod tests {
             data: BTreeMap::from([("f".to_owned(), source.to_owned())]),
             ..SecretTemplate::default()
         };
-        let values = BTreeMap::from([
-            (SecretValue::Token, "tok-1"),
-            (SecretValue::Endpoint, "https://x"),
-        ]);
-        render(&template, &values).map(|mut files| files.remove("f").unwrap_or_default())
+        let values = BTreeMap::from([(SecretValue::Endpoint, "https://x".to_owned())]);
+        render(&template, &values, "tok-1").map(|mut files| files.remove("f").unwrap_or_default())
     }
 
     #[test]

@@ -236,6 +236,12 @@ fn made() -> Observed {
     o
 }
 
+/// What the platform has of the user that one attempt made.
+fn own<T: serde::de::DeserializeOwned>(o: &Observed, id: &str, nonce: &str) -> T {
+    let user = json!({"userId": id, "type": "programmatic", "username": o.marker(nonce).name("ci")});
+    serde_json::from_value(user).unwrap()
+}
+
 fn staged(nonce: &str, user_id: &str) -> Staged {
     Staged {
         name: format!("staging-{nonce}"),

@@ -2,12 +2,11 @@
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::ApiResource;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::helm::{chart, helm};
+use crate::helm::release;
+use crate::objects::users;
 use crate::support::wait::{SOON, eventually};
 use crate::support::{Cluster, PAYMENTS, World};
 
@@ -26,15 +25,6 @@ fn rights(world: &World) -> String {
 {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: tenant, namespace: {here}}},
   roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: tenant}}, subjects: [{{kind: User, name: {TENANT}}}]}}
 "#
-    )
-}
-
-fn users(client: Client, namespace: &str) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("programmatic-users.io", "v1alpha1", "ProgrammaticUser");
-    Api::namespaced_with(
-        client,
-        namespace,
-        &ApiResource::from_gvk_with_plural(&kind, "programmaticusers"),
     )
 }
 
@@ -61,24 +51,13 @@ fn said<T: std::fmt::Debug>(tried: kube::Result<T>) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
     let cluster = Cluster::private("escapes").await;
-    let chart = chart();
-    let install = [
-        "install",
-        "programmatic-users",
-        chart.to_str().unwrap(),
-        "--namespace",
-        "pu-system",
+    let flags = [
         "--create-namespace",
+        "--take-ownership",
+        "--set",
+        "rbac.mode=cluster,replicas=1",
     ];
-    helm(
-        Some(cluster),
-        &[
-            &install[..],
-            &["--take-ownership", "--set", "rbac.mode=cluster,replicas=1"],
-        ]
-        .concat(),
-    )
-    .unwrap();
+    release(cluster, "install", "pu-system", &flags);
     let world = World::builder("escapes").on(cluster).namespaces(2).start().await;
     cluster
         .kubectl_with(&["apply", "-f", "-"], Some(&rights(&world)))

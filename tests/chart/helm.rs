@@ -1,46 +1,38 @@
-//! Helm itself, built from its Go module by `make controlplane`.
+//! Helm itself, and the chart.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::Cluster;
-use crate::support::cluster::root;
+use crate::support::cluster::{helm_program, root, run};
+
+/// Name of every release.
+pub const RELEASE: &str = "programmatic-users";
 
 /// The chart's folder.
-pub fn chart() -> PathBuf {
-    root().join("charts/programmatic-users")
-}
-
-fn program() -> PathBuf {
-    let program = root().join("target/controlplane/helm");
-    assert!(
-        program.exists(),
-        "{} is missing: run `make controlplane`",
-        program.display()
-    );
-    program
+pub fn chart() -> String {
+    let chart = root().join("charts/programmatic-users");
+    chart.to_str().unwrap().to_owned()
 }
 
 /// What `helm` prints, or what it says on standard error.
 pub fn helm(cluster: Option<&Cluster>, args: &[&str]) -> Result<String, String> {
-    let mut command = Command::new(program());
-    command.args(args);
+    let mut command = Command::new(helm_program()?);
     if let Some(cluster) = cluster {
         command.env("KUBECONFIG", &cluster.info().kubeconfig);
     }
-    let output = command.output().map_err(|e| e.to_string())?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
+    run(command.args(args), None)
+}
+
+/// Installs or upgrades the release.
+pub fn release(cluster: &Cluster, verb: &str, namespace: &str, flags: &[&str]) -> String {
+    let chart = chart();
+    let args = [verb, RELEASE, &chart, "--namespace", namespace];
+    helm(Some(cluster), &[&args[..], flags].concat()).unwrap()
 }
 
 /// What the chart renders with these flags.
-pub fn template(flags: &[&str]) -> Result<String, String> {
+pub fn template(release: &str, flags: &[&str]) -> Result<String, String> {
     let chart = chart();
-    let chart = chart.to_str().unwrap();
-    let mut args = vec!["template", "pu", chart, "--namespace", "pu-system"];
-    args.extend(flags);
-    helm(None, &args)
+    let args = ["template", release, &chart, "--namespace", "pu-system"];
+    helm(None, &[&args[..], flags].concat())
 }

@@ -3,16 +3,17 @@
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use programmatic_users::api::{DeletionPolicy, ORGANIZATION_FINALIZER, Organization, RETAINED_LABEL};
+use programmatic_users::api::{
+    DeletionPolicy, ORGANIZATION_FINALIZER, Organization, RETAINED_LABEL, REVOKE_NOW_ANNOTATION,
+};
 use serde_json::{Value, json};
 
-use crate::helm::{chart, helm};
+use crate::helm::{RELEASE, helm, release};
 use crate::rights;
 use crate::support::cluster::binary;
 use crate::support::wait::{SOON, eventually};
 use crate::support::{Cluster, PAYMENTS, World};
 
-const RELEASE: &str = "programmatic-users";
 const IMAGE: &str = "programmatic-users";
 
 /// Values of every command: what is not named keeps the chart's default.
@@ -28,17 +29,13 @@ fn values(world: &World) -> Vec<String> {
 }
 
 fn run(world: &World, verb: &str, more: &[&str]) -> String {
-    let (chart, values) = (chart(), values(world));
-    let mut args = vec![
-        verb,
-        RELEASE,
-        chart.to_str().unwrap(),
-        "--namespace",
-        world.operator_namespace(),
-    ];
-    args.extend(values.iter().map(String::as_str));
-    args.extend(more);
-    helm(Some(world.cluster()), &args).unwrap()
+    let values = values(world);
+    let flags: Vec<&str> = values
+        .iter()
+        .map(String::as_str)
+        .chain(more.iter().copied())
+        .collect();
+    release(world.cluster(), verb, world.operator_namespace(), &flags)
 }
 
 fn pods(world: &World) -> Api<Pod> {
@@ -102,24 +99,6 @@ async fn leader(world: &World) -> String {
         .await
 }
 
-async fn annotate(world: &World, name: &str, key: &str) {
-    let change = json!({"metadata": {"annotations": {format!("programmatic-users.io/{key}"): "1"}}});
-    world
-        .users()
-        .patch(name, &PatchParams::default(), &Patch::Merge(change))
-        .await
-        .unwrap();
-}
-
-async fn set(world: &World, name: &str, spec: Value) {
-    let change = Patch::Merge(json!({"spec": spec}));
-    world
-        .users()
-        .patch(name, &PatchParams::default(), &change)
-        .await
-        .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
     let cluster = Cluster::private_with_node("chart").await;
@@ -128,19 +107,12 @@ async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
             "no pods run here ({}): the chart is only installed",
             cluster.info().node_reason
         );
-        helm(
-            Some(cluster),
-            &[
-                "install",
-                RELEASE,
-                chart().to_str().unwrap(),
-                "--create-namespace",
-                "--namespace",
-                "pu",
-                "--take-ownership",
-            ],
-        )
-        .unwrap();
+        release(
+            cluster,
+            "install",
+            "pu",
+            &["--create-namespace", "--take-ownership"],
+        );
         return;
     }
     cluster
@@ -200,7 +172,9 @@ async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
     world.ready("after-upgrade").await;
     assert_eq!(world.token("ci").await, token);
 
-    rights::are_all_used_and_never_exceeded(&world, RELEASE, &values(&world));
+    let values = values(&world);
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    rights::are_all_used_and_never_exceeded(&world, &values);
 
     helm(
         Some(cluster),
@@ -246,7 +220,8 @@ async fn main_path(world: &World) {
     assert!(world.platform().accepts(&first).await);
 
     // Rotation: staged in the operator's namespace, published, the old one revoked.
-    annotate(world, "ci", "revoke-now").await;
+    let revoke = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});
+    world.change("ci", revoke).await.unwrap();
     world
         .until("ci", "to have another token", |u| {
             u.status
@@ -259,9 +234,13 @@ async fn main_path(world: &World) {
 
     // The same mistake twice is one Event that is counted up.
     for _ in 0..2 {
-        set(world, "ci", json!({"access": {"groups": [{"name": "nobody"}]}})).await;
+        let groups = |groups: Value| json!({"spec": {"access": {"groups": groups}}});
+        world
+            .change("ci", groups(json!([{"name": "nobody"}])))
+            .await
+            .unwrap();
         world.stalled("ci", "UnknownGroup").await;
-        set(world, "ci", json!({"access": {"groups": null}})).await;
+        world.change("ci", groups(Value::Null)).await.unwrap();
         world.ready("ci").await;
     }
 

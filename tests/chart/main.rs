@@ -15,5 +15,6 @@ mod escapes;
 mod helm;
 mod install;
 mod matrix;
+mod objects;
 mod package;
 mod rights;

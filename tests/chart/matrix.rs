@@ -1,17 +1,17 @@
 //! Who may do what, as the API server decides it with the chart's roles and admission policies.
 
+use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::GroupVersionKind;
-use kube::discovery::ApiResource;
-use kube::{Api, Client};
 use programmatic_users::api::FINALIZER;
 use serde_json::json;
 
-use crate::helm::{chart, helm};
+use crate::helm::release;
+use crate::objects::users;
 use crate::support::Cluster;
 use crate::support::wait::{SOON, eventually};
 
-const NAME: &str = "programmatic-users";
+/// Where everybody tries.
+const NAMESPACE: &str = "team-a";
 const OPERATOR: &str = "system:serviceaccount:pu-system:programmatic-users";
 
 /// What is let through, or who refuses and with which words.
@@ -132,15 +132,6 @@ const BINDINGS: &str = r#"
   roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: everything}, subjects: [{kind: User, name: olga}]}
 "#;
 
-fn users(client: Client) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk("programmatic-users.io", "v1alpha1", "ProgrammaticUser");
-    Api::namespaced_with(
-        client,
-        "team-a",
-        &ApiResource::from_gvk_with_plural(&kind, "programmaticusers"),
-    )
-}
-
 fn object(name: &str, case: usize) -> DynamicObject {
     let class = if case == 1 { "admins" } else { "editors" };
     let scope = if case == 2 { "Organization" } else { "Account" };
@@ -169,32 +160,39 @@ async fn try_out(api: &Api<DynamicObject>, act: &str, case: usize) -> String {
         },
     );
     let name = name(case);
-    let merge = |value| Patch::Merge(value);
     let annotate = |key: &str| {
-        merge(json!({"metadata": {"annotations": {format!("programmatic-users.io/{key}"): "1"}}}))
+        Patch::Merge(json!({"metadata": {"annotations": {format!("programmatic-users.io/{key}"): "1"}}}))
     };
     let tried = match act {
         "create" => api.create(&post, &object("new", case)).await.map(drop),
         "update spec" => {
-            let change = merge(json!({"spec": {"description": "another"}}));
+            let change = Patch::Merge(json!({"spec": {"description": "another"}}));
             api.patch(&name, &patch, &change).await.map(drop)
         }
         "patch status" => {
             // The operator replaces the whole status; others may try what they like.
-            match users_of(api, &name).await {
-                Some(mut object) => {
+            match api.get(&name).await {
+                Ok(mut object) => {
                     object.data["status"] =
                         json!({"journal": {"current": {"nonce": "x", "userId": "pu-1", "fingerprint": ""}}});
                     api.replace_status(&name, &post, &object).await.map(drop)
                 }
-                None => api
-                    .patch_status(&name, &patch, &merge(json!({"status": {"userId": "pu-1"}})))
+                Err(_) => api
+                    .patch_status(
+                        &name,
+                        &patch,
+                        &Patch::Merge(json!({"status": {"userId": "pu-1"}})),
+                    )
                     .await
                     .map(drop),
             }
         }
         "remove finalizer" => api
-            .patch(&name, &patch, &merge(json!({"metadata": {"finalizers": []}})))
+            .patch(
+                &name,
+                &patch,
+                &Patch::Merge(json!({"metadata": {"finalizers": []}})),
+            )
             .await
             .map(drop),
         "delete" => {
@@ -214,29 +212,15 @@ async fn try_out(api: &Api<DynamicObject>, act: &str, case: usize) -> String {
     }
 }
 
-async fn users_of(api: &Api<DynamicObject>, name: &str) -> Option<DynamicObject> {
-    api.get(name).await.ok()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everybody_may_do_what_the_table_says_and_nothing_else() {
     let cluster = Cluster::empty("matrix").await;
-    let chart = chart();
-    let install = [
-        "install",
-        NAME,
-        chart.to_str().unwrap(),
-        "--namespace",
-        "pu-system",
-        "--create-namespace",
-        "--set",
-        "rbac.mode=cluster,replicas=1",
-    ];
-    helm(Some(cluster), &install).unwrap();
+    let flags = ["--create-namespace", "--set", "rbac.mode=cluster,replicas=1"];
+    release(cluster, "install", "pu-system", &flags);
     cluster
         .kubectl_with(&["apply", "-f", "-"], Some(BINDINGS))
         .unwrap();
-    let admin = users(cluster.client().await);
+    let admin = users(cluster.client().await, NAMESPACE);
     for case in 0..CASES.len() {
         eventually("the definitions to be served", SOON, async || {
             admin
@@ -248,7 +232,10 @@ async fn everybody_may_do_what_the_table_says_and_nothing_else() {
         .unwrap();
     }
     // Policies and roles are in force a moment after they were made.
-    let tina = users(cluster.client_of("tina", &["system:authenticated"]).await);
+    let tina = users(
+        cluster.client_of("tina", &["system:authenticated"]).await,
+        NAMESPACE,
+    );
     eventually("the policies to be in force", SOON, async || {
         let (good, bad) = (
             try_out(&tina, "create", 0).await,
@@ -269,7 +256,7 @@ async fn everybody_may_do_what_the_table_says_and_nothing_else() {
     println!("| who | act | {} |\n|---|---|---|---|---|", CASES.join(" | "));
     for (who, user, groups, expected) in ROWS {
         let groups: Vec<&str> = groups.iter().copied().chain(["system:authenticated"]).collect();
-        let api = users(cluster.client_of(user, &groups).await);
+        let api = users(cluster.client_of(user, &groups).await, NAMESPACE);
         for (act, expected) in ACTS.iter().zip(expected) {
             let mut cells = Vec::new();
             for (case, expected) in expected.into_iter().enumerate() {

@@ -2,12 +2,16 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt as _;
 
 use crate::helm::{chart, helm, template};
 use crate::support::cluster::root;
+
+/// Name of the release that is rendered.
+const NAME: &str = "pu";
 
 /// Value sets whose rendering is kept in `snapshots/`.
 const SETS: [(&str, &[&str]); 4] = [
@@ -39,7 +43,7 @@ fn what_is_rendered_changes_only_on_purpose() {
     let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
     for (name, flags) in SETS {
         let path = root().join(format!("tests/chart/snapshots/{name}.yaml"));
-        let rendered = template(flags).unwrap();
+        let rendered = template(NAME, flags).unwrap();
         // The definitions are kept in `crds/` once.
         let documents = rendered
             .split("\n---\n")
@@ -60,7 +64,7 @@ fn what_is_rendered_changes_only_on_purpose() {
 
 #[test]
 fn the_definitions_are_those_of_this_version_and_stay() {
-    let rendered = template(&[]).unwrap();
+    let rendered = template(NAME, &[]).unwrap();
     for entry in fs::read_dir(root().join("crds")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         let wanted: CustomResourceDefinition = serde_saphyr::from_str(&text).unwrap();
@@ -80,9 +84,8 @@ fn the_definitions_are_those_of_this_version_and_stay() {
 fn helm_finds_nothing_wrong() {
     for (name, flags) in SETS {
         let chart = chart();
-        let mut args = vec!["lint", "--strict", chart.to_str().unwrap()];
-        args.extend(flags);
-        let said = helm(None, &args).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let said = helm(None, &[&["lint", "--strict", &chart][..], flags].concat())
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert!(said.contains("0 chart(s) failed"), "{said}");
     }
 }
@@ -113,14 +116,18 @@ fn values_that_make_no_sense_are_refused_with_their_place() {
         ),
         ("image.digest=abc", "/image/digest", "does not match pattern"),
     ] {
-        let said = template(&["--set", flag]).expect_err(flag);
+        let said = template(NAME, &["--set", flag]).expect_err(flag);
         assert!(said.contains(place) && said.contains(why), "{flag}: {said}");
     }
 }
 
+fn folder() -> PathBuf {
+    PathBuf::from(chart())
+}
+
 /// The table of the chart's README, from the comments of `values.yaml`.
 fn table() -> String {
-    let values = fs::read_to_string(chart().join("values.yaml")).unwrap();
+    let values = fs::read_to_string(folder().join("values.yaml")).unwrap();
     let mut table = "| value | default | |\n|---|---|---|\n".to_owned();
     let (mut parent, mut says) = (String::new(), None);
     for line in values.lines() {
@@ -158,7 +165,7 @@ fn table() -> String {
 /// `UPDATE=1` writes it anew.
 #[test]
 fn the_readme_lists_every_value() {
-    let path = chart().join("README.md");
+    let path = folder().join("README.md");
     let readme = fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once("<!-- values -->\n").unwrap();
     let (kept, after) = rest.split_once("<!-- end of values -->").unwrap();

@@ -4,26 +4,23 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::helm::{chart, helm};
+use crate::helm::{RELEASE, template};
 use crate::support::{World, audit};
 
 /// Where, what and which verb, such as `namespace secrets get`.
 type Right = (&'static str, String, String);
 
 /// The rights of the operator's three roles, as they are rendered.
-fn granted(release: &str, values: &[String]) -> BTreeSet<Right> {
-    let chart = chart();
-    let mut args = vec!["template", release, chart.to_str().unwrap()];
-    args.extend(values.iter().map(String::as_str));
-    let rendered = helm(None, &args).unwrap();
-    let namespaced = format!("{release}-namespace");
+fn granted(values: &[&str]) -> BTreeSet<Right> {
+    let rendered = template(RELEASE, values).unwrap();
+    let namespaced = format!("{RELEASE}-namespace");
     let mut rights = BTreeSet::new();
     for document in rendered.split("\n---\n") {
         let Ok(object) = serde_saphyr::from_str::<Value>(document) else {
             continue;
         };
         let place = match (object["kind"].as_str(), object["metadata"]["name"].as_str()) {
-            (Some("ClusterRole"), Some(name)) if name == release => "cluster",
+            (Some("ClusterRole"), Some(name)) if name == RELEASE => "cluster",
             (Some("ClusterRole"), Some(name)) if name == namespaced => "namespace",
             (Some("Role"), Some(_)) => "own namespace",
             _ => continue,
@@ -48,9 +45,9 @@ fn granted(release: &str, values: &[String]) -> BTreeSet<Right> {
 }
 
 /// What was asked for, and whether anything was refused for want of a right.
-pub fn are_all_used_and_never_exceeded(world: &World, release: &str, values: &[String]) {
-    let operator = format!("system:serviceaccount:{}:{release}", world.operator_namespace());
-    let granted = granted(release, values);
+pub fn are_all_used_and_never_exceeded(world: &World, values: &[&str]) {
+    let operator = format!("system:serviceaccount:{}:{RELEASE}", world.operator_namespace());
+    let granted = granted(values);
     let mut used = BTreeSet::new();
     let mut refused = BTreeSet::new();
     for line in audit::text_from(world.cluster(), 0).lines() {
@@ -68,18 +65,13 @@ pub fn are_all_used_and_never_exceeded(world: &World, release: &str, values: &[S
             "" => o.resource.clone(),
             sub => format!("{}/{sub}", o.resource),
         };
-        let place = match o.namespace.as_str() {
+        let place = match (o.resource.as_str(), o.namespace.as_str()) {
+            // Of a namespace itself the audit log may name none.
+            ("namespaces", _) => "namespace",
             // Events are told in the namespace of their object, by one right for all.
-            _ if o.resource == "events" => "cluster",
-            "" => "cluster",
-            own if own == world.operator_namespace() => "own namespace",
+            ("events", _) | (_, "") => "cluster",
+            (_, own) if own == world.operator_namespace() => "own namespace",
             _ => "namespace",
-        };
-        // Its own name is a namespace's only mention.
-        let place = if o.resource == "namespaces" {
-            "namespace"
-        } else {
-            place
         };
         used.insert((place, resource, entry.verb));
     }

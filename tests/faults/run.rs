@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use kube::api::{Patch, PatchParams};
-use programmatic_users::api::ProgrammaticUser;
 use serde_json::json;
 
 use super::column::Column;
@@ -244,13 +242,8 @@ impl Stage {
         );
         let seen = reqwest::get(path).await.map_err(|e| e.to_string())?;
         seen.bytes().await.map_err(|e| e.to_string())?;
-        let change = Patch::Merge(json!({"metadata": {"annotations": {"tests/touched": "yes"}}}));
-        let touched: Result<ProgrammaticUser, _> = self
-            .world
-            .users()
-            .patch(NAME, &PatchParams::default(), &change)
-            .await;
-        touched.map(drop).map_err(|e| e.to_string())
+        let touch = json!({"metadata": {"annotations": {"tests/touched": "yes"}}});
+        self.world.change(NAME, touch).await
     }
 
     /// Waits until all is as it has to be at this end.

@@ -1,7 +1,7 @@
 //! How a plan has to end, and what of the world must not have changed.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{
     Duration, HISTORY_REWOUND, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Rotation, STAGING_LABEL,
@@ -97,9 +97,8 @@ impl Wanted {
 
     /// Asks for another user in place of the first.
     pub async fn rotate(&self, world: &World) -> Result<(), String> {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "now"}}}));
-        let patched = world.users().patch(NAME, &PatchParams::default(), &patch).await;
-        patched.map(drop).map_err(text)
+        let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "now"}}});
+        world.change(NAME, rotate).await
     }
 
     /// Asks for other policies and groups.

@@ -1,6 +1,5 @@
 //! The failures of `docs/failures.md` that no other test produces on its way.
 
-use kube::api::{Patch, PatchParams};
 use programmatic_users::api::{Endpoint, Organization, ProgrammaticUser, ROTATE_AT_ANNOTATION, Rotation};
 use serde_json::json;
 
@@ -204,12 +203,8 @@ async fn no_more_than_four_users_wait_for_the_end_of_their_overlap() {
         .await;
     world.ready("restless").await;
     for n in 0..5 {
-        let patch = Patch::Merge(json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: n.to_string()}}}));
-        world
-            .users()
-            .patch("restless", &PatchParams::default(), &patch)
-            .await
-            .unwrap();
+        let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: n.to_string()}}});
+        world.change("restless", rotate).await.unwrap();
         if n < 4 {
             world
                 .until("restless", "to be rotated", |u| {

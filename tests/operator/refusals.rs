@@ -56,7 +56,7 @@ async fn the_api_server_refuses_what_it_can_see() {
             format!(
                 "scope: Account, access: {{role: Viewer, accounts: [{one}]}}, secret: {{template: {{type: kubernetes.io/service-account-token}}}}"
             ),
-            "template.type",
+            ".spec.secret.template.type: field not declared in schema",
         ),
         (
             format!(

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
 use programmatic_users::api::{
     ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Rotation, RotationWindow, STAGING_LABEL,
 };
@@ -31,11 +30,7 @@ fn user_id(user: &ProgrammaticUser) -> String {
 /// Asks for a new token, as people do, and waits until it is published.
 async fn rotate(world: &World, name: &str, value: &str) -> ProgrammaticUser {
     let patch = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: value}}});
-    let users = world.users();
-    users
-        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
-        .unwrap();
+    world.change(name, patch).await.unwrap();
     world
         .until(name, "to be rotated", |u| {
             u.status.as_ref().is_some_and(|s| {

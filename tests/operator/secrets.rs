@@ -2,7 +2,7 @@
 
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
-use programmatic_users::api::{RETAINED_LABEL, SecretTemplate};
+use programmatic_users::api::{RETAINED_LABEL, ROTATE_AT_ANNOTATION, SecretTemplate};
 use serde_json::json;
 
 use crate::support::{BILLING, PAYMENTS, World};
@@ -103,12 +103,8 @@ async fn an_immutable_secret_is_told_of_and_costs_no_user() {
     let immutable = Patch::Merge(json!({"immutable": true}));
     let params = PatchParams::default();
     world.secrets().patch("ci", &params, &immutable).await.unwrap();
-    let rotate = json!({"metadata": {"annotations": {"programmatic-users.io/rotate-at": "1"}}});
-    world
-        .users()
-        .patch("ci", &params, &Patch::Merge(rotate))
-        .await
-        .unwrap();
+    let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
+    world.change("ci", rotate).await.unwrap();
     let said = world.stalled("ci", "SecretImmutable").await;
     assert!(said.contains("delete that Secret"), "{said}");
     assert_eq!(world.token("ci").await, before);

@@ -115,9 +115,7 @@ impl Act {
             Self::Describe => json!({"spec": {"description": format!("changed {value}")}}),
             Self::LoseSecret | Self::EditSecret => return self.on_secret(world, name).await,
         };
-        let params = PatchParams::default();
-        let done = world.users().patch(name, &params, &Patch::Merge(patch)).await;
-        done.map(drop).map_err(|e| e.to_string())
+        world.change(name, patch).await
     }
 
     async fn on_secret(self, world: &World, name: &str) -> Result<(), String> {

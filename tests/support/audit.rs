@@ -43,7 +43,6 @@ pub struct Who {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ObjectRef {
-    pub api_group: String,
     pub resource: String,
     pub namespace: String,
     pub name: String,

@@ -275,23 +275,18 @@ impl Cluster {
 
     /// Puts an image with one program into the node.
     pub fn program_image(&self, name: &str, program: &Path) -> Result<(), String> {
-        let mut command = Command::new(controlplane_program()?);
-        let program = program.to_str().ok_or("the path is not text")?;
-        run(
-            command.args(["image", "--run", &self.info.run_dir, "--name", name, program]),
-            None,
-        )
-        .map(drop)
+        self.image(name, program.to_str().ok_or("the path is not text")?)
     }
 
     /// Puts an image with a shell and the usual tools into the node.
     pub fn busybox_image(&self, name: &str) -> Result<(), String> {
+        self.image(name, "--busybox")
+    }
+
+    fn image(&self, name: &str, content: &str) -> Result<(), String> {
         let mut command = Command::new(controlplane_program()?);
-        run(
-            command.args(["image", "--run", &self.info.run_dir, "--name", name, "--busybox"]),
-            None,
-        )
-        .map(drop)
+        let command = command.args(["image", "--run", &self.info.run_dir, "--name", name, content]);
+        run(command, None).map(drop)
     }
 
     /// Stops it now, without waiting for its clients to leave.
@@ -320,23 +315,37 @@ fn cache() -> PathBuf {
 /// Builds the program of `tests/controlplane`; a second's work, and nothing if it is built already.
 pub fn controlplane_program() -> Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(build_controlplane).clone()
+    BUILT
+        .get_or_init(|| build("tests/controlplane", ".", "controlplane"))
+        .clone()
 }
 
-fn build_controlplane() -> Result<PathBuf, String> {
+/// Builds Helm from its Go module, some minutes' work the first time.
+pub fn helm_program() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build("tests/helm", "helm.sh/helm/v4/cmd/helm", "helm"))
+        .clone()
+}
+
+/// Builds a package that the Go module in `folder` has.
+fn build(folder: &str, package: &str, name: &str) -> Result<PathBuf, String> {
     let dir = root().join("target/controlplane");
-    let program = dir.join("controlplane");
+    let program = dir.join(name);
     let io = |e: std::io::Error| format!("{}: {e}", dir.display());
     std::fs::create_dir_all(&dir).map_err(io)?;
     // One builder at a time; the kernel gives the lock back when this function or process ends.
     let lock = File::create(dir.join("build.lock")).map_err(io)?;
     lock.lock().map_err(io)?;
     let mut command = Command::new("go");
-    command.args(["build", "-trimpath", "-o"]).arg(&program).arg(".");
-    command.current_dir(root().join("tests/controlplane"));
+    command
+        .args(["build", "-trimpath", "-o"])
+        .arg(&program)
+        .arg(package);
+    command.current_dir(root().join(folder));
     match visible(&mut command).status() {
         Ok(status) if status.success() => Ok(program),
-        Ok(_) => Err("tests/controlplane does not build; the compiler's lines above say why".to_owned()),
+        Ok(_) => Err(format!("{folder} does not build; the compiler's lines above say why")),
         Err(_) => Err("Go is not installed: install Go 1.26 or newer from https://go.dev/dl/ (the tests build a real \
              Kubernetes control plane with it), or set TEST_KUBECONFIG to the kubeconfig of a cluster to use instead"
             .to_owned()),

@@ -9,9 +9,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{Organization, ProgrammaticUser, READY, STALLED};
+use serde_json::Value;
 
 use super::wait::{self, SOON};
 use super::world::World;
@@ -175,6 +176,15 @@ impl World {
             }
         })
         .await;
+    }
+
+    /// Changes the user, as `kubectl patch --type=merge` does.
+    pub async fn change(&self, name: &str, patch: Value) -> Result<(), String> {
+        let patched = self
+            .users()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.map(drop).map_err(|e| e.to_string())
     }
 
     /// Deletes the user; [`World::gone`] waits for the end.

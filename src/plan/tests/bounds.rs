@@ -50,9 +50,7 @@ fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
             false
         }
         Step::ListUsers => {
-            let user =
-                json!({"userId": "pu-7", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
-            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
+            o.learned.listed = Some(Ok(vec![own(o, "pu-7", NEXT)]));
             true
         }
         _ => false,

@@ -60,11 +60,10 @@ fn groups_are_changed_in_place() {
     user.metadata.generation = Some(2);
     user.spec.access.as_mut().unwrap().groups =
         serde_json::from_value(json!([{"name": "deployers"}])).unwrap();
-    let details = json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.learned.details = Some(Ok(Some(serde_json::from_value(details.clone()).unwrap())));
+            o.learned.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
         }
         read
     });

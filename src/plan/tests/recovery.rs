@@ -38,8 +38,7 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
     Arc::make_mut(&mut o.user).status = Some(status);
     o.learned = Learned::default();
     o.fresh_nonce = "ddddccccbbbbaaaa".to_owned();
-    let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
-    let users = vec![serde_json::from_value(lost).unwrap()];
+    let users = vec![own(&o, "pu-9", NONCE)];
     let listing = |step: &Step, o: &mut Observed| {
         let list_users = matches!(step, Step::ListUsers);
         if list_users {
@@ -71,11 +70,10 @@ fn what_a_given_up_attempt_left_behind_is_deleted_even_if_nothing_new_may_be_mad
     Arc::make_mut(&mut o.user).status = Some(status);
     Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
     o.class = None;
-    let lost = json!({"userId": "pu-9", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
     let (steps, rest) = run(&mut o, |step, o| {
         let list_users = matches!(step, Step::ListUsers);
         if list_users {
-            o.learned.listed = Some(Ok(vec![serde_json::from_value(lost.clone()).unwrap()]));
+            o.learned.listed = Some(Ok(vec![own(o, "pu-9", NONCE)]));
         }
         list_users
     });
@@ -231,9 +229,7 @@ fn no_user_is_deleted_whose_token_the_secret_carries() {
     let (steps, _) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
         if list {
-            let user =
-                json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
-            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
+            o.learned.listed = Some(Ok(vec![own(o, "pu-1", NONCE)]));
         }
         list
     });

@@ -35,7 +35,7 @@ pub(super) fn created(step: &Step, o: &mut Observed) -> bool {
 }
 
 /// What a later reconcile sees.
-pub(super) fn later(o: &mut Observed, rest: Rest) {
+fn later(o: &mut Observed, rest: Rest) {
     object(o).status = rest.status.map(|s| *s);
     if let Some(current) = status(o).journal.current.clone() {
         o.target = own_secret(&current.nonce);
@@ -179,9 +179,7 @@ fn a_token_that_is_not_accepted_is_not_published() {
         }
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            let user =
-                json!({"userId": "pu-2", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
-            o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+            o.learned.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
         }
         verify || read || created(step, o)
     };
@@ -202,9 +200,7 @@ fn a_token_that_is_not_accepted_is_not_published() {
     let (steps, rest) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
         if list {
-            let user =
-                json!({"userId": "pu-2", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
-            o.learned.listed = Some(Ok(vec![serde_json::from_value(user).unwrap()]));
+            o.learned.listed = Some(Ok(vec![own(o, "pu-2", NEXT)]));
         }
         list
     });
@@ -237,9 +233,7 @@ fn after_a_crash_a_staged_token_is_published() {
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            let user =
-                json!({"userId": "pu-2", "type": "programmatic", "username": o.marker(NEXT).name("ci")});
-            o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+            o.learned.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
         }
         read
     });
@@ -326,9 +320,7 @@ fn a_user_or_token_that_people_removed_is_replaced() {
             reasons.push(status.journal.pending.as_ref().unwrap().reason.clone());
         }
         if matches!(step, Step::ReadUser(_)) {
-            let user =
-                json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci")});
-            o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+            o.learned.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
             return true;
         }
         if matches!(step, Step::Verify(Kept::Published { .. })) {
