@@ -145,7 +145,15 @@ fn rotation_cases(put: impl Fn(Value) -> Value) -> Vec<Case> {
         ),
         (
             put(json!({"every": "24h", "overlap": "24h"})),
-            "rotation.overlap has to be shorter than rotation.every, or more and more old tokens stay valid",
+            "rotation.overlap, 24h by default, has to be shorter than rotation.every, or more and more old tokens stay valid",
+        ),
+        (
+            put(json!({"every": "12h"})),
+            "rotation.overlap, 24h by default, has to be shorter than rotation.every",
+        ),
+        (
+            put(json!({"every": "720h", "windows": [{"cron": "0 2 * * SUN", "duration": "169h"}]})),
+            "the duration of a rotation window is longer than 0s and at most 168h",
         ),
     ]
 }

@@ -292,18 +292,18 @@ pub struct SecretTemplate {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.windows) || size(self.windows) == 0 || has(self.every)").message("rotation.windows needs rotation.every: windows say when a token that is old enough is replaced").field_path(".windows"))]
-#[x_kube(validation = Rule::new("!has(self.every) || !has(self.overlap) || duration(self.overlap) < duration(self.every)").message("rotation.overlap has to be shorter than rotation.every, or more and more old tokens stay valid").field_path(".overlap"))]
+#[x_kube(validation = Rule::new("!has(self.every) || duration(has(self.overlap) ? self.overlap : '24h') < duration(self.every)").message("rotation.overlap, 24h by default, has to be shorter than rotation.every, or more and more old tokens stay valid").field_path(".overlap"))]
 pub struct Rotation {
     /// Age at which a token is replaced, by the platform's clock. Up to a tenth of it earlier, by a share that is
-    /// fixed for each object, so that not all are replaced at once.
+    /// fixed for each token, so that not all are replaced at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("rotation.every has to be 1m or longer"))]
     pub every: Option<Duration>,
     /// How long the old token stays valid beside the new one. Default 24h: environment variables of running pods
-    /// never change.
+    /// never change. Shorter than `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Duration>,
-    /// Replace by age only within these.
+    /// Replace by age only within these; a token that would become older than the class's `maxAge` does not wait for one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub windows: Vec<RotationWindow>,
@@ -320,7 +320,8 @@ pub struct RotationWindow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub time_zone: Option<String>,
-    /// How long it stays open.
+    /// How long it stays open; a week at most.
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('168h')").message("the duration of a rotation window is longer than 0s and at most 168h"))]
     pub duration: Duration,
 }
 

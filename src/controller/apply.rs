@@ -154,8 +154,9 @@ impl<'a> Hand<'a> {
         call: impl AsyncFnOnce(&client::Client) -> Result<T, client::Error>,
     ) -> Answer<T> {
         let (name, platform) = self.platform(o).await?;
-        let turn = platform.client().await;
-        call(&turn).await.map_err(|e| platform_problem(&name, &e))
+        call(platform.client())
+            .await
+            .map_err(|e| platform_problem(&name, &e))
     }
 
     async fn look_up(&self, o: &Observed, fresh: bool) -> Answer<Found> {
@@ -195,9 +196,8 @@ impl<'a> Hand<'a> {
             Ok(found) => found,
             Err(problem) => return Created::No(problem),
         };
-        let turn = platform.client().await;
         self.wrote = true;
-        match turn.create_programmatic_user(body).await {
+        match platform.client().create_programmatic_user(body).await {
             Ok(created) => {
                 let last_digits = created.token.last_digits().to_owned();
                 self.token = Some(created.token);

@@ -62,8 +62,8 @@ pub(super) struct Context {
     recorder: Recorder,
     /// Only these organizations are looked after; empty: all.
     only: BTreeSet<String>,
-    /// When this process first saw an attempt as abandoned.
-    abandoned: Mutex<HashMap<String, Instant>>,
+    /// When this process first saw an attempt as abandoned, by the object's UID and the attempt.
+    abandoned: Mutex<HashMap<String, HashMap<String, Instant>>>,
     /// Users that have taken their place under a class's maximum, by UID; the cache may not show them yet.
     places: Mutex<BTreeSet<String>>,
     /// Failed tries in a row, by the object's UID.
@@ -252,23 +252,29 @@ impl Context {
             .remove(uid);
     }
 
-    /// The attempts among `nonces` that this process has known as abandoned for the whole settle window, by its
-    /// own monotonic clock; and how long it takes until that is true of all.
+    /// The attempts among `nonces`, all that the object has abandoned, that this process has known as such for the whole
+    /// settle window, by its own monotonic clock; and how long it takes until that is true of all.
     pub(super) fn settled<'a>(
         &self,
+        uid: &str,
         nonces: impl Iterator<Item = &'a String>,
     ) -> (BTreeSet<String>, Duration) {
         let now = Instant::now();
-        let mut known = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = all.remove(uid).unwrap_or_default();
+        let since = |nonce: &String| (nonce.clone(), before.get(nonce).copied().unwrap_or(now));
+        let known: HashMap<String, Instant> = nonces.map(since).collect();
         let (mut settled, mut left) = (BTreeSet::new(), Duration::ZERO);
-        for nonce in nonces {
-            let age = now.duration_since(*known.entry(nonce.clone()).or_insert(now));
-            match self.settle().checked_sub(age) {
+        for (nonce, since) in &known {
+            match self.settle().checked_sub(now.duration_since(*since)) {
                 Some(rest) if !rest.is_zero() => left = left.max(rest),
                 _ => {
                     settled.insert(nonce.clone());
                 }
             }
+        }
+        if !known.is_empty() {
+            all.insert(uid.to_owned(), known);
         }
         (settled, left)
     }
@@ -287,6 +293,7 @@ impl Context {
         self.give_back_place(uid);
         self.went_well(uid);
         self.take_check(uid);
+        self.settled(uid, std::iter::empty());
     }
 
     /// Forgets failed tries.

@@ -1,16 +1,16 @@
 //! IO in: what a reconcile starts from.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt as _};
 
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
 use super::secret::{staged, staging_name, view};
-use crate::api::ProgrammaticUser;
+use crate::api::{DeletionPolicy, ProgrammaticUser};
 use crate::plan::{self, Learned, Observed, Staged};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
@@ -58,26 +58,30 @@ pub(super) async fn observe(
     let by_labels = class
         .as_ref()
         .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
-    let namespace_labels = if by_labels {
-        labels(context, namespace).await?
+    let retained =
+        user.metadata.deletion_timestamp.is_some() && user.spec.deletion_policy == DeletionPolicy::Retain;
+    let namespace_is = if by_labels || retained {
+        metadata_of(context, namespace).await?
     } else {
-        BTreeMap::new()
+        ObjectMeta::default()
     };
     let max = class.as_ref().and_then(|c| c.spec.max_users_per_namespace);
     let max = max
         .filter(|_| status.journal.is_empty())
         .and_then(|max| usize::try_from(max).ok());
     let abandoned = status.journal.abandoned.iter().map(|a| &a.nonce);
-    let (settled, settles_in) = context.settled(abandoned);
+    let uid = user.uid().unwrap_or_default();
+    let (settled, settles_in) = context.settled(&uid, abandoned);
     Ok(Some(Observed {
         class,
-        namespace_labels,
+        namespace_labels: namespace_is.labels.unwrap_or_default(),
+        namespace_ends: namespace_is.deletion_timestamp.is_some(),
         siblings: max.map_or(0, |max| context.siblings(&user, max)),
         secret,
         target,
         staged: staging(context, &user).await?,
         intact: plan::is_intact(&context.instance, &user),
-        check: context.take_check(&user.uid().unwrap_or_default()),
+        check: context.take_check(&uid),
         strays: context.strays(&user, asked),
         platform_now: context.platform_time(organization.as_deref()),
         instance: context.instance.clone(),
@@ -119,11 +123,11 @@ async fn staging(context: &Context, user: &ProgrammaticUser) -> Result<Vec<Stage
     Ok(found)
 }
 
-async fn labels(context: &Context, namespace: &str) -> Result<BTreeMap<String, String>, Error> {
+async fn metadata_of(context: &Context, namespace: &str) -> Result<ObjectMeta, Error> {
     let namespaces: Api<Namespace> = Api::all(context.client.clone());
     let found = namespaces
         .get_opt(namespace)
         .await
         .map_err(Error::from_kube("read the Namespace"))?;
-    Ok(found.and_then(|n| n.metadata.labels).unwrap_or_default())
+    Ok(found.map(|n| n.metadata).unwrap_or_default())
 }

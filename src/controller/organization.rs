@@ -126,7 +126,7 @@ async fn look(
         Err(problem) => return Ok(Err(problem)),
     };
     let begun = Instant::now();
-    let users = match platform.client().await.probe().await {
+    let users = match platform.client().probe().await {
         Ok(users) => users,
         Err(error) => {
             platform.seat().looked(None);

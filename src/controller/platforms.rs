@@ -6,7 +6,6 @@
 mod seat;
 
 use std::collections::HashMap;
-use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,8 +41,8 @@ type SecretVersion = (Option<String>, Option<String>);
 
 impl Platform {
     /// The client; each call waits for its turn by itself.
-    pub(super) fn client(&self) -> Ready<Turn<'_>> {
-        ready(Turn { client: &self.client })
+    pub(super) fn client(&self) -> &client::Client {
+        &self.client
     }
 
     /// Last characters of the credential.
@@ -96,18 +95,6 @@ impl Platform {
         });
         *cached = Some((begun, catalog.clone()));
         Ok(Found { catalog, fresh: true })
-    }
-}
-
-/// A client that may be used now.
-pub(super) struct Turn<'a> {
-    client: &'a client::Client,
-}
-
-impl std::ops::Deref for Turn<'_> {
-    type Target = client::Client;
-    fn deref(&self) -> &Self::Target {
-        self.client
     }
 }
 

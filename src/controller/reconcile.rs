@@ -65,7 +65,9 @@ async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Resu
         return Ok((Action::await_change(), false));
     };
     let result = steps(context, &mut observed).await;
-    if observed.user.status.as_ref().is_none_or(|s| s.journal.is_empty()) {
+    if observed.learned.finalizer_removed {
+        context.forget(uid);
+    } else if observed.user.status.as_ref().is_none_or(|s| s.journal.is_empty()) {
         context.give_back_place(uid);
     }
     result

@@ -94,7 +94,8 @@ fn bounded(status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Pr
         });
     }
     let begun = &mut status.journal.begun;
-    begun.retain(|at| now.duration_since(*at) < BUDGET_SPAN);
+    // A clock that was wrong does not block for longer.
+    begun.retain(|at| now.duration_since(*at).abs() < BUDGET_SPAN);
     match begun.first() {
         Some(oldest) if begun.len() >= BUDGET => {
             let left = BUDGET_SPAN.saturating_sub(now.duration_since(*oldest));
@@ -210,7 +211,11 @@ pub(super) fn recover(
         return Err(journal(o, status, now));
     }
     let in_time = now.duration_since(pending.started_at) < PATIENCE;
-    let as_asked = desired.filter(|d| d.fingerprint == pending.fingerprint && in_time);
+    // Whoever wants the current token dead does not wait for an attempt that may be stuck.
+    let overtaken = pending.reason != rotation::REVOKED
+        && rotation::is_revoked(o, status)
+        && pending.revoke_now != rotation::annotation(o, REVOKE_NOW_ANNOTATION);
+    let as_asked = desired.filter(|d| d.fingerprint == pending.fingerprint && in_time && !overtaken);
     if let Some(desired) = as_asked
         && let Some(user_id) = staged.and_then(|s| s.user_id.as_ref())
         && let Some(details) = resume(o, desired, nonce, user_id)?
@@ -296,6 +301,10 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
     let Some(pending) = status.journal.pending.take() else {
         return;
     };
+    if pending.reason == rotation::AGE {
+        // `every` bounds how often that goes well.
+        status.journal.begun.pop_if(|at| *at == pending.started_at);
+    }
     let at_once = pending.reason == rotation::REVOKED;
     let now = o.time(now);
     let not_before = if at_once { now } else { overlap_ends(o, now) };

@@ -100,12 +100,17 @@ pub fn desired(
         (access.role != Role::PolicyBased).then_some(&roles),
         (&secret_name, &layout, &account),
     ));
-    // Objects without a template keep the digest that they had before there were any.
-    let fingerprint = if template == SecretTemplate::default() {
-        shape
-    } else {
-        digest(&(shape, &template))
-    };
+    // What an object does not use leaves its digest as it was: nothing is replaced because there is a new field.
+    let mut fingerprint = shape;
+    if template != SecretTemplate::default() {
+        fingerprint = digest(&(fingerprint, &template));
+    }
+    let name = SecretValue::Endpoint.name();
+    if layout.values().any(|value| *value == SecretValue::Endpoint)
+        || template.data.values().any(|t| t.contains(name))
+    {
+        fingerprint = digest(&(fingerprint, &endpoint));
+    }
     let access_digest = digest(&(
         (access.role == Role::PolicyBased).then_some((&access.policies, roles.keys().collect::<Vec<_>>())),
         &access.groups,

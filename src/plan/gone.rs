@@ -24,7 +24,7 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
     if !o.intact {
         return stalled(status, &journal_invalid());
     }
-    let retain = o.user.spec.deletion_policy == DeletionPolicy::Retain;
+    let retain = o.user.spec.deletion_policy == DeletionPolicy::Retain && is_held(o, &status);
     match clear(o, &mut status, retain, now).and_then(|()| let_go(o, &status, retain)) {
         Ok(()) => Next::Do(Step::RemoveFinalizer),
         Err(Halt::Next(next)) => *next,
@@ -38,6 +38,16 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
             Next::Stop(rest(o, status, None, &Outcome::Waiting(&problem), now))
         }
     }
+}
+
+/// Whether a Secret that stays holds the token. A live token that nobody holds is of no use to anybody but a thief.
+fn is_held(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let journal = &status.journal;
+    let pending = journal.pending.iter().map(|p| &p.nonce);
+    let mut ours = pending.chain(journal.current.iter().map(|c| &c.nonce));
+    // What somebody has made his own may hold it, too.
+    let theirs = matches!(o.secret, SecretView::Foreign(_));
+    !o.namespace_ends && (theirs || ours.any(|nonce| o.secret_with(nonce).is_some()))
 }
 
 /// The time of `spec.expireAt` has come: user and Secret go, the object stays.

@@ -193,6 +193,7 @@ fn proceed(
     if current.access.as_ref() != Some(&desired.access_digest) || o.check {
         let grants = grants(o, desired)?;
         let Some(details) = own_user(o, &current.user_id, &current.nonce)? else {
+            forget_access(status);
             return Err(replace(status, rotation::USER_MISSING));
         };
         note_token(status, &details);
@@ -204,6 +205,7 @@ fn proceed(
                 .platform_now
                 .is_some_and(|t| t.duration_since(issued) > PATIENCE);
             return Err(if current.access.is_some() || too_long {
+                forget_access(status);
                 replace(status, rotation::TOKEN_REJECTED)
             } else {
                 not_accepted()
@@ -214,6 +216,13 @@ fn proceed(
         }
     }
     unretired.map_or(Ok(()), |problem| Err(Halt::Failed(problem)))
+}
+
+/// What does not work any more is not ready, and is looked at again until it is replaced.
+fn forget_access(status: &mut ProgrammaticUserStatus) {
+    if let Some(current) = &mut status.journal.current {
+        current.access = None;
+    }
 }
 
 /// Whether the class allows the policies and groups of a user that is there already. That the platform cannot be asked

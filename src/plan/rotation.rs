@@ -15,6 +15,8 @@ use crate::api::{
 /// How long an old token stays valid, unless somebody says otherwise: environment variables of running pods never
 /// change, and most pods are replaced within a day.
 const OVERLAP: Duration = Duration::from_hours(24);
+/// A window that is open for longer is none.
+const LONGEST_WINDOW: Duration = Duration::from_hours(7 * 24);
 /// Tokens are replaced up to this share of their age earlier.
 const JITTER: f64 = 0.1;
 
@@ -23,12 +25,15 @@ pub(super) const CREATE: &str = "Create";
 pub(super) const REVOKED: &str = "Revoked";
 pub(super) const USER_MISSING: &str = "UserMissing";
 pub(super) const TOKEN_REJECTED: &str = "TokenRejected";
+pub(super) const AGE: &str = "Age";
 
 /// When the token of one object is replaced because of its age.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Schedule {
     every: Option<Duration>,
     windows: Vec<Window>,
+    /// The class's bound, which does not wait for a window.
+    max_age: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -46,20 +51,25 @@ impl Schedule {
         };
         bounds(rotation, class)?;
         let every = rotation.every.map(crate::api::Duration::get);
-        if let (Some(every), Some(overlap)) = (every, rotation.overlap)
-            && overlap.get() >= every
-        {
-            let message = "rotation.overlap has to be shorter than rotation.every, or more and more old tokens stay valid";
-            return Err(Refusal::new("InvalidSpec", message.to_owned()));
+        let overlap = effective_overlap(Some(rotation), Some(class));
+        if every.is_some_and(|every| overlap >= every) {
+            let message = format!(
+                "rotation.overlap, here {}, has to be shorter than rotation.every, or more and more old tokens stay valid: set a shorter overlap (it is 24h by default, and at least the class's minOverlap) or a longer every",
+                crate::api::Duration::from(overlap)
+            );
+            return Err(Refusal::new("InvalidSpec", message));
         }
         let windows: Result<_, _> = rotation.windows.iter().map(Window::new).collect();
+        let max_age = class.spec.rotation.as_ref().and_then(|bounds| bounds.max_age);
         Ok(Self {
             every,
             windows: windows?,
+            max_age: max_age.map(crate::api::Duration::get),
         })
     }
 
-    /// When a token of this age is replaced: not before `now`, and then within a window.
+    /// When a token of this age is replaced: not before `now`, and then within a window, unless it becomes older than the
+    /// class allows before one opens.
     fn at(&self, issued: Timestamp, share: f64, now: Timestamp) -> Option<Timestamp> {
         let every = self.every?;
         let age = SignedDuration::try_from(every.mul_f64(1.0 - JITTER * share)).ok()?;
@@ -68,7 +78,13 @@ impl Schedule {
             return Some(old_enough);
         }
         let from = old_enough.max(now);
-        self.windows.iter().filter_map(|w| w.open_at(from)).min()
+        let opens = self.windows.iter().filter_map(|w| w.open_at(from));
+        let too_old = || {
+            issued
+                .checked_add(SignedDuration::try_from(self.max_age?).ok()?)
+                .ok()
+        };
+        opens.chain(too_old()).min()
     }
 }
 
@@ -90,10 +106,18 @@ impl Window {
         }
         let cron = format!("{} {zone}", window.cron);
         cronexpr::parse_crontab(&cron).map_err(|e| invalid(&e.to_string().replace('\n', " ")))?;
-        Ok(Self {
+        if window.duration.get() > LONGEST_WINDOW {
+            return Err(invalid("it is open for longer than a week"));
+        }
+        let window = Self {
             cron,
             length: window.duration.get(),
-        })
+        };
+        // Any moment will do: the days of a calendar come again.
+        match window.open_at(Timestamp::UNIX_EPOCH) {
+            Some(_) => Ok(window),
+            None => Err(invalid("it never opens, since there is no such day")),
+        }
     }
 
     /// `at`, if the window is open then, or else when it opens next.
@@ -138,11 +162,16 @@ fn bounds(rotation: &Rotation, class: &ProgrammaticUserClass) -> Result<(), Refu
 
 /// How long the token that is replaced now stays valid.
 pub(super) fn overlap(o: &Observed) -> Duration {
-    let asked = rotation(&o.user, o.class.as_deref()).and_then(|r| r.overlap);
+    let class = o.class.as_deref();
+    effective_overlap(rotation(&o.user, class), class)
+}
+
+/// What is asked for, or the default; never shorter than the class wants.
+fn effective_overlap(rotation: Option<&Rotation>, class: Option<&ProgrammaticUserClass>) -> Duration {
+    let asked = rotation.and_then(|r| r.overlap);
     let asked = asked.map_or(OVERLAP, crate::api::Duration::get);
-    let bounds = o.class.as_ref().and_then(|c| c.spec.rotation.as_ref());
-    let min = bounds.and_then(|b| b.min_overlap).map(crate::api::Duration::get);
-    asked.max(min.unwrap_or_default())
+    let min = class.and_then(|c| c.spec.rotation.as_ref()?.min_overlap);
+    asked.max(min.map(crate::api::Duration::get).unwrap_or_default())
 }
 
 /// Value of one of the object's annotations.
@@ -180,7 +209,7 @@ pub(super) fn due(
         return Some("Requested");
     }
     let now = o.platform_now?;
-    (planned(o, desired, status, now)? <= now).then_some("Age")
+    (planned(o, desired, status, now)? <= now).then_some(AGE)
 }
 
 /// When the token will be replaced because of its age.
@@ -222,6 +251,7 @@ mod tests {
         Schedule {
             every: crate::api::Duration::parse(every).map(crate::api::Duration::get),
             windows: windows.collect(),
+            max_age: None,
         }
     }
 
@@ -262,8 +292,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_class_finds_too_old_does_not_wait_for_a_window() {
+        let mut leap_days = schedule("24h", &[("0 0 29 2 *", "UTC", "1m")]);
+        let issued = time("2026-01-01T00:00:00Z");
+        assert_eq!(
+            leap_days.at(issued, 0.0, issued),
+            Some(time("2028-02-29T00:00:00Z"))
+        );
+        leap_days.max_age = Some(Duration::from_hours(48));
+        assert_eq!(
+            leap_days.at(issued, 0.0, issued),
+            Some(time("2026-01-03T00:00:00Z"))
+        );
+    }
+
+    #[test]
     fn wrong_windows_are_refused_with_an_example() {
         for (cron, zone) in [
+            ("0 0 30 2 *", "UTC"),
             ("0 2 * *", "UTC"),
             ("0 2 * * * *", "UTC"),
             ("61 2 * * *", "UTC"),

@@ -100,7 +100,7 @@ pub(super) fn rest(
     let generation = observed.user.metadata.generation;
     status.observed_generation = generation;
     let problem;
-    let (ready, reason, message) = match outcome {
+    let (well, reason, message) = match outcome {
         Outcome::Ready => (true, "Ready", ready_message(&status)),
         Outcome::Stalled(r) => (false, r.reason, r.message.clone()),
         Outcome::Waiting(p) => (false, p.reason, p.message.clone()),
@@ -109,7 +109,9 @@ pub(super) fn rest(
     if let Some(desired) = desired {
         status.next_rotation = next_rotation(observed, desired, &status, time);
     }
-    let wake = wake(observed, &status, desired, time, ready);
+    let wake = wake(observed, &status, desired, time, well);
+    // A replacement that has to wait takes nothing away from those who use the token.
+    let ready = well || matches!(outcome, Outcome::Waiting(_)) && works(observed, &status, desired);
     let mut wanted: Vec<Wanted> = vec![(READY, ready, reason, &message)];
     let again = match outcome {
         Outcome::Ready => wake.map_or(Again::OnChange, Again::After),
@@ -135,7 +137,7 @@ pub(super) fn rest(
     };
     if let Some(current) = &status.journal.current {
         let published =
-            ready || observed.learned.committed.is_some() || observed.secret_with(&current.nonce).is_some();
+            well || observed.learned.committed.is_some() || observed.secret_with(&current.nonce).is_some();
         wanted.push(if published {
             (
                 SECRET_PUBLISHED,
@@ -188,13 +190,24 @@ pub(super) fn rest(
             message: message.clone(),
         })
         .or_else(|| rotated(observed, &status))
-        .or_else(|| notice(&status.conditions, ready, reason, &message));
+        .or_else(|| notice(&status.conditions, well, reason, &message));
     set_conditions(&mut status.conditions, generation, now, &wanted);
     Rest {
         status: Some(Box::new(status)),
         again,
         event,
     }
+}
+
+/// Whether the Secret carries the token of a user that is as asked for.
+fn works(observed: &Observed, status: &ProgrammaticUserStatus, desired: Option<&Desired>) -> bool {
+    let (Some(current), Some(desired)) = (&status.journal.current, desired) else {
+        return false;
+    };
+    let published = observed.secret_with(&current.nonce).is_some_and(|s| s.unedited);
+    published
+        && current.fingerprint == desired.fingerprint
+        && current.access.as_ref() == Some(&desired.access_digest)
 }
 
 fn has(conditions: &[Condition], type_: &str) -> bool {
@@ -242,7 +255,7 @@ fn wake(
     status: &ProgrammaticUserStatus,
     desired: Option<&Desired>,
     time: Timestamp,
-    ready: bool,
+    well: bool,
 ) -> Option<Duration> {
     let unknown = observed.platform_now.is_none();
     let overdue = |at: &Timestamp| !unknown && *at <= time;
@@ -255,7 +268,7 @@ fn wake(
     };
     let retiring = status.journal.retiring.iter().map(|r| r.not_before);
     let due = retiring.chain(status.next_rotation.filter(|_| desired.is_some()));
-    let due = due.filter(|at| ready || !overdue(at)).min();
+    let due = due.filter(|at| well || !overdue(at)).min();
     let end = observed.user.spec.expire_at.filter(|end| !overdue(end));
     let settling = (!status.journal.abandoned.is_empty()).then(|| sweep::recheck(observed));
     let times = [due.map(until), end.map(until), settling];
@@ -315,14 +328,14 @@ fn ready_message(status: &ProgrammaticUserStatus) -> String {
     )
 }
 
-/// News is a changed truth or reason of `Ready`. A first creation that went well is none: its conditions tell,
+/// News is a changed reason of `Ready`. A first creation that went well is none: its conditions tell,
 /// and an Event would be one more write for each user.
-fn notice(old: &[Condition], ready: bool, reason: &str, message: &str) -> Option<Notice> {
+fn notice(old: &[Condition], well: bool, reason: &str, message: &str) -> Option<Notice> {
     let old = old.iter().find(|c| c.type_ == READY);
-    let smooth = ready && old.is_none_or(|c| c.status == "True" || c.reason == CREATING);
+    let smooth = well && old.is_none_or(|c| c.reason == CREATING);
     let same = old.is_some_and(|c| c.reason == reason);
     (!smooth && !same).then(|| Notice {
-        warning: !ready,
+        warning: !well,
         reason: reason.to_owned(),
         message: message.to_owned(),
     })

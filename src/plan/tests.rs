@@ -4,6 +4,7 @@ mod bounds;
 mod corruption;
 mod creation;
 mod deletion;
+mod readiness;
 mod recovery;
 mod refusals;
 mod rotation;
@@ -72,6 +73,7 @@ fn observed(user: ProgrammaticUser) -> Observed {
         class: Some(Arc::new(class())),
         organization: Some(Arc::new(organization())),
         namespace_labels: BTreeMap::new(),
+        namespace_ends: false,
         siblings: 0,
         secret: SecretView::Absent,
         target: SecretView::Absent,

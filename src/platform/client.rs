@@ -261,7 +261,6 @@ impl Client {
             let reply = self.attempt(http, route, self.admin.at(used), body).await;
             match &reply {
                 Ok(_) if how == How::Probe => self.admin.accepted(),
-                // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
                 Err(e) if e.kind == Kind::Unauthorized => {
                     let refusal = self.admin.refused(used, e);
                     self.tell(how, refusal);
@@ -313,7 +312,8 @@ impl Client {
         let mut response = request.send().await.map_err(|e| Error::transport(&name, &e))?;
         let status = response.status().as_u16();
         let reset = reset_after(response.headers());
-        if let Some(at) = time(response.headers()) {
+        // Overlaps end by this clock: it is not taken from whatever answers on the way to the platform.
+        if let Some(at) = time(response.headers()).filter(|_| status == 200) {
             self.gate.note_time(at);
         }
         let mut bytes = Zeroizing::new(Vec::new());

@@ -185,6 +185,7 @@ impl Translator {
             class: Some(self.class.clone()),
             organization: Some(self.organization.clone()),
             namespace_labels: BTreeMap::new(),
+            namespace_ends: false,
             siblings: 0,
             secret: view(seen.current, seen.current_at, current_version),
             target: view(seen.target, seen.target_at, TARGET),

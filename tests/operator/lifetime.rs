@@ -113,11 +113,13 @@ async fn what_is_to_be_retained_stays_with_its_token() {
 #[tokio::test]
 async fn a_namespace_that_is_deleted_takes_its_users_with_it() {
     let world = World::new("terminating").await;
-    for name in ["one", "two"] {
-        world.user(name).viewer(PAYMENTS).apply().await;
+    // What would be retained has nowhere to be kept.
+    for (name, policy) in [("one", DeletionPolicy::Delete), ("two", DeletionPolicy::Retain)] {
+        let user = world.user(name).viewer(PAYMENTS);
+        user.with(|s| s.deletion_policy = policy).apply().await;
         world.ready(name).await;
     }
-    let token = world.token("one").await;
+    let token = world.token("two").await;
     world
         .cluster()
         .kubectl(&["delete", "namespace", world.namespace(), "--timeout=60s"])

@@ -120,7 +120,7 @@ fn who_asks_for_a_revocation_waits_for_no_overlap() {
 #[test]
 fn what_is_overdue_and_cannot_be_is_not_tried_each_second() {
     let mut o = in_use();
-    object(&mut o).spec.rotation = serde_json::from_value(json!({"every": "1h"})).unwrap();
+    object(&mut o).spec.rotation = serde_json::from_value(json!({"every": "1h", "overlap": "30m"})).unwrap();
     o.platform_now = now().checked_add(jiff::SignedDuration::from_hours(2)).ok();
     for view in [&mut o.secret, &mut o.target] {
         let SecretView::Ours(secret) = view else { panic!() };

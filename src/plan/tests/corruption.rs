@@ -150,6 +150,8 @@ proptest! {
         let people = |s: &ProgrammaticUserStatus| ProgrammaticUserStatus {
             conditions: Vec::new(),
             observed_generation: None,
+            token_last_digits: None,
+            next_rotation: None,
             ..s.clone()
         };
         let unharmed = people(&status) == people(o.user.status.as_ref().unwrap());

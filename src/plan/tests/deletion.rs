@@ -110,6 +110,20 @@ fn what_is_retained_is_released_and_only_the_rest_goes() {
     let kept = o.clone();
     assert_eq!(run(&mut o, |_, _| false).0, ["release", "remove-finalizer"]);
 
+    // A token that no Secret will hold is not left alive.
+    let mut o = kept.clone();
+    o.namespace_ends = true;
+    let whole = ["delete-user", "delete-secret", "remove-finalizer"];
+    assert_eq!(run(&mut o, |_, _| false).0, whole);
+    let mut o = kept.clone();
+    (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
+    assert_eq!(run(&mut o, |_, _| false).0, ["delete-user", "remove-finalizer"]);
+    // Somebody's own Secret may hold it.
+    let mut o = kept.clone();
+    let theirs = SecretView::Foreign("has no owner".to_owned());
+    (o.secret, o.target) = (theirs.clone(), theirs);
+    assert_eq!(run(&mut o, |_, _| false).0, ["remove-finalizer"]);
+
     // A replacement was on its way: it is fenced off before anything else.
     let mut o = kept;
     let status = Arc::make_mut(&mut o.user).status.as_mut().unwrap();

@@ -35,7 +35,7 @@ pub(super) fn created(step: &Step, o: &mut Observed) -> bool {
 }
 
 /// What a later reconcile sees.
-fn later(o: &mut Observed, rest: Rest) {
+pub(super) fn later(o: &mut Observed, rest: Rest) {
     object(o).status = rest.status.map(|s| *s);
     if let Some(current) = status(o).journal.current.clone() {
         o.target = own_secret(&current.nonce);
@@ -141,7 +141,9 @@ fn a_token_is_replaced_at_its_age_by_the_platforms_clock() {
     o.platform_now = Some(due);
     let (steps, rest) = run(&mut o, created);
     assert_eq!(steps, REPLACEMENT);
-    let retiring = &rest.status.as_ref().unwrap().journal.retiring[0];
+    let journal = &rest.status.as_ref().unwrap().journal;
+    assert_eq!(journal.begun, [now()], "the schedule itself is no flood");
+    let retiring = &journal.retiring[0];
     assert_eq!(retiring.not_before.duration_since(due).as_hours(), 1);
     later(&mut o, rest);
 

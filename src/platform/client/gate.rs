@@ -114,27 +114,48 @@ impl Gate {
     /// Waits for a turn.
     pub(super) async fn enter(&self) -> Result<Turn, Error> {
         self.paused()?;
+        let slot = self.slot().await;
+        let at = self.state().pace.take(Instant::now());
+        self.turn(slot, at).await
+    }
+
+    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
         let slots = self.state().slots.clone();
         // The semaphore is never closed.
-        let slot = slots.acquire_owned().await.ok();
-        let at = self.state().pace.take(Instant::now());
+        slots.acquire_owned().await.ok()
+    }
+
+    async fn turn(&self, slot: Option<OwnedSemaphorePermit>, at: Instant) -> Result<Turn, Error> {
         tokio::time::sleep_until(at.into()).await;
         // The platform may have asked for a pause in the meantime.
         self.paused()?;
         Ok(Turn { _slot: slot })
     }
 
+    /// The same, but for a turn before `deadline`; `None`: there is none, and none was used up.
+    async fn enter_before(&self, deadline: Instant) -> Result<Option<Turn>, Error> {
+        self.paused()?;
+        let Ok(slot) = tokio::time::timeout_at(deadline.into(), self.slot()).await else {
+            return Ok(None);
+        };
+        let at = self.state().pace.take_before(Instant::now(), deadline);
+        match at {
+            Some(at) => self.turn(slot, at).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// The same for a call that makes a user. It has a journaled ticket, which is not to be used late: turn and call
     /// have one deadline each, `timeout`, and together they fit into the settle window.
     pub(super) async fn enter_create(&self, route: &str, timeout: Duration) -> Result<Turn, Error> {
-        let turn = tokio::time::timeout(timeout, self.enter()).await;
-        let turn = turn.map_err(|_| {
+        let turn = self.enter_before(Instant::now() + timeout).await?;
+        let turn = turn.ok_or_else(|| {
             Error::held(
                 Kind::RateLimited(Some(timeout)),
                 route,
                 "the organization's limits leave no room for a new user at the moment",
             )
-        })??;
+        })?;
         if (self.hooks.margin)() <= timeout {
             return Err(Error::held(
                 Kind::NotLeading,
@@ -239,10 +260,20 @@ impl Pace {
 
     /// The moment that belongs to this caller.
     fn take(&mut self, now: Instant) -> Instant {
-        let mine = self.next.map_or(now, |next| next.max(now));
+        let (mine, at) = self.peek(now);
         self.next = Some(mine + self.interval);
-        // Up to `burst` ahead of the even spread.
-        mine.checked_sub(self.burst).map_or(now, |at| at.max(now))
+        at
+    }
+
+    /// The same, if it comes before `deadline`.
+    fn take_before(&mut self, now: Instant, deadline: Instant) -> Option<Instant> {
+        (self.peek(now).1 < deadline).then(|| self.take(now))
+    }
+
+    /// The next moment of the even spread, and up to `burst` ahead of it, when it may be used.
+    fn peek(&self, now: Instant) -> (Instant, Instant) {
+        let mine = self.next.map_or(now, |next| next.max(now));
+        (mine, mine.checked_sub(self.burst).map_or(now, |at| at.max(now)))
     }
 }
 
@@ -299,6 +330,8 @@ mod tests {
         let now = Instant::now();
         let mut pace = Pace::new(1);
         assert_eq!(pace.take(now), now);
+        // Who cannot wait for so long takes nothing away from the others.
+        assert_eq!(pace.take_before(now, now + Duration::from_secs(10)), None);
         assert_eq!(pace.take(now), now + Duration::from_mins(1));
     }
 
