@@ -22,6 +22,7 @@ mod class;
 mod desired;
 mod endpoint;
 mod gone;
+mod grants;
 mod live;
 mod marker;
 mod observed;
@@ -41,7 +42,7 @@ use jiff::Timestamp;
 use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, SecretValue, USER_ID_ANNOTATION};
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
-pub use desired::{Desired, Grants, desired};
+pub use desired::{Desired, desired};
 pub use endpoint::check_endpoint;
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{

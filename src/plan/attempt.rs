@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::{Desired, Grants};
+use super::desired::Desired;
+use super::grants::{apply_access, grants};
 use super::live::{
-    Halt, PATIENCE, answer, apply_access, conflict, do_first, grants, not_accepted, note_token, own_user,
-    published, working,
+    Halt, PATIENCE, answer, conflict, do_first, not_accepted, note_token, own_user, published, working,
 };
 use super::{
     Committed, Created, Fence, Kept, Observed, Problem, Retry, SecretView, Step, draft, rotation, sweep,
@@ -231,7 +231,7 @@ pub(super) fn recover(
 /// Goes on with a staged attempt; `None`: its user is gone.
 fn resume(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Result<Option<UserDetails>, Halt> {
     conflict(o, &desired.secret_name)?;
-    let grants: Grants = grants(o, desired)?;
+    let grants = grants(o, desired)?;
     let Some(details) = own_user(o, user_id, nonce)? else {
         return Ok(None);
     };

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::rotation::Schedule;
-use super::{Catalog, Refusal, marker, template};
+use super::{Refusal, marker, template};
 use crate::api::{
-    Access, Organization, PolicyEntry, ProgrammaticUser, ProgrammaticUserClass, Role, Scope, SecretKeys,
-    SecretTemplate, SecretValue,
+    Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Role, Scope, SecretKeys, SecretTemplate,
+    SecretValue,
 };
-use crate::platform::{AccountGrant, AccountRole, PolicyGrant};
 
 /// What one object asks for, defaults applied, before names are looked up on the platform.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,17 +38,6 @@ pub struct Desired {
     pub access_digest: String,
     /// When the token is replaced.
     pub schedule: Schedule,
-}
-
-/// What the platform is asked for, by its own ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// For the create call of a user with a role.
-    pub accounts: Vec<AccountGrant>,
-    /// Direct policies; empty for a user with a role.
-    pub policies: Vec<PolicyGrant>,
-    /// Groups, sorted.
-    pub groups: Vec<String>,
 }
 
 /// Applies defaults and checks what can be checked without the platform.
@@ -263,135 +251,6 @@ fn layout(
         }
     }
     Ok(layout)
-}
-
-/// Looks names up in what the platform has.
-pub fn resolve(
-    desired: &Desired,
-    catalog: &Catalog,
-    class: &ProgrammaticUserClass,
-) -> Result<Grants, Refusal> {
-    let access = &desired.access;
-    let allow = &class.spec.allow;
-    let known = |id: &str| catalog.accounts.iter().any(|a| a.account_id == id);
-    let policy_accounts = access
-        .policies
-        .iter()
-        .flat_map(|p| &p.accounts)
-        .filter(|a| *a != "*");
-    let unknown = access
-        .accounts
-        .iter()
-        .map(|a| &a.id)
-        .chain(policy_accounts)
-        .find(|a| !known(a));
-    if let Some(id) = unknown {
-        let message = format!(
-            "organization {} has no account {id}: correct the id",
-            desired.organization
-        );
-        return Err(Refusal::new("UnknownAccount", message));
-    }
-    let mut grants = Grants::default();
-    if access.role == Role::PolicyBased {
-        for entry in &access.policies {
-            let all = catalog.policies.iter().map(|p| (p.id.as_str(), p.name.as_str()));
-            let id = find(
-                "policy",
-                "Policy",
-                entry.id.as_deref(),
-                entry.name.as_deref(),
-                all,
-                &desired.organization,
-            )?;
-            super::class::allows(
-                &allow.policies,
-                &[Some(id), entry.name.as_deref()],
-                "policies",
-                class,
-            )?;
-            grants.policies.push(PolicyGrant {
-                policy_id: id.to_owned(),
-                account_ids: accounts_of(entry, access),
-            });
-        }
-    } else {
-        grants.accounts = access
-            .accounts
-            .iter()
-            .map(|a| AccountGrant {
-                id: a.id.clone(),
-                role: match a.role.unwrap_or(access.role) {
-                    Role::Editor => AccountRole::Editor,
-                    Role::Viewer | Role::PolicyBased => AccountRole::Viewer,
-                },
-            })
-            .collect();
-    }
-    for entry in &access.groups {
-        let all = catalog.groups.iter().map(|g| (g.id.as_str(), g.name.as_str()));
-        let id = find(
-            "group",
-            "Group",
-            entry.id.as_deref(),
-            entry.name.as_deref(),
-            all,
-            &desired.organization,
-        )?;
-        super::class::allows(&allow.groups, &[Some(id), entry.name.as_deref()], "groups", class)?;
-        grants.groups.push(id.to_owned());
-    }
-    grants.groups.sort_unstable();
-    grants.groups.dedup();
-    Ok(grants)
-}
-
-fn accounts_of(entry: &PolicyEntry, access: &Access) -> Vec<String> {
-    if entry.accounts.is_empty() {
-        access.accounts.iter().map(|a| a.id.clone()).collect()
-    } else {
-        entry.accounts.clone()
-    }
-}
-
-fn find<'a>(
-    noun: &str,
-    word: &str,
-    id: Option<&str>,
-    name: Option<&str>,
-    mut all: impl Iterator<Item = (&'a str, &'a str)>,
-    organization: &str,
-) -> Result<&'a str, Refusal> {
-    let reason = if word == "Policy" {
-        "UnknownPolicy"
-    } else {
-        "UnknownGroup"
-    };
-    if let Some(id) = id {
-        return all.find(|(i, _)| *i == id).map(|(i, _)| i).ok_or_else(|| {
-            Refusal::new(
-                reason,
-                format!("organization {organization} has no {noun} with id {id}: correct the id"),
-            )
-        });
-    }
-    let name = name.unwrap_or_default();
-    let mut matching = all.filter(|(_, n)| *n == name).map(|(i, _)| i);
-    match (matching.next(), matching.next()) {
-        (Some(id), None) => Ok(id),
-        (None, _) => Err(Refusal::new(
-            reason,
-            format!(
-                "organization {organization} has no {noun} named {name:?}: correct the name, or create it there"
-            ),
-        )),
-        (Some(_), Some(_)) => Err(Refusal::new(
-            reason,
-            format!(
-                "organization {organization} has several {noun} objects named {name:?}: use the id instead"
-            ),
-        )),
-    }
 }
 
 /// A digest of a value's JSON form, which stays the same when optional fields are added to the types.

@@ -164,7 +164,7 @@ fn organization_gone(o: &Observed) -> Refusal {
     Refusal::new(
         "OrganizationGone",
         format!(
-            "Organization {name} is gone, so user {user} cannot be deleted on the platform: create the Organization again, or delete the user there and remove finalizer {}",
+            "Organization {name} is gone, so user {user} cannot be deleted on the platform: create the Organization again, or delete the user there, delete this object, and remove its finalizer {}",
             crate::api::FINALIZER
         ),
     )

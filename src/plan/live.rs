@@ -1,16 +1,15 @@
 //! An object that is not being deleted: there is one user, its token is in the Secret, its access is as asked for.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::{Desired, Grants, desired, resolve};
+use super::desired::{Desired, desired};
+use super::grants::{apply_access, grants};
 use super::status::{CREATING, Outcome, rest};
 use super::{
     Answer, Next, Observed, Problem, Refusal, Retry, SecretView, Step, attempt, class, gone, rotation, sweep,
 };
-use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, Role, SecretValue};
-use crate::platform::{PolicyGrant, UserDetails};
+use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
+use crate::platform::UserDetails;
 
 /// A token that the platform has not accepted for so long is given up.
 pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
@@ -273,42 +272,6 @@ pub(super) fn own_user(o: &Observed, user_id: &str, nonce: &str) -> Result<Optio
     Ok(details)
 }
 
-/// Puts policies and groups back that differ from what is asked for.
-pub(super) fn apply_access(
-    o: &Observed,
-    desired: &Desired,
-    grants: &Grants,
-    details: &UserDetails,
-) -> Result<(), Halt> {
-    let user_id = &details.user_id;
-    let policy_based = desired.access.role == Role::PolicyBased;
-    if policy_based && !same_policies(details, &grants.policies) {
-        let step = || Step::PutPolicies(user_id.clone(), grants.policies.clone());
-        answer(o.learned.policies_put.as_ref(), step)?;
-    }
-    let groups: BTreeSet<&str> = details.groups.iter().map(|g| g.id.as_str()).collect();
-    if groups != grants.groups.iter().map(String::as_str).collect() {
-        let step = || Step::PutGroups(user_id.clone(), grants.groups.clone());
-        answer(o.learned.groups_put.as_ref(), step)?;
-    }
-    Ok(())
-}
-
-pub(super) fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
-    let found = answer(o.learned.catalog.as_ref(), || Step::LookUp(false))?;
-    let Some(class) = &o.class else {
-        return Ok(Grants::default());
-    };
-    resolve(desired, &found.catalog, class).map_err(|refusal| {
-        // Somebody may have made it a moment ago.
-        if found.fresh {
-            Halt::Refused(refusal)
-        } else {
-            do_first(Step::LookUp(true))
-        }
-    })
-}
-
 /// Where the published token is.
 pub(super) fn published(desired: &Desired) -> super::Kept {
     let token = desired
@@ -367,22 +330,4 @@ pub(super) fn note_token(status: &mut ProgrammaticUserStatus, details: &UserDeta
             status.token_issued_at = crate::platform::parse_time(&token.created_at);
         }
     }
-}
-
-fn same_policies(details: &UserDetails, wanted: &[PolicyGrant]) -> bool {
-    let set = |pairs: Vec<(&str, &[String])>| -> BTreeSet<(String, BTreeSet<String>)> {
-        pairs
-            .into_iter()
-            .map(|(id, accounts)| (id.to_owned(), accounts.iter().cloned().collect()))
-            .collect()
-    };
-    set(details
-        .policies
-        .iter()
-        .map(|p| (p.policy_id.as_str(), p.account_ids.as_slice()))
-        .collect())
-        == set(wanted
-            .iter()
-            .map(|p| (p.policy_id.as_str(), p.account_ids.as_slice()))
-            .collect())
 }

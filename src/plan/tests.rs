@@ -94,7 +94,7 @@ fn catalog() -> Arc<Catalog> {
     Arc::new(Catalog {
         accounts: serde_json::from_value(json!([{"accountId": "act-1"}, {"accountId": "act-2"}])).unwrap(),
         policies: serde_json::from_value(json!([
-            {"id": "pol-1", "name": "ops"}, {"id": "pol-2", "name": "twice"}, {"id": "pol-3", "name": "twice"}
+            {"id": "2", "name": "Account Editor"}, {"id": "3", "name": "Account Viewer"}, {"id": "pol-1", "name": "ops"}, {"id": "pol-2", "name": "twice"}, {"id": "pol-3", "name": "twice"}
         ]))
         .unwrap(),
         groups: serde_json::from_value(json!([{"id": "ugr-1", "name": "deployers"}])).unwrap(),
@@ -240,7 +240,9 @@ fn made() -> Observed {
 
 /// What the platform has of the user that one attempt made.
 fn own<T: serde::de::DeserializeOwned>(o: &Observed, id: &str, nonce: &str) -> T {
-    let user = json!({"userId": id, "type": "programmatic", "username": o.marker(nonce).name("ci")});
+    let editor = json!([{"policyId": "2", "accountIds": ["act-1"]}]);
+    let name = o.marker(nonce).name("ci");
+    let user = json!({"userId": id, "type": "programmatic", "username": name, "policies": editor});
     serde_json::from_value(user).unwrap()
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::helm::{RELEASE, template};
+use crate::support::rights::{CLUSTER, NAMESPACE, OWN, roles};
 use crate::support::{World, audit};
 
 /// Where, what and which verb, such as `namespace secrets get`.
@@ -13,31 +14,16 @@ type Right = (&'static str, String, String);
 /// The rights of the operator's three roles, as they are rendered.
 fn granted(values: &[&str]) -> BTreeSet<Right> {
     let rendered = template(RELEASE, values).unwrap();
-    let namespaced = format!("{RELEASE}-namespace");
+    let words = |list: &Value| -> Vec<String> {
+        let words = list.as_array().unwrap().iter();
+        words.map(|w| w.as_str().unwrap().to_owned()).collect()
+    };
     let mut rights = BTreeSet::new();
-    for document in rendered.split("\n---\n") {
-        let Ok(object) = serde_saphyr::from_str::<Value>(document) else {
-            continue;
-        };
-        let place = match (object["kind"].as_str(), object["metadata"]["name"].as_str()) {
-            (Some("ClusterRole"), Some(name)) if name == RELEASE => "cluster",
-            (Some("ClusterRole"), Some(name)) if name == namespaced => "namespace",
-            (Some("Role"), Some(_)) => "own namespace",
-            _ => continue,
-        };
-        let words = |list: &Value| -> Vec<String> {
-            list.as_array()
-                .unwrap()
-                .iter()
-                .map(|w| w.as_str().unwrap().to_owned())
-                .collect()
-        };
-        for rule in object["rules"].as_array().unwrap() {
-            for (resource, verb) in words(&rule["resources"])
-                .into_iter()
-                .flat_map(|r| words(&rule["verbs"]).into_iter().map(move |v| (r.clone(), v)))
-            {
-                rights.insert((place, resource, verb));
+    for (place, rules) in roles(&rendered, RELEASE) {
+        for rule in rules.as_array().unwrap() {
+            for resource in words(&rule["resources"]) {
+                let verbs = words(&rule["verbs"]);
+                rights.extend(verbs.into_iter().map(|verb| (place, resource.clone(), verb)));
             }
         }
     }
@@ -67,11 +53,11 @@ pub fn are_all_used_and_never_exceeded(world: &World, values: &[&str]) {
         };
         let place = match (o.resource.as_str(), o.namespace.as_str()) {
             // Of a namespace itself the audit log may name none.
-            ("namespaces", _) => "namespace",
+            ("namespaces", _) => NAMESPACE,
             // Events are told in the namespace of their object, by one right for all.
-            ("events", _) | (_, "") => "cluster",
-            (_, own) if own == world.operator_namespace() => "own namespace",
-            _ => "namespace",
+            ("events", _) | (_, "") => CLUSTER,
+            (_, own) if own == world.operator_namespace() => OWN,
+            _ => NAMESPACE,
         };
         used.insert((place, resource, entry.verb));
     }

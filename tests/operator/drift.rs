@@ -64,6 +64,34 @@ async fn policies_and_groups_that_people_change_are_put_back() {
 }
 
 #[tokio::test]
+async fn a_role_that_people_change_is_put_back() {
+    let world = World::builder("drift-role").drift("1s").start().await;
+    world.user("viewer").viewer(PAYMENTS).apply().await;
+    world.ready("viewer").await;
+    let (id, token) = (id_of(&world, "viewer").await, world.token("viewer").await);
+    let platform = world.platform();
+    let has = async || platform.user(&id).await.unwrap()["policies"].clone();
+    let asked_for = has().await;
+    // By its number: the administrator of the organization.
+    let body = json!({"policies": [{"policyId": "1"}]});
+    let route = format!("/setup/user/{id}/policyMapping");
+    let changed = platform.put(&route, &platform.admin_token, &body).await;
+    assert_eq!(changed.status, 200, "{}", changed.message());
+    assert_ne!(has().await, asked_for);
+    world
+        .eventually("the role to be put back", SOON, async || {
+            let now = has().await;
+            if now == asked_for {
+                Ok(())
+            } else {
+                Err(now.to_string())
+            }
+        })
+        .await;
+    assert_eq!(world.token("viewer").await, token, "the token stays");
+}
+
+#[tokio::test]
 async fn a_user_that_people_delete_on_the_platform_is_made_anew() {
     let world = World::builder("drift-user").drift("1s").start().await;
     for name in ["lost", "other"] {

@@ -260,11 +260,8 @@ async fn a_controller_leaves_the_users_of_other_organizations_alone() {
         world.dir(),
         "stranger",
         operator::Options {
-            kubeconfig: world.cluster().info().kubeconfig.clone().into(),
-            namespace: world.operator_namespace().to_owned(),
-            watch_namespaces: world.namespaces().to_vec(),
             organizations: vec!["another".to_owned()],
-            ..operator::Options::default()
+            ..world.controller().options().clone()
         },
     )
     .await

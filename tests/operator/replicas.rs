@@ -126,7 +126,7 @@ async fn a_leader_that_was_frozen_ends_when_it_wakes_and_nothing_is_doubled() {
 #[tokio::test]
 async fn a_leader_that_cannot_reach_the_api_server_ends() {
     let world = world("cut-off", &[]).controller_stopped().start().await;
-    let config = std::fs::read_to_string(&world.cluster().info().kubeconfig).unwrap();
+    let config = std::fs::read_to_string(&world.controller().options().kubeconfig).unwrap();
     let server = url::Url::parse(&world.cluster().info().server).unwrap();
     let (host, port) = (server.host_str().unwrap(), server.port().unwrap());
     let line = Arc::new(CancellationToken::new());

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::lease::{Info, Lease};
+use super::rights;
 use super::wait::eventually;
 
 /// Where the checkout is.
@@ -236,9 +237,11 @@ impl Cluster {
         kube::Client::try_from(config).expect("the kubeconfig makes a client")
     }
 
-    /// A client that hands requests on as they are, once.
-    pub async fn client_as_is(&self) -> kube::Client {
+    /// A client of the controllers of a world that hands requests on as they are, once.
+    pub async fn client_as_is(&self, operator_namespace: &str) -> kube::Client {
         let mut config = self.config().await;
+        config.auth_info.impersonate = Some(rights::account(operator_namespace));
+        config.auth_info.impersonate_groups = Some(rights::groups(operator_namespace).into());
         config.default_retry = false;
         kube::Client::try_from(config).expect("the kubeconfig makes a client")
     }

@@ -37,6 +37,7 @@ pub mod pod;
 pub mod process;
 pub mod proxied;
 pub mod proxy;
+pub mod rights;
 pub mod wait;
 pub mod world;
 

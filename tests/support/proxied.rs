@@ -26,7 +26,7 @@ impl Proxies {
         operator_namespace: &str,
         platform: &str,
     ) -> Self {
-        let client = cluster.client_as_is().await;
+        let client = cluster.client_as_is(operator_namespace).await;
         let users: Api<ProgrammaticUser> = Api::namespaced(cluster.client().await, namespace);
         let revision = move || {
             let users = users.clone();
@@ -60,7 +60,7 @@ impl World {
 
     /// Prepares a second controller with a proxy of its own.
     pub async fn second_controller_proxied(&self, name: &str, flags: &[String]) -> (Operator, Proxy) {
-        let client = self.cluster().client_as_is().await;
+        let client = self.cluster().client_as_is(self.operator_namespace()).await;
         let proxy = Proxy::kubernetes(client, self.operator_namespace()).await;
         let mut options = self.operator_options();
         options.kubeconfig = proxy.write_kubeconfig(&self.dir().join(format!("{name}.kubeconfig")));

@@ -17,7 +17,7 @@ use super::cluster::{Cluster, root};
 use super::operator::{self, Operator};
 use super::platform::{self, Platform};
 use super::proxied::Proxies;
-use super::{BILLING, PAYMENTS, audit};
+use super::{BILLING, PAYMENTS, audit, rights};
 
 /// Field manager of what tests apply.
 pub const MANAGER: &str = "tests";
@@ -222,27 +222,11 @@ impl World {
     }
 
     pub(super) fn operator_options(&self) -> operator::Options {
-        operator_options(
-            self.cluster,
-            &self.operator_namespace,
-            &self.namespaces,
-            &self.organization,
-        )
-    }
-}
-
-fn operator_options(
-    cluster: &Cluster,
-    namespace: &str,
-    watch: &[String],
-    organization: &str,
-) -> operator::Options {
-    operator::Options {
-        kubeconfig: cluster.info().kubeconfig.clone().into(),
-        namespace: namespace.to_owned(),
-        watch_namespaces: watch.to_vec(),
-        organizations: vec![organization.to_owned()],
-        ..operator::Options::default()
+        operator::Options {
+            flags: Vec::new(),
+            env: Vec::new(),
+            ..self.operator.options().clone()
+        }
     }
 }
 
@@ -433,9 +417,12 @@ impl WorldBuilder {
         .await?;
         let watched = self.watched.as_ref().unwrap_or(&namespaces);
         let mut options = operator::Options {
+            kubeconfig: rights::grant(cluster, &client, &dir, &operator_namespace, watched).await?,
+            namespace: operator_namespace.clone(),
+            watch_namespaces: watched.clone(),
+            organizations: vec![organization_name.clone()],
             flags: self.operator_flags,
             env: self.operator_env,
-            ..operator_options(cluster, &operator_namespace, watched, &organization_name)
         };
         if let Some(proxies) = &proxies {
             options.kubeconfig = proxies.api.write_kubeconfig(&dir.join("controller.kubeconfig"));
@@ -510,6 +497,10 @@ impl World {
             kubectl(&["delete", "namespace", namespace, "--wait=false"]);
         }
         kubectl(&["delete", "namespace", &self.operator_namespace, "--wait=false"]);
+        for place in [rights::CLUSTER, rights::NAMESPACE] {
+            let name = format!("{}-{place}", self.operator_namespace);
+            kubectl(&["delete", "clusterrolebinding", &name, "--ignore-not-found"]);
+        }
         kubectl(&["delete", "puc", &self.class, "--ignore-not-found"]);
         kubectl(&["delete", "puo", &self.organization, "--ignore-not-found"]);
     }

@@ -137,7 +137,7 @@ fn what_the_platform_was_not_asked_for_costs_no_budget() {
     let (_, rest) = run(&mut o, |step, o| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.learned.created = Some(Created::No(problem("PlatformUnreachable")));
+            o.learned.created = Some(Created::No(problem("NotLeading")));
         }
         create
     });

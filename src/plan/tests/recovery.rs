@@ -145,7 +145,8 @@ fn after_a_crash_a_committed_attempt_is_rolled_forward_without_another_create() 
     // The status is as the intent left it: the crash came before the last write.
     o.target = own_secret(NONCE);
     o.learned = Learned::default();
-    let details = json!({"userId": "pu-1", "type": "programmatic", "username": o.marker(NONCE).name("ci"), "tokens": [{"tokenLastDigits": "ab12", "createdAt": "2026-01-05T10:11:12.000+0000"}]});
+    let mut details: serde_json::Value = own(&o, "pu-1", NONCE);
+    details["tokens"] = json!([{"tokenLastDigits": "ab12", "createdAt": "2026-01-05T10:11:12.000+0000"}]);
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {

@@ -265,11 +265,9 @@ fn access_is_put_back_where_a_check_finds_it_changed() {
     object(&mut o).spec.access.as_mut().unwrap().groups =
         serde_json::from_value(json!([{"name": "deployers"}])).unwrap();
     let user = |o: &Observed, groups: serde_json::Value| -> UserDetails {
-        let name = o.marker(NONCE).name("ci");
-        serde_json::from_value(
-            json!({"userId": "pu-1", "type": "programmatic", "username": name, "groups": groups}),
-        )
-        .unwrap()
+        let mut user: serde_json::Value = own(o, "pu-1", NONCE);
+        user["groups"] = groups;
+        serde_json::from_value(user).unwrap()
     };
     let with = |groups: serde_json::Value| {
         move |step: &Step, o: &mut Observed| {
@@ -390,6 +388,10 @@ fn users_that_the_journal_does_not_know_are_reported_and_left_alone() {
 fn the_end_of_life_leaves_nothing_but_the_object() {
     let mut o = in_use();
     object(&mut o).spec.expire_at = Some(now());
+    let mut alone = o.clone();
+    alone.organization = None;
+    let (steps, rest) = run(&mut alone, |_, _| false);
+    assert_eq!((steps, reason(&rest).as_str()), (Vec::new(), "OrganizationGone"));
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, ["delete-user", "delete-secret"]);
     assert_eq!(reason(&rest), "Expired");
@@ -398,4 +400,38 @@ fn the_end_of_life_leaves_nothing_but_the_object() {
     o.secret = SecretView::Absent;
     o.target = SecretView::Absent;
     assert_eq!(run(&mut o, |_, _| false).0, Vec::<&str>::new());
+}
+
+#[test]
+fn the_role_of_a_user_is_put_back_where_a_check_finds_it_changed() {
+    let grants = |policies: serde_json::Value| {
+        let mut o = in_use();
+        o.check = true;
+        let mut put = None;
+        let (_, rest) = run(&mut o, |step, o| {
+            match step {
+                Step::ReadUser(_) => {
+                    let mut user: serde_json::Value = own(o, "pu-1", NONCE);
+                    user["policies"] = policies.clone();
+                    o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+                    return true;
+                }
+                Step::PutPolicies(_, grants) => put = Some(serde_json::to_value(grants).unwrap()),
+                _ => {}
+            }
+            false
+        });
+        assert_eq!(reason(&rest), "Ready");
+        put
+    };
+    let editor = json!([{"policyId": "2", "accountIds": ["act-1"]}]);
+    assert_eq!(grants(editor.clone()), None);
+    for changed in [
+        json!([]),
+        json!([{"policyId": "3", "accountIds": ["act-1"]}]),
+        json!([{"policyId": "2", "accountIds": ["act-1", "act-2"]}]),
+        json!([{"policyId": "2", "accountIds": ["act-1"]}, {"policyId": "1"}]),
+    ] {
+        assert_eq!(grants(changed.clone()), Some(editor.clone()), "{changed}");
+    }
 }
