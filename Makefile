@@ -7,7 +7,7 @@ export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-faults soak lint crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-faults soak model static lint crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +32,17 @@ soak: controlplane ## Random faults and two leaders over LIVES=2000 lives of use
 
 model: ## Look at tens of millions of worlds around the plan, and whether it keeps its promises in each
 	@MODEL=large cargo test --locked --release --test model -- --nocapture large
+
+# No path of this machine and no time is in it; its libraries are, so that an image needs nothing else.
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+HOME_OF_CARGO := $(or $(CARGO_HOME),$(HOME)/.cargo)
+static: export SOURCE_DATE_EPOCH := 0
+static: export CARGO_INCREMENTAL := 0
+static: export CFLAGS := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(HOME_OF_CARGO)=cargo
+static: export RUSTFLAGS := -C target-feature=+crt-static --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(HOME_OF_CARGO)=cargo
+static: ## Build the program that images are made of, static: target/image/programmatic-users
+	@cargo build --locked --release --target $(HOST) --target-dir target/static
+	@install -D target/static/$(HOST)/release/programmatic-users target/image/programmatic-users
 
 lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check

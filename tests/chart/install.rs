@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::helm::{RELEASE, helm, release};
 use crate::rights;
-use crate::support::cluster::binary;
+use crate::support::cluster::static_program;
 use crate::support::wait::{SOON, eventually};
 use crate::support::{Cluster, PAYMENTS, World};
 
@@ -101,6 +101,8 @@ async fn leader(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
+    // The one that images are made of. It takes minutes: nothing waits for it yet.
+    let program = static_program().unwrap();
     let cluster = Cluster::private_with_node("chart").await;
     if !cluster.has_node() {
         println!(
@@ -115,9 +117,7 @@ async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
         );
         return;
     }
-    cluster
-        .program_image(&format!("{IMAGE}:test"), &binary())
-        .unwrap();
+    cluster.program_image(&format!("{IMAGE}:test"), &program).unwrap();
     let world = World::builder("chart")
         .on(cluster)
         .reachable_from_pods()

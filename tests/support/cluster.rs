@@ -331,6 +331,26 @@ pub fn helm_program() -> Result<PathBuf, String> {
         .clone()
 }
 
+/// Builds the program that images are made of, as the image recipe does: some minutes' work the first time.
+pub fn static_program() -> Result<PathBuf, String> {
+    let mut command = Command::new("make");
+    command.arg("static").current_dir(root());
+    // Flags of the tests' own build are not those of the image.
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|n| n.starts_with("CARGO") && n != "CARGO_HOME")
+        {
+            command.env_remove(name);
+        }
+    }
+    match visible(&mut command).status() {
+        Ok(status) if status.success() => Ok(root().join("target/image/programmatic-users")),
+        Ok(status) => Err(format!("make static: {status}")),
+        Err(error) => Err(format!("make static: {error}")),
+    }
+}
+
 /// Builds a package that the Go module in `folder` has.
 fn build(folder: &str, package: &str, name: &str) -> Result<PathBuf, String> {
     let dir = root().join("target/controlplane");

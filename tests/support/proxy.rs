@@ -376,6 +376,19 @@ impl Call<'_> {
                 fault.used();
                 Ok(self.refusal(code))
             }
+            Act::Echo(code) => {
+                say(&format!("NOT FORWARDED, ANSWERED {code} WITH ITSELF"));
+                fault.used();
+                let words = format!(
+                    "{:?} {}",
+                    self.parts.headers,
+                    String::from_utf8_lossy(&self.bytes)
+                );
+                Ok(match &self.state.upstream {
+                    Upstream::Kubernetes { .. } => answers::kubernetes_saying(code, &words),
+                    Upstream::Platform { .. } => answers::platform_saying(code, &words),
+                })
+            }
             Act::ApplyThen(code) => {
                 let reply = self.forward().await?;
                 say(&format!("{}, ANSWERED {code}", reply.status()));

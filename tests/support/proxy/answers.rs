@@ -37,6 +37,12 @@ fn json_answer(status: StatusCode, body: &Value) -> Answer {
 /// A refusal as the API server words it.
 #[must_use]
 pub fn kubernetes(code: u16) -> Answer {
+    kubernetes_saying(code, "a fault of the test")
+}
+
+/// The same, in these words.
+#[must_use]
+pub fn kubernetes_saying(code: u16, words: &str) -> Answer {
     let status = StatusCode::from_u16(code).expect("a status code");
     let reason = match code {
         403 => "Forbidden",
@@ -48,7 +54,7 @@ pub fn kubernetes(code: u16) -> Answer {
         _ => "Unknown",
     };
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": "a fault of the test", "reason": reason, "code": code});
+        "message": words, "reason": reason, "code": code});
     let mut answer = json_answer(status, &body);
     if matches!(code, 429 | 503) {
         answer
@@ -61,9 +67,15 @@ pub fn kubernetes(code: u16) -> Answer {
 /// A refusal as the platform words it.
 #[must_use]
 pub fn platform(code: u16) -> Answer {
+    platform_saying(code, "a fault of the test")
+}
+
+/// The same, in these words.
+#[must_use]
+pub fn platform_saying(code: u16, words: &str) -> Answer {
     let status = StatusCode::from_u16(code).expect("a status code");
     let line = json!({"code": code, "message": status.canonical_reason().unwrap_or_default()});
-    let errors = json!([{"code": "FAULT", "message": "a fault of the test"}]);
+    let errors = json!([{"code": "FAULT", "message": words}]);
     let body = if code == 429 {
         json!({"response": {"status": line, "data": "Rate limit exceeded"}})
     } else {
@@ -95,6 +107,7 @@ pub fn lie(lie: Lie, good: Answer, bytes: &Bytes) -> Answer {
             b"<!doctype html><title>Be right back</title><p>We are upgrading.",
         )),
         Lie::Truncated => whole(half),
+        Lie::Unfinished => whole(bytes.slice(..bytes.len().saturating_sub(1))),
         Lie::LacksNewest => {
             let mut list: Value = serde_json::from_slice(bytes).unwrap_or_default();
             if let Some(items) = list["response"]["items"].as_array_mut() {

@@ -19,6 +19,8 @@ pub enum Act {
     DropAnswer,
     /// It is refused with this status, without effect.
     Refuse(u16),
+    /// It is refused with this status, without effect, and the reply repeats the request with its headers.
+    Echo(u16),
     /// It takes effect, and is answered with this status all the same.
     ApplyThen(u16),
     /// It waits until it is released, and then takes effect, also if nobody waits for the answer any more.
@@ -38,6 +40,8 @@ pub enum Lie {
     NoItems,
     /// 200, and the JSON ends in the middle.
     Truncated,
+    /// 200, and the JSON lacks its last character.
+    Unfinished,
     /// 200 with a page for people.
     Html,
     /// A list without its last user.
