@@ -7,7 +7,7 @@ export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-faults soak model static lint crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-faults soak model static lint audit crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -48,6 +48,9 @@ lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
 	@cd tests/controlplane && test -z "$$(gofmt -l .)" && go vet .
+
+audit: prerequisites ## Check the dependencies, and write what the program is made of (SBOM)
+	@tests/audit.sh
 
 crds: ## Write crds/ anew, after a change of src/api
 	@cargo run --locked --quiet -- crds --dir crds

@@ -479,4 +479,17 @@ async fn kubectl_explains_the_fields() {
     ] {
         assert!(text.contains(words), "{words:?} is missing in: {text}");
     }
+    for (field, words) in [
+        ("pu.spec.secret.template.data", "{{ token }}"),
+        ("pu.spec.rotation", "by the platform's clock"),
+        ("pu.spec.deletionPolicy", "Retain"),
+        ("pu.status.journal", "Not for other programs"),
+        ("puc.spec.allow", "accounts"),
+        ("puc.spec.onRevoked", "Revoke"),
+        ("puo.spec.credentials", "operator's namespace"),
+    ] {
+        let text = cluster.kubectl(&["explain", field]).unwrap();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(words), "{words:?} is missing in {field}: {text}");
+    }
 }

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -234,6 +236,37 @@ fn every_failure_of_the_table_is_produced_by_a_test() {
             "docs/failures.md does not explain {reason}"
         );
     }
+}
+
+/// Places of a schema without a sentence of their own, below `at`.
+fn undescribed(schema: &Value, at: &str, found: &mut Vec<String>) {
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let at = format!("{at}.{name}");
+        let words = field["description"].as_str().unwrap_or_default();
+        if words.split_whitespace().count() < 2 {
+            found.push(format!("{at}: {words:?}"));
+        }
+        for inner in [field, &field["items"], &field["additionalProperties"]] {
+            undescribed(inner, &at, found);
+        }
+    }
+}
+
+#[test]
+fn kubectl_explain_has_a_sentence_for_every_field() {
+    let (mut fields, mut found) = (0, Vec::new());
+    for (name, text) in &programmatic_users::crds::files().unwrap() {
+        let crd: Value = serde_saphyr::from_str(text).unwrap();
+        for version in crd["spec"]["versions"].as_array().unwrap() {
+            let schema = &version["schema"]["openAPIV3Schema"];
+            fields += schema.to_string().matches("\"description\"").count();
+            for part in ["spec", "status"] {
+                undescribed(&schema["properties"][part], &format!("{name} {part}"), &mut found);
+            }
+        }
+    }
+    assert!(fields > 100, "{fields}");
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

@@ -225,7 +225,22 @@ impl Demo {
             .await?;
         }
         self.kubectl(&["-n", NAMESPACE, "get", "pu"])?;
-        check(true, "all three are Ready")
+        check(true, "all three are Ready")?;
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let secret = secrets
+            .get("cost-report-token")
+            .await
+            .map_err(|e| e.to_string())?;
+        let data = secret.data.unwrap_or_default();
+        let value = |key: &str| data.get(key).map(|b| String::from_utf8_lossy(&b.0).into_owned());
+        let (token, file) = (value("SPOTINST_TOKEN"), value("spot.ini"));
+        let rendered = token
+            .zip(file)
+            .is_some_and(|(t, f)| f.contains(&format!("token = {t}\n")));
+        check(
+            rendered,
+            "Secret cost-report-token has the file spot.ini of its template, with the token in it",
+        )
     }
 
     async fn platforms_view(&mut self) -> Result<(), String> {

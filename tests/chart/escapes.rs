@@ -7,14 +7,17 @@ use serde_json::{Value, json};
 
 use crate::helm::release;
 use crate::objects::users;
+use crate::support::rights::account;
 use crate::support::wait::{SOON, eventually};
 use crate::support::{Cluster, PAYMENTS, World};
 
 const TENANT: &str = "tina";
 
-/// All that a tenant may have in its own namespace, and nothing in any other.
+/// All that a tenant may have in its own namespace, and nothing in any other. The world's controller is not the account
+/// that the chart's policies know: it has what they ask of others.
 fn rights(world: &World) -> String {
     let (here, class) = (world.namespace(), world.class_name());
+    let controller = account(world.operator_namespace());
     format!(
         r#"
 {{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: tenant, namespace: {here}}}, rules: [
@@ -24,6 +27,12 @@ fn rights(world: &World) -> String {
 ---
 {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: tenant, namespace: {here}}},
   roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: tenant}}, subjects: [{{kind: User, name: {TENANT}}}]}}
+---
+{{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {{name: escapes-controller}}, rules: [
+  {{apiGroups: [programmatic-users.io], resources: [organizations], verbs: [repair-journal, abandon-users]}}]}}
+---
+{{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRoleBinding, metadata: {{name: escapes-controller}},
+  roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: escapes-controller}}, subjects: [{{kind: User, name: "{controller}"}}]}}
 "#
     )
 }

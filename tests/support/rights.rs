@@ -7,7 +7,6 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
 use kube::api::PostParams;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 use super::cluster::{Cluster, root};
 use super::wait::{SOON, eventually};
@@ -68,8 +67,7 @@ pub async fn grant(
     own: &str,
     watched: &[String],
 ) -> Result<PathBuf, String> {
-    static MADE: OnceCell<()> = OnceCell::const_new();
-    MADE.get_or_try_init(|| make_roles(client)).await?;
+    make_roles(client).await?;
     let subject = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": own}]);
     let to = |place: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(place)});
     let everywhere = [(CLUSTER, true), (NAMESPACE, watched.is_empty())];
@@ -114,7 +112,7 @@ fn typed<K: serde::de::DeserializeOwned>(object: Value) -> K {
     serde_json::from_value(object).expect("an object of its kind")
 }
 
-/// Once for all worlds of a process: they are the same for all.
+/// They are the same for all worlds of a cluster; whoever comes later changes nothing.
 async fn make_roles(client: &Client) -> Result<(), String> {
     // That this is what the chart renders, tests of the chart say.
     let path = root().join("tests/chart/snapshots/default.yaml");
