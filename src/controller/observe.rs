@@ -10,8 +10,8 @@ use kube::{Api, ResourceExt as _};
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
 use super::secret::{staged, staging_name, view};
-use crate::api::{DeletionPolicy, ProgrammaticUser};
-use crate::plan::{self, Learned, Observed, Staged};
+use crate::api::ProgrammaticUser;
+use crate::plan::{self, Learned, Observed, SecretView, Staged};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
 /// the journal seen. `None`: the object is gone, or another installation looks after its organization.
@@ -42,9 +42,22 @@ pub(super) async fn observe(
         return Ok(None);
     }
     let organization = organization.map_or(Ok(None), |name| context.organization(name))?;
+    let by_labels = class
+        .as_ref()
+        .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
+    let namespace_is = if by_labels || user.metadata.deletion_timestamp.is_some() {
+        metadata_of(context, namespace).await?
+    } else {
+        ObjectMeta::default()
+    };
+    let namespace_ends = namespace_is.deletion_timestamp.is_some();
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let (current_name, target_name) = secret_names(&user);
     let read = async |name: &str| {
+        // It goes with its namespace, and so may the right to read it.
+        if namespace_ends && user.metadata.deletion_timestamp.is_some() {
+            return Ok(SecretView::Absent);
+        }
         let found = secrets.get_opt(name).await;
         let found = found.map_err(Error::from_kube("read the Secret"))?;
         Ok::<_, Error>(view(found.as_ref(), &user))
@@ -54,16 +67,6 @@ pub(super) async fn observe(
         target.clone()
     } else {
         read(&current_name).await?
-    };
-    let by_labels = class
-        .as_ref()
-        .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
-    let retained =
-        user.metadata.deletion_timestamp.is_some() && user.spec.deletion_policy == DeletionPolicy::Retain;
-    let namespace_is = if by_labels || retained {
-        metadata_of(context, namespace).await?
-    } else {
-        ObjectMeta::default()
     };
     let max = class.as_ref().and_then(|c| c.spec.max_users_per_namespace);
     let max = max
@@ -75,7 +78,7 @@ pub(super) async fn observe(
     Ok(Some(Observed {
         class,
         namespace_labels: namespace_is.labels.unwrap_or_default(),
-        namespace_ends: namespace_is.deletion_timestamp.is_some(),
+        namespace_ends,
         siblings: max.map_or(0, |max| context.siblings(&user, max)),
         secret,
         target,

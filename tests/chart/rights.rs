@@ -52,10 +52,8 @@ pub fn are_all_used_and_never_exceeded(world: &World, values: &[&str]) {
             sub => format!("{}/{sub}", o.resource),
         };
         let place = match (o.resource.as_str(), o.namespace.as_str()) {
-            // Of a namespace itself the audit log may name none.
-            ("namespaces", _) => NAMESPACE,
-            // Events are told in the namespace of their object, by one right for all.
-            ("events", _) | (_, "") => CLUSTER,
+            // By one right for all namespaces: events are told in that of their object.
+            ("events" | "namespaces" | "programmaticusers", _) | (_, "") => CLUSTER,
             (_, own) if own == world.operator_namespace() => OWN,
             _ => NAMESPACE,
         };

@@ -120,6 +120,9 @@ async fn a_namespace_that_is_deleted_takes_its_users_with_it() {
         world.ready(name).await;
     }
     let token = world.token("two").await;
+    // Bindings go with everything else in the namespace, in any order: here first.
+    let gone = ["-n", world.namespace(), "delete", "rolebinding", "--all"];
+    world.cluster().kubectl(&gone).unwrap();
     world
         .cluster()
         .kubectl(&["delete", "namespace", world.namespace(), "--timeout=60s"])

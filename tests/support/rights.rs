@@ -85,7 +85,7 @@ pub async fn grant(
     let users = watched.first().map(String::as_str);
     for (group, resource, namespace) in [
         ("programmatic-users.io", "organizations", None),
-        ("programmatic-users.io", "programmaticusers", users),
+        ("", "secrets", users),
         ("coordination.k8s.io", "leases", Some(own)),
     ] {
         let verb = if resource == "leases" { "create" } else { "list" };
