@@ -10,6 +10,8 @@ mod access;
 mod audit;
 #[path = "platform/authz.rs"]
 mod authz;
+#[path = "platform/browser.rs"]
+mod browser;
 #[path = "platform/conformance.rs"]
 mod conformance;
 #[path = "platform/console.rs"]
@@ -22,3 +24,8 @@ mod lifecycle;
 mod sdk;
 #[path = "platform/users.rs"]
 mod users;
+#[path = "support/wait.rs"]
+#[allow(dead_code, reason = "other tests wait for what must not happen")]
+mod wait;
+#[path = "platform/walkthroughs.rs"]
+mod walkthroughs;

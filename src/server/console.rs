@@ -1,9 +1,14 @@
 //! The console: server-rendered pages for people. Programmatic users have no access to it.
 
+mod client;
+mod form;
 mod page;
+mod programmatic;
+mod settings;
 
 use axum::Router;
-use axum::extract::{Form, FromRequest, Request, State};
+use axum::extract::{Form, FromRequest, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -14,11 +19,14 @@ use super::gate::{self, Caller, Trace, bearer};
 use super::reply::ApiError;
 use super::store::{credentials, sign_in};
 use super::{App, secret};
+use client::Client;
+pub(super) use client::SignedIn;
 
 const SESSION: &str = "session";
 /// Of the sign-in form, before there is a session that could hold its token.
 const FORM: &str = "sign-in-form";
 const STYLE: &str = include_str!("console/style.css");
+const SCRIPT: &str = include_str!("console/copy.js");
 
 /// The console's routes.
 pub(super) fn pages(app: App) -> Router {
@@ -26,9 +34,11 @@ pub(super) fn pages(app: App) -> Router {
         .route("/console", get(home))
         .route("/console/sign-in", get(form).post(sign_in_with_password))
         .route("/console/sign-out", post(sign_out))
+        .merge(settings::pages())
         .route("/console/{*rest}", get(nothing).post(nothing))
         .route_layer(middleware::from_fn_with_state(app.clone(), people_only))
         .route("/console/style.css", get(style))
+        .route("/console/copy.js", get(script))
         .with_state(app)
 }
 
@@ -37,12 +47,12 @@ pub(super) fn is_page(path: &str) -> bool {
     path == "/console" || path.starts_with("/console/")
 }
 
-/// Headers of every page: no scripts, no frames, nothing from elsewhere, nothing kept.
+/// Headers of every page: one script of our own, no frames, nothing from elsewhere, nothing kept.
 pub(super) fn harden(response: &mut Response) {
     const HEADERS: [(HeaderName, &str); 5] = [
         (
             header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
@@ -154,6 +164,35 @@ fn failed(error: &ApiError) -> Response {
 
 async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
+}
+
+async fn script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
+}
+
+/// Whoever is signed in; everybody else is sent to the sign-in form.
+struct Visitor(Client);
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        match session(app, &parts.headers).await {
+            Ok(Some(session)) => Ok(Self(Client::new(app, session, Trace::of_parts(parts)))),
+            Ok(None) => Err(Redirect::to("/console/sign-in").into_response()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+/// A form that no page of the session sent.
+fn forged(client: &Client) -> Response {
+    let body = maud::html! {
+        h1 { "Refused" }
+        p role="alert" { "This form did not come from the console, or is too old. Nothing was done." }
+    };
+    let page = page::signed_in("Refused", client.organization(), client.session(), &body);
+    (StatusCode::FORBIDDEN, page).into_response()
 }
 
 async fn nothing() -> Response {

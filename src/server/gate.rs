@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Query, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{Extensions, HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sqlx::SqliteConnection;
@@ -36,19 +36,29 @@ pub(super) struct Trace {
 
 impl Trace {
     pub(super) fn of(request: &Request) -> Self {
-        let agent = request
-            .headers()
+        Self::new(
+            request.headers(),
+            request.extensions(),
+            request.method(),
+            request.uri(),
+        )
+    }
+
+    /// The same, of a request whose body was taken off.
+    pub(super) fn of_parts(parts: &Parts) -> Self {
+        Self::new(&parts.headers, &parts.extensions, &parts.method, &parts.uri)
+    }
+
+    fn new(headers: &HeaderMap, extensions: &Extensions, method: &Method, uri: &Uri) -> Self {
+        let agent = headers
             .get(header::USER_AGENT)
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default();
+        let id = extensions.get::<RequestId>();
         Self {
-            request_id: request
-                .extensions()
-                .get::<RequestId>()
-                .map(|id| id.0.clone())
-                .unwrap_or_default(),
-            method: request.method().to_string(),
-            url: secret::redact(request.uri().path()),
+            request_id: id.map(|id| id.0.clone()).unwrap_or_default(),
+            method: method.to_string(),
+            url: secret::redact(uri.path()),
             agent: secret::redact(agent).chars().take(LONGEST_AGENT).collect(),
         }
     }
@@ -244,7 +254,7 @@ impl Visit {
         request: &Parts,
     ) -> Result<Vec<Grant>, ApiError> {
         let mut tx = app.store.read().await?;
-        let recognised = self.recognise(&mut tx, &request.headers).await;
+        let recognised = self.recognise(&mut tx, request).await;
         // Counted before anything is answered, the refusal of the credential included.
         let who = recognised
             .as_ref()
@@ -272,9 +282,17 @@ impl Visit {
     async fn recognise(
         &mut self,
         conn: &mut SqliteConnection,
-        headers: &HeaderMap,
+        request: &Parts,
     ) -> Result<credentials::Owner, ApiError> {
         const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missing or not valid");
+        if let Some(console::SignedIn(session)) = request.extensions.get() {
+            self.caller = Some(console::caller(session));
+            return Ok(credentials::Owner::in_session(
+                &session.user_id,
+                &session.user_name,
+            ));
+        }
+        let headers = &request.headers;
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             let Some(cookie) = console::session_cookie(headers) else {
                 return Err(UNKNOWN);

@@ -25,7 +25,7 @@ type Outcome = Result<Answer, ApiError>;
 /// All routes of the API behind the gate, and the health check before it.
 pub(super) fn api(app: App) -> Router {
     Router::new()
-        .route("/setup/user", post(users::create_personal))
+        .route("/setup/user", get(users::of_account).post(users::create_personal))
         .route("/setup/user/programmatic", post(users::create_programmatic))
         .route("/setup/organization/user", get(users::list))
         .route("/setup/user/{id}", get(users::details).delete(users::delete))

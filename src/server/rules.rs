@@ -74,6 +74,7 @@ macro_rules! rules {
 pub(super) static RULES: &[Rule] = rules! {
     POST   "/setup/user/programmatic"                  "setup:createProgrammaticUser"     Administrator  "user"
     POST   "/setup/user"                               "setup:createUser"                 Administrator  "user"
+    GET    "/setup/user"                               "setup:describeUser"               AccountOfQuery "user"
     GET    "/setup/organization/user"                  "setup:describeOrganizationUsers"  Organization   "user"
     GET    "/setup/user/{id}"                          "setup:describeUser"               Organization   "user"
     DELETE "/setup/user/{id}"                          "setup:deleteUser"                 Administrator  "user"

@@ -15,7 +15,9 @@ async fn open(request: reqwest::RequestBuilder) -> Page {
     let headers = reply.headers().clone();
     let policy = headers["content-security-policy"].to_str().unwrap();
     assert!(
-        policy.contains("default-src 'none'") && !policy.contains("unsafe") && !policy.contains("script")
+        policy.contains("default-src 'none'")
+            && policy.contains("script-src 'self';")
+            && !policy.contains("unsafe")
     );
     assert_eq!(headers["x-content-type-options"], "nosniff");
     assert_eq!(headers["cache-control"], "no-store");

@@ -206,6 +206,15 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     Answer::list("spotinst:setup:organization:user", &users::list(&mut tx).await?)
 }
 
+/// Whoever has rights in one account, directly, by a group, or in all accounts.
+pub(super) async fn of_account(State(app): State<App>, Extension(call): Admitted) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let members = users::of_account(&mut tx, call.account()?).await?;
+    let mut users = users::list(&mut tx).await?;
+    users.retain(|u| members.contains(&u.user_id));
+    Answer::list("spotinst:setup:user", &users)
+}
+
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
     let mut tx = app.store.read().await?;
     let user = users::details(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;

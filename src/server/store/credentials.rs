@@ -26,6 +26,19 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// A person who is signed in, and needs no token.
+    pub(crate) fn in_session(user_id: &str, user_name: &str) -> Self {
+        Self {
+            user_id: user_id.to_owned(),
+            user_name: user_name.to_owned(),
+            user_type: "personal".to_owned(),
+            last_digits: String::new(),
+            token_id: None,
+            last_used_at: None,
+            hash: Vec::new(),
+        }
+    }
+
     /// Whether the time of last use is due to be written.
     pub(crate) fn use_is_news(&self) -> bool {
         self.last_used_at.is_none_or(|at| now() - at >= LAST_USED_STEP)

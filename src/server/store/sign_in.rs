@@ -131,6 +131,20 @@ pub(crate) async fn succeeded(conn: &mut SqliteConnection, email: &str) -> Resul
     Ok(())
 }
 
+/// Notes that a form was sent; `false` if it was sent before.
+pub(crate) async fn take_form(conn: &mut SqliteConnection, number: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query("DELETE FROM console_form WHERE at < ?")
+        .bind(now() - SESSION_LASTS)
+        .execute(&mut *conn)
+        .await?;
+    let done = sqlx::query("INSERT INTO console_form (hash, at) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(secret::digest(number).as_slice())
+        .bind(now())
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
 fn key(email: &str) -> [u8; 32] {
     secret::digest(&email.trim().to_lowercase())
 }

@@ -1,6 +1,6 @@
 //! Users of both kinds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::{FromRow, SqliteConnection};
 
@@ -61,6 +61,24 @@ pub(crate) async fn list(conn: &mut SqliteConnection) -> Result<Vec<UserSummary>
         mfa: false,
     };
     Ok(rows.into_iter().map(summary).collect())
+}
+
+/// Ids of those who have a policy, directly or by a group, that holds in the account.
+pub(crate) async fn of_account(
+    conn: &mut SqliteConnection,
+    account: &str,
+) -> Result<HashSet<String>, sqlx::Error> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT u.id FROM user u
+         LEFT JOIN group_member m ON m.user_id = u.id
+         JOIN policy_grant g ON g.user_id = u.id OR g.group_id = m.group_id
+         LEFT JOIN grant_account a ON a.grant_id = g.id
+         WHERE a.account_id IS NULL OR a.account_id IN (?, '*')",
+    )
+    .bind(account)
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().collect())
 }
 
 /// Everything about a user but its secrets.

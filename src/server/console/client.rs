@@ -1,0 +1,123 @@
+//! The console's way to the API: the same routes, rights and audit log as for everybody, as the person who is signed in.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use crate::platform::{ErrorItem, RequestInfo, format_time};
+use crate::server::edge::RequestId;
+use crate::server::gate::Trace;
+use crate::server::store::{access, sign_in};
+use crate::server::{App, authz, reply, reply::ApiError, routes};
+
+/// Longest reply that a page is made of.
+const LONGEST: usize = 64 * 1024 * 1024;
+
+/// Says to the gate on whose behalf a request comes. Nothing that arrives from outside can carry it.
+#[derive(Debug, Clone)]
+pub(in crate::server) struct SignedIn(pub(in crate::server) sign_in::Session);
+
+/// One person's requests while one page is made.
+pub(super) struct Client {
+    app: App,
+    session: sign_in::Session,
+    trace: Trace,
+}
+
+/// What the API refused, in its own words.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) errors: Vec<ErrorItem>,
+}
+
+impl Refused {
+    /// All sentences.
+    pub(super) fn words(&self) -> String {
+        let words = self.errors.iter().map(|e| e.message.as_str());
+        let words: Vec<&str> = words.collect();
+        if words.is_empty() {
+            return "Too many requests. Wait a minute, and try again.".to_owned();
+        }
+        words.join(". ")
+    }
+}
+
+impl Client {
+    pub(super) fn new(app: &App, session: sign_in::Session, trace: Trace) -> Self {
+        let app = app.clone();
+        Self { app, session, trace }
+    }
+
+    pub(super) fn session(&self) -> &sign_in::Session {
+        &self.session
+    }
+
+    /// Name of the organization.
+    pub(super) fn organization(&self) -> &str {
+        &self.app.organization.name
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<Value>, Refused> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Sends one request; the items of the reply.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Vec<Value>, Refused> {
+        let info = RequestInfo {
+            id: self.trace.request_id.clone(),
+            url: path.to_owned(),
+            method: method.to_string(),
+            timestamp: format_time(Timestamp::now()),
+        };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::USER_AGENT, &self.trace.agent)
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(RequestId(self.trace.request_id.clone()))
+            .extension(SignedIn(self.session.clone()));
+        let body = body.map_or_else(Body::empty, |b| Body::from(b.to_string()));
+        let failed = |_| Refused {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            errors: Vec::new(),
+        };
+        let request = request.body(body).map_err(failed)?;
+        let Ok(response) = routes::api(self.app.clone()).oneshot(request).await;
+        let response = reply::finish(response, info);
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), LONGEST).await;
+        let mut reply: Value = bytes
+            .ok()
+            .and_then(|b| serde_json::from_slice(&b).ok())
+            .unwrap_or_default();
+        let mut reply = reply["response"].take();
+        if status.is_success() {
+            return Ok(serde_json::from_value(reply["items"].take()).unwrap_or_default());
+        }
+        let errors = serde_json::from_value(reply["errors"].take()).unwrap_or_default();
+        Err(Refused { status, errors })
+    }
+
+    /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.
+    pub(super) async fn administers(&self) -> Result<bool, ApiError> {
+        let mut tx = self.app.store.read().await?;
+        let grants = access::effective(&mut tx, &self.session.user_id).await?;
+        Ok(authz::administers(&grants))
+    }
+
+    /// Takes the number of a form that may be sent once; `false` if it was sent before.
+    pub(super) async fn take(&self, number: &str) -> Result<bool, ApiError> {
+        let mut tx = self.app.store.write().await?;
+        let fresh = sign_in::take_form(&mut tx, number).await?;
+        tx.commit().await?;
+        Ok(fresh)
+    }
+}

@@ -1,0 +1,199 @@
+//! Settings: what there is, for whoever may see it. Every page is made of replies of the API.
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::{Client, Refused};
+use super::form::Form;
+use super::page::lists::{self, SECTIONS, Tab, text};
+use super::{Visitor, failed, page, programmatic};
+use crate::server::App;
+
+/// Routes below `/console/settings`.
+pub(super) fn pages() -> Router<App> {
+    let first = || async { Redirect::to("/console/settings/organization/programmatic-users") };
+    Router::new()
+        .route("/console/settings", get(first))
+        .route("/console/settings/organization", get(first))
+        .route("/console/settings/organization/{section}", get(section))
+        .route("/console/settings/account", get(first_account))
+        .route("/console/settings/users/{id}", get(user))
+        .route("/console/settings/users/{id}/delete", get(ask).post(delete))
+        .merge(programmatic::pages())
+}
+
+/// What the API refused, as a page in its words.
+pub(super) fn refused(client: &Client, refused: &Refused) -> Response {
+    let title = match refused.status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        status if status.is_client_error() => "Refused",
+        _ => "Failure",
+    };
+    let body = maud::html! { h1 { (title) } p role="alert" { (refused.words()) } p { a href="/console" { "To the console" } } };
+    let page = page::signed_in(title, client.organization(), client.session(), &body);
+    (refused.status, page).into_response()
+}
+
+/// The filter of the audit log.
+#[derive(Deserialize)]
+pub(super) struct Shown {
+    #[serde(default, rename = "actorType")]
+    actor_type: String,
+    #[serde(default)]
+    hours: String,
+}
+
+async fn section(Visitor(client): Visitor, Path(name): Path<String>, Query(shown): Query<Shown>) -> Response {
+    let Some((name, title)) = SECTIONS.into_iter().find(|(path, _)| *path == name) else {
+        return super::nothing().await;
+    };
+    match body(&client, name, title, &shown).await {
+        Ok(body) => lists::settings(&client, Tab::Organization(name), title, &body).into_response(),
+        Err(error) => refused(&client, &error),
+    }
+}
+
+async fn body(client: &Client, name: &str, title: &str, shown: &Shown) -> Result<maud::Markup, Refused> {
+    if name == "audit" {
+        let hours = shown
+            .hours
+            .parse::<i64>()
+            .ok()
+            .filter(|h| (1..=720).contains(h))
+            .unwrap_or(24);
+        let kind = shown.actor_type.as_str();
+        let kind = if ["ui", "programmatic", "system", "anonymous"].contains(&kind) {
+            kind
+        } else {
+            ""
+        };
+        let to = Timestamp::now().as_millisecond();
+        let from = to - hours * 3_600_000;
+        let mut path = format!("/audit/events?fromDate={from}&toDate={to}");
+        if !kind.is_empty() {
+            path.push_str("&actorType=");
+            path.push_str(kind);
+        }
+        let events = client.get(&path).await?;
+        return Ok(lists::audit(kind, &hours.to_string(), &events));
+    }
+    let path = match name {
+        "users" | "programmatic-users" => "/setup/organization/user",
+        "groups" => "/setup/access/userGroup",
+        "policies" => "/setup/organization/policy",
+        _ => "/setup/account",
+    };
+    let items = client.get(path).await?;
+    if name == "programmatic-users" {
+        let users: Vec<&Value> = items
+            .iter()
+            .filter(|u| text(u, "type") == "programmatic")
+            .collect();
+        let add = client.administers().await.unwrap_or_default();
+        return Ok(programmatic::list(
+            &users,
+            add.then_some("/console/settings/organization/programmatic-users/add"),
+        ));
+    }
+    if name == "users" {
+        let users: Vec<&Value> = items.iter().collect();
+        return Ok(lists::users(title, &users));
+    }
+    Ok(lists::section(name, title, &items))
+}
+
+/// The Account tab begins with the first account that the person has to do with.
+async fn first_account(Visitor(client): Visitor) -> Response {
+    match client.get("/setup/account").await {
+        Ok(accounts) => match accounts.first() {
+            Some(first) => {
+                let path = format!(
+                    "/console/settings/account/{}/programmatic-users",
+                    text(first, "accountId")
+                );
+                Redirect::to(&path).into_response()
+            }
+            None => page::message("No account", "You have to do with no account.").into_response(),
+        },
+        Err(error) => refused(&client, &error),
+    }
+}
+
+async fn details(client: &Client, id: &str) -> Result<Value, Refused> {
+    // What is no id is no path either.
+    let id: String = id
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect();
+    let items = client.get(&format!("/setup/user/{id}")).await?;
+    Ok(items.into_iter().next().unwrap_or_default())
+}
+
+fn section_of(user: &Value) -> &'static str {
+    if text(user, "type") == "programmatic" {
+        "programmatic-users"
+    } else {
+        "users"
+    }
+}
+
+async fn user(Visitor(client): Visitor, Path(id): Path<String>) -> Response {
+    match details(&client, &id).await {
+        Ok(user) => {
+            let may_delete = client.administers().await.unwrap_or_default();
+            let body = lists::user(&user, may_delete);
+            let tab = Tab::Organization(section_of(&user));
+            lists::settings(&client, tab, text(&user, "username"), &body).into_response()
+        }
+        Err(error) => refused(&client, &error),
+    }
+}
+
+async fn ask(Visitor(client): Visitor, Path(id): Path<String>) -> Response {
+    match details(&client, &id).await {
+        Ok(user) => {
+            let body = lists::delete(&client, &user);
+            lists::settings(
+                &client,
+                Tab::Organization(section_of(&user)),
+                "Delete user",
+                &body,
+            )
+            .into_response()
+        }
+        Err(error) => refused(&client, &error),
+    }
+}
+
+async fn delete(
+    State(app): State<App>,
+    Visitor(client): Visitor,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    let form = Form::read(request, app.body_limit).await;
+    if !form.is_of(client.session()) {
+        return super::forged(&client);
+    }
+    let user = match details(&client, &id).await {
+        Ok(user) => user,
+        Err(error) => return refused(&client, &error),
+    };
+    let path = format!("/setup/user/{}", text(&user, "userId"));
+    match client.call(Method::DELETE, &path, None).await {
+        Ok(_) => {
+            Redirect::to(&format!("/console/settings/organization/{}", section_of(&user))).into_response()
+        }
+        Err(error) if error.status.is_server_error() => {
+            failed(&crate::server::reply::ApiError::Internal("a deletion failed"))
+        }
+        Err(error) => refused(&client, &error),
+    }
+}
