@@ -47,7 +47,7 @@ static: ## Build the program that images are made of, static: target/image/progr
 lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
-	@cd tests/controlplane && test -z "$$(gofmt -l .)" && go vet .
+	@for module in controlplane conformance/go; do (cd tests/$$module && test -z "$$(gofmt -l .)" && go vet .) || exit 1; done
 
 audit: prerequisites ## Check the dependencies, and write what the program is made of (SBOM)
 	@tests/audit.sh

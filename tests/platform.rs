@@ -18,6 +18,10 @@ mod conformance;
 mod console;
 #[path = "platform/envelope.rs"]
 mod envelope;
+#[path = "platform/fuzz.rs"]
+mod fuzz;
+#[path = "conformance/go_sdk.rs"]
+mod go_sdk;
 #[path = "platform/lifecycle.rs"]
 mod lifecycle;
 #[path = "conformance/sdk.rs"]

@@ -1,0 +1,175 @@
+// Drives the platform with the vendor's own Go SDK, over every route that it has for users, groups, policies and accounts.
+//
+//	conformance URL ACCOUNT    with tokens in PLATFORM_ADMIN_TOKEN, PLATFORM_VIEWER_TOKEN and PLATFORM_REVOKED_TOKEN
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+
+	"github.com/spotinst/spotinst-sdk-go/service/account"
+	"github.com/spotinst/spotinst-sdk-go/service/account/providers/common"
+	"github.com/spotinst/spotinst-sdk-go/service/organization"
+	"github.com/spotinst/spotinst-sdk-go/spotinst"
+	"github.com/spotinst/spotinst-sdk-go/spotinst/client"
+	"github.com/spotinst/spotinst-sdk-go/spotinst/credentials"
+	"github.com/spotinst/spotinst-sdk-go/spotinst/session"
+)
+
+var ctx = context.Background()
+
+// try ends the program with a sentence if something went wrong.
+func try[T any](what string) func(T, error) T {
+	return func(value T, err error) T {
+		must(what, err)
+		return value
+	}
+}
+
+func must(what string, err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", what, err)
+		os.Exit(1)
+	}
+}
+
+func check(what string, ok bool) {
+	if !ok {
+		fmt.Fprintf(os.Stderr, "%s: not as it should be\n", what)
+		os.Exit(1)
+	}
+	fmt.Println("ok", what)
+}
+
+func connect(url, token string) *session.Session {
+	config := spotinst.DefaultConfig().WithBaseURL(url).WithCredentials(credentials.NewStaticCredentials(token, ""))
+	return session.New(config)
+}
+
+func users(o *organization.ServiceOp, where string) {
+	made := try[*organization.CreateProgrammaticUserOutput]("create a programmatic user")(o.CreateProgUser(ctx, &organization.ProgrammaticUser{
+		Name: spotinst.String("go-sdk"), Description: spotinst.String("by the Go SDK"),
+		Accounts: []*organization.Account{{Id: &where, Role: spotinst.String("viewer")}},
+	})).ProgrammaticUser
+	id := spotinst.StringValue(made.ProgUserId)
+	check("a programmatic user has an id and a token", len(id) == 11 && len(spotinst.StringValue(made.Token)) == 64)
+
+	var found *organization.User
+	for _, user := range try[*organization.ListUsersOutput]("list users")(o.ListUsers(ctx, &organization.ListUsersInput{})).Users {
+		if spotinst.StringValue(user.UserID) == id {
+			found = user
+		}
+	}
+	check("it is in the list, of its type", found != nil && *found.Type == "programmatic" && *found.Username == "go-sdk" && found.Mfa != nil)
+
+	read := func() *organization.User {
+		return try[*organization.ReadUserOutput]("read a user")(o.ReadUser(ctx, &organization.ReadUserInput{UserID: &id})).User
+	}
+	user := read()
+	check("its details", len(user.Policies) == 1 && user.Policies[0].AccountIds[0] == where && len(user.Tokens) == 1 && user.Tokens[0].TokenId != nil)
+	prog := try[*organization.ReadProgUserOutput]("read a programmatic user")(o.ReadProgUser(ctx, &organization.ReadUserInput{UserID: &id})).ProgUser
+	check("its description, and no token", *prog.Description == "by the Go SDK" && prog.Token == nil)
+
+	must("map policies", o.UpdatePolicyMappingOfUser(ctx, &organization.UpdatePolicyMappingOfUserInput{
+		UserID: &id, Policies: []*organization.UserPolicy{{PolicyId: spotinst.String("2"), AccountIds: []string{where}}},
+	}))
+	check("its policies were replaced", *read().Policies[0].PolicyId == "2")
+
+	group := try[*organization.CreateUserGroupOutput]("create a group")(o.CreateUserGroup(ctx, &organization.UserGroup{
+		Name: spotinst.String("go-sdk"), Description: spotinst.String("first"),
+		UserIds:  []string{id},
+		Policies: []*organization.UserGroupPolicy{{PolicyId: spotinst.String("3"), AccountIds: []string{where}}},
+	})).UserGroup
+	groupID := spotinst.StringValue(group.UserGroupId)
+	check("a group with a member and a policy", len(groupID) == 12 && len(read().Groups) == 1)
+	must("map groups", o.UpdateUserGroupMappingOfUser(ctx, &organization.UpdateUserGroupMappingOfUserInput{UserID: &id, UserGroupIds: []string{}}))
+	check("it left its group", len(read().Groups) == 0)
+	must("map members", o.UpdateUserMappingOfUserGroup(ctx, &organization.UpdateUserMappingOfUserGroupInput{UserGroupId: &groupID, UserIds: []string{id}}))
+	must("map policies of a group", o.UpdatePolicyMappingOfUserGroup(ctx, &organization.UpdatePolicyMappingOfUserGroupInput{
+		UserGroupId: &groupID, Policies: []*organization.UserPolicy{{PolicyId: spotinst.String("4"), AccountIds: []string{where}}},
+	}))
+	must("update a group", o.UpdateUserGroup(ctx, &organization.UserGroup{UserGroupId: &groupID, Name: spotinst.String("renamed"), Description: spotinst.String("second")}))
+	group = try[*organization.ReadUserGroupOutput]("read a group")(o.ReadUserGroup(ctx, &organization.ReadUserGroupInput{UserGroupID: &groupID})).UserGroup
+	check("the group as it was changed", *group.Name == "renamed" && len(group.Users) == 1 && *group.Users[0].UserId == id && *group.Policies[0].PolicyId == "4")
+	groups := try[*organization.ListUserGroupsOutput]("list groups")(o.ListUserGroups(ctx, &organization.ListUserGroupsInput{})).UserGroups
+	check("the list of groups", len(groups) == 1 && *groups[0].UsersCount == 1)
+	try[*organization.DeleteUserGroupOutput]("delete a group")(o.DeleteUserGroup(ctx, &organization.DeleteUserGroupInput{UserGroupID: &groupID}))
+
+	person := try[*organization.CreateUserOutput]("create a console user")(o.CreateUser(ctx, &organization.User{
+		FirstName: spotinst.String("Go"), LastName: spotinst.String("Pher"), Email: spotinst.String("go@example.com"),
+		Password: spotinst.String("long enough"), Role: spotinst.String("user"),
+	}, spotinst.Bool(true))).User
+	check("a console user with a token", spotinst.StringValue(person.UserID) != "" && len(spotinst.StringValue(person.PersonalAccessToken)) == 64)
+	for _, gone := range []*string{&id, person.UserID} {
+		try[*organization.DeleteUserOutput]("delete a user")(o.DeleteUser(ctx, &organization.DeleteUserInput{UserID: gone}))
+	}
+	left := try[*organization.ListUsersOutput]("list users")(o.ListUsers(ctx, &organization.ListUsersInput{})).Users
+	for _, user := range left {
+		check("they are gone", *user.UserID != id && *user.UserID != *person.UserID)
+	}
+}
+
+func policies(o *organization.ServiceOp) {
+	statement := &organization.Statement{Effect: spotinst.String("ALLOW"), Actions: []string{"ocean:describe*"}, Resources: []string{"*"}}
+	policy := try[*organization.CreatePolicyOutput]("create a policy")(o.CreatePolicy(ctx, &organization.CreatePolicyInput{Policy: &organization.Policy{
+		Name: spotinst.String("go-sdk"), Description: spotinst.String("first"),
+		PolicyContent: &organization.PolicyContent{Statements: []*organization.Statement{statement}},
+	}})).Policy
+	id := spotinst.StringValue(policy.PolicyID)
+	read := func() *organization.Policy {
+		return try[*organization.ReadPolicyOutput]("read a policy")(o.ReadPolicy(ctx, &organization.ReadPolicyInput{PolicyID: &id})).Policy
+	}
+	check("a policy with its statement", read().PolicyContent.Statements[0].Actions[0] == "ocean:describe*")
+	try[*organization.UpdatePolicyOutput]("update a policy")(o.UpdatePolicy(ctx, &organization.UpdatePolicyInput{Policy: &organization.Policy{PolicyID: &id, Name: spotinst.String("renamed")}}))
+	check("the policy as it was changed", *read().Name == "renamed" && *read().Description == "first")
+	try[*organization.DeletePolicyOutput]("delete a policy")(o.DeletePolicy(ctx, &organization.DeletePolicyInput{PolicyID: &id}))
+	for _, policy := range try[*organization.ListPoliciesOutput]("list policies")(o.ListPolicies(ctx, &organization.ListPoliciesInput{})).Policies {
+		check("it is gone", *policy.PolicyID != id)
+	}
+}
+
+func accounts(s *session.Session) {
+	service := account.New(s).CloudProviderCommon()
+	made := try[*common.CreateAccountOutput]("create an account")(service.CreateAccount(ctx, &common.CreateAccountInput{Account: &common.Account{Name: spotinst.String("go-sdk")}})).Account
+	id := spotinst.StringValue(made.ID)
+	read := try[*common.ReadAccountOutput]("read an account")(service.ReadAccount(ctx, &common.ReadAccountInput{AccountID: &id})).Account
+	check("an account by its id", id != "" && *read.Name == "go-sdk")
+	try[*common.DeleteAccountOutput]("delete an account")(service.DeleteAccount(ctx, &common.DeleteAccountInput{AccountID: &id}))
+}
+
+// refused tries what only an administrator may do, and what nobody may without a valid token.
+func refused(url, token, where string, want int) {
+	o := organization.New(connect(url, token))
+	id := "pu-00000000"
+	tries := map[string]error{}
+	_, tries["create a programmatic user"] = o.CreateProgUser(ctx, &organization.ProgrammaticUser{
+		Name: spotinst.String("no"), Accounts: []*organization.Account{{Id: &where, Role: spotinst.String("viewer")}},
+	})
+	_, tries["list users"] = o.ListUsers(ctx, &organization.ListUsersInput{})
+	_, tries["delete a user"] = o.DeleteUser(ctx, &organization.DeleteUserInput{UserID: &id})
+	_, tries["create a group"] = o.CreateUserGroup(ctx, &organization.UserGroup{Name: spotinst.String("no")})
+	_, tries["list policies"] = o.ListPolicies(ctx, &organization.ListPoliciesInput{})
+	for what, err := range tries {
+		var told client.Errors
+		if !errors.As(err, &told) || len(told) == 0 || told[0].Response == nil || told[0].Response.StatusCode != want {
+			fmt.Fprintf(os.Stderr, "%s: wanted %d, got %v\n", what, want, err)
+			os.Exit(1)
+		}
+		fmt.Println("ok", http.StatusText(want)+":", what)
+	}
+}
+
+func main() {
+	url, where := os.Args[1], os.Args[2]
+	admin := connect(url, os.Getenv("PLATFORM_ADMIN_TOKEN"))
+	service := organization.New(admin)
+	users(service, where)
+	policies(service)
+	accounts(admin)
+	refused(url, os.Getenv("PLATFORM_VIEWER_TOKEN"), where, http.StatusForbidden)
+	refused(url, os.Getenv("PLATFORM_REVOKED_TOKEN"), where, http.StatusUnauthorized)
+	fmt.Println("conformant")
+}
