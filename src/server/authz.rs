@@ -2,9 +2,13 @@
 //!
 //! Nothing is allowed unless a statement allows it, and a denying statement wins over any number of allowing ones.
 
+mod condition;
+
 use std::sync::Arc;
 
 use serde::Deserialize;
+
+pub use condition::{Condition, Facts, Operator};
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -25,6 +29,9 @@ pub struct Statement {
     pub actions: Vec<String>,
     /// `service:id`, or a pattern without a colon, which is for ids of any service.
     pub resources: Vec<String>,
+    /// What else has to be true.
+    #[serde(default)]
+    pub condition: Option<Condition>,
 }
 
 /// Where the statements of a policy can hold.
@@ -62,6 +69,8 @@ pub struct Question<'a> {
     pub account: Option<&'a str>,
     /// No custom policy, however wide, gives this action.
     pub administrator_only: bool,
+    /// What conditions are about.
+    pub facts: &'a Facts,
 }
 
 /// The answer and the statement that made it.
@@ -152,6 +161,7 @@ pub fn administers(grants: &[Grant]) -> bool {
         resource: "setup:",
         account: None,
         administrator_only: true,
+        facts: &Facts::default(),
     };
     decide(grants, question).is_allowed()
 }
@@ -181,6 +191,10 @@ fn applies(statement: &Statement, question: Question<'_>) -> bool {
                 },
             )
         })
+        && statement
+            .condition
+            .as_ref()
+            .is_none_or(|condition| condition.holds(question.facts))
 }
 
 /// Compares a text with a pattern in which `*` stands for any run of characters, none included. Linear in

@@ -1,6 +1,6 @@
 //! The gate before every route of the API: who calls, how often, and whether that is allowed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,12 +11,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sqlx::SqliteConnection;
 
-use super::authz::{self, Grant, Question};
+use super::authz::{self, Facts, Grant, Question};
 use super::edge::{self, Actor, RequestId};
 use super::limit::Allowance;
 use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
-use super::store::{access, accounts, audit, credentials, sign_in};
+use super::store::{access, accounts, audit, credentials, elastigroups, sign_in, users};
 use super::validate::invalid;
 use super::{App, console, secret};
 
@@ -121,6 +121,8 @@ pub(super) struct Call {
     caller: Caller,
     rule: &'static Rule,
     grants: Vec<Grant>,
+    /// The caller's, where a condition may ask for it.
+    email: Option<String>,
     /// The account acted on, where the route has one.
     pub(super) account: Option<String>,
 }
@@ -161,14 +163,19 @@ impl Call {
     }
 
     /// Whether the caller may do this request's action on one resource of the account.
-    pub(super) fn may(&self, id: &str) -> bool {
+    pub(super) fn may(&self, id: &str, attributes: BTreeMap<String, String>) -> bool {
         let resource = format!("{}:{id}", self.rule.service());
         let account = self.account.as_deref();
+        let facts = Facts {
+            attributes,
+            email: self.email.clone(),
+        };
         let question = Question {
             action: self.rule.action,
             resource: &resource,
             account,
             administrator_only: false,
+            facts: &facts,
         };
         authz::decide(&self.grants, question).is_allowed()
     }
@@ -202,6 +209,7 @@ pub(super) async fn gate(
     let mut visit = Visit {
         caller: None,
         allowance: None,
+        email: None,
         account: None,
     };
     let admitted = visit.admit(&app, rule, id.as_deref(), &parts).await;
@@ -216,6 +224,7 @@ pub(super) async fn gate(
                         caller,
                         rule,
                         grants,
+                        email: visit.email.clone(),
                         account,
                     };
                     parts.extensions.insert(Arc::new(call));
@@ -242,6 +251,7 @@ pub(super) async fn gate(
 struct Visit {
     caller: Option<Caller>,
     allowance: Option<Allowance>,
+    email: Option<String>,
     account: Option<String>,
 }
 
@@ -346,11 +356,13 @@ impl Visit {
             }
         }
         let resource = format!("{}:{}", rule.service(), id.unwrap_or_default());
+        let facts = self.facts(conn, rule, id, grants).await?;
         let question = Question {
             action: rule.action,
             resource: &resource,
             account: self.account.as_deref(),
             administrator_only: rule.needs == Needs::Administrator,
+            facts: &facts,
         };
         if authz::decide(grants, question).is_allowed() {
             return Ok(());
@@ -365,6 +377,33 @@ impl Visit {
             }
             _ => format!("No policy allows {} in {place}", rule.action),
         }))
+    }
+
+    /// What conditions are about; nothing is read where no policy of the caller has one.
+    async fn facts(
+        &mut self,
+        conn: &mut SqliteConnection,
+        rule: &Rule,
+        id: Option<&str>,
+        grants: &[Grant],
+    ) -> Result<Facts, ApiError> {
+        let mut statements = grants.iter().flat_map(|g| g.statements.iter());
+        let Some(caller) = self
+            .caller
+            .as_ref()
+            .filter(|_| statements.any(|s| s.condition.is_some()))
+        else {
+            return Ok(Facts::default());
+        };
+        self.email = users::email(&mut *conn, &caller.id).await?;
+        let group = match (rule.resource_type, id, &self.account) {
+            ("elastigroup", Some(id), Some(account)) => elastigroups::find(conn, account, id).await?,
+            _ => None,
+        };
+        Ok(Facts {
+            attributes: group.map(|g| g.attributes()).unwrap_or_default(),
+            email: self.email.clone(),
+        })
     }
 
     /// Refusals of any request and failures of changes are on record too. Not those of the rate limit, which

@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod elastigroups;
+mod explain;
 mod grants;
 mod groups;
 mod policies;
@@ -45,6 +46,7 @@ pub(super) fn api(app: App) -> Router {
             put(policies::update).delete(policies::delete),
         )
         .route("/setup/access/policyAction", get(policies::actions))
+        .route("/setup/access/explain", get(explain::explain))
         .route("/setup/access/userGroup", get(groups::list).post(groups::create))
         .route(
             "/setup/access/userGroup/{id}",

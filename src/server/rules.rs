@@ -90,6 +90,7 @@ pub(super) static RULES: &[Rule] = rules! {
     PUT    "/setup/access/policy/{id}"                 "setup:updatePolicy"               Administrator  "policy"
     DELETE "/setup/access/policy/{id}"                 "setup:deletePolicy"               Administrator  "policy"
     GET    "/setup/access/policyAction"                "setup:describePolicyAction"       Caller         "policyAction"
+    GET    "/setup/access/explain"                     "setup:explainAccess"              Administrator  "policy"
     GET    "/setup/access/userGroup"                   "setup:describeUserGroup"          Organization   "userGroup"
     POST   "/setup/access/userGroup"                   "setup:createUserGroup"            Administrator  "userGroup"
     GET    "/setup/access/userGroup/{id}"              "setup:describeUserGroup"          Organization   "userGroup"

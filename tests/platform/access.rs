@@ -243,3 +243,126 @@ async fn policies_decide_and_groups_inherit() {
         .expect(403);
     server.get(&token, &path).await.expect(200);
 }
+
+#[tokio::test]
+async fn conditions_are_about_names_and_tags_and_each_answer_can_be_explained() {
+    let server = Server::start().await;
+    let statements = json!([
+        {"effect": "ALLOW", "actions": ["elastigroup:describe*"], "resources": ["*"]},
+        {"effect": "ALLOW", "actions": ["elastigroup:deleteGroup"], "resources": ["*"],
+            "condition": {"StringPatternMatch": {"spot:elastigroup:name": "dev-*"}}},
+        {"effect": "DENY", "actions": ["elastigroup:deleteGroup"], "resources": ["*"],
+            "condition": {"StringEquals": {"spot:elastigroup:tags/keep": ["yes", "true"]}}},
+        {"effect": "ALLOW", "actions": ["elastigroup:deleteGroup"], "resources": ["*"],
+            "condition": {"StringEquals": {"spot:elastigroup:tags/Owner": "${spot:userEmail}"}}}
+    ]);
+    let policy = server.policy("ACCOUNT", statements).await;
+    let grant = json!([{"policyId": policy, "accountIds": [A]}]);
+    let (robot, token) = server
+        .user_with(json!({"name": "robot", "policies": grant}))
+        .await;
+    let person = json!({"firstName": "Ann", "lastName": "Lee", "email": "ann@example.com", "password": "long enough", "role": "user"});
+    let person = server
+        .post(ADMIN, "/setup/user?generateToken=true", person)
+        .await
+        .expect(200);
+    let ann = person.item()["personalAccessToken"].as_str().unwrap().to_owned();
+    let ann_id = person.item()["userId"].as_str().unwrap().to_owned();
+    server
+        .put(
+            ADMIN,
+            &format!("/setup/user/{ann_id}/policyMapping"),
+            json!({"policies": grant}),
+        )
+        .await
+        .expect(200);
+    let make = async |name: &str, tags: serde_json::Value| {
+        let group = json!({"group": {"name": name, "compute": {"launchSpecification": {"tags": tags}}}});
+        let made = server
+            .post(ADMIN, &format!("/aws/ec2/group?accountId={A}"), group)
+            .await
+            .expect(200);
+        made.item()["id"].as_str().unwrap().to_owned()
+    };
+    let own = json!([{"tagKey": "Owner", "tagValue": "ann@example.com"}]);
+    let kept = json!([{"tagKey": "keep", "tagValue": "yes"}]);
+    let groups = [
+        make("dev-1", json!([])).await,
+        make("prod", json!([])).await,
+        make("dev-2", kept).await,
+        make("prod", own).await,
+    ];
+    let explain = async |user: &str, group: &str| {
+        let query = format!(
+            "userId={user}&action=elastigroup:deleteGroup&resource=elastigroup:{group}&accountId={A}"
+        );
+        let told = server
+            .get(ADMIN, &format!("/setup/access/explain?{query}"))
+            .await
+            .expect(200);
+        let item = told.item();
+        (item["decision"].clone(), item["statement"].clone())
+    };
+    let expected = [
+        (&groups[0], ("ALLOW", json!(1)), ("ALLOW", json!(1))),
+        (&groups[1], ("DENY", json!(null)), ("DENY", json!(null))),
+        (&groups[2], ("DENY", json!(2)), ("DENY", json!(2))),
+        (&groups[3], ("DENY", json!(null)), ("ALLOW", json!(3))),
+    ];
+    for (group, for_robot, for_ann) in &expected {
+        assert_eq!(
+            explain(&robot, group).await,
+            (json!(for_robot.0), for_robot.1.clone()),
+            "{group}"
+        );
+        assert_eq!(
+            explain(&ann_id, group).await,
+            (json!(for_ann.0), for_ann.1.clone()),
+            "{group}"
+        );
+    }
+    // What is explained is what is done.
+    for (group, for_robot, for_ann) in expected {
+        let path = format!("/aws/ec2/group/{group}?accountId={A}");
+        let mut gone = false;
+        for (token, (decision, _)) in [(&token, for_robot), (&ann, for_ann)] {
+            // Of a group that is gone, no condition holds.
+            let allowed = decision == "ALLOW" && !gone;
+            let status = server.delete(token, &path).await.status;
+            assert_eq!(status, if allowed { 200 } else { 403 }, "{group}, {decision}");
+            gone |= allowed;
+        }
+    }
+    assert_eq!(
+        server
+            .get(ADMIN, &format!("/aws/ec2/group?accountId={A}"))
+            .await
+            .items()
+            .len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn only_administrators_are_told_why() {
+    let server = Server::start().await;
+    let (id, token) = server.user("viewer", A).await;
+    let path = format!("/setup/access/explain?userId={id}&action=setup:createProgrammaticUser");
+    server.get(&token, &path).await.expect(403);
+    let told = server.get(ADMIN, &path).await.expect(200);
+    assert_eq!(
+        (&told.item()["decision"], &told.item()["administratorOnly"]),
+        (&json!("DENY"), &json!(true))
+    );
+    for (query, field) in [
+        ("userId=u-0&action=x", "query.action"),
+        ("action=a:b", "query.userId"),
+        ("userId=u-0&action=a:b", "query.userId"),
+    ] {
+        let wrong = server
+            .get(ADMIN, &format!("/setup/access/explain?{query}"))
+            .await
+            .expect(400);
+        assert_eq!(wrong.error().2, Some(field), "{query}");
+    }
+}

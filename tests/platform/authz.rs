@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use programmatic_users::server::authz::{
-    Decision, Effect, Grant, Question, Reach, Statement, decide, matches,
+    Decision, Effect, Facts, Grant, Question, Reach, Statement, decide, matches,
 };
 use proptest::prelude::*;
+use serde_json::json;
 
 fn naive_matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
@@ -36,7 +37,12 @@ fn naive(grants: &[Grant], q: Question<'_>) -> bool {
                 let text = if p.contains(':') { q.resource } else { id };
                 naive_matches(p.as_bytes(), text.as_bytes())
             });
-            if action && resource {
+            let fits = q
+                .facts
+                .attributes
+                .get("s:name")
+                .is_some_and(|name| name == "fits");
+            if action && resource && (s.condition.is_none() || fits) {
                 effects.push((s.effect, g.administrator));
             }
         }
@@ -59,11 +65,14 @@ fn statement() -> impl Strategy<Value = Statement> {
         prop::bool::weighted(0.8),
         prop::collection::vec(actions, 1..3),
         prop::collection::vec(resources, 1..3),
+        prop::bool::weighted(0.3),
     )
-        .prop_map(|(allow, actions, resources)| Statement {
+        .prop_map(|(allow, actions, resources, unless)| Statement {
             effect: if allow { Effect::Allow } else { Effect::Deny },
             actions,
             resources,
+            condition: unless
+                .then(|| serde_json::from_value(json!({"StringEquals": {"spot:s:name": "fits"}})).unwrap()),
         })
 }
 
@@ -97,8 +106,12 @@ proptest! {
         resource in pick(&["s:", "s:x1", "s:x2", "t:y"]),
         account in prop::option::of(pick(&["act-1", "act-2", "act-3"])),
         administrator_only in prop::bool::weighted(0.3),
+        name in prop::option::of(pick(&["fits", "other"])),
     ) {
-        let question = Question { action: &action, resource: &resource, account: account.as_deref(), administrator_only };
+        let attributes = name.map(|name| ("s:name".to_owned(), name)).into_iter().collect();
+        let facts = Facts { attributes, email: None };
+        let question =
+            Question { action: &action, resource: &resource, account: account.as_deref(), administrator_only, facts: &facts };
         let decision = decide(&grants, question);
         prop_assert_eq!(decision.is_allowed(), naive(&grants, question));
         // The statement that is named is one that says so.

@@ -315,7 +315,7 @@ async fn policies_live_and_die() {
     let refused = server.post(ADMIN, "/setup/access/policy", bad).await.expect(400);
     assert_eq!(
         refused.error().2,
-        Some("policy.policyContent.statements.0.condition")
+        Some("policy.policyContent.statements.0.condition.And")
     );
 }
 

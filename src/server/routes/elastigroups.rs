@@ -6,7 +6,7 @@ use axum::extract::{Extension, Path, State};
 use super::{Admitted, Outcome};
 use crate::server::App;
 use crate::server::reply::{Answer, ApiError};
-use crate::server::store::elastigroups;
+use crate::server::store::elastigroups::{self, Tag};
 use crate::server::validate::{Object, Problems};
 
 const KIND: &str = "spotinst:aws:ec2:group";
@@ -15,10 +15,23 @@ fn missing(id: &str) -> ApiError {
     ApiError::Missing("GROUP_DOESNT_EXIST", format!("Group {id} does not exist"))
 }
 
+/// At the place where the vendor's clients send them.
+fn read_tags(group: &Object, problems: &mut Problems) -> Vec<Tag> {
+    let compute = group.object("compute", problems);
+    let tags = compute
+        .object("launchSpecification", problems)
+        .objects("tags", problems);
+    let mut read = |tag: Object| Tag {
+        tag_key: tag.required("tagKey", problems),
+        tag_value: tag.required("tagValue", problems),
+    };
+    tags.into_iter().map(&mut read).collect()
+}
+
 pub(super) async fn list(State(app): State<App>, Extension(call): Admitted) -> Outcome {
     let mut tx = app.store.read().await?;
     let mut groups = elastigroups::list(&mut tx, call.account()?).await?;
-    groups.retain(|g| call.may(&g.id));
+    groups.retain(|g| call.may(&g.id, g.attributes()));
     Ok(Answer::Items(
         KIND,
         groups.iter().map(elastigroups::Elastigroup::json).collect(),
@@ -39,12 +52,16 @@ pub(super) async fn details(
 
 pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let mut problems = Problems::default();
-    let name = Object::parse(&bytes)?
-        .object("group", &mut problems)
-        .name("name", &mut problems);
+    let group = Object::parse(&bytes)?.object("group", &mut problems);
+    let name = group.name("name", &mut problems);
+    let tags = if group.has("compute") {
+        read_tags(&group, &mut problems)
+    } else {
+        Vec::new()
+    };
     problems.check()?;
     let mut tx = app.store.write().await?;
-    let group = elastigroups::create(&mut tx, call.account()?, &name).await?;
+    let group = elastigroups::create(&mut tx, call.account()?, &name, tags).await?;
     call.record(&mut tx, &group.id).await?;
     tx.commit().await?;
     Ok(Answer::one(KIND, group.json()))

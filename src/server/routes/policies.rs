@@ -7,6 +7,7 @@ use axum::extract::{Extension, Path, Query, State};
 use serde_json::{Value, json};
 
 use super::{Admitted, Outcome};
+use crate::server::authz::Condition;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::{access, now, users, written};
 use crate::server::validate::{Object, Problems};
@@ -53,8 +54,9 @@ fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
                 problems.add(&statement.path("actions"), "must be like service:action");
             }
         }
-        if statement.has("condition") {
-            problems.add(&statement.path("condition"), "is not supported");
+        let condition = statement.value("condition").map(Condition::parse);
+        if let Some(Err((place, words))) = condition {
+            problems.add(&format!("{}{place}", statement.path("condition")), words);
         }
     }
     policy.value("policyContent").cloned()

@@ -1,10 +1,22 @@
 //! The resources that accounts hold, so that rights mean something: groups of machines by name.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::types::Json;
 use sqlx::{FromRow, SqliteConnection};
 
 use super::{now, unused_id, written};
 use crate::server::reply::ApiError;
+
+/// Something that people note of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Tag {
+    pub(crate) tag_key: String,
+    pub(crate) tag_value: String,
+}
 
 /// A group of machines.
 #[derive(Debug, FromRow)]
@@ -12,6 +24,7 @@ pub(crate) struct Elastigroup {
     pub(crate) id: String,
     pub(crate) account_id: String,
     pub(crate) name: String,
+    pub(crate) tags: Json<Vec<Tag>>,
     pub(crate) created_at: i64,
 }
 
@@ -20,7 +33,15 @@ impl Elastigroup {
     pub(crate) fn json(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "accountId": self.account_id, "createdAt": written(self.created_at),
+            "compute": {"launchSpecification": {"tags": self.tags.0}},
         })
+    }
+
+    /// What conditions of policies can be about.
+    pub(crate) fn attributes(&self) -> BTreeMap<String, String> {
+        let tag = |t: &Tag| (format!("elastigroup:tags/{}", t.tag_key), t.tag_value.clone());
+        let name = ("elastigroup:name".to_owned(), self.name.clone());
+        std::iter::once(name).chain(self.tags.0.iter().map(tag)).collect()
     }
 }
 
@@ -30,7 +51,7 @@ pub(crate) async fn list(
     account: &str,
 ) -> Result<Vec<Elastigroup>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT id, account_id, name, created_at FROM elastigroup WHERE account_id = ? ORDER BY position",
+        "SELECT id, account_id, name, tags, created_at FROM elastigroup WHERE account_id = ? ORDER BY position",
     )
     .bind(account)
     .fetch_all(conn)
@@ -43,11 +64,13 @@ pub(crate) async fn find(
     account: &str,
     id: &str,
 ) -> Result<Option<Elastigroup>, sqlx::Error> {
-    sqlx::query_as("SELECT id, account_id, name, created_at FROM elastigroup WHERE account_id = ? AND id = ?")
-        .bind(account)
-        .bind(id)
-        .fetch_optional(conn)
-        .await
+    sqlx::query_as(
+        "SELECT id, account_id, name, tags, created_at FROM elastigroup WHERE account_id = ? AND id = ?",
+    )
+    .bind(account)
+    .bind(id)
+    .fetch_optional(conn)
+    .await
 }
 
 /// Makes a group.
@@ -55,6 +78,7 @@ pub(crate) async fn create(
     conn: &mut SqliteConnection,
     account: &str,
     name: &str,
+    tags: Vec<Tag>,
 ) -> Result<Elastigroup, ApiError> {
     let id = unused_id(
         conn,
@@ -66,12 +90,14 @@ pub(crate) async fn create(
         id,
         account_id: account.to_owned(),
         name: name.to_owned(),
+        tags: Json(tags),
         created_at: now(),
     };
-    sqlx::query("INSERT INTO elastigroup (id, account_id, name, created_at) VALUES (?, ?, ?, ?)")
+    sqlx::query("INSERT INTO elastigroup (id, account_id, name, tags, created_at) VALUES (?, ?, ?, ?, ?)")
         .bind(&group.id)
         .bind(&group.account_id)
         .bind(&group.name)
+        .bind(&group.tags)
         .bind(group.created_at)
         .execute(conn)
         .await?;

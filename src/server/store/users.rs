@@ -129,6 +129,15 @@ pub(crate) async fn exists(conn: &mut SqliteConnection, id: &str) -> Result<bool
         .await
 }
 
+/// The e-mail address of a user; programmatic ones have none.
+pub(crate) async fn email(conn: &mut SqliteConnection, id: &str) -> Result<Option<String>, sqlx::Error> {
+    let found: Option<Option<String>> = sqlx::query_scalar("SELECT email FROM user WHERE id = ?")
+        .bind(id)
+        .fetch_optional(conn)
+        .await?;
+    Ok(found.flatten())
+}
+
 /// Whether an e-mail address is in use.
 pub(crate) async fn email_taken(conn: &mut SqliteConnection, email: &str) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE email = ?)")
