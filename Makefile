@@ -7,7 +7,7 @@ export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-faults soak model static lint audit crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-faults soak durability model static lint audit crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,10 @@ test-faults: controlplane ## Run the whole fault matrix: crash, lost answer, ref
 # The seed decides what goes wrong, and what people do.
 soak: controlplane ## Random faults and two leaders over LIVES=2000 lives of users; SEED=N repeats a run
 	@SEED=$(or $(SEED),1) LIVES=$(or $(LIVES),2000) cargo test --locked --test soak -- --nocapture
+
+# `make test` runs three rounds of two seconds.
+durability: ## Kill the platform under 16 writers, 20 times, and look for what it had answered
+	@ROUNDS=$(or $(ROUNDS),20) SPAN=$(or $(SPAN),60) cargo test --locked --test durability -- --nocapture
 
 model: ## Look at tens of millions of worlds around the plan, and whether it keeps its promises in each
 	@MODEL=large cargo test --locked --release --test model -- --nocapture large

@@ -1,0 +1,165 @@
+//! What the platform has answered is there after a SIGKILL, whole; what it has not is whole or not there at all.
+//!
+//! `make test` runs a few short rounds, `make durability` twenty of a minute.
+// A test fails by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::cluster::root;
+use support::platform::Options;
+use support::{PAYMENTS, Platform};
+
+/// Writers at one time.
+const WRITERS: usize = 16;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |v| {
+        v.parse().unwrap_or_else(|_| panic!("{name} is no number: {v}"))
+    })
+}
+
+/// Names of users asked for, by what was answered.
+#[derive(Default)]
+struct Asked {
+    /// Name, id and token.
+    answered: Vec<(String, String, String)>,
+    /// No answer came.
+    open: BTreeSet<String>,
+}
+
+/// One writer's creates until it is told to stop, or the platform is gone.
+async fn write(platform: Arc<Platform>, writer: String, stop: Arc<AtomicBool>) -> Asked {
+    let mut asked = Asked::default();
+    for n in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let name = format!("{writer}-{n}");
+        let body = json!({"name": name, "accounts": [{"id": PAYMENTS, "role": "viewer"}]});
+        let token = platform.admin_token.clone();
+        let reply = platform
+            .call(Method::POST, "/setup/user/programmatic", &token, Some(&body))
+            .await;
+        let Ok(answer) = reply else {
+            asked.open.insert(name);
+            break;
+        };
+        assert_eq!(answer.status, 200, "{}", answer.message());
+        let made = &answer.items()[0];
+        let text = |key: &str| made[key].as_str().unwrap().to_owned();
+        asked.answered.push((name, text("id"), text("token")));
+    }
+    asked
+}
+
+/// Ids of users by name, from the audit log.
+async fn recorded(platform: &Platform) -> Vec<String> {
+    let path = format!("/audit/events?fromDate=0&toDate={}", i64::MAX);
+    let events = platform.get(&path, &platform.admin_token).await.items();
+    let made = |e: &Value| e["actionType"] == "createProgrammaticUser" && e["result"] == "success";
+    events
+        .iter()
+        .filter(|e| made(e))
+        .map(|e| e["resourceId"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_there_after_a_kill() {
+    let (rounds, span) = (number("ROUNDS", 3), number("SPAN", 2));
+    let dir = root().join("target/tests/durability");
+    let _ = std::fs::remove_dir_all(&dir);
+    let options = Options {
+        address: "127.0.0.1".to_owned(),
+        organization: "Acme".to_owned(),
+        accounts: vec![(PAYMENTS.to_owned(), "payments".to_owned())],
+        flags: vec!["--rate-limit".to_owned(), "0".to_owned()],
+    };
+    let platform = Arc::new(Platform::start(&dir, options).await.unwrap());
+    let mut all = BTreeMap::<String, String>::new();
+    let (mut answered, mut open, mut kept) = (0, 0, 0);
+    for round in 0..rounds {
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = |w| tokio::spawn(write(platform.clone(), format!("r{round}-w{w}"), stop.clone()));
+        let writers: Vec<_> = (0..WRITERS).map(writer).collect();
+        // At some moment of the last half of the round.
+        let moment = f64::from(rand::random::<u32>()) / f64::from(u32::MAX);
+        tokio::time::sleep(Duration::from_secs(span).mul_f64(0.5 + moment / 2.0)).await;
+        platform.kill().await;
+        stop.store(true, Ordering::Relaxed);
+        let mut asked = Asked::default();
+        for writer in writers {
+            let theirs = writer.await.unwrap();
+            asked.answered.extend(theirs.answered);
+            asked.open.extend(theirs.open);
+        }
+        platform.resume().await.unwrap();
+
+        let users = platform.users().await;
+        let by_name: BTreeMap<&str, &str> = users
+            .iter()
+            .map(|u| (u["username"].as_str().unwrap(), u["userId"].as_str().unwrap()))
+            .collect();
+        assert_eq!(by_name.len(), users.len(), "round {round}: a user is there twice");
+        for (name, id, token) in &asked.answered {
+            assert_eq!(
+                by_name.get(name.as_str()),
+                Some(&id.as_str()),
+                "round {round}: {name} was answered and is lost"
+            );
+            all.insert(name.clone(), id.clone());
+            // All of some hundred; of thousands, each tenth.
+            if asked.answered.len() < 500 || all.len().is_multiple_of(10) {
+                assert_eq!(
+                    platform.get("/setup/account", token).await.status,
+                    200,
+                    "round {round}: the token of {name} is lost"
+                );
+            }
+        }
+        for name in &asked.open {
+            let Some(id) = by_name.get(name.as_str()) else {
+                continue;
+            };
+            kept += 1;
+            let user = platform.user(id).await.unwrap();
+            assert_eq!(
+                user["tokens"].as_array().map(Vec::len),
+                Some(1),
+                "round {round}: {name} is half made"
+            );
+            assert_eq!(
+                user["policies"].as_array().map(Vec::len),
+                Some(1),
+                "round {round}: {name} is half made"
+            );
+            all.insert(name.clone(), (*id).to_owned());
+        }
+        let theirs: BTreeSet<&str> = all.keys().map(String::as_str).collect();
+        assert_eq!(
+            by_name.keys().copied().collect::<BTreeSet<_>>(),
+            theirs,
+            "round {round}: users that nobody asked for"
+        );
+        let mut audit = recorded(&platform).await;
+        audit.sort_unstable();
+        let mut ids: Vec<String> = all.values().cloned().collect();
+        ids.sort_unstable();
+        assert_eq!(audit, ids, "round {round}: the audit log and the users differ");
+        answered += asked.answered.len();
+        open += asked.open.len();
+    }
+    println!(
+        "durability: {rounds} kills under {WRITERS} writers, {answered} creates answered and all there, {open} not answered, of which {kept} are there and whole"
+    );
+    assert!(answered > 0 && open > 0);
+    platform.stop().await;
+}
