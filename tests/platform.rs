@@ -6,6 +6,8 @@ mod support;
 
 #[path = "platform/access.rs"]
 mod access;
+#[path = "platform/alike.rs"]
+mod alike;
 #[path = "platform/audit.rs"]
 mod audit;
 #[path = "platform/authz.rs"]

@@ -4,10 +4,10 @@ use serde_json::json;
 
 use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
 
-struct Page {
-    status: u16,
+pub(crate) struct Page {
+    pub(crate) status: u16,
     cookies: Vec<String>,
-    text: String,
+    pub(crate) text: String,
 }
 
 async fn open(request: reqwest::RequestBuilder) -> Page {
@@ -40,7 +40,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
         .unwrap()
 }
 
-async fn sign_in(server: &Server, email: &str, password: &str) -> Page {
+pub(crate) async fn sign_in(server: &Server, email: &str, password: &str) -> Page {
     let form = open(server.http.get(server.url("/console/sign-in"))).await;
     let csrf = between(&form.text, "name=\"csrf\" value=\"", "\"").to_owned();
     let cookie = form.cookies[0].split(';').next().unwrap().to_owned();

@@ -1,0 +1,82 @@
+//! Whoever guesses learns nothing: neither from what is said nor from how long it takes.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::console::{Page, sign_in};
+use crate::support::{A, ADMIN, EMAIL, Server};
+
+/// The middle of several times.
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Both kinds of guesses in turn, so that noise meets both; the ratio of their medians.
+async fn ratio(rounds: usize, mut first: impl AsyncFnMut(), mut second: impl AsyncFnMut()) -> f64 {
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let start = Instant::now();
+        first().await;
+        one.push(start.elapsed());
+        let start = Instant::now();
+        second().await;
+        two.push(start.elapsed());
+    }
+    median(one).as_secs_f64() / median(two).as_secs_f64()
+}
+
+#[tokio::test]
+async fn an_unknown_token_and_a_revoked_one() {
+    let server = Server::start().await;
+    let (id, revoked) = server.user("editor", A).await;
+    server
+        .delete(ADMIN, &format!("/setup/user/{id}"))
+        .await
+        .expect(200);
+    let unknown = "f".repeat(64);
+    let said = async |token: &str| -> Value {
+        let mut body = server.get(token, "/setup/account").await.expect(401).body;
+        body["request"].take();
+        body
+    };
+    assert_eq!(said(&unknown).await, said(&revoked).await);
+    let ratio = ratio(
+        150,
+        async || drop(said(&unknown).await),
+        async || drop(said(&revoked).await),
+    )
+    .await;
+    println!("unknown token / revoked token: {ratio:.2}");
+    assert!((0.5..2.0).contains(&ratio), "{ratio}");
+}
+
+#[tokio::test]
+async fn an_unknown_address_and_a_wrong_password() {
+    let said = |page: Page| {
+        let (before, rest) = page.text.split_once("name=\"csrf\" value=\"").unwrap();
+        (page.status, format!("{before}{}", &rest[64..]))
+    };
+    // Another server each time: addresses are locked after some failures.
+    let mut ratios = Vec::new();
+    for _ in 0..3 {
+        let server = Server::start().await;
+        let known = said(sign_in(&server, EMAIL, "wrong").await);
+        let unknown = said(sign_in(&server, "nobody@example.com", "wrong").await);
+        assert_eq!(known, unknown);
+        assert_eq!(known.0, 401);
+        let guess = async |email: &str| drop(sign_in(&server, email, "wrong").await);
+        ratios.push(
+            ratio(
+                3,
+                async || guess(EMAIL).await,
+                async || guess("nobody@example.com").await,
+            )
+            .await,
+        );
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("wrong password / unknown address: {ratios:.2?}");
+    assert!((0.5..2.0).contains(&ratios[1]), "{ratios:?}");
+}
