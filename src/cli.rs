@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use crate::controller;
 use crate::plan;
 use crate::platform::Token;
-use crate::server::{AccountSeed, Password, PlatformConfig};
+use crate::server::{AccountSeed, Password, Platform, PlatformConfig};
+use crate::shutdown;
 use crate::telemetry::LogFormat;
 
 /// Turns `ProgrammaticUser` manifests into API-only users of a cloud-administration platform.
@@ -32,6 +33,9 @@ pub enum Command {
     Controller(ControllerArgs),
     /// Run the embedded platform: the administration API over SQLite
     Platform(PlatformArgs),
+    /// Copy the database of an embedded platform, which may be running; to restore, put the copy into an empty folder as
+    /// platform.db and start the platform on that
+    Backup(BackupArgs),
     /// Write the custom resource definitions
     Crds(CrdsArgs),
 }
@@ -111,6 +115,17 @@ fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, Strin
         .ok_or_else(|| format!("give a span of {MIN}s to {MAX}s, such as 15s or 1m"))
 }
 
+/// Flags of `backup`.
+#[derive(Debug, clap::Args)]
+pub struct BackupArgs {
+    /// Folder of the database
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// File to write, which must not exist; it holds hashes of tokens and passwords: keep it as you would them
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+}
+
 /// Flags of `platform`.
 #[derive(Debug, clap::Args)]
 pub struct PlatformArgs {
@@ -144,6 +159,30 @@ pub struct PlatformArgs {
 }
 
 impl PlatformArgs {
+    /// Runs the platform. What the first start made up is shown once, here.
+    pub async fn run(self) -> Result<(), String> {
+        let mut platform = Platform::bind(self.into_config()?)
+            .await
+            .map_err(|e| e.to_string())?;
+        if let Some(first) = platform.take_first_start() {
+            if let Some(password) = &first.admin_password {
+                println!(
+                    "password of {} (shown once): {}",
+                    first.admin_email,
+                    password.expose()
+                );
+            }
+            if let Some(token) = &first.admin_token {
+                println!("admin token (shown once): {}", token.expose());
+            }
+        }
+        println!("listening on http://{}", platform.address());
+        platform
+            .serve(shutdown::signal().cancelled_owned())
+            .await
+            .map_err(|e| e.to_string())
+    }
+
     /// Reads the files that the flags name.
     pub fn into_config(self) -> Result<PlatformConfig, String> {
         let Self {

@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use programmatic_users::cli::{Cli, Command, PlatformArgs};
-use programmatic_users::server::Platform;
-use programmatic_users::{controller, crds, shutdown, telemetry};
+use programmatic_users::cli::{Cli, Command};
+use programmatic_users::{controller, crds, server, shutdown, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -18,7 +17,11 @@ async fn main() -> ExitCode {
                 .await
                 .map_err(|e| e.to_string())
         }
-        Command::Platform(args) => platform(args).await,
+        Command::Platform(args) => args.run().await,
+        Command::Backup(args) => server::backup(&args.data, &args.to)
+            .await
+            .map(|()| println!("{} is a copy of {}", args.to.display(), args.data.display()))
+            .map_err(|e| e.to_string()),
         Command::Crds(args) => match args.dir {
             Some(dir) => crds::write(&dir).map_err(|e| e.to_string()),
             None => crds::stream()
@@ -33,28 +36,4 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Runs the platform. What the first start made up is shown once, here.
-async fn platform(args: PlatformArgs) -> Result<(), String> {
-    let mut platform = Platform::bind(args.into_config()?)
-        .await
-        .map_err(|e| e.to_string())?;
-    if let Some(first) = platform.take_first_start() {
-        if let Some(password) = &first.admin_password {
-            println!(
-                "password of {} (shown once): {}",
-                first.admin_email,
-                password.expose()
-            );
-        }
-        if let Some(token) = &first.admin_token {
-            println!("admin token (shown once): {}", token.expose());
-        }
-    }
-    println!("listening on http://{}", platform.address());
-    platform
-        .serve(shutdown::signal().cancelled_owned())
-        .await
-        .map_err(|e| e.to_string())
 }

@@ -21,7 +21,7 @@ mod validate;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,6 +100,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A copy of the database cannot be made.
+    #[error("cannot make a backup: {}: {source}", path.display())]
+    Backup {
+        /// Of or to which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The database fails.
     #[error("the database failed: {0}")]
     Store(#[from] sqlx::Error),
@@ -134,6 +142,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::DataDirectory { .. } => "DataDirectory",
+            Self::Backup { .. } => "Backup",
             Self::Store(_) => "Store",
             Self::Migration(_) => "Migration",
             Self::Listen { .. } => "Listen",
@@ -245,6 +254,14 @@ impl Platform {
         self.app.store.close().await;
         result
     }
+}
+
+/// Copies the database in `data_dir`, as of one moment, to the new file `to`, while a platform may be running on it.
+///
+/// # Errors
+/// If there is no database, if `to` exists already, or if either cannot be read or written.
+pub async fn backup(data_dir: &Path, to: &Path) -> Result<(), Error> {
+    store::backup(data_dir, to).await
 }
 
 /// Binds and serves. For callers that gave the first administrator's password and token: generated ones could not
