@@ -129,6 +129,19 @@ pub struct PolicyGrant {
     pub account_ids: Vec<String>,
 }
 
+impl PolicyGrant {
+    /// Adds an account to the grant of a policy, which it makes if `grants` has none yet.
+    pub fn add(grants: &mut Vec<Self>, policy_id: &str, account_id: &str) {
+        match grants.iter_mut().find(|g| g.policy_id == policy_id) {
+            Some(grant) => grant.account_ids.push(account_id.to_owned()),
+            None => grants.push(Self {
+                policy_id: policy_id.to_owned(),
+                account_ids: vec![account_id.to_owned()],
+            }),
+        }
+    }
+}
+
 /// Body of `POST /setup/user/programmatic`: either `accounts` or `policies`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateProgrammaticUser {

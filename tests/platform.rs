@@ -30,6 +30,8 @@ mod lifecycle;
 mod sdk;
 #[path = "platform/users.rs"]
 mod users;
+#[path = "conformance/venv.rs"]
+mod venv;
 #[path = "support/wait.rs"]
 #[allow(dead_code, reason = "other tests wait for what must not happen")]
 mod wait;

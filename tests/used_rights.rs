@@ -9,21 +9,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
-use serde_json::Value;
+use support::audit::Entry;
 use support::{PAYMENTS, World, audit};
 
-/// Who asked, if it was the controller of a test.
-fn controller(event: &Value) -> Option<&str> {
-    let user = event["impersonatedUser"]["username"].as_str()?;
-    let account = user.strip_prefix("system:serviceaccount:")?;
+/// The namespace of whoever asked, if it was the controller of a test.
+fn controller(entry: &Entry) -> Option<&str> {
+    let account = entry
+        .impersonated_user
+        .username
+        .strip_prefix("system:serviceaccount:")?;
     account.strip_suffix(":operator")
 }
 
 /// Rights on Secrets go with their namespace, and a watch of them may still be asked for.
-fn of_what_is_gone(event: &Value, namespaces: &BTreeSet<String>) -> bool {
-    let object = &event["objectRef"];
-    let namespace = object["namespace"].as_str().unwrap_or_default();
-    object["resource"] == "secrets" && !namespace.is_empty() && !namespaces.contains(namespace)
+fn of_what_is_gone(entry: &Entry, namespaces: &BTreeSet<String>) -> bool {
+    let o = &entry.object_ref;
+    o.resource == "secrets" && !o.namespace.is_empty() && !namespaces.contains(&o.namespace)
 }
 
 /// Cargo runs this after the others that share the control plane, and its audit log; alone, it sees what it does itself.
@@ -42,27 +43,17 @@ async fn nothing_was_refused_for_want_of_a_right() {
     let mut refused = BTreeMap::<String, usize>::new();
     let mut used = BTreeSet::new();
     for line in audit::text_from(world.cluster(), 0).lines() {
-        let Ok(event) = serde_json::from_str::<Value>(line) else {
+        let Ok(entry) = serde_json::from_str::<Entry>(line) else {
             continue;
         };
-        let Some(who) = controller(&event) else { continue };
+        let Some(who) = controller(&entry) else { continue };
         requests += 1;
         controllers.insert(who.to_owned());
-        let object = &event["objectRef"];
-        let text = |key: &str| object[key].as_str().unwrap_or_default();
-        let what = format!(
-            "{} {} {}",
-            event["verb"].as_str().unwrap_or_default(),
-            text("resource"),
-            text("subresource")
-        );
-        if event["annotations"]["authorization.k8s.io/decision"] == "forbid" {
-            if of_what_is_gone(&event, &namespaces) {
-                continue;
-            }
-            *refused.entry(what).or_default() += 1;
-        } else {
+        let what = format!("{} {}", entry.verb, entry.object_ref.kind());
+        if !entry.is_unauthorized() {
             used.insert(what);
+        } else if !of_what_is_gone(&entry, &namespaces) {
+            *refused.entry(what).or_default() += 1;
         }
     }
     println!(

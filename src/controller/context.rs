@@ -293,7 +293,10 @@ impl Context {
         self.give_back_place(uid);
         self.went_well(uid);
         self.take_check(uid);
-        self.settled(uid, std::iter::empty());
+        self.abandoned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
     }
 
     /// Forgets failed tries.

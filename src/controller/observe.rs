@@ -45,17 +45,18 @@ pub(super) async fn observe(
     let by_labels = class
         .as_ref()
         .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
-    let namespace_is = if by_labels || user.metadata.deletion_timestamp.is_some() {
+    let goes = user.metadata.deletion_timestamp.is_some();
+    let namespace_is = if by_labels || goes {
         metadata_of(context, namespace).await?
     } else {
         ObjectMeta::default()
     };
-    let namespace_ends = namespace_is.deletion_timestamp.is_some();
+    let namespace_ends = goes && namespace_is.deletion_timestamp.is_some();
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let (current_name, target_name) = secret_names(&user);
     let read = async |name: &str| {
         // It goes with its namespace, and so may the right to read it.
-        if namespace_ends && user.metadata.deletion_timestamp.is_some() {
+        if namespace_ends {
             return Ok(SecretView::Absent);
         }
         let found = secrets.get_opt(name).await;

@@ -353,7 +353,8 @@ pub(super) fn abandon(status: &mut ProgrammaticUserStatus, nonce: &str) {
     });
 }
 
-fn applied(status: &mut ProgrammaticUserStatus, desired: &Desired) {
+/// The current user has the access that is asked for.
+pub(super) fn applied(status: &mut ProgrammaticUserStatus, desired: &Desired) {
     if let Some(current) = &mut status.journal.current {
         current.access = Some(desired.access_digest.clone());
     }

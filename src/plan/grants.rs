@@ -62,11 +62,7 @@ pub(super) fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
 }
 
 /// Looks names up in what the platform has.
-pub(super) fn resolve(
-    desired: &Desired,
-    catalog: &Catalog,
-    class: &ProgrammaticUserClass,
-) -> Result<Grants, Refusal> {
+fn resolve(desired: &Desired, catalog: &Catalog, class: &ProgrammaticUserClass) -> Result<Grants, Refusal> {
     let access = &desired.access;
     let allow = &class.spec.allow;
     let known = |id: &str| catalog.accounts.iter().any(|a| a.account_id == id);
@@ -92,14 +88,8 @@ pub(super) fn resolve(
     if access.role == Role::PolicyBased {
         for entry in &access.policies {
             let all = catalog.policies.iter().map(|p| (p.id.as_str(), p.name.as_str()));
-            let id = find(
-                "policy",
-                "Policy",
-                entry.id.as_deref(),
-                entry.name.as_deref(),
-                all,
-                &desired.organization,
-            )?;
+            let named = (entry.id.as_deref(), entry.name.as_deref());
+            let id = find("policy", "UnknownPolicy", named, all, &desired.organization)?;
             super::class::allows(
                 &allow.policies,
                 &[Some(id), entry.name.as_deref()],
@@ -127,14 +117,8 @@ pub(super) fn resolve(
     }
     for entry in &access.groups {
         let all = catalog.groups.iter().map(|g| (g.id.as_str(), g.name.as_str()));
-        let id = find(
-            "group",
-            "Group",
-            entry.id.as_deref(),
-            entry.name.as_deref(),
-            all,
-            &desired.organization,
-        )?;
+        let named = (entry.id.as_deref(), entry.name.as_deref());
+        let id = find("group", "UnknownGroup", named, all, &desired.organization)?;
         super::class::allows(&allow.groups, &[Some(id), entry.name.as_deref()], "groups", class)?;
         grants.groups.push(id.to_owned());
     }
@@ -153,17 +137,11 @@ fn accounts_of(entry: &PolicyEntry, access: &Access) -> Vec<String> {
 
 fn find<'a>(
     noun: &str,
-    word: &str,
-    id: Option<&str>,
-    name: Option<&str>,
+    reason: &'static str,
+    (id, name): (Option<&str>, Option<&str>),
     mut all: impl Iterator<Item = (&'a str, &'a str)>,
     organization: &str,
 ) -> Result<&'a str, Refusal> {
-    let reason = if word == "Policy" {
-        "UnknownPolicy"
-    } else {
-        "UnknownGroup"
-    };
     if let Some(id) = id {
         return all.find(|(i, _)| *i == id).map(|(i, _)| i).ok_or_else(|| {
             Refusal::new(
@@ -195,7 +173,7 @@ fn find<'a>(
 ///
 /// The ids of built-in policies are bare numbers, so that nobody's own policy passes for one.
 fn as_policies(accounts: &[AccountGrant], catalog: &Catalog) -> Vec<PolicyGrant> {
-    let mut grants: Vec<PolicyGrant> = Vec::new();
+    let mut grants = Vec::new();
     for account in accounts {
         let name = match account.role {
             AccountRole::Editor => "Account Editor",
@@ -209,13 +187,7 @@ fn as_policies(accounts: &[AccountGrant], catalog: &Catalog) -> Vec<PolicyGrant>
         else {
             return Vec::new();
         };
-        match grants.iter_mut().find(|g| g.policy_id == policy.id) {
-            Some(grant) => grant.account_ids.push(account.id.clone()),
-            None => grants.push(PolicyGrant {
-                policy_id: policy.id.clone(),
-                account_ids: vec![account.id.clone()],
-            }),
-        }
+        PolicyGrant::add(&mut grants, &policy.id, &account.id);
     }
     grants
 }

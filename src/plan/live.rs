@@ -210,9 +210,7 @@ fn proceed(
                 not_accepted()
             });
         }
-        if let Some(current) = &mut status.journal.current {
-            current.access = Some(desired.access_digest.clone());
-        }
+        attempt::applied(status, desired);
     }
     unretired.map_or(Ok(()), |problem| Err(Halt::Failed(problem)))
 }

@@ -21,7 +21,7 @@ pub struct Observed {
     pub organization: Option<Arc<Organization>>,
     /// Labels of the object's namespace.
     pub namespace_labels: BTreeMap<String, String>,
-    /// Whether the object's namespace is being deleted; looked at where it matters: when the object is, too.
+    /// Whether the object is being deleted together with its namespace.
     pub namespace_ends: bool,
     /// Users of the same class in the same namespace that exist or are being made, without this one.
     pub siblings: usize,

@@ -16,7 +16,7 @@ use super::edge::{self, Actor, RequestId};
 use super::limit::Allowance;
 use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
-use super::store::{access, accounts, audit, credentials, elastigroups, sign_in, users};
+use super::store::{access, accounts, audit, credentials, sign_in};
 use super::validate::invalid;
 use super::{App, console, secret};
 
@@ -356,7 +356,15 @@ impl Visit {
             }
         }
         let resource = format!("{}:{}", rule.service(), id.unwrap_or_default());
-        let facts = self.facts(conn, rule, id, grants).await?;
+        // Nothing is read where no policy of the caller has a condition.
+        let mut statements = grants.iter().flat_map(|g| g.statements.iter());
+        let facts = match &self.caller {
+            Some(caller) if statements.any(|s| s.condition.is_some()) => {
+                access::facts(conn, &caller.id, self.account.as_deref(), &resource).await?
+            }
+            _ => Facts::default(),
+        };
+        self.email.clone_from(&facts.email);
         let question = Question {
             action: rule.action,
             resource: &resource,
@@ -377,33 +385,6 @@ impl Visit {
             }
             _ => format!("No policy allows {} in {place}", rule.action),
         }))
-    }
-
-    /// What conditions are about; nothing is read where no policy of the caller has one.
-    async fn facts(
-        &mut self,
-        conn: &mut SqliteConnection,
-        rule: &Rule,
-        id: Option<&str>,
-        grants: &[Grant],
-    ) -> Result<Facts, ApiError> {
-        let mut statements = grants.iter().flat_map(|g| g.statements.iter());
-        let Some(caller) = self
-            .caller
-            .as_ref()
-            .filter(|_| statements.any(|s| s.condition.is_some()))
-        else {
-            return Ok(Facts::default());
-        };
-        self.email = users::email(&mut *conn, &caller.id).await?;
-        let group = match (rule.resource_type, id, &self.account) {
-            ("elastigroup", Some(id), Some(account)) => elastigroups::find(conn, account, id).await?,
-            _ => None,
-        };
-        Ok(Facts {
-            attributes: group.map(|g| g.attributes()).unwrap_or_default(),
-            email: self.email.clone(),
-        })
     }
 
     /// Refusals of any request and failures of changes are on record too. Not those of the rate limit, which

@@ -47,17 +47,13 @@ pub fn are_all_used_and_never_exceeded(world: &World, values: &[&str]) {
             refused.insert(entry.describe());
         }
         let o = &entry.object_ref;
-        let resource = match o.subresource.as_str() {
-            "" => o.resource.clone(),
-            sub => format!("{}/{sub}", o.resource),
-        };
         let place = match (o.resource.as_str(), o.namespace.as_str()) {
             // By one right for all namespaces: events are told in that of their object.
             ("events" | "namespaces" | "programmaticusers", _) | (_, "") => CLUSTER,
             (_, own) if own == world.operator_namespace() => OWN,
             _ => NAMESPACE,
         };
-        used.insert((place, resource, entry.verb));
+        used.insert((place, o.kind(), entry.verb));
     }
     assert!(refused.is_empty(), "refused: {refused:#?}");
     let more: Vec<_> = used.difference(&granted).collect();

@@ -28,3 +28,5 @@ mod rotation;
 mod sdk;
 mod secrecy;
 mod secrets;
+#[path = "../conformance/venv.rs"]
+mod venv;

@@ -1,7 +1,7 @@
 //! A real browser: Chromium without a window, driven over `WebDriver`.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fantoccini::elements::Element;
@@ -11,6 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Map, Value, json};
 
 use crate::support::{EMAIL, PASSWORD, Server};
+use crate::venv::venv;
 use crate::wait::{SOON, eventually};
 
 /// The accessibility rules of axe-core, as a Python package brings them.
@@ -170,6 +171,11 @@ impl Browser {
         field.send_keys(text).await.unwrap();
     }
 
+    /// What is in a field.
+    pub(crate) async fn value(&self, css: &str) -> Option<String> {
+        self.find(css).await.prop("value").await.unwrap()
+    }
+
     pub(crate) async fn choose(&self, css: &str, words: &str) {
         self.find(css).await.select_by_label(words).await.unwrap();
     }
@@ -235,6 +241,13 @@ impl Browser {
         self.submit("button[type=submit]").await;
     }
 
+    /// A browser in which the administrator is signed in.
+    pub(crate) async fn of_admin(server: &Server) -> Self {
+        let browser = Self::start(server, WIDE).await;
+        browser.sign_in_as_admin().await;
+        browser
+    }
+
     pub(crate) async fn sign_in_as_admin(&self) {
         self.sign_in(EMAIL, PASSWORD).await;
         assert_eq!(self.path().await, "/console");
@@ -282,30 +295,8 @@ impl Drop for Browser {
     }
 }
 
-/// The script; installed once, under `target/`.
 fn axe() -> String {
-    let venv = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("venv-{}", AXE.replace("==", "-")));
-    let script = venv.join("axe.min.js");
-    if let Ok(text) = std::fs::read_to_string(&script) {
-        return text;
-    }
-    let run = |command: &mut Command| {
-        let output = command.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    };
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    run(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", "--no-deps", AXE]));
-    let lib = std::fs::read_dir(venv.join("lib")).unwrap();
+    let lib = std::fs::read_dir(venv(AXE, &["--no-deps"]).join("lib")).unwrap();
     let python = lib.flatten().next().unwrap().path();
-    let found = python.join("site-packages/axe_playwright_python/axe.min.js");
-    // Copied last, and at once: tests run side by side.
-    let text = std::fs::read_to_string(found).unwrap();
-    let half = venv.join(format!("axe.{}", std::process::id()));
-    std::fs::write(&half, &text).unwrap();
-    std::fs::rename(half, script).unwrap();
-    text
+    std::fs::read_to_string(python.join("site-packages/axe_playwright_python/axe.min.js")).unwrap()
 }

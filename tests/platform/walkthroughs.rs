@@ -10,8 +10,7 @@ const ADD: &str = "/console/settings/organization/programmatic-users/add";
 
 /// The token that the page shows, and whether the copy button copies it.
 async fn shown_token(browser: &Browser) -> String {
-    let field = browser.find("#token").await;
-    let token = field.prop("value").await.unwrap().unwrap();
+    let token = browser.value("#token").await.unwrap();
     assert!(token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit()));
     assert!(browser.text().await.contains("cannot be shown again"));
     browser.press("button[data-copy]").await;
@@ -43,8 +42,7 @@ async fn names(server: &Server) -> Vec<String> {
 #[tokio::test]
 async fn a_programmatic_user_is_added_to_the_organization() {
     let server = Server::start().await;
-    let browser = Browser::start(&server, WIDE).await;
-    browser.sign_in_as_admin().await;
+    let browser = Browser::of_admin(&server).await;
     browser.settings().await;
     browser.click("Organization").await;
     browser.click("Programmatic Users").await;
@@ -135,8 +133,7 @@ async fn a_programmatic_user_is_added_to_the_organization() {
 #[tokio::test]
 async fn a_programmatic_user_is_added_to_an_account() {
     let server = Server::start().await;
-    let browser = Browser::start(&server, WIDE).await;
-    browser.sign_in_as_admin().await;
+    let browser = Browser::of_admin(&server).await;
     browser.settings().await;
     browser.click("Account").await;
     browser
@@ -164,16 +161,7 @@ async fn a_programmatic_user_is_added_to_an_account() {
             .await
             .contains("Policies must contain at least 1 items")
     );
-    assert_eq!(
-        browser
-            .find("#name")
-            .await
-            .prop("value")
-            .await
-            .unwrap()
-            .as_deref(),
-        Some("scaler")
-    );
+    assert_eq!(browser.value("#name").await.as_deref(), Some("scaler"));
     browser.press("#policies input[value='4']").await;
     browser.picture("add-to-account").await;
     browser.submit("form.add button").await;
@@ -250,8 +238,7 @@ async fn a_viewer_is_offered_nothing_and_refused_by_hand() {
 async fn a_form_of_another_site_makes_and_deletes_nobody() {
     let server = Server::start().await;
     let (id, _) = server.user("editor", A).await;
-    let browser = Browser::start(&server, WIDE).await;
-    browser.sign_in_as_admin().await;
+    let browser = Browser::of_admin(&server).await;
     for (path, fields) in [
         (
             ADD.to_owned(),
@@ -286,8 +273,7 @@ async fn hostile_names_are_text() {
     let hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;";
     let body = json!({"name": hostile.replace('=', ""), "description": hostile, "accounts": [{"id": A, "role": "viewer"}]});
     let (id, _) = server.user_with(body).await;
-    let browser = Browser::start(&server, WIDE).await;
-    browser.sign_in_as_admin().await;
+    let browser = Browser::of_admin(&server).await;
     for path in [
         "/console/settings/organization/programmatic-users",
         &format!("/console/settings/users/{id}"),
@@ -306,16 +292,7 @@ async fn hostile_names_are_text() {
     browser.open(ADD).await;
     browser.fill("#name", hostile).await;
     browser.submit("form.add button").await;
-    assert_eq!(
-        browser
-            .find("#name")
-            .await
-            .prop("value")
-            .await
-            .unwrap()
-            .as_deref(),
-        Some(hostile)
-    );
+    assert_eq!(browser.value("#name").await.as_deref(), Some(hostile));
     assert!(!browser.has("main img").await);
     browser.stop().await;
 }

@@ -1,5 +1,6 @@
 //! What the API server recorded of requests.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
@@ -20,6 +21,9 @@ pub struct Entry {
     pub verb: String,
     #[serde(default)]
     pub user: Who,
+    /// As whom, if it was sent on somebody else's behalf.
+    #[serde(default)]
+    pub impersonated_user: Who,
     #[serde(default)]
     pub user_agent: String,
     #[serde(default, rename = "requestURI")]
@@ -30,6 +34,8 @@ pub struct Entry {
     pub object_ref: ObjectRef,
     #[serde(default)]
     pub response_status: ResponseStatus,
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Who sent it.
@@ -56,7 +62,25 @@ pub struct ResponseStatus {
     pub code: u16,
 }
 
+impl ObjectRef {
+    /// As in RBAC, such as `programmaticusers/status`.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        match self.subresource.as_str() {
+            "" => self.resource.clone(),
+            sub => format!("{}/{sub}", self.resource),
+        }
+    }
+}
+
 impl Entry {
+    /// Whether it was refused for want of a right, and not for another reason.
+    #[must_use]
+    pub fn is_unauthorized(&self) -> bool {
+        let decision = self.annotations.get("authorization.k8s.io/decision");
+        decision.is_some_and(|d| d == "forbid")
+    }
+
     /// Whether it was meant to change something; a dry run is not.
     #[must_use]
     pub fn is_write(&self) -> bool {
@@ -79,14 +103,12 @@ impl Entry {
     #[must_use]
     pub fn describe(&self) -> String {
         let o = &self.object_ref;
-        let sub = if o.subresource.is_empty() {
-            String::new()
-        } else {
-            format!("/{}", o.subresource)
-        };
         format!(
-            "{} {}{sub} {} -> {}",
-            self.verb, o.resource, o.name, self.response_status.code
+            "{} {} {} -> {}",
+            self.verb,
+            o.kind(),
+            o.name,
+            self.response_status.code
         )
     }
 }

@@ -69,18 +69,19 @@ pub async fn grant(
 ) -> Result<PathBuf, String> {
     make_roles(client).await?;
     let subject = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": own}]);
-    let to = |place: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(place)});
-    let everywhere = [(CLUSTER, true), (NAMESPACE, watched.is_empty())];
-    for (place, _) in everywhere.into_iter().filter(|(_, bound)| *bound) {
-        let metadata = json!({"name": format!("{own}-{place}")});
-        let binding = json!({"metadata": metadata, "roleRef": to(place), "subjects": subject});
-        apply::<ClusterRoleBinding>(client, &typed(binding), MANAGER).await?;
+    let binding = |place: &str, namespace: Option<&str>| {
+        let role =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(place)});
+        let metadata = json!({"name": format!("{own}-{place}"), "namespace": namespace});
+        json!({"metadata": metadata, "roleRef": role, "subjects": subject})
+    };
+    let everywhere = watched.is_empty().then_some(NAMESPACE);
+    for place in everywhere.into_iter().chain([CLUSTER]) {
+        apply::<ClusterRoleBinding>(client, &typed(binding(place, None)), MANAGER).await?;
     }
     let bound = watched.iter().map(|namespace| (namespace.as_str(), NAMESPACE));
     for (namespace, place) in bound.chain([(own, OWN)]) {
-        let metadata = json!({"name": format!("{own}-{place}"), "namespace": namespace});
-        let binding = json!({"metadata": metadata, "roleRef": to(place), "subjects": subject});
-        apply::<RoleBinding>(client, &typed(binding), MANAGER).await?;
+        apply::<RoleBinding>(client, &typed(binding(place, Some(namespace))), MANAGER).await?;
     }
     let users = watched.first().map(String::as_str);
     for (group, resource, namespace) in [

@@ -123,8 +123,12 @@ impl Condition {
     }
 }
 
+/// A problem with the value itself.
+fn at(words: &'static str) -> (String, &'static str) {
+    (String::new(), words)
+}
+
 fn read(value: &Value, depth: usize) -> Result<Condition, (String, &'static str)> {
-    let at = |words| (String::new(), words);
     let operators = value.as_object().ok_or(at("must be an object"))?;
     if operators.is_empty() {
         return Err(at("must contain at least 1 items"));
@@ -145,7 +149,6 @@ fn read(value: &Value, depth: usize) -> Result<Condition, (String, &'static str)
 }
 
 fn read_list(list: &Value, depth: usize) -> Result<Condition, (String, &'static str)> {
-    let at = |words| (String::new(), words);
     let items = list.as_array().filter(|l| !l.is_empty());
     let items = items.ok_or(at("must contain at least 1 items"))?;
     let depth = depth.checked_sub(1).ok_or(at("is nested too deeply"))?;
@@ -159,7 +162,6 @@ fn read_list(list: &Value, depth: usize) -> Result<Condition, (String, &'static 
 }
 
 fn read_keys(operator: Operator, keys: &Value) -> Result<Vec<Condition>, (String, &'static str)> {
-    let at = |words| (String::new(), words);
     let keys = keys.as_object().filter(|k| !k.is_empty());
     let keys = keys.ok_or(at("must contain at least 1 items"))?;
     let mut all = Vec::new();

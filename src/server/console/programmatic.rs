@@ -12,8 +12,9 @@ use super::client::{Client, Refused};
 use super::form::Form;
 use super::page::lists::{self, Tab, text};
 use super::page::programmatic::{self as page, Offer};
-use super::settings::refused;
+use super::settings::{refused, shown};
 use super::{Visitor, failed};
+use crate::server::reply::ApiError;
 use crate::server::{App, secret};
 
 const OF_ORGANIZATION: &str = "/console/settings/organization/programmatic-users";
@@ -29,15 +30,18 @@ pub(super) fn pages() -> Router<App> {
         )
 }
 
-/// The list, and the button for whoever may use it.
-pub(super) fn list(users: &[&Value], add: Option<&str>) -> Markup {
+/// Those of `users` that are programmatic, and the button for whoever may use it.
+pub(super) async fn list(client: &Client, users: &[Value], account: Option<&str>) -> Markup {
+    let users = users.iter().filter(|u| text(u, "type") == "programmatic");
+    let may_add = client.administers().await.unwrap_or_default();
     html! {
-        @if let Some(path) = add { p { a.button href=(path) { "Add Programmatic User" } } }
+        @if may_add { p { a.button href={ (base(account)) "/add" } { "Add Programmatic User" } } }
         (lists::users("Programmatic Users", users))
     }
 }
 
-fn base(account: Option<&str>) -> String {
+/// Where the list of the organization, or of an account, is.
+pub(super) fn base(account: Option<&str>) -> String {
     account.map_or_else(
         || OF_ORGANIZATION.to_owned(),
         |id| format!("/console/settings/account/{id}/programmatic-users"),
@@ -61,29 +65,14 @@ async fn choose(client: &Client, account: &str) -> Result<Vec<Value>, Refused> {
 }
 
 async fn in_account(Visitor(client): Visitor, Path(account): Path<String>) -> Response {
-    let found = async {
+    shown(&client, async {
         let accounts = choose(&client, &account).await?;
         let users = client.get(&format!("/setup/user?accountId={account}")).await?;
-        Ok::<_, Refused>((accounts, users))
-    };
-    let (accounts, users) = match found.await {
-        Ok(found) => found,
-        Err(error) => return refused(&client, &error),
-    };
-    let users: Vec<&Value> = users
-        .iter()
-        .filter(|u| text(u, "type") == "programmatic")
-        .collect();
-    let add = format!("{}/add", base(Some(&account)));
-    let may_add = client.administers().await.unwrap_or_default();
-    let body = list(&users, may_add.then_some(add.as_str()));
-    lists::settings(
-        &client,
-        Tab::Account(&account, &accounts),
-        "Programmatic Users",
-        &body,
-    )
-    .into_response()
+        let body = list(&client, &users, Some(&account)).await;
+        let tab = Tab::Account(&account, &accounts);
+        Ok(lists::settings(&client, tab, "Programmatic Users", &body).into_response())
+    })
+    .await
 }
 
 async fn add(Visitor(client): Visitor) -> Response {
@@ -102,32 +91,29 @@ async fn form(
     problems: &[(&'static str, String)],
     status: StatusCode,
 ) -> Response {
-    let found = async {
+    shown(client, async {
         let accounts = match account {
             Some(id) => choose(client, id).await?,
             None => client.get("/setup/account").await?,
         };
-        Ok::<_, Refused>((accounts, client.get("/setup/organization/policy").await?))
-    };
-    let (accounts, policies) = match found.await {
-        Ok(found) => found,
-        Err(error) => return refused(client, &error),
-    };
-    let Ok(number) = secret::random_hex::<16>() else {
-        return failed(&crate::server::reply::ApiError::Internal("no randomness"));
-    };
-    let offer = Offer {
-        action: &format!("{}/add", base(account)),
-        account,
-        accounts: &accounts,
-        policies: &policies,
-        number: &number,
-        sent,
-        problems,
-    };
-    let body = page::add(client, &offer);
-    let page = lists::settings(client, tab(account, &accounts), "Add Programmatic User", &body);
-    (status, page).into_response()
+        let policies = client.get("/setup/organization/policy").await?;
+        let Ok(number) = secret::random_hex::<16>() else {
+            return Ok(failed(&ApiError::Internal("no randomness")));
+        };
+        let offer = Offer {
+            action: &format!("{}/add", base(account)),
+            account,
+            accounts: &accounts,
+            policies: &policies,
+            number: &number,
+            sent,
+            problems,
+        };
+        let body = page::add(client, &offer);
+        let page = lists::settings(client, tab(account, &accounts), "Add Programmatic User", &body);
+        Ok((status, page).into_response())
+    })
+    .await
 }
 
 fn tab<'a>(account: Option<&'a str>, accounts: &'a [Value]) -> Tab<'a> {

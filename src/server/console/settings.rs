@@ -14,10 +14,12 @@ use super::form::Form;
 use super::page::lists::{self, SECTIONS, Tab, text};
 use super::{Visitor, failed, page, programmatic};
 use crate::server::App;
+use crate::server::reply::ApiError;
+use crate::server::store::audit::ACTOR_TYPES;
 
 /// Routes below `/console/settings`.
 pub(super) fn pages() -> Router<App> {
-    let first = || async { Redirect::to("/console/settings/organization/programmatic-users") };
+    let first = || async { Redirect::to(&programmatic::base(None)) };
     Router::new()
         .route("/console/settings", get(first))
         .route("/console/settings/organization", get(first))
@@ -41,39 +43,51 @@ pub(super) fn refused(client: &Client, refused: &Refused) -> Response {
     (refused.status, page).into_response()
 }
 
+/// A page, or what the API refused on the way to it.
+pub(super) async fn shown(
+    client: &Client,
+    page: impl Future<Output = Result<Response, Refused>>,
+) -> Response {
+    match page.await {
+        Ok(page) => page,
+        Err(error) => refused(client, &error),
+    }
+}
+
 /// The filter of the audit log.
 #[derive(Deserialize)]
-pub(super) struct Shown {
+struct Filter {
     #[serde(default, rename = "actorType")]
     actor_type: String,
     #[serde(default)]
     hours: String,
 }
 
-async fn section(Visitor(client): Visitor, Path(name): Path<String>, Query(shown): Query<Shown>) -> Response {
+async fn section(
+    Visitor(client): Visitor,
+    Path(name): Path<String>,
+    Query(filter): Query<Filter>,
+) -> Response {
     let Some((name, title)) = SECTIONS.into_iter().find(|(path, _)| *path == name) else {
         return super::nothing().await;
     };
-    match body(&client, name, title, &shown).await {
-        Ok(body) => lists::settings(&client, Tab::Organization(name), title, &body).into_response(),
-        Err(error) => refused(&client, &error),
-    }
+    shown(&client, async {
+        let body = body(&client, name, title, &filter).await?;
+        Ok(lists::settings(&client, Tab::Organization(name), title, &body).into_response())
+    })
+    .await
 }
 
-async fn body(client: &Client, name: &str, title: &str, shown: &Shown) -> Result<maud::Markup, Refused> {
+async fn body(client: &Client, name: &str, title: &str, filter: &Filter) -> Result<maud::Markup, Refused> {
     if name == "audit" {
-        let hours = shown
+        let hours = filter
             .hours
             .parse::<i64>()
             .ok()
             .filter(|h| (1..=720).contains(h))
             .unwrap_or(24);
-        let kind = shown.actor_type.as_str();
-        let kind = if ["ui", "programmatic", "system", "anonymous"].contains(&kind) {
-            kind
-        } else {
-            ""
-        };
+        let known = ACTOR_TYPES.into_iter().find(|kind| *kind == filter.actor_type);
+        let kind = known.unwrap_or_default();
         let to = Timestamp::now().as_millisecond();
         let from = to - hours * 3_600_000;
         let mut path = format!("/audit/events?fromDate={from}&toDate={to}");
@@ -92,38 +106,27 @@ async fn body(client: &Client, name: &str, title: &str, shown: &Shown) -> Result
     };
     let items = client.get(path).await?;
     if name == "programmatic-users" {
-        let users: Vec<&Value> = items
-            .iter()
-            .filter(|u| text(u, "type") == "programmatic")
-            .collect();
-        let add = client.administers().await.unwrap_or_default();
-        return Ok(programmatic::list(
-            &users,
-            add.then_some("/console/settings/organization/programmatic-users/add"),
-        ));
+        return Ok(programmatic::list(client, &items, None).await);
     }
     if name == "users" {
-        let users: Vec<&Value> = items.iter().collect();
-        return Ok(lists::users(title, &users));
+        return Ok(lists::users(title, items.iter()));
     }
     Ok(lists::section(name, title, &items))
 }
 
 /// The Account tab begins with the first account that the person has to do with.
 async fn first_account(Visitor(client): Visitor) -> Response {
-    match client.get("/setup/account").await {
-        Ok(accounts) => match accounts.first() {
-            Some(first) => {
-                let path = format!(
-                    "/console/settings/account/{}/programmatic-users",
-                    text(first, "accountId")
-                );
-                Redirect::to(&path).into_response()
-            }
+    shown(&client, async {
+        let accounts = client.get("/setup/account").await?;
+        let first = accounts
+            .first()
+            .map(|a| programmatic::base(Some(text(a, "accountId"))));
+        Ok(match first {
+            Some(path) => Redirect::to(&path).into_response(),
             None => page::message("No account", "You have to do with no account.").into_response(),
-        },
-        Err(error) => refused(&client, &error),
-    }
+        })
+    })
+    .await
 }
 
 async fn details(client: &Client, id: &str) -> Result<Value, Refused> {
@@ -145,31 +148,24 @@ fn section_of(user: &Value) -> &'static str {
 }
 
 async fn user(Visitor(client): Visitor, Path(id): Path<String>) -> Response {
-    match details(&client, &id).await {
-        Ok(user) => {
-            let may_delete = client.administers().await.unwrap_or_default();
-            let body = lists::user(&user, may_delete);
-            let tab = Tab::Organization(section_of(&user));
-            lists::settings(&client, tab, text(&user, "username"), &body).into_response()
-        }
-        Err(error) => refused(&client, &error),
-    }
+    shown(&client, async {
+        let user = details(&client, &id).await?;
+        let may_delete = client.administers().await.unwrap_or_default();
+        let body = lists::user(&user, may_delete);
+        let tab = Tab::Organization(section_of(&user));
+        Ok(lists::settings(&client, tab, text(&user, "username"), &body).into_response())
+    })
+    .await
 }
 
 async fn ask(Visitor(client): Visitor, Path(id): Path<String>) -> Response {
-    match details(&client, &id).await {
-        Ok(user) => {
-            let body = lists::delete(&client, &user);
-            lists::settings(
-                &client,
-                Tab::Organization(section_of(&user)),
-                "Delete user",
-                &body,
-            )
-            .into_response()
-        }
-        Err(error) => refused(&client, &error),
-    }
+    shown(&client, async {
+        let user = details(&client, &id).await?;
+        let body = lists::delete(&client, &user);
+        let tab = Tab::Organization(section_of(&user));
+        Ok(lists::settings(&client, tab, "Delete user", &body).into_response())
+    })
+    .await
 }
 
 async fn delete(
@@ -182,18 +178,17 @@ async fn delete(
     if !form.is_of(client.session()) {
         return super::forged(&client);
     }
-    let user = match details(&client, &id).await {
-        Ok(user) => user,
-        Err(error) => return refused(&client, &error),
-    };
-    let path = format!("/setup/user/{}", text(&user, "userId"));
-    match client.call(Method::DELETE, &path, None).await {
-        Ok(_) => {
-            Redirect::to(&format!("/console/settings/organization/{}", section_of(&user))).into_response()
+    shown(&client, async {
+        let user = details(&client, &id).await?;
+        let path = format!("/setup/user/{}", text(&user, "userId"));
+        match client.call(Method::DELETE, &path, None).await {
+            Err(error) if error.status.is_server_error() => {
+                return Ok(failed(&ApiError::Internal("a deletion failed")));
+            }
+            answered => drop(answered?),
         }
-        Err(error) if error.status.is_server_error() => {
-            failed(&crate::server::reply::ApiError::Internal("a deletion failed"))
-        }
-        Err(error) => refused(&client, &error),
-    }
+        let list = format!("/console/settings/organization/{}", section_of(&user));
+        Ok(Redirect::to(&list).into_response())
+    })
+    .await
 }

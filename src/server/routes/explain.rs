@@ -9,10 +9,10 @@ use serde_json::json;
 
 use super::Outcome;
 use crate::server::App;
-use crate::server::authz::{self, Decision, Facts, Question};
+use crate::server::authz::{self, Decision, Question};
 use crate::server::reply::{Answer, ApiError};
 use crate::server::rules::{Needs, RULES};
-use crate::server::store::{access, elastigroups, users};
+use crate::server::store::{access, users};
 use crate::server::validate::Problems;
 
 pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
@@ -25,18 +25,15 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         value.unwrap_or_default()
     };
     let (user, action) = (required("userId"), required("action"));
-    let Some((service, _)) = action.split_once(':') else {
+    let service = action.split_once(':').map(|(service, _)| service);
+    if service.is_none() {
         problems.add("query.action", "must be like service:action");
-        return Err(problems
-            .check()
-            .err()
-            .unwrap_or(ApiError::Internal("a problem was lost")));
-    };
+    }
     problems.check()?;
     let resource = query
         .get("resource")
         .cloned()
-        .unwrap_or_else(|| format!("{service}:"));
+        .unwrap_or_else(|| format!("{}:", service.unwrap_or_default()));
     let account = query.get("accountId").filter(|a| !a.is_empty());
     let mut tx = app.store.read().await?;
     if !users::exists(&mut tx, &user).await? {
@@ -47,21 +44,15 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
             "query.userId".to_owned(),
         ));
     }
-    let group = match (resource.split_once(':'), account) {
-        (Some(("elastigroup", id)), Some(account)) => elastigroups::find(&mut tx, account, id).await?,
-        _ => None,
-    };
-    let facts = Facts {
-        attributes: group.map(|g| g.attributes()).unwrap_or_default(),
-        email: users::email(&mut tx, &user).await?,
-    };
+    let account = account.map(String::as_str);
+    let facts = access::facts(&mut tx, &user, account, &resource).await?;
     let administrator_only = RULES
         .iter()
         .any(|r| r.action == action && r.needs == Needs::Administrator);
     let question = Question {
         action: &action,
         resource: &resource,
-        account: account.map(String::as_str),
+        account,
         administrator_only,
         facts: &facts,
     };

@@ -99,15 +99,9 @@ fn read_roles(body: &Object, problems: &mut Problems) -> Vec<(String, &'static s
 
 /// The policies that roles become.
 fn from_roles(roles: Vec<(String, &'static str)>) -> Vec<PolicyGrant> {
-    let mut granted: Vec<PolicyGrant> = Vec::new();
+    let mut granted = Vec::new();
     for (account, policy) in roles {
-        match granted.iter_mut().find(|g| g.policy_id == policy) {
-            Some(grant) => grant.account_ids.push(account),
-            None => granted.push(PolicyGrant {
-                policy_id: policy.to_owned(),
-                account_ids: vec![account],
-            }),
-        }
+        PolicyGrant::add(&mut granted, policy, &account);
     }
     granted
 }

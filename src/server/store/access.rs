@@ -6,9 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use sqlx::{FromRow, SqliteConnection};
 
-use super::{now, unused_id, written};
+use super::{elastigroups, now, unused_id, users, written};
 use crate::platform::{Policy, PolicyGrant, UserGroup, UserPolicy};
-use crate::server::authz::{Grant, Reach, Statement};
+use crate::server::authz::{Facts, Grant, Reach, Statement};
 use crate::server::catalog;
 use crate::server::reply::ApiError;
 
@@ -260,6 +260,23 @@ pub(crate) async fn effective(conn: &mut SqliteConnection, user: &str) -> Result
         found.push((row.id, grant));
     }
     Ok(found.into_iter().map(|(_, grant)| grant).collect())
+}
+
+/// What conditions are about: the resource, if it is one that can be looked up, and the user.
+pub(crate) async fn facts(
+    conn: &mut SqliteConnection,
+    user: &str,
+    account: Option<&str>,
+    resource: &str,
+) -> Result<Facts, sqlx::Error> {
+    let group = match (account, resource.split_once(':')) {
+        (Some(account), Some(("elastigroup", id))) => elastigroups::find(&mut *conn, account, id).await?,
+        _ => None,
+    };
+    Ok(Facts {
+        attributes: group.map(|g| g.attributes()).unwrap_or_default(),
+        email: users::email(conn, user).await?,
+    })
 }
 
 #[derive(FromRow)]

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{csrf, signed_in};
 use crate::server::console::client::Client;
+use crate::server::store::audit::{ACTOR_TYPES, shown_type};
 
 /// What the Organization tab shows: last part of the path, and title.
 pub(in crate::server::console) const SECTIONS: [(&str, &str); 6] = [
@@ -90,8 +91,8 @@ fn table(caption: &str, head: &[&str], rows: &[Markup]) -> Markup {
 }
 
 /// Users, with a link to each.
-pub(in crate::server::console) fn users(caption: &str, users: &[&Value]) -> Markup {
-    let row = |u: &&Value| {
+pub(in crate::server::console) fn users<'a>(caption: &str, users: impl Iterator<Item = &'a Value>) -> Markup {
+    let row = |u: &Value| {
         let kind = if text(u, "type") == "programmatic" {
             "Programmatic"
         } else {
@@ -105,7 +106,7 @@ pub(in crate::server::console) fn users(caption: &str, users: &[&Value]) -> Mark
             td { (texts(&u["groupNames"], None)) }
         }
     };
-    let rows: Vec<Markup> = users.iter().map(row).collect();
+    let rows: Vec<Markup> = users.map(row).collect();
     table(caption, &["Name", "ID", "Type", "E-mail", "Groups"], &rows)
 }
 
@@ -143,13 +144,7 @@ pub(in crate::server::console) fn section(name: &str, title: &str, items: &[Valu
 
 /// The audit log, newest first, and its filter.
 pub(in crate::server::console) fn audit(kind: &str, hours: &str, events: &[Value]) -> Markup {
-    let kinds = [
-        ("", "All"),
-        ("ui", "UI"),
-        ("programmatic", "Programmatic"),
-        ("system", "System"),
-        ("anonymous", "Anonymous"),
-    ];
+    let kinds = std::iter::once(("", "All")).chain(ACTOR_TYPES.map(|kind| (kind, shown_type(kind))));
     let spans = [
         ("1", "Last hour"),
         ("24", "Last day"),
