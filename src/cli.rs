@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::controller;
 use crate::plan;
 use crate::platform::Token;
-use crate::server::{AccountSeed, Password, Platform, PlatformConfig};
+use crate::server::{AccountSeed, Database, DatabaseUrl, Password, Platform, PlatformConfig};
 use crate::shutdown;
 use crate::telemetry::LogFormat;
 
@@ -31,7 +31,7 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator against the cluster of KUBECONFIG, or of the pod that it runs in
     Controller(ControllerArgs),
-    /// Run the embedded platform: the administration API over SQLite
+    /// Run the embedded platform: the administration API over SQLite or PostgreSQL
     Platform(PlatformArgs),
     /// Copy the database of an embedded platform, which may be running; to restore, put the copy into an empty folder as
     /// platform.db and start the platform on that
@@ -126,12 +126,35 @@ pub struct BackupArgs {
     pub to: PathBuf,
 }
 
+/// Where the platform keeps what it knows.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct StoreArgs {
+    /// Folder of an SQLite database; made if missing
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// PostgreSQL database, which several platforms may share: postgres://USER:PASSWORD@HOST/DATABASE; better given by
+    /// the environment, because others see the flags of a process
+    #[arg(long, value_name = "URL", env = "PLATFORM_DATABASE", hide_env_values = true)]
+    pub database: Option<DatabaseUrl>,
+}
+
+impl StoreArgs {
+    fn database(self) -> Result<Database, String> {
+        match (self.data, self.database) {
+            (Some(directory), None) => Ok(Database::Directory(directory)),
+            (None, Some(url)) => Ok(Database::Postgres(url)),
+            // Clap sees to it.
+            _ => Err("give --data or --database".to_owned()),
+        }
+    }
+}
+
 /// Flags of `platform`.
 #[derive(Debug, clap::Args)]
 pub struct PlatformArgs {
-    /// Folder of the database; made if missing
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
+    #[command(flatten)]
+    pub store: StoreArgs,
     /// Address to listen on; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8700", env = "LISTEN")]
     pub listen: SocketAddr,
@@ -186,7 +209,7 @@ impl PlatformArgs {
     /// Reads the files that the flags name.
     pub fn into_config(self) -> Result<PlatformConfig, String> {
         let Self {
-            data,
+            store,
             listen,
             organization,
             account,
@@ -213,7 +236,7 @@ impl PlatformArgs {
             )),
         };
         Ok(PlatformConfig {
-            data_dir: data,
+            database: store.database()?,
             listen,
             organization_name: organization,
             admin_email,

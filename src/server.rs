@@ -1,5 +1,5 @@
 //! The embedded platform: users of both kinds, roles, policies, groups, accounts, tokens and an audit log behind the
-//! administration API, with a small console, over `SQLite`.
+//! administration API, with a small console, over `SQLite` or `PostgreSQL`.
 //!
 //! A request passes [`edge`] (request id, envelope, log), then the gate (credential, rate limit, right, audit of
 //! refusals) and then its handler in `routes`, which reads and writes through `store`. The right to a route is
@@ -37,8 +37,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the platform needs to run.
 pub struct PlatformConfig {
-    /// Directory of the database; created if it is not there.
-    pub data_dir: PathBuf,
+    /// Where users, tokens and the audit log are kept.
+    pub database: Database,
     /// Where to listen; port 0 takes a free one, see [`Platform::address`].
     pub listen: SocketAddr,
     /// Display name of the organization. First start only.
@@ -59,6 +59,45 @@ pub struct PlatformConfig {
     pub secure_cookies: bool,
 }
 
+/// A database: one of its own, or one that several platforms share.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// `SQLite`, in this directory; created if it is not there.
+    Directory(PathBuf),
+    /// `PostgreSQL`.
+    Postgres(DatabaseUrl),
+}
+
+/// Where a `PostgreSQL` database is, and who may use it: it may hold a password, so that it is not printable.
+#[derive(Clone)]
+pub struct DatabaseUrl(url::Url);
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DatabaseUrl")
+    }
+}
+
+impl std::str::FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    /// What is wrong is not quoted: it may hold a password.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str = "write postgres://USER:PASSWORD@HOST/DATABASE";
+        let url: url::Url = text.trim().parse().map_err(|_| WANTED)?;
+        let named = url.path().len() > 1;
+        (matches!(url.scheme(), "postgres" | "postgresql") && named)
+            .then_some(Self(url))
+            .ok_or(WANTED)
+    }
+}
+
+impl DatabaseUrl {
+    fn expose(&self) -> &url::Url {
+        &self.0
+    }
+}
+
 /// An account made on first start.
 #[derive(Debug, Clone)]
 pub struct AccountSeed {
@@ -75,7 +114,7 @@ impl Default for PlatformConfig {
             name: name.to_owned(),
         };
         Self {
-            data_dir: PathBuf::from("data"),
+            database: Database::Directory(PathBuf::from("data")),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8700)),
             organization_name: "acme".to_owned(),
             admin_email: "admin@example.com".to_owned(),
@@ -187,7 +226,7 @@ pub struct Platform {
 impl Platform {
     /// Opens the database, makes the organization if this is the first start, and binds the address.
     pub async fn bind(config: PlatformConfig) -> Result<Self, Error> {
-        let store = store::Store::open(&config.data_dir).await?;
+        let store = store::Store::open(&config.database).await?;
         let failed = |source| Error::Listen {
             address: config.listen,
             source,
@@ -261,22 +300,5 @@ impl Platform {
 /// # Errors
 /// If there is no database, if `to` exists already, or if either cannot be read or written.
 pub async fn backup(data_dir: &Path, to: &Path) -> Result<(), Error> {
-    store::backup(data_dir, to).await
-}
-
-/// Binds and serves. For callers that gave the first administrator's password and token: generated ones could not
-/// be told to anyone, so a first start without both is refused; use [`Platform::bind`] for that.
-pub async fn run(
-    config: PlatformConfig,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), Error> {
-    let given = config.admin_password.is_some() && config.admin_token.is_some();
-    if !given && !config.data_dir.join(store::FILE).exists() {
-        return Err(Error::Settings(
-            "give a password and a token for the first administrator".to_owned(),
-        ));
-    }
-    let platform = Platform::bind(config).await?;
-    tracing::info!(address = %platform.address(), "the platform listens");
-    platform.serve(shutdown).await
+    store::backup::backup(data_dir, to).await
 }

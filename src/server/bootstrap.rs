@@ -50,7 +50,7 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
     check(config)?;
     let digits = u64::from_be_bytes(secret::random::<8>()?) % 900_000_000_000 + 100_000_000_000;
     let organization_id = digits.to_string();
-    sqlx::query("INSERT INTO organization (id, name, created_at) VALUES (?, ?, ?)")
+    sqlx::query("INSERT INTO organization (id, name, created_at) VALUES ($1, $2, $3)")
         .bind(&organization_id)
         .bind(&config.organization_name)
         .bind(store::now())

@@ -9,14 +9,13 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sqlx::SqliteConnection;
 
 use super::authz::{self, Facts, Grant, Question};
 use super::edge::{self, Actor, RequestId};
 use super::limit::Allowance;
 use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
-use super::store::{access, accounts, audit, credentials, sign_in};
+use super::store::{Connection, Transaction, access, accounts, audit, credentials, sign_in};
 use super::validate::invalid;
 use super::{App, console, secret};
 
@@ -130,11 +129,7 @@ pub(super) struct Call {
 impl Call {
     /// Adds the row of a success to the audit log; in the transaction of the change, so that there is never one
     /// without the other.
-    pub(super) async fn record(
-        &self,
-        conn: &mut SqliteConnection,
-        resource_id: &str,
-    ) -> Result<(), sqlx::Error> {
+    pub(super) async fn record(&self, conn: &mut Connection, resource_id: &str) -> Result<(), sqlx::Error> {
         let mut event = self.trace.event();
         self.caller.sign(&mut event);
         event.action = self.rule.verb();
@@ -147,11 +142,7 @@ impl Call {
     }
 
     /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
-    pub(super) async fn done(
-        &self,
-        mut tx: sqlx::Transaction<'static, sqlx::Sqlite>,
-        resource_id: &str,
-    ) -> Result<Answer, ApiError> {
+    pub(super) async fn done(&self, mut tx: Transaction, resource_id: &str) -> Result<Answer, ApiError> {
         self.record(&mut tx, resource_id).await?;
         tx.commit().await?;
         Ok(Answer::Done)
@@ -291,7 +282,7 @@ impl Visit {
 
     async fn recognise(
         &mut self,
-        conn: &mut SqliteConnection,
+        conn: &mut Connection,
         request: &Parts,
     ) -> Result<credentials::Owner, ApiError> {
         const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missing or not valid");
@@ -328,7 +319,7 @@ impl Visit {
 
     async fn permit(
         &mut self,
-        conn: &mut SqliteConnection,
+        conn: &mut Connection,
         rule: &Rule,
         id: Option<&str>,
         grants: &[Grant],
@@ -436,7 +427,7 @@ pub(super) fn bearer(value: &str) -> Option<&str> {
 }
 
 async fn account_of_query(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     grants: &[Grant],
     request: &Parts,
 ) -> Result<String, ApiError> {

@@ -87,14 +87,14 @@ mod tests {
 
     use crate::platform::Token;
     use crate::server::rules::RULES;
-    use crate::server::{Password, Platform, PlatformConfig, edge};
+    use crate::server::{Database, Password, Platform, PlatformConfig, edge};
 
     /// Behind every row of the table there is a route, and nothing of it opens without a token.
     #[tokio::test]
     async fn every_rule_guards_a_route() {
         let directory = tempfile::tempdir().unwrap();
         let config = PlatformConfig {
-            data_dir: directory.path().to_owned(),
+            database: Database::Directory(directory.path().to_owned()),
             listen: "127.0.0.1:0".parse().unwrap(),
             admin_password: Some(Password::new("long enough".into())),
             admin_token: Token::new(&"a".repeat(64)),

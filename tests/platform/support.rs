@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use programmatic_users::platform::Token;
-use programmatic_users::server::{AccountSeed, Error, FirstStart, Password, Platform, PlatformConfig};
+use programmatic_users::server::{
+    AccountSeed, Database, Error, FirstStart, Password, Platform, PlatformConfig,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -101,7 +103,7 @@ pub(crate) fn config(directory: &Path) -> PlatformConfig {
         name: name.into(),
     };
     PlatformConfig {
-        data_dir: directory.to_owned(),
+        database: Database::Directory(directory.to_owned()),
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_password: Some(Password::new(PASSWORD.into())),
         admin_token: Token::new(ADMIN),

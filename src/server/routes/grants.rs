@@ -1,10 +1,8 @@
 //! Policies by account, as several bodies have them.
 
-use sqlx::SqliteConnection;
-
 use crate::platform::PolicyGrant;
 use crate::server::reply::ApiError;
-use crate::server::store::{access, accounts};
+use crate::server::store::{Connection, access, accounts};
 use crate::server::validate::{Object, Problems, invalid};
 
 /// Reads the list; nothing is compared with the database yet.
@@ -24,7 +22,7 @@ pub(super) fn read(body: &Object, field: &str, problems: &mut Problems) -> Vec<P
 
 /// Checks that everything named exists, and brings the grants of one policy together.
 pub(super) async fn check(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     field: &str,
     grants: Vec<PolicyGrant>,
 ) -> Result<Vec<PolicyGrant>, ApiError> {
@@ -70,7 +68,7 @@ pub(super) async fn check(
 
 /// Fails unless the account exists.
 pub(super) async fn require_account(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     account: &str,
     field: &str,
 ) -> Result<(), ApiError> {

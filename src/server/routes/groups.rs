@@ -3,14 +3,13 @@
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 use serde_json::{Value, json};
-use sqlx::SqliteConnection;
 
 use super::{Admitted, Outcome, grants};
 use crate::platform::UserGroup;
 use crate::server::App;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
-use crate::server::store::{access, users};
+use crate::server::store::{Connection, access, users};
 use crate::server::validate::{Object, Problems};
 
 const KIND: &str = "spotinst:setup:access:userGroup";
@@ -22,7 +21,7 @@ fn missing(id: &str) -> ApiError {
     )
 }
 
-async fn require(conn: &mut SqliteConnection, id: &str) -> Result<(), ApiError> {
+async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
     if access::group_exists(conn, id).await? {
         Ok(())
     } else {
@@ -30,7 +29,7 @@ async fn require(conn: &mut SqliteConnection, id: &str) -> Result<(), ApiError> 
     }
 }
 
-async fn require_users(conn: &mut SqliteConnection, ids: &[String]) -> Result<(), ApiError> {
+async fn require_users(conn: &mut Connection, ids: &[String]) -> Result<(), ApiError> {
     for (index, id) in ids.iter().enumerate() {
         if !users::exists(&mut *conn, id).await? {
             let message = format!("User {id} does not exist");
@@ -49,7 +48,7 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     Answer::list(KIND, &access::groups(&mut tx).await?)
 }
 
-async fn show(conn: &mut SqliteConnection, group: &UserGroup) -> Result<Value, ApiError> {
+async fn show(conn: &mut Connection, group: &UserGroup) -> Result<Value, ApiError> {
     let members = access::members(&mut *conn, &group.id).await?;
     let users: Vec<_> = members
         .into_iter()

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Admitted, Outcome};
 use crate::server::authz::Condition;
 use crate::server::reply::{Answer, ApiError};
-use crate::server::store::{access, now, users, written};
+use crate::server::store::{Connection, access, now, users, written};
 use crate::server::validate::{Object, Problems};
 use crate::server::{App, catalog};
 
@@ -97,7 +97,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
 }
 
 /// Fails unless the policy exists and is not a built-in one.
-async fn require_custom(conn: &mut sqlx::SqliteConnection, id: &str) -> Result<(), ApiError> {
+async fn require_custom(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
     match access::policy_type(conn, id).await? {
         None => Err(ApiError::Missing(
             "POLICY_DOESNT_EXIST",

@@ -5,18 +5,17 @@ use std::collections::HashMap;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use serde_json::json;
-use sqlx::SqliteConnection;
 
 use super::{Admitted, Outcome, grants};
 use crate::platform::{PolicyGrant, UserType};
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
-use crate::server::store::{access, credentials, sign_in, users};
+use crate::server::store::{Connection, access, credentials, sign_in, users};
 use crate::server::validate::{Object, Problems};
 use crate::server::{App, catalog, secret};
 
 /// Fails unless the user of the path exists.
-async fn require(conn: &mut SqliteConnection, id: &str) -> Result<(), ApiError> {
+async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
     if users::exists(conn, id).await? {
         Ok(())
     } else {

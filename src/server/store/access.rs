@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
-use super::{elastigroups, now, unused_id, users, written};
+use super::{Connection, elastigroups, exists, now, unused_id, users, written};
 use crate::platform::{Policy, PolicyGrant, UserGroup, UserPolicy};
 use crate::server::authz::{Facts, Grant, Reach, Statement};
 use crate::server::catalog;
 use crate::server::reply::ApiError;
 
-const GROUP_EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM user_group WHERE id = ?)";
+const GROUP_EXISTS: &str = "SELECT count(*) FROM user_group WHERE id = $1";
 
 /// Who a policy is given to.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +22,13 @@ pub(crate) enum Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
+    /// Unlike any id of the other kind.
+    fn id(self) -> &'a str {
+        match self {
+            Self::User(id) | Self::Group(id) => id,
+        }
+    }
+
     /// Values of the columns `user_id` and `group_id`.
     fn columns(self) -> (Option<&'a str>, Option<&'a str>) {
         match self {
@@ -60,10 +67,10 @@ struct Document {
 }
 
 /// All policies, the built-in ones first.
-pub(crate) async fn policies(conn: &mut SqliteConnection) -> Result<Vec<Policy>, sqlx::Error> {
+pub(crate) async fn policies(conn: &mut Connection) -> Result<Vec<Policy>, sqlx::Error> {
     let rows: Vec<PolicyRow> = sqlx::query_as(
         "SELECT id, name, description, type, content, created_at, updated_at FROM policy
-         ORDER BY id GLOB 'pol-*', created_at, id",
+         ORDER BY id LIKE 'pol-%', created_at, id",
     )
     .fetch_all(conn)
     .await?;
@@ -80,11 +87,8 @@ pub(crate) async fn policies(conn: &mut SqliteConnection) -> Result<Vec<Policy>,
 }
 
 /// The type of a policy, if there is such a policy.
-pub(crate) async fn policy_type(
-    conn: &mut SqliteConnection,
-    id: &str,
-) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar("SELECT type FROM policy WHERE id = ?")
+pub(crate) async fn policy_type(conn: &mut Connection, id: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT type FROM policy WHERE id = $1")
         .bind(id)
         .fetch_optional(conn)
         .await
@@ -92,7 +96,7 @@ pub(crate) async fn policy_type(
 
 /// Adds a policy; its id is made up unless given.
 pub(crate) async fn create_policy(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: Option<&str>,
     name: &str,
     description: Option<&str>,
@@ -101,12 +105,12 @@ pub(crate) async fn create_policy(
 ) -> Result<String, ApiError> {
     let id = match id {
         Some(id) => id.to_owned(),
-        None => unused_id(conn, "pol", "SELECT EXISTS (SELECT 1 FROM policy WHERE id = ?)").await?,
+        None => unused_id(conn, "pol", "SELECT count(*) FROM policy WHERE id = $1").await?,
     };
     let at = now();
     sqlx::query(
         "INSERT INTO policy (id, name, description, type, content, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(&id)
     .bind(name)
@@ -122,15 +126,15 @@ pub(crate) async fn create_policy(
 
 /// Changes what is given of a policy.
 pub(crate) async fn update_policy(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: &str,
     name: Option<&str>,
     description: Option<&str>,
     content: Option<&Value>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE policy SET name = coalesce(?, name), description = coalesce(?, description),
-         content = coalesce(?, content), updated_at = ? WHERE id = ?",
+        "UPDATE policy SET name = coalesce($1, name), description = coalesce($2, description),
+         content = coalesce($3, content), updated_at = $4 WHERE id = $5",
     )
     .bind(name)
     .bind(description)
@@ -143,16 +147,13 @@ pub(crate) async fn update_policy(
 }
 
 /// Whether anyone has a policy.
-pub(crate) async fn policy_in_use(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM policy_grant WHERE policy_id = ?)")
-        .bind(id)
-        .fetch_one(conn)
-        .await
+pub(crate) async fn policy_in_use(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
+    exists(conn, "SELECT count(*) FROM policy_grant WHERE policy_id = $1", id).await
 }
 
 /// Removes a policy that nobody has.
-pub(crate) async fn delete_policy(conn: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM policy WHERE id = ?")
+pub(crate) async fn delete_policy(conn: &mut Connection, id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM policy WHERE id = $1")
         .bind(id)
         .execute(conn)
         .await?;
@@ -161,30 +162,32 @@ pub(crate) async fn delete_policy(conn: &mut SqliteConnection, id: &str) -> Resu
 
 /// Replaces the direct policies of a user or group.
 pub(crate) async fn set_grants(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     subject: Subject<'_>,
     grants: &[PolicyGrant],
 ) -> Result<(), sqlx::Error> {
     let (user, group) = subject.columns();
-    sqlx::query("DELETE FROM policy_grant WHERE user_id IS ? AND group_id IS ?")
-        .bind(user)
-        .bind(group)
+    sqlx::query("DELETE FROM policy_grant WHERE user_id = $1 OR group_id = $1")
+        .bind(subject.id())
         .execute(&mut *conn)
         .await?;
     for grant in grants {
-        let id = sqlx::query("INSERT INTO policy_grant (policy_id, user_id, group_id) VALUES (?, ?, ?)")
-            .bind(&grant.policy_id)
-            .bind(user)
-            .bind(group)
-            .execute(&mut *conn)
-            .await?
-            .last_insert_rowid();
+        let id: i64 = sqlx::query_scalar(
+            "INSERT INTO policy_grant (policy_id, user_id, group_id) VALUES ($1, $2, $3) RETURNING id",
+        )
+        .bind(&grant.policy_id)
+        .bind(user)
+        .bind(group)
+        .fetch_one(&mut *conn)
+        .await?;
         for account in &grant.account_ids {
-            sqlx::query("INSERT OR IGNORE INTO grant_account (grant_id, account_id) VALUES (?, ?)")
-                .bind(id)
-                .bind(account)
-                .execute(&mut *conn)
-                .await?;
+            sqlx::query(
+                "INSERT INTO grant_account (grant_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id)
+            .bind(account)
+            .execute(&mut *conn)
+            .await?;
         }
     }
     Ok(())
@@ -192,17 +195,15 @@ pub(crate) async fn set_grants(
 
 /// The direct policies of a user or group.
 pub(crate) async fn grants(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     subject: Subject<'_>,
 ) -> Result<Vec<UserPolicy>, sqlx::Error> {
-    let (user, group) = subject.columns();
     let rows: Vec<GrantRow> = sqlx::query_as(
         "SELECT g.id, g.policy_id, p.name, p.type, '' AS content, a.account_id
          FROM policy_grant g JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
-         WHERE g.user_id IS ? AND g.group_id IS ? ORDER BY g.id, a.account_id",
+         WHERE g.user_id = $1 OR g.group_id = $1 ORDER BY g.id, a.account_id",
     )
-    .bind(user)
-    .bind(group)
+    .bind(subject.id())
     .fetch_all(conn)
     .await?;
     let mut found: Vec<(i64, UserPolicy)> = Vec::new();
@@ -225,11 +226,11 @@ pub(crate) async fn grants(
 
 /// All that a user may do, its groups' policies included. A policy that cannot be read denies everything: left
 /// out, its denying statements would be missing.
-pub(crate) async fn effective(conn: &mut SqliteConnection, user: &str) -> Result<Vec<Grant>, ApiError> {
+pub(crate) async fn effective(conn: &mut Connection, user: &str) -> Result<Vec<Grant>, ApiError> {
     let rows: Vec<GrantRow> = sqlx::query_as(
         "SELECT g.id, g.policy_id, p.name, p.type, p.content, a.account_id
          FROM policy_grant g JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
-         WHERE g.user_id = ?1 OR g.group_id IN (SELECT group_id FROM group_member WHERE user_id = ?1)
+         WHERE g.user_id = $1 OR g.group_id IN (SELECT group_id FROM group_member WHERE user_id = $1)
          ORDER BY g.id, a.account_id",
     )
     .bind(user)
@@ -264,7 +265,7 @@ pub(crate) async fn effective(conn: &mut SqliteConnection, user: &str) -> Result
 
 /// What conditions are about: the resource, if it is one that can be looked up, and the user.
 pub(crate) async fn facts(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     user: &str,
     account: Option<&str>,
     resource: &str,
@@ -289,20 +290,20 @@ struct GroupRow {
 }
 
 /// All groups.
-pub(crate) async fn groups(conn: &mut SqliteConnection) -> Result<Vec<UserGroup>, sqlx::Error> {
+pub(crate) async fn groups(conn: &mut Connection) -> Result<Vec<UserGroup>, sqlx::Error> {
     select_groups(conn, None).await
 }
 
 /// One group.
-pub(crate) async fn group(conn: &mut SqliteConnection, id: &str) -> Result<Option<UserGroup>, sqlx::Error> {
+pub(crate) async fn group(conn: &mut Connection, id: &str) -> Result<Option<UserGroup>, sqlx::Error> {
     Ok(select_groups(conn, Some(id)).await?.pop())
 }
 
-async fn select_groups(conn: &mut SqliteConnection, id: Option<&str>) -> Result<Vec<UserGroup>, sqlx::Error> {
+async fn select_groups(conn: &mut Connection, id: Option<&str>) -> Result<Vec<UserGroup>, sqlx::Error> {
     let rows: Vec<GroupRow> = sqlx::query_as(
         "SELECT id, name, description, created_at,
          (SELECT count(*) FROM group_member m WHERE m.group_id = g.id) AS users_count
-         FROM user_group g WHERE ?1 IS NULL OR id = ?1 ORDER BY position",
+         FROM user_group g WHERE $1 IS NULL OR id = $1 ORDER BY position",
     )
     .bind(id)
     .fetch_all(&mut *conn)
@@ -310,7 +311,7 @@ async fn select_groups(conn: &mut SqliteConnection, id: Option<&str>) -> Result<
     let mut names = std::collections::HashMap::<String, Vec<String>>::new();
     let pairs: Vec<(String, String)> = sqlx::query_as(
         "SELECT g.group_id, p.name FROM policy_grant g JOIN policy p ON p.id = g.policy_id
-         WHERE g.group_id IS NOT NULL AND (?1 IS NULL OR g.group_id = ?1) ORDER BY g.id",
+         WHERE g.group_id IS NOT NULL AND ($1 IS NULL OR g.group_id = $1) ORDER BY g.id",
     )
     .bind(id)
     .fetch_all(conn)
@@ -330,18 +331,18 @@ async fn select_groups(conn: &mut SqliteConnection, id: Option<&str>) -> Result<
 }
 
 /// Whether there is such a group.
-pub(crate) async fn group_exists(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(GROUP_EXISTS).bind(id).fetch_one(conn).await
+pub(crate) async fn group_exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
+    exists(conn, GROUP_EXISTS, id).await
 }
 
 /// Makes a group; the result is its id.
 pub(crate) async fn create_group(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     name: &str,
     description: Option<&str>,
 ) -> Result<String, ApiError> {
     let id = unused_id(conn, "ugr", GROUP_EXISTS).await?;
-    sqlx::query("INSERT INTO user_group (id, name, description, created_at) VALUES (?, ?, ?, ?)")
+    sqlx::query("INSERT INTO user_group (id, name, description, created_at) VALUES ($1, $2, $3, $4)")
         .bind(&id)
         .bind(name)
         .bind(description)
@@ -353,13 +354,13 @@ pub(crate) async fn create_group(
 
 /// Changes what is given of a group.
 pub(crate) async fn update_group(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     id: &str,
     name: Option<&str>,
     description: Option<&str>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "UPDATE user_group SET name = coalesce(?, name), description = coalesce(?, description) WHERE id = ?",
+        "UPDATE user_group SET name = coalesce($1, name), description = coalesce($2, description) WHERE id = $3",
     )
     .bind(name)
     .bind(description)
@@ -370,8 +371,8 @@ pub(crate) async fn update_group(
 }
 
 /// Deletes a group; its members stay users.
-pub(crate) async fn delete_group(conn: &mut SqliteConnection, id: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM user_group WHERE id = ?")
+pub(crate) async fn delete_group(conn: &mut Connection, id: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM user_group WHERE id = $1")
         .bind(id)
         .execute(conn)
         .await?;
@@ -380,12 +381,12 @@ pub(crate) async fn delete_group(conn: &mut SqliteConnection, id: &str) -> Resul
 
 /// Id, name and type of each member of a group.
 pub(crate) async fn members(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     group: &str,
 ) -> Result<Vec<(String, String, String)>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT u.id, u.name, u.type FROM group_member m JOIN user u ON u.id = m.user_id
-         WHERE m.group_id = ? ORDER BY u.position",
+        "SELECT u.id, u.name, u.type FROM group_member m JOIN platform_user u ON u.id = m.user_id
+         WHERE m.group_id = $1 ORDER BY u.position",
     )
     .bind(group)
     .fetch_all(conn)
@@ -394,16 +395,16 @@ pub(crate) async fn members(
 
 /// Replaces the members of a group.
 pub(crate) async fn set_members(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     group: &str,
     users: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE group_id = ?")
+    sqlx::query("DELETE FROM group_member WHERE group_id = $1")
         .bind(group)
         .execute(&mut *conn)
         .await?;
     for user in users {
-        sqlx::query("INSERT OR IGNORE INTO group_member (group_id, user_id) VALUES (?, ?)")
+        sqlx::query("INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(group)
             .bind(user)
             .execute(&mut *conn)
@@ -414,16 +415,16 @@ pub(crate) async fn set_members(
 
 /// Replaces the groups of a user.
 pub(crate) async fn set_groups(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     user: &str,
     groups: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE user_id = ?")
+    sqlx::query("DELETE FROM group_member WHERE user_id = $1")
         .bind(user)
         .execute(&mut *conn)
         .await?;
     for group in groups {
-        sqlx::query("INSERT OR IGNORE INTO group_member (group_id, user_id) VALUES (?, ?)")
+        sqlx::query("INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(group)
             .bind(user)
             .execute(&mut *conn)

@@ -1,9 +1,9 @@
 //! The audit log: who did or tried what, by which kind of user. Rows can only be added; the database refuses the rest.
 
 use serde_json::{Value, json};
-use sqlx::{FromRow, QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::FromRow;
 
-use super::{now, written};
+use super::{Connection, now, written};
 
 /// A row to be added.
 #[derive(Debug, Clone, Default)]
@@ -57,11 +57,11 @@ struct Row {
 }
 
 /// Adds a row.
-pub(crate) async fn record(conn: &mut SqliteConnection, event: &Event<'_>) -> Result<(), sqlx::Error> {
+pub(crate) async fn record(conn: &mut Connection, event: &Event<'_>) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO audit (at, actor_id, actor_name, actor_type, token_last_digits, source, agent, action,
          resource_type, resource_id, account_id, result, status, context, request_id)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(now())
     .bind(event.actor_id)
@@ -85,23 +85,22 @@ pub(crate) async fn record(conn: &mut SqliteConnection, event: &Event<'_>) -> Re
 
 /// The rows of a filter, the oldest first.
 pub(crate) async fn list(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     organization: &str,
     filter: &Filter,
 ) -> Result<Vec<Value>, sqlx::Error> {
-    let mut query = QueryBuilder::<Sqlite>::new("SELECT * FROM audit WHERE at BETWEEN ");
-    query.push_bind(filter.from).push(" AND ").push_bind(filter.to);
-    if let Some(account) = &filter.account {
-        query.push(" AND account_id = ").push_bind(account);
-    }
-    if filter.successes_only {
-        query.push(" AND status < 400");
-    }
-    if let Some(actor_type) = &filter.actor_type {
-        query.push(" AND actor_type = ").push_bind(actor_type);
-    }
-    query.push(" ORDER BY id");
-    let rows: Vec<Row> = query.build_query_as().fetch_all(conn).await?;
+    let below = if filter.successes_only { 400 } else { i64::MAX };
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT * FROM audit WHERE at BETWEEN $1 AND $2 AND ($3 IS NULL OR account_id = $3)
+         AND ($4 IS NULL OR actor_type = $4) AND status < $5 ORDER BY id",
+    )
+    .bind(filter.from)
+    .bind(filter.to)
+    .bind(&filter.account)
+    .bind(&filter.actor_type)
+    .bind(below)
+    .fetch_all(conn)
+    .await?;
     let shown = |r: Row| {
         json!({
             "user": r.actor_name, "namespace": organization, "actionType": r.action,

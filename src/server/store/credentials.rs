@@ -1,8 +1,8 @@
 //! What opens the API: tokens. Stored as hashes only.
 
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
-use super::{now, written};
+use super::{Connection, now, written};
 use crate::platform::{Token, TokenInfo};
 use crate::server::reply::ApiError;
 use crate::server::secret;
@@ -53,26 +53,28 @@ pub(crate) fn generate() -> Result<Token, ApiError> {
 
 /// Gives a token to a user.
 pub(crate) async fn add(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     user: &str,
     name: &str,
     token: &Token,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO token (user_id, name, hash, last_digits, created_at) VALUES (?, ?, ?, ?, ?)")
-        .bind(user)
-        .bind(name)
-        .bind(secret::digest(token.expose()).as_slice())
-        .bind(token.last_digits())
-        .bind(now())
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "INSERT INTO token (user_id, name, hash, last_digits, created_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(user)
+    .bind(name)
+    .bind(secret::digest(token.expose()).as_slice())
+    .bind(token.last_digits())
+    .bind(now())
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// What may be told of a user's tokens.
-pub(crate) async fn tokens(conn: &mut SqliteConnection, user: &str) -> Result<Vec<TokenInfo>, sqlx::Error> {
+pub(crate) async fn tokens(conn: &mut Connection, user: &str) -> Result<Vec<TokenInfo>, sqlx::Error> {
     let rows: Vec<(i64, String, String, i64, Option<i64>)> = sqlx::query_as(
-        "SELECT id, name, last_digits, created_at, last_used_at FROM token WHERE user_id = ? ORDER BY id",
+        "SELECT id, name, last_digits, created_at, last_used_at FROM token WHERE user_id = $1 ORDER BY id",
     )
     .bind(user)
     .fetch_all(conn)
@@ -91,12 +93,12 @@ pub(crate) async fn tokens(conn: &mut SqliteConnection, user: &str) -> Result<Ve
 }
 
 /// The owner of a token that is valid now.
-pub(crate) async fn owner(conn: &mut SqliteConnection, token: &str) -> Result<Option<Owner>, sqlx::Error> {
+pub(crate) async fn owner(conn: &mut Connection, token: &str) -> Result<Option<Owner>, sqlx::Error> {
     let digest = secret::digest(token);
     let owner: Option<Owner> = sqlx::query_as(
         "SELECT u.id AS user_id, u.name AS user_name, u.type AS user_type, t.last_digits, t.id AS token_id,
          t.last_used_at, t.hash
-         FROM token t JOIN user u ON u.id = t.user_id WHERE t.hash = ?",
+         FROM token t JOIN platform_user u ON u.id = t.user_id WHERE t.hash = $1",
     )
     .bind(digest.as_slice())
     .fetch_optional(conn)
@@ -106,22 +108,19 @@ pub(crate) async fn owner(conn: &mut SqliteConnection, token: &str) -> Result<Op
 }
 
 /// The former owner of a token that was revoked: for the audit log only.
-pub(crate) async fn former_owner(
-    conn: &mut SqliteConnection,
-    token: &str,
-) -> Result<Option<Owner>, sqlx::Error> {
-    sqlx::query_as("SELECT user_id, user_name, user_type, last_digits FROM revoked_token WHERE hash = ?")
+pub(crate) async fn former_owner(conn: &mut Connection, token: &str) -> Result<Option<Owner>, sqlx::Error> {
+    sqlx::query_as("SELECT user_id, user_name, user_type, last_digits FROM revoked_token WHERE hash = $1")
         .bind(secret::digest(token).as_slice())
         .fetch_optional(conn)
         .await
 }
 
 /// Keeps the hashes of a user's tokens when the user goes, see [`former_owner`].
-pub(crate) async fn bury(conn: &mut SqliteConnection, user: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn bury(conn: &mut Connection, user: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT OR IGNORE INTO revoked_token (hash, user_id, user_name, user_type, last_digits)
-         SELECT t.hash, u.id, u.name, u.type, t.last_digits FROM token t JOIN user u ON u.id = t.user_id
-         WHERE u.id = ?",
+        "INSERT INTO revoked_token (hash, user_id, user_name, user_type, last_digits)
+         SELECT t.hash, u.id, u.name, u.type, t.last_digits FROM token t JOIN platform_user u ON u.id = t.user_id
+         WHERE u.id = $1 ON CONFLICT DO NOTHING",
     )
     .bind(user)
     .execute(conn)
@@ -130,8 +129,8 @@ pub(crate) async fn bury(conn: &mut SqliteConnection, user: &str) -> Result<(), 
 }
 
 /// Writes the time of last use.
-pub(crate) async fn touch(conn: &mut SqliteConnection, token: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE token SET last_used_at = ? WHERE id = ?")
+pub(crate) async fn touch(conn: &mut Connection, token: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE token SET last_used_at = $1 WHERE id = $2")
         .bind(now())
         .bind(token)
         .execute(conn)

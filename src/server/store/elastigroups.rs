@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::types::Json;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
-use super::{now, unused_id, written};
+use super::{Connection, now, unused_id, written};
 use crate::server::reply::ApiError;
 
 /// Something that people note of a group.
@@ -18,13 +17,26 @@ pub(crate) struct Tag {
     pub(crate) tag_value: String,
 }
 
+/// The tags of a group, stored as JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Tags(Vec<Tag>);
+
+impl TryFrom<String> for Tags {
+    type Error = serde_json::Error;
+
+    fn try_from(stored: String) -> Result<Self, Self::Error> {
+        serde_json::from_str(&stored)
+    }
+}
+
 /// A group of machines.
 #[derive(Debug, FromRow)]
 pub(crate) struct Elastigroup {
     pub(crate) id: String,
     pub(crate) account_id: String,
     pub(crate) name: String,
-    pub(crate) tags: Json<Vec<Tag>>,
+    #[sqlx(try_from = "String")]
+    pub(crate) tags: Tags,
     pub(crate) created_at: i64,
 }
 
@@ -46,12 +58,9 @@ impl Elastigroup {
 }
 
 /// The groups of an account.
-pub(crate) async fn list(
-    conn: &mut SqliteConnection,
-    account: &str,
-) -> Result<Vec<Elastigroup>, sqlx::Error> {
+pub(crate) async fn list(conn: &mut Connection, account: &str) -> Result<Vec<Elastigroup>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT id, account_id, name, tags, created_at FROM elastigroup WHERE account_id = ? ORDER BY position",
+        "SELECT id, account_id, name, tags, created_at FROM elastigroup WHERE account_id = $1 ORDER BY position",
     )
     .bind(account)
     .fetch_all(conn)
@@ -60,12 +69,12 @@ pub(crate) async fn list(
 
 /// A group of that account.
 pub(crate) async fn find(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     account: &str,
     id: &str,
 ) -> Result<Option<Elastigroup>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT id, account_id, name, tags, created_at FROM elastigroup WHERE account_id = ? AND id = ?",
+        "SELECT id, account_id, name, tags, created_at FROM elastigroup WHERE account_id = $1 AND id = $2",
     )
     .bind(account)
     .bind(id)
@@ -75,42 +84,35 @@ pub(crate) async fn find(
 
 /// Makes a group.
 pub(crate) async fn create(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     account: &str,
     name: &str,
     tags: Vec<Tag>,
 ) -> Result<Elastigroup, ApiError> {
-    let id = unused_id(
-        conn,
-        "sig",
-        "SELECT EXISTS (SELECT 1 FROM elastigroup WHERE id = ?)",
-    )
-    .await?;
+    let id = unused_id(conn, "sig", "SELECT count(*) FROM elastigroup WHERE id = $1").await?;
     let group = Elastigroup {
         id,
         account_id: account.to_owned(),
         name: name.to_owned(),
-        tags: Json(tags),
+        tags: Tags(tags),
         created_at: now(),
     };
-    sqlx::query("INSERT INTO elastigroup (id, account_id, name, tags, created_at) VALUES (?, ?, ?, ?, ?)")
-        .bind(&group.id)
-        .bind(&group.account_id)
-        .bind(&group.name)
-        .bind(&group.tags)
-        .bind(group.created_at)
-        .execute(conn)
-        .await?;
+    sqlx::query(
+        "INSERT INTO elastigroup (id, account_id, name, tags, created_at) VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(&group.id)
+    .bind(&group.account_id)
+    .bind(&group.name)
+    .bind(json!(group.tags).to_string())
+    .bind(group.created_at)
+    .execute(conn)
+    .await?;
     Ok(group)
 }
 
 /// Deletes a group; false if the account has none of that id.
-pub(crate) async fn delete(
-    conn: &mut SqliteConnection,
-    account: &str,
-    id: &str,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("DELETE FROM elastigroup WHERE account_id = ? AND id = ?")
+pub(crate) async fn delete(conn: &mut Connection, account: &str, id: &str) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("DELETE FROM elastigroup WHERE account_id = $1 AND id = $2")
         .bind(account)
         .bind(id)
         .execute(conn)

@@ -1,8 +1,8 @@
 //! What opens the console: passwords and sessions; and the count of failures that closes it for a while.
 
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
-use super::now;
+use super::{Connection, now};
 use crate::server::reply::ApiError;
 use crate::server::secret;
 
@@ -22,26 +22,26 @@ pub(crate) struct Session {
 }
 
 /// Sets a console user's password.
-pub(crate) async fn set_password(
-    conn: &mut SqliteConnection,
-    user: &str,
-    hash: &str,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT OR REPLACE INTO console_password (user_id, hash) VALUES (?, ?)")
-        .bind(user)
-        .bind(hash)
-        .execute(conn)
-        .await?;
+pub(crate) async fn set_password(conn: &mut Connection, user: &str, hash: &str) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO console_password (user_id, hash) VALUES ($1, $2)
+         ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash",
+    )
+    .bind(user)
+    .bind(hash)
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
 /// Id, name and password hash of a console user.
 pub(crate) async fn by_email(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     email: &str,
 ) -> Result<Option<(String, String, String)>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT u.id, u.name, p.hash FROM user u JOIN console_password p ON p.user_id = u.id WHERE u.email = ?",
+        "SELECT u.id, u.name, p.hash FROM platform_user u JOIN console_password p ON p.user_id = u.id 
+         WHERE lower(u.email) = lower($1)",
     )
     .bind(email)
     .fetch_optional(conn)
@@ -49,15 +49,15 @@ pub(crate) async fn by_email(
 }
 
 /// Starts a session: what the cookie holds. Only its hash is stored.
-pub(crate) async fn open(conn: &mut SqliteConnection, user: &str) -> Result<String, ApiError> {
+pub(crate) async fn open(conn: &mut Connection, user: &str) -> Result<String, ApiError> {
     let cookie = secret::random_hex::<32>()?;
     let csrf = secret::random_hex::<32>()?;
-    sqlx::query("DELETE FROM console_session WHERE expires_at < ?")
+    sqlx::query("DELETE FROM console_session WHERE expires_at < $1")
         .bind(now())
         .execute(&mut *conn)
         .await?;
     sqlx::query(
-        "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(secret::digest(&cookie).as_slice())
     .bind(user)
@@ -70,13 +70,10 @@ pub(crate) async fn open(conn: &mut SqliteConnection, user: &str) -> Result<Stri
 }
 
 /// The session of a cookie.
-pub(crate) async fn session(
-    conn: &mut SqliteConnection,
-    cookie: &str,
-) -> Result<Option<Session>, sqlx::Error> {
+pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Option<Session>, sqlx::Error> {
     sqlx::query_as(
         "SELECT u.id AS user_id, u.name AS user_name, u.email, s.csrf
-         FROM console_session s JOIN user u ON u.id = s.user_id WHERE s.hash = ? AND s.expires_at >= ?",
+         FROM console_session s JOIN platform_user u ON u.id = s.user_id WHERE s.hash = $1 AND s.expires_at >= $2",
     )
     .bind(secret::digest(cookie).as_slice())
     .bind(now())
@@ -85,8 +82,8 @@ pub(crate) async fn session(
 }
 
 /// Ends a session.
-pub(crate) async fn close(conn: &mut SqliteConnection, cookie: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM console_session WHERE hash = ?")
+pub(crate) async fn close(conn: &mut Connection, cookie: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM console_session WHERE hash = $1")
         .bind(secret::digest(cookie).as_slice())
         .execute(conn)
         .await?;
@@ -94,26 +91,27 @@ pub(crate) async fn close(conn: &mut SqliteConnection, cookie: &str) -> Result<(
 }
 
 /// Whether an address, known or not, failed too often of late.
-pub(crate) async fn is_locked(conn: &mut SqliteConnection, email: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM console_failure WHERE hash = ? AND failures >= ? AND last_at > ?)",
+pub(crate) async fn is_locked(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
+    let locked: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM console_failure WHERE hash = $1 AND failures >= $2 AND last_at > $3",
     )
     .bind(key(email).as_slice())
     .bind(FAILURES)
     .bind(now() - LOCKED_FOR)
     .fetch_one(conn)
-    .await
+    .await?;
+    Ok(locked > 0)
 }
 
 /// Counts a failure.
-pub(crate) async fn failed(conn: &mut SqliteConnection, email: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM console_failure WHERE last_at <= ?")
+pub(crate) async fn failed(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM console_failure WHERE last_at <= $1")
         .bind(now() - LOCKED_FOR)
         .execute(&mut *conn)
         .await?;
     sqlx::query(
-        "INSERT INTO console_failure (hash, failures, last_at) VALUES (?, 1, ?)
-         ON CONFLICT (hash) DO UPDATE SET failures = failures + 1, last_at = excluded.last_at",
+        "INSERT INTO console_failure (hash, failures, last_at) VALUES ($1, 1, $2)
+         ON CONFLICT (hash) DO UPDATE SET failures = console_failure.failures + 1, last_at = excluded.last_at",
     )
     .bind(key(email).as_slice())
     .bind(now())
@@ -123,8 +121,8 @@ pub(crate) async fn failed(conn: &mut SqliteConnection, email: &str) -> Result<(
 }
 
 /// Forgets the failures of an address that signed in.
-pub(crate) async fn succeeded(conn: &mut SqliteConnection, email: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM console_failure WHERE hash = ?")
+pub(crate) async fn succeeded(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM console_failure WHERE hash = $1")
         .bind(key(email).as_slice())
         .execute(conn)
         .await?;
@@ -132,12 +130,12 @@ pub(crate) async fn succeeded(conn: &mut SqliteConnection, email: &str) -> Resul
 }
 
 /// Notes that a form was sent; `false` if it was sent before.
-pub(crate) async fn take_form(conn: &mut SqliteConnection, number: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query("DELETE FROM console_form WHERE at < ?")
+pub(crate) async fn take_form(conn: &mut Connection, number: &str) -> Result<bool, sqlx::Error> {
+    sqlx::query("DELETE FROM console_form WHERE at < $1")
         .bind(now() - SESSION_LASTS)
         .execute(&mut *conn)
         .await?;
-    let done = sqlx::query("INSERT INTO console_form (hash, at) VALUES (?, ?) ON CONFLICT DO NOTHING")
+    let done = sqlx::query("INSERT INTO console_form (hash, at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(secret::digest(number).as_slice())
         .bind(now())
         .execute(conn)

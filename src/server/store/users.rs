@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::FromRow;
 
 use super::access::{self, Subject};
-use super::{credentials, now, unused_id};
+use super::{Connection, credentials, now, unused_id};
 use crate::platform::{UserDetails, UserGroupRef, UserSummary, UserType};
 use crate::server::authz;
 use crate::server::reply::ApiError;
+
+const EXISTS: &str = "SELECT count(*) FROM platform_user WHERE id = $1";
 
 #[derive(FromRow)]
 struct Row {
@@ -38,7 +40,7 @@ pub(crate) fn type_of(word: &str) -> UserType {
 }
 
 /// All users, the oldest first.
-pub(crate) async fn list(conn: &mut SqliteConnection) -> Result<Vec<UserSummary>, sqlx::Error> {
+pub(crate) async fn list(conn: &mut Connection) -> Result<Vec<UserSummary>, sqlx::Error> {
     let mut groups = HashMap::<String, Vec<String>>::new();
     let pairs: Vec<(String, String)> = sqlx::query_as(
         "SELECT m.user_id, g.name FROM group_member m JOIN user_group g ON g.id = m.group_id ORDER BY g.position",
@@ -49,7 +51,7 @@ pub(crate) async fn list(conn: &mut SqliteConnection) -> Result<Vec<UserSummary>
         groups.entry(user).or_default().push(group);
     }
     let rows: Vec<Row> =
-        sqlx::query_as("SELECT id, type, name, description, email FROM user ORDER BY position")
+        sqlx::query_as("SELECT id, type, name, description, email FROM platform_user ORDER BY position")
             .fetch_all(conn)
             .await?;
     let summary = |r: Row| UserSummary {
@@ -64,16 +66,13 @@ pub(crate) async fn list(conn: &mut SqliteConnection) -> Result<Vec<UserSummary>
 }
 
 /// Ids of those who have a policy, directly or by a group, that holds in the account.
-pub(crate) async fn of_account(
-    conn: &mut SqliteConnection,
-    account: &str,
-) -> Result<HashSet<String>, sqlx::Error> {
+pub(crate) async fn of_account(conn: &mut Connection, account: &str) -> Result<HashSet<String>, sqlx::Error> {
     let ids: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT u.id FROM user u
+        "SELECT DISTINCT u.id FROM platform_user u
          LEFT JOIN group_member m ON m.user_id = u.id
          JOIN policy_grant g ON g.user_id = u.id OR g.group_id = m.group_id
          LEFT JOIN grant_account a ON a.grant_id = g.id
-         WHERE a.account_id IS NULL OR a.account_id IN (?, '*')",
+         WHERE a.account_id IS NULL OR a.account_id IN ($1, '*')",
     )
     .bind(account)
     .fetch_all(conn)
@@ -82,18 +81,16 @@ pub(crate) async fn of_account(
 }
 
 /// Everything about a user but its secrets.
-pub(crate) async fn details(
-    conn: &mut SqliteConnection,
-    id: &str,
-) -> Result<Option<UserDetails>, sqlx::Error> {
-    let row: Option<Row> = sqlx::query_as("SELECT id, type, name, description, email FROM user WHERE id = ?")
-        .bind(id)
-        .fetch_optional(&mut *conn)
-        .await?;
+pub(crate) async fn details(conn: &mut Connection, id: &str) -> Result<Option<UserDetails>, sqlx::Error> {
+    let row: Option<Row> =
+        sqlx::query_as("SELECT id, type, name, description, email FROM platform_user WHERE id = $1")
+            .bind(id)
+            .fetch_optional(&mut *conn)
+            .await?;
     let Some(row) = row else { return Ok(None) };
     let in_groups: Vec<(String, String)> = sqlx::query_as(
         "SELECT g.id, g.name FROM group_member m JOIN user_group g ON g.id = m.group_id
-         WHERE m.user_id = ? ORDER BY g.position",
+         WHERE m.user_id = $1 ORDER BY g.position",
     )
     .bind(id)
     .fetch_all(&mut *conn)
@@ -122,16 +119,13 @@ pub(crate) async fn details(
 }
 
 /// Whether there is such a user.
-pub(crate) async fn exists(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)")
-        .bind(id)
-        .fetch_one(conn)
-        .await
+pub(crate) async fn exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
+    super::exists(conn, EXISTS, id).await
 }
 
 /// The e-mail address of a user; programmatic ones have none.
-pub(crate) async fn email(conn: &mut SqliteConnection, id: &str) -> Result<Option<String>, sqlx::Error> {
-    let found: Option<Option<String>> = sqlx::query_scalar("SELECT email FROM user WHERE id = ?")
+pub(crate) async fn email(conn: &mut Connection, id: &str) -> Result<Option<String>, sqlx::Error> {
+    let found: Option<Option<String>> = sqlx::query_scalar("SELECT email FROM platform_user WHERE id = $1")
         .bind(id)
         .fetch_optional(conn)
         .await?;
@@ -139,16 +133,18 @@ pub(crate) async fn email(conn: &mut SqliteConnection, id: &str) -> Result<Optio
 }
 
 /// Whether an e-mail address is in use.
-pub(crate) async fn email_taken(conn: &mut SqliteConnection, email: &str) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM user WHERE email = ?)")
-        .bind(email)
-        .fetch_one(conn)
-        .await
+pub(crate) async fn email_taken(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
+    super::exists(
+        conn,
+        "SELECT count(*) FROM platform_user WHERE lower(email) = lower($1)",
+        email,
+    )
+    .await
 }
 
 /// Makes a user without rights and without credentials; the result is its id.
 pub(crate) async fn create(
-    conn: &mut SqliteConnection,
+    conn: &mut Connection,
     user_type: UserType,
     name: &str,
     description: Option<&str>,
@@ -158,14 +154,9 @@ pub(crate) async fn create(
         UserType::Personal => "u",
         UserType::Programmatic => "pu",
     };
-    let id = unused_id(
-        &mut *conn,
-        prefix,
-        "SELECT EXISTS (SELECT 1 FROM user WHERE id = ?)",
-    )
-    .await?;
+    let id = unused_id(&mut *conn, prefix, EXISTS).await?;
     sqlx::query(
-        "INSERT INTO user (id, type, name, description, email, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO platform_user (id, type, name, description, email, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(&id)
     .bind(type_word(user_type))
@@ -179,9 +170,9 @@ pub(crate) async fn create(
 }
 
 /// Deletes a user with its credentials and rights; false if there is none.
-pub(crate) async fn delete(conn: &mut SqliteConnection, id: &str) -> Result<bool, sqlx::Error> {
+pub(crate) async fn delete(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
     credentials::bury(&mut *conn, id).await?;
-    let done = sqlx::query("DELETE FROM user WHERE id = ?")
+    let done = sqlx::query("DELETE FROM platform_user WHERE id = $1")
         .bind(id)
         .execute(conn)
         .await?;
@@ -190,12 +181,12 @@ pub(crate) async fn delete(conn: &mut SqliteConnection, id: &str) -> Result<bool
 
 /// Fails unless somebody administers the organization: checked at the end of every change that could take away the
 /// last one's right, because nobody could give it back.
-pub(crate) async fn require_administrator(conn: &mut SqliteConnection) -> Result<(), ApiError> {
+pub(crate) async fn require_administrator(conn: &mut Connection) -> Result<(), ApiError> {
     let candidates: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT u.id FROM user u
+        "SELECT DISTINCT u.id FROM platform_user u
          LEFT JOIN group_member m ON m.user_id = u.id
          JOIN policy_grant g ON g.user_id = u.id OR g.group_id = m.group_id
-         WHERE g.policy_id = ?",
+         WHERE g.policy_id = $1",
     )
     .bind(crate::server::catalog::ADMIN)
     .fetch_all(&mut *conn)

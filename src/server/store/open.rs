@@ -1,0 +1,135 @@
+//! Opens the database, and brings it up to date.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Executor as _};
+use url::Url;
+
+use super::Store;
+use crate::server::{Database, Error};
+
+const READERS: u32 = 4;
+/// The file of an `SQLite` database in its directory.
+pub(in crate::server) const FILE: &str = "platform.db";
+
+/// Each connection's own settings. `FULL` is what makes a commit last; the rest is for writers that wait.
+const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+    PRAGMA foreign_keys = ON;";
+
+impl Store {
+    /// Opens the database and brings it up to date.
+    pub(in crate::server) async fn open(database: &Database) -> Result<Self, Error> {
+        install_default_drivers();
+        match database {
+            Database::Directory(directory) => Self::sqlite(directory).await,
+            Database::Postgres(url) => Self::postgres(url.expose()).await,
+        }
+    }
+
+    /// Makes the directory and the file if they are not there, readable by this user only.
+    async fn sqlite(directory: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::DataDirectory {
+            path: directory.to_owned(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(failed)?;
+        let file = directory.join(FILE);
+        // SQLite gives its side files the mode of this one.
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&file)
+            .map_err(failed)?;
+        let file = file.canonicalize().map_err(failed)?;
+        let options =
+            AnyConnectOptions::from_url(&SqliteConnectOptions::new().filename(file).to_url_lossy())?;
+        let writer = AnyPoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE).await.map(drop) }))
+            .connect_with(options.clone())
+            .await?;
+        sqlx::migrate!("src/server/migrations/sqlite")
+            .run(&writer)
+            .await?;
+        let readers = AnyPoolOptions::new()
+            .max_connections(READERS)
+            .after_connect(|conn, _| {
+                Box::pin(async move {
+                    conn.execute(SQLITE).await?;
+                    conn.execute("PRAGMA query_only = ON").await.map(drop)
+                })
+            })
+            .connect_with(options)
+            .await?;
+        Ok(Self {
+            readers,
+            writer,
+            begin_read: "BEGIN",
+            // It holds the lock from its first statement on.
+            begin_write: "BEGIN IMMEDIATE",
+        })
+    }
+
+    async fn postgres(url: &Url) -> Result<Self, Error> {
+        let options = AnyConnectOptions::from_url(url)?;
+        // A server that lost power must have what we answered, whatever it was told otherwise.
+        let setup = "SET synchronous_commit = on";
+        let writer = AnyPoolOptions::new()
+            .max_connections(1)
+            .after_connect(move |conn, _| Box::pin(async move { conn.execute(setup).await.map(drop) }))
+            .connect_with(options.clone())
+            .await?;
+        sqlx::migrate!("src/server/migrations/postgres")
+            .run(&writer)
+            .await?;
+        let readers = AnyPoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options)
+            .await?;
+        Ok(Self {
+            readers,
+            writer,
+            begin_read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            begin_write: "BEGIN; LOCK TABLE organization IN EXCLUSIVE MODE",
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use crate::server::Database;
+    use crate::server::store::Store;
+
+    #[tokio::test]
+    async fn commits_are_durable_and_readers_cannot_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Directory(directory.path().to_owned());
+        let store = Store::open(&database).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!((mode.as_str(), synchronous), ("wal", 2));
+        tx.rollback().await.unwrap();
+        let mut tx = store.read().await.unwrap();
+        let write = sqlx::query("DELETE FROM platform_user").execute(&mut *tx).await;
+        assert!(write.unwrap_err().to_string().contains("readonly"));
+    }
+}
