@@ -133,8 +133,8 @@ pub struct StoreArgs {
     /// Folder of an SQLite database; made if missing
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// PostgreSQL database, which several platforms may share: postgres://USER:PASSWORD@HOST/DATABASE; better given by
-    /// the environment, because others see the flags of a process
+    /// PostgreSQL database, which several platforms may share, such as `postgres://USER:PASSWORD@HOST/DATABASE`; better
+    /// given by the environment, because others see the flags of a process
     #[arg(long, value_name = "URL", env = "PLATFORM_DATABASE", hide_env_values = true)]
     pub database: Option<DatabaseUrl>,
 }
@@ -153,6 +153,7 @@ impl StoreArgs {
 /// Flags of `platform`.
 #[derive(Debug, clap::Args)]
 pub struct PlatformArgs {
+    /// Where it keeps what it knows
     #[command(flatten)]
     pub store: StoreArgs,
     /// Address to listen on; port 0 takes a free one
@@ -315,5 +316,30 @@ mod tests {
         }
         assert!(controller(&["--settle-slack", "0s"]).is_ok());
         assert!(controller(&["--lease-duration", "0s"]).is_err());
+    }
+
+    #[test]
+    fn a_platform_has_one_database_and_a_wrong_one_is_not_quoted() {
+        let platform = |flags: &[&str]| {
+            let usual = ["programmatic-users", "platform"];
+            Cli::try_parse_from(usual.iter().chain(flags)).map_err(|e| e.to_string())
+        };
+        let url = "postgres://platform:hunter2@db.example/platform";
+        assert!(platform(&["--data", "d"]).is_ok() && platform(&["--database", url]).is_ok());
+        let none = platform(&[]).unwrap_err();
+        assert!(none.contains("<--data <DIR>|--database <URL>>"), "{none}");
+        assert!(
+            platform(&["--data", "d", "--database", url])
+                .unwrap_err()
+                .contains("cannot be used with")
+        );
+        for wrong in ["mysql://u:hunter2@h/d", "postgres://u:hunter2@h", "hunter2"] {
+            let told = platform(&["--database", wrong]).unwrap_err();
+            assert!(
+                told.contains("write postgres://USER:PASSWORD@HOST/DATABASE"),
+                "{told}"
+            );
+            println!("{told}");
+        }
     }
 }

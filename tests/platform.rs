@@ -1,5 +1,9 @@
-//! The embedded platform, over real HTTP and a real database.
+//! The embedded platform, over real HTTP and a real SQLite; `postgres.rs` has the same tests over PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+
+use programmatic_users::server::Database;
 
 #[path = "platform/support.rs"]
 mod support;
@@ -20,6 +24,8 @@ mod conformance;
 mod console;
 #[path = "platform/envelope.rs"]
 mod envelope;
+#[path = "platform/files.rs"]
+mod files;
 #[path = "platform/fuzz.rs"]
 mod fuzz;
 #[path = "conformance/go_sdk.rs"]
@@ -28,6 +34,8 @@ mod go_sdk;
 mod lifecycle;
 #[path = "conformance/sdk.rs"]
 mod sdk;
+#[path = "platform/tables.rs"]
+mod tables;
 #[path = "platform/users.rs"]
 mod users;
 #[path = "conformance/venv.rs"]
@@ -37,3 +45,18 @@ mod venv;
 mod wait;
 #[path = "platform/walkthroughs.rs"]
 mod walkthroughs;
+
+/// The database of a platform whose folder is this one.
+fn database(folder: &Path) -> Database {
+    Database::Directory(folder.to_owned())
+}
+
+/// The same, to look into.
+fn database_url(folder: &Path) -> String {
+    format!("sqlite://{}/platform.db", folder.display())
+}
+
+/// Where everything is that was written to the disk.
+fn written(folder: &Path) -> PathBuf {
+    folder.to_owned()
+}

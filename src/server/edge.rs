@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::limit::Allowance;
+use super::validate::{NUL, invalid};
 use super::{App, console, reply, routes, secret};
 use crate::platform::{RequestInfo, format_time};
 
@@ -50,10 +51,11 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
     let target = request
         .uri()
         .path_and_query()
-        .map_or("/", axum::http::uri::PathAndQuery::as_str);
+        .map_or("/", axum::http::uri::PathAndQuery::as_str)
+        .to_owned();
     let info = RequestInfo {
         id: id.clone(),
-        url: target.to_owned(),
+        url: target.clone(),
         method: request.method().to_string(),
         timestamp: format_time(Timestamp::now()),
     };
@@ -65,7 +67,11 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
     let is_page = console::is_page(request.uri().path());
     request.extensions_mut().insert(RequestId(id.clone()));
 
-    let mut response = next.run(request).await;
+    let mut response = if target.contains("%00") {
+        invalid("url", NUL).into_response()
+    } else {
+        next.run(request).await
+    };
     let actor = response.extensions_mut().remove::<Actor>();
     if is_page {
         console::harden(&mut response);

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::{MatchedPath, Query, RawPathParams, Request, State};
 use axum::http::request::Parts;
@@ -12,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::authz::{self, Facts, Grant, Question};
 use super::edge::{self, Actor, RequestId};
-use super::limit::Allowance;
+use super::limit::{Allowance, Key};
 use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
 use super::store::{Connection, Transaction, access, accounts, audit, credentials, sign_in};
@@ -260,8 +259,12 @@ impl Visit {
         let who = recognised
             .as_ref()
             .map_or(ANONYMOUS, |_| app.organization.id.as_str());
-        let key = (who.to_owned(), request.method.to_string(), rule.path.to_owned());
-        self.allowance = app.limiter.count(key, Instant::now());
+        let key = Key {
+            caller: who.to_owned(),
+            method: request.method.to_string(),
+            route: rule.path,
+        };
+        self.allowance = app.limiter.count(&app.store, key).await?;
         if self.allowance.is_some_and(|a| a.blocked) {
             return Err(ApiError::RateLimited);
         }

@@ -1,13 +1,22 @@
-//! Requests per minute of each organization, route and method, in a sliding window.
+//! Requests per minute of each organization, route and method, in a sliding window of whole seconds.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
-const WINDOW: Duration = Duration::from_mins(1);
+use super::store::Store;
+use super::store::requests::Counted;
+
+/// Seconds.
+pub(super) const WINDOW: i64 = 60;
 
 /// Who asks for what: organization, method and route.
-pub(super) type Key = (String, String, String);
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) caller: String,
+    pub(super) method: String,
+    pub(super) route: &'static str,
+}
 
 /// What a reply's `X-RateLimit-*` headers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +28,36 @@ pub(super) struct Allowance {
     pub(super) blocked: bool,
 }
 
-/// Counts requests. A request that is refused counts too, so whoever keeps asking stays blocked.
+impl Allowance {
+    /// What a window allows whose last request is the one that asks. One that is refused counts too, so whoever keeps
+    /// asking stays blocked.
+    fn of(limit: u32, counted: &Counted) -> Self {
+        let most = i64::from(limit);
+        // Only the newest `limit` matter: a request is free again when the oldest of them has left.
+        let (mut newer, mut oldest) = (0, counted.now);
+        for (second, requests) in counted.seconds.iter().rev() {
+            if newer >= most {
+                break;
+            }
+            newer += requests;
+            oldest = *second;
+        }
+        let total: i64 = counted.seconds.iter().map(|(_, requests)| requests).sum();
+        Self {
+            limit,
+            remaining: u32::try_from(most - total).unwrap_or(0),
+            reset: u64::try_from(WINDOW - (counted.now - oldest)).unwrap_or(0),
+            blocked: total > most,
+        }
+    }
+}
+
+/// Counts requests: in the database, where platforms share one, and here otherwise.
 #[derive(Debug)]
 pub(super) struct Limiter {
     limit: u32,
-    seen: Mutex<HashMap<Key, VecDeque<Instant>>>,
+    started: Instant,
+    here: Mutex<HashMap<Key, Vec<(i64, i64)>>>,
 }
 
 impl Limiter {
@@ -31,7 +65,8 @@ impl Limiter {
     pub(super) fn new(limit: u32) -> Self {
         Self {
             limit,
-            seen: Mutex::default(),
+            started: Instant::now(),
+            here: Mutex::default(),
         }
     }
 
@@ -40,60 +75,55 @@ impl Limiter {
         (self.limit > 0).then(|| Allowance {
             limit: self.limit,
             remaining: self.limit,
-            reset: WINDOW.as_secs(),
+            reset: WINDOW.unsigned_abs(),
             blocked: false,
         })
     }
 
     /// Counts a request; `None` without limit.
-    pub(super) fn count(&self, key: Key, now: Instant) -> Option<Allowance> {
+    pub(super) async fn count(&self, store: &Store, key: Key) -> Result<Option<Allowance>, sqlx::Error> {
         if self.limit == 0 {
-            return None;
+            return Ok(None);
         }
+        let counted = match store.count_request(&key).await? {
+            Some(counted) => counted,
+            None => self.count_here(key, self.started.elapsed().as_secs().cast_signed()),
+        };
+        Ok(Some(Allowance::of(self.limit, &counted)))
+    }
+
+    fn count_here(&self, key: Key, now: i64) -> Counted {
         // A poisoned lock only means that another request panicked between two of these lines.
-        let mut seen = self
-            .seen
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let times = seen.entry(key).or_default();
-        while times.front().is_some_and(|t| now.duration_since(*t) >= WINDOW) {
-            times.pop_front();
+        let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+        let seconds = here.entry(key).or_default();
+        seconds.retain(|(second, _)| now - second < WINDOW);
+        match seconds.last_mut() {
+            Some((second, requests)) if *second == now => *requests += 1,
+            _ => seconds.push((now, 1)),
         }
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let blocked = times.len() >= limit;
-        if blocked {
-            // Only the newest `limit` matter: a request is free again when the oldest of them has left.
-            times.pop_front();
+        Counted {
+            now,
+            seconds: seconds.clone(),
         }
-        times.push_back(now);
-        let left = times
-            .front()
-            .map_or(WINDOW, |t| WINDOW.saturating_sub(now.duration_since(*t)));
-        Some(Allowance {
-            limit: self.limit,
-            remaining: u32::try_from(limit - times.len()).unwrap_or(0),
-            reset: left.as_secs() + u64::from(left.subsec_nanos() > 0),
-            blocked,
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use super::{Allowance, Key, Limiter};
 
-    use super::Limiter;
-
-    fn key(route: &str) -> super::Key {
-        ("org".into(), "GET".into(), route.into())
+    fn key(route: &'static str) -> Key {
+        Key {
+            caller: "org".into(),
+            method: "GET".into(),
+            route,
+        }
     }
 
     #[test]
     fn blocked_requests_prolong_the_block() {
         let limiter = Limiter::new(2);
-        let start = Instant::now();
-        let at = |s| start + Duration::from_secs(s);
-        let ask = |s| limiter.count(key("/a"), at(s)).unwrap_or_else(|| unreachable!());
+        let ask = |s| Allowance::of(2, &limiter.count_here(key("/a"), s));
         assert_eq!((ask(0).remaining, ask(10).remaining), (1, 0));
         let refused = ask(20);
         assert!(refused.blocked);
@@ -104,12 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn routes_do_not_share() {
-        let limiter = Limiter::new(1);
-        let now = Instant::now();
-        assert!(limiter.count(key("/a"), now).is_some_and(|a| !a.blocked));
-        assert!(limiter.count(key("/b"), now).is_some_and(|a| !a.blocked));
-        assert!(limiter.count(key("/a"), now).is_some_and(|a| a.blocked));
-        assert!(Limiter::new(0).count(key("/a"), now).is_none());
+    fn a_second_holds_many_and_routes_do_not_share() {
+        let limiter = Limiter::new(3);
+        let ask = |route, s| Allowance::of(3, &limiter.count_here(key(route), s));
+        for left in [2, 1, 0] {
+            let allowed = ask("/a", 7);
+            assert_eq!(
+                (allowed.remaining, allowed.blocked, allowed.reset),
+                (left, false, 60)
+            );
+        }
+        assert!(ask("/a", 7).blocked);
+        assert!(!ask("/b", 7).blocked);
+        assert!(!ask("/a", 67).blocked);
+        assert!(Limiter::new(0).untouched().is_none());
     }
 }

@@ -11,6 +11,7 @@ pub(super) mod backup;
 pub(super) mod credentials;
 pub(super) mod elastigroups;
 mod open;
+pub(super) mod requests;
 pub(super) mod sign_in;
 pub(super) mod users;
 
@@ -32,6 +33,8 @@ pub(super) type Transaction = sqlx::Transaction<'static, Any>;
 pub(super) struct Store {
     readers: AnyPool,
     writer: AnyPool,
+    /// Where requests are counted, if other processes may share the database.
+    counters: Option<AnyPool>,
     /// How a transaction begins that sees one moment.
     begin_read: &'static str,
     /// How a transaction begins that no other one writes beside.
@@ -51,6 +54,9 @@ impl Store {
 
     /// Waits for what runs and lets the database go.
     pub(super) async fn close(&self) {
+        if let Some(counters) = &self.counters {
+            counters.close().await;
+        }
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -7,6 +7,8 @@ use crate::platform::ErrorItem;
 
 const LONGEST_NAME: usize = 255;
 const LONGEST_TEXT: usize = 4096;
+/// PostgreSQL has no place for it, and nothing that a person means has it.
+pub(super) const NUL: &str = "may not contain the character NUL";
 
 /// What was found wrong so far.
 #[derive(Debug, Default)]
@@ -89,6 +91,10 @@ impl Object {
                 );
                 None
             }
+            Value::String(s) if s.contains('\0') => {
+                problems.add(&self.path(field), NUL);
+                None
+            }
             Value::String(s) => Some(s.clone()),
             _ => {
                 problems.add(&self.path(field), "must be a string");
@@ -168,6 +174,7 @@ impl Object {
             let path = self.path(&format!("{field}.{index}"));
             match value {
                 Value::String(s) if s.is_empty() => problems.add(&path, "is not allowed to be empty"),
+                Value::String(s) if s.contains('\0') => problems.add(&path, NUL),
                 Value::String(s) if found.contains(s) => {}
                 Value::String(s) => found.push(s.clone()),
                 _ => problems.add(&path, "must be a string"),

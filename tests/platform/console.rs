@@ -10,7 +10,15 @@ pub(crate) struct Page {
     pub(crate) text: String,
 }
 
-async fn open(request: reqwest::RequestBuilder) -> Page {
+impl Page {
+    /// The cookie of a session that began.
+    pub(crate) fn session(&self) -> String {
+        let set = self.cookies.iter().find(|c| c.starts_with("session=")).unwrap();
+        set.split(';').next().unwrap().to_owned()
+    }
+}
+
+pub(crate) async fn open(request: reqwest::RequestBuilder) -> Page {
     let reply = request.send().await.unwrap();
     let headers = reply.headers().clone();
     let policy = headers["content-security-policy"].to_str().unwrap();
@@ -33,7 +41,7 @@ async fn open(request: reqwest::RequestBuilder) -> Page {
     }
 }
 
-fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
+pub(crate) fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     text.split_once(before)
         .and_then(|(_, rest)| rest.split_once(after))
         .map(|(found, _)| found)
@@ -72,7 +80,7 @@ async fn people_sign_in_and_out() {
         .find(|c| c.starts_with("session="))
         .unwrap();
     assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict") && !set.contains("Secure"));
-    let cookie = set.split(';').next().unwrap();
+    let cookie = &signed_in.session();
     let home = open(server.http.get(server.url("/console/")).header("cookie", cookie)).await;
     assert!(home.status == 200 && home.text.contains(EMAIL));
 

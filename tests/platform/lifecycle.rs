@@ -1,7 +1,5 @@
 //! First start, restart, shutdown.
 
-use std::os::unix::fs::PermissionsExt;
-
 use programmatic_users::server::{self, AccountSeed, Platform};
 use serde_json::json;
 
@@ -71,8 +69,6 @@ async fn what_is_not_given_is_made_up_and_told_once() {
         .get(token.expose(), "/setup/organization/user")
         .await
         .expect(200);
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&server.directory.path().join("platform.db")), 0o600);
 }
 
 #[tokio::test]
@@ -110,43 +106,4 @@ async fn users_made_at_once_all_exist() {
         server.get(ADMIN, "/setup/organization/user").await.items().len(),
         41
     );
-}
-
-#[tokio::test]
-async fn a_copy_that_is_made_while_it_runs_is_a_platform_of_its_own() {
-    let server = Server::start().await;
-    let (id, token) = server.user("editor", A).await;
-    let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("platform.db");
-    // While others write.
-    let writing = async {
-        for _ in 0..20 {
-            server.user("viewer", A).await;
-        }
-    };
-    let (copied, ()) = tokio::join!(server::backup(server.directory.path(), &copy), writing);
-    copied.unwrap();
-    let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    // It is not written over, and a folder without a database has none to copy.
-    let again = server::backup(server.directory.path(), &copy).await.unwrap_err();
-    assert!(again.to_string().contains("platform.db: File exists"), "{again}");
-    let empty = tempfile::tempdir().unwrap();
-    let nothing = server::backup(empty.path(), &folder.path().join("other"))
-        .await
-        .unwrap_err();
-    assert!(
-        nothing.to_string().starts_with("cannot make a backup"),
-        "{nothing}"
-    );
-    assert!(!folder.path().join("other").exists());
-
-    server
-        .delete(ADMIN, &format!("/setup/user/{id}"))
-        .await
-        .expect(200);
-    let (restored, first) = Server::open(folder, |_| ()).await;
-    assert!(first.is_none(), "nothing is made up anew");
-    restored.get(&token, "/setup/account").await.expect(200);
-    server.get(&token, "/setup/account").await.expect(401);
 }

@@ -6,9 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use programmatic_users::platform::Token;
-use programmatic_users::server::{
-    AccountSeed, Database, Error, FirstStart, Password, Platform, PlatformConfig,
-};
+use programmatic_users::server::{AccountSeed, Error, FirstStart, Password, Platform, PlatformConfig};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -103,7 +101,7 @@ pub(crate) fn config(directory: &Path) -> PlatformConfig {
         name: name.into(),
     };
     PlatformConfig {
-        database: Database::Directory(directory.to_owned()),
+        database: crate::database(directory),
         listen: "127.0.0.1:0".parse().unwrap(),
         admin_password: Some(Password::new(PASSWORD.into())),
         admin_token: Token::new(ADMIN),
@@ -246,4 +244,23 @@ impl Server {
         let path = format!("/audit/events?fromDate=0&toDate=99999999999999{more}");
         self.get(ADMIN, &path).await.expect(200).items().clone()
     }
+}
+
+/// Whether any file of the database holds these words.
+pub(crate) fn on_disk(folder: &TempDir, words: &str) -> bool {
+    let files = crate::written(folder.path());
+    // A database that runs has files that come and go.
+    let found = std::process::Command::new("grep")
+        .args([
+            "--recursive",
+            "--quiet",
+            "--text",
+            "--no-messages",
+            "--fixed-strings",
+            "--",
+        ])
+        .arg(words)
+        .arg(files)
+        .status();
+    found.unwrap().success()
 }

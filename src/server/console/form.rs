@@ -14,8 +14,12 @@ impl Form {
     /// Reads the body of a request; one that is too long or no form is empty, and so refused by its lack of a `csrf`.
     pub(super) async fn read(request: Request, longest: usize) -> Self {
         let bytes = to_bytes(request.into_body(), longest).await.unwrap_or_default();
-        let pairs = url::form_urlencoded::parse(&bytes);
-        Self(pairs.map(|(k, v)| (k.into_owned(), v.into_owned())).collect())
+        let mut pairs: Vec<(String, String)> = url::form_urlencoded::parse(&bytes).into_owned().collect();
+        // Nothing that a person types.
+        if pairs.iter().any(|(_, value)| value.contains('\0')) {
+            pairs.clear();
+        }
+        Self(pairs)
     }
 
     /// The first value of a field.

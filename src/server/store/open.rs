@@ -13,6 +13,7 @@ use super::Store;
 use crate::server::{Database, Error};
 
 const READERS: u32 = 4;
+const COUNTERS: u32 = 2;
 /// The file of an `SQLite` database in its directory.
 pub(in crate::server) const FILE: &str = "platform.db";
 
@@ -75,6 +76,7 @@ impl Store {
         Ok(Self {
             readers,
             writer,
+            counters: None,
             begin_read: "BEGIN",
             // It holds the lock from its first statement on.
             begin_write: "BEGIN IMMEDIATE",
@@ -95,11 +97,16 @@ impl Store {
             .await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
+            .connect_with(options.clone())
+            .await?;
+        let counters = AnyPoolOptions::new()
+            .max_connections(COUNTERS)
             .connect_with(options)
             .await?;
         Ok(Self {
             readers,
             writer,
+            counters: Some(counters),
             begin_read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             begin_write: "BEGIN; LOCK TABLE organization IN EXCLUSIVE MODE",
         })
@@ -109,8 +116,42 @@ impl Store {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+
+    use super::FILE;
     use crate::server::Database;
-    use crate::server::store::Store;
+    use crate::server::store::{Store, users};
+
+    /// The database of an earlier release, with a user in it.
+    #[tokio::test]
+    async fn what_an_earlier_release_wrote_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = SqliteConnectOptions::new().filename(directory.path().join(FILE));
+        let mut conn = file.create_if_missing(true).connect().await.unwrap();
+        let mut earlier = sqlx::migrate!("src/server/migrations/sqlite");
+        earlier.migrations = earlier.migrations.iter().take(3).cloned().collect();
+        earlier.run(&mut conn).await.unwrap();
+        let rows = "INSERT INTO user (id, type, name, created_at) VALUES ('pu-1', 'programmatic', 'ci', 0);
+            INSERT INTO token (user_id, name, hash, last_digits, created_at)
+            VALUES ('pu-1', 'ci', randomblob(32), 'abcd', 0);";
+        conn.execute(rows).await.unwrap();
+        conn.close().await.unwrap();
+
+        let database = Database::Directory(directory.path().to_owned());
+        let store = Store::open(&database).await.unwrap();
+        let mut tx = store.read().await.unwrap();
+        let user = users::details(&mut tx, "pu-1").await.unwrap().unwrap();
+        assert_eq!((user.username.as_str(), user.tokens.len()), ("ci", 1));
+        tx.rollback().await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        assert!(users::delete(&mut tx, "pu-1").await.unwrap());
+        let left: i64 = sqlx::query_scalar("SELECT count(*) FROM token")
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!(left, 0, "its tokens go with it");
+    }
 
     #[tokio::test]
     async fn commits_are_durable_and_readers_cannot_write() {

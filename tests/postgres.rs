@@ -1,0 +1,57 @@
+//! The embedded platform over PostgreSQL: the tests of `platform.rs`, and two platforms that share a database.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::path::{Path, PathBuf};
+
+use programmatic_users::server::Database;
+
+#[path = "support/postgres.rs"]
+mod server;
+
+#[path = "platform/support.rs"]
+mod support;
+
+#[path = "platform/access.rs"]
+mod access;
+#[path = "platform/alike.rs"]
+mod alike;
+#[path = "platform/audit.rs"]
+mod audit;
+#[path = "platform/conformance.rs"]
+mod conformance;
+#[path = "platform/console.rs"]
+mod console;
+#[path = "platform/envelope.rs"]
+mod envelope;
+#[path = "platform/fuzz.rs"]
+mod fuzz;
+#[path = "conformance/go_sdk.rs"]
+mod go_sdk;
+#[path = "platform/lifecycle.rs"]
+mod lifecycle;
+#[path = "platform/replicas.rs"]
+mod replicas;
+#[path = "conformance/sdk.rs"]
+mod sdk;
+#[path = "platform/tables.rs"]
+mod tables;
+#[path = "platform/users.rs"]
+mod users;
+#[path = "conformance/venv.rs"]
+mod venv;
+
+/// The database of a platform whose folder would be this one.
+fn database(folder: &Path) -> Database {
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    Database::Postgres(server::database_url(name))
+}
+
+/// The same, to look into.
+fn database_url(folder: &Path) -> String {
+    server::database(folder.file_name().unwrap().to_str().unwrap())
+}
+
+/// Where everything is that was written to the disk.
+fn written(_: &Path) -> PathBuf {
+    server::folder().to_owned()
+}
