@@ -10,9 +10,12 @@ use zeroize::Zeroizing;
 use crate::controller;
 use crate::plan;
 use crate::platform::Token;
-use crate::server::{AccountSeed, Database, DatabaseUrl, Password, Platform, PlatformConfig};
+use crate::server::{AccountSeed, Database, DatabaseUrl, Password, Platform, PlatformConfig, Tls};
 use crate::shutdown;
 use crate::telemetry::LogFormat;
+
+/// How often certificates are looked at.
+const RELOAD: Duration = Duration::from_mins(1);
 
 /// Turns `ProgrammaticUser` manifests into API-only users of a cloud-administration platform.
 #[derive(Debug, Parser)]
@@ -135,15 +138,28 @@ pub struct StoreArgs {
     pub data: Option<PathBuf>,
     /// PostgreSQL database, which several platforms may share, such as `postgres://USER:PASSWORD@HOST/DATABASE`; better
     /// given by the environment, because others see the flags of a process
-    #[arg(long, value_name = "URL", env = "PLATFORM_DATABASE", hide_env_values = true)]
-    pub database: Option<DatabaseUrl>,
+    #[arg(long, value_name = "URL", env = "PLATFORM_DATABASE", hide_env_values = true, value_parser = GivenUrl::parse)]
+    pub database: Option<GivenUrl>,
+}
+
+/// A database, or what is wrong with it: clap would quote what it refuses, and there may be a password in it.
+#[derive(Debug, Clone)]
+pub struct GivenUrl(Result<DatabaseUrl, &'static str>);
+
+impl GivenUrl {
+    #[allow(clippy::unnecessary_wraps, reason = "clap wants a Result")]
+    fn parse(text: &str) -> Result<Self, std::convert::Infallible> {
+        Ok(Self(text.parse()))
+    }
 }
 
 impl StoreArgs {
     fn database(self) -> Result<Database, String> {
         match (self.data, self.database) {
             (Some(directory), None) => Ok(Database::Directory(directory)),
-            (None, Some(url)) => Ok(Database::Postgres(url)),
+            (None, Some(GivenUrl(url))) => url
+                .map(Database::Postgres)
+                .map_err(|wanted| format!("--database: {wanted}")),
             // Clap sees to it.
             _ => Err("give --data or --database".to_owned()),
         }
@@ -177,7 +193,14 @@ pub struct PlatformArgs {
     /// Requests a minute for each route and method; 0: no limit
     #[arg(long, default_value_t = 6000, value_name = "N")]
     pub rate_limit: u32,
-    /// Send the console's cookie over TLS only
+    /// Speak TLS with this certificate (PEM, the chain after it); looked at every minute, so that it can be renewed
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Key of the certificate (PEM, not encrypted)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// Send the console's cookie over TLS only: for a platform behind a proxy that speaks it; with --tls-certificate it
+    /// is so anyway
     #[arg(long)]
     pub secure_cookies: bool,
 }
@@ -200,7 +223,8 @@ impl PlatformArgs {
                 println!("admin token (shown once): {}", token.expose());
             }
         }
-        println!("listening on http://{}", platform.address());
+        let scheme = if platform.is_tls() { "https" } else { "http" };
+        println!("listening on {scheme}://{}", platform.address());
         platform
             .serve(shutdown::signal().cancelled_owned())
             .await
@@ -218,8 +242,15 @@ impl PlatformArgs {
             admin_password_file,
             admin_token_file,
             rate_limit,
+            tls_certificate,
+            tls_key,
             secure_cookies,
         } = self;
+        let tls = tls_certificate.zip(tls_key).map(|(certificate, key)| Tls {
+            certificate,
+            key,
+            reload: RELOAD,
+        });
         let admin_token =
             match admin_token_file {
                 None => None,
@@ -245,6 +276,7 @@ impl PlatformArgs {
             admin_token,
             accounts: account,
             requests_per_minute: rate_limit,
+            tls,
             secure_cookies,
             ..PlatformConfig::default()
         })
@@ -334,12 +366,12 @@ mod tests {
                 .contains("cannot be used with")
         );
         for wrong in ["mysql://u:hunter2@h/d", "postgres://u:hunter2@h", "hunter2"] {
-            let told = platform(&["--database", wrong]).unwrap_err();
-            assert!(
-                told.contains("write postgres://USER:PASSWORD@HOST/DATABASE"),
-                "{told}"
-            );
-            println!("{told}");
+            let Command::Platform(args) = platform(&["--database", wrong]).unwrap().command else {
+                unreachable!()
+            };
+            assert!(!format!("{args:?}").contains("hunter2"));
+            let told = args.into_config().err().unwrap();
+            assert_eq!(told, "--database: write postgres://USER:PASSWORD@HOST/DATABASE");
         }
     }
 }

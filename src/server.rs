@@ -12,6 +12,8 @@ mod console;
 mod edge;
 mod gate;
 mod limit;
+mod listen;
+mod metrics;
 mod reply;
 mod routes;
 mod rules;
@@ -20,20 +22,15 @@ mod store;
 mod validate;
 
 use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::net::TcpListener;
 
 use crate::platform::Token;
 
 pub use bootstrap::FirstStart;
+pub use listen::Tls;
 pub use secret::Password;
-
-/// How long a shutdown waits for requests that are under way.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the platform needs to run.
 pub struct PlatformConfig {
@@ -55,7 +52,9 @@ pub struct PlatformConfig {
     pub requests_per_minute: u32,
     /// Longest request body in bytes.
     pub body_limit: usize,
-    /// Whether browsers may send console cookies by https only.
+    /// Certificate and key; without them it speaks plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether browsers may send console cookies by https only; of itself with [`Self::tls`].
     pub secure_cookies: bool,
 }
 
@@ -123,6 +122,7 @@ impl Default for PlatformConfig {
             accounts: vec![account("production"), account("staging")],
             requests_per_minute: 600,
             body_limit: 256 * 1024,
+            tls: None,
             secure_cookies: false,
         }
     }
@@ -138,6 +138,22 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// Certificate or key cannot be used.
+    #[error("cannot use the certificate {} with its key: {source}", path.display())]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no connection to the database.
+    #[error("cannot connect to the database at {host}: {source}")]
+    Connect {
+        /// Its host, or the folder of its socket.
+        host: String,
+        /// Why.
+        source: sqlx::Error,
     },
     /// A copy of the database cannot be made.
     #[error("cannot make a backup: {}: {source}", path.display())]
@@ -181,6 +197,8 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::DataDirectory { .. } => "DataDirectory",
+            Self::Certificate { .. } => "Certificate",
+            Self::Connect { .. } => "Connect",
             Self::Backup { .. } => "Backup",
             Self::Store(_) => "Store",
             Self::Migration(_) => "Migration",
@@ -204,6 +222,7 @@ struct Shared {
     organization: store::accounts::Organization,
     body_limit: usize,
     secure_cookies: bool,
+    metrics: metrics::Metrics,
     /// Hashing a password takes 19 MiB and a core for a while.
     hashing: tokio::sync::Semaphore,
 }
@@ -220,19 +239,26 @@ pub struct Platform {
     app: App,
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<listen::Loaded>,
     first_start: Option<FirstStart>,
 }
 
 impl Platform {
     /// Opens the database, makes the organization if this is the first start, and binds the address.
     pub async fn bind(config: PlatformConfig) -> Result<Self, Error> {
+        let secure_cookies = config.secure_cookies || config.tls.is_some();
+        let tls = match &config.tls {
+            Some(files) => Some(files.clone().load().await?),
+            None => None,
+        };
         let store = store::Store::open(&config.database).await?;
         let failed = |source| Error::Listen {
             address: config.listen,
             source,
         };
         // Before the first start's secrets are made: a taken port must not cost them.
-        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let listener = TcpListener::bind(config.listen).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let (organization, first_start) = bootstrap::bootstrap(&store, &config).await?;
         let app = App(Arc::new(Shared {
@@ -240,13 +266,15 @@ impl Platform {
             limiter: limit::Limiter::new(config.requests_per_minute),
             organization,
             body_limit: config.body_limit,
-            secure_cookies: config.secure_cookies,
+            secure_cookies,
+            metrics: metrics::Metrics::default(),
             hashing: tokio::sync::Semaphore::new(2),
         }));
         Ok(Self {
             app,
             listener,
             address,
+            tls,
             first_start,
         })
     }
@@ -268,28 +296,16 @@ impl Platform {
         self.first_start.take()
     }
 
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Answers until `shutdown` resolves, then lets requests under way end.
-    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), Error> {
-        let (stopped, stopping) = tokio::sync::oneshot::channel::<()>();
-        let signal = async move {
-            shutdown.await;
-            let _ = stopped.send(());
-        };
+    pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let service = edge::service(self.app.clone());
-        let serving = axum::serve(self.listener, service).with_graceful_shutdown(signal);
-        let deadline = async move {
-            match stopping.await {
-                Ok(()) => tokio::time::sleep(DRAIN).await,
-                Err(_) => std::future::pending().await,
-            }
-        };
-        let result = tokio::select! {
-            result = serving => result.map_err(Error::Serve),
-            () = deadline => {
-                tracing::warn!("shut down with requests under way");
-                Ok(())
-            }
-        };
+        let result = listen::serve(self.listener, service, self.tls, shutdown).await;
         self.app.store.close().await;
         result
     }

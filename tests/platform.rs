@@ -32,10 +32,14 @@ mod fuzz;
 mod go_sdk;
 #[path = "platform/lifecycle.rs"]
 mod lifecycle;
+#[path = "platform/metrics.rs"]
+mod metrics;
 #[path = "conformance/sdk.rs"]
 mod sdk;
 #[path = "platform/tables.rs"]
 mod tables;
+#[path = "platform/tls.rs"]
+mod tls;
 #[path = "platform/users.rs"]
 mod users;
 #[path = "conformance/venv.rs"]

@@ -249,10 +249,17 @@ async fn sign_in_with_password(State(app): State<App>, request: Request) -> Resp
     let Ok(Form(given)) = Form::<Credentials>::from_request(request, &()).await else {
         return show_form(&app, StatusCode::BAD_REQUEST, Some("The form could not be read."));
     };
-    match try_sign_in(&app, &trace, &expected, given).await {
+    let response = match try_sign_in(&app, &trace, &expected, given).await {
         Ok(response) => response,
         Err(error) => failed(&error),
-    }
+    };
+    app.metrics.signed_in(match response.status() {
+        StatusCode::SEE_OTHER => "success",
+        StatusCode::TOO_MANY_REQUESTS => "locked",
+        status if status.is_server_error() => "failed",
+        _ => "refused",
+    });
+    response
 }
 
 async fn try_sign_in(
@@ -274,7 +281,8 @@ async fn try_sign_in(
             return Ok(refuse_token(app, trace, Some(&holder)).await);
         }
     }
-    let email = given.email.trim().to_owned();
+    // No address has this character, and not every database can be asked for it.
+    let email = given.email.trim().replace('\0', "");
     let mut tx = app.store.read().await?;
     let locked = sign_in::is_locked(&mut tx, &email).await?;
     let known = sign_in::by_email(&mut tx, &email).await?;

@@ -7,13 +7,15 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use jiff::Timestamp;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::limit::Allowance;
+use super::metrics::Route;
 use super::validate::{NUL, invalid};
-use super::{App, console, reply, routes, secret};
+use super::{App, console, metrics, reply, routes, secret};
 use crate::platform::{RequestInfo, format_time};
 
 /// The longest that a request may take, its body included.
@@ -38,9 +40,13 @@ pub(super) fn service(app: App) -> Router {
             PATIENCE,
         ));
     // The inner router as a fallback, because the edge rewrites paths before they are routed.
-    Router::new()
+    let edged = Router::new()
         .fallback_service(inner)
-        .layer(middleware::from_fn_with_state(app, edge))
+        .layer(middleware::from_fn_with_state(app.clone(), edge));
+    Router::new()
+        .route("/metrics", get(metrics::show))
+        .with_state(app)
+        .fallback_service(edged)
 }
 
 async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -59,6 +65,7 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
         method: request.method().to_string(),
         timestamp: format_time(Timestamp::now()),
     };
+    let verb = request.method().clone();
     let path = secret::redact(request.uri().path());
     let method = info.method.clone();
     if let Some(uri) = normal(request.uri()) {
@@ -83,6 +90,13 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
             show(&mut response, allowance);
         }
     }
+    let route = match response.extensions_mut().remove::<Route>() {
+        Some(Route(route)) => route,
+        None if is_page => "console",
+        None => "other",
+    };
+    app.metrics
+        .answered(&verb, route, response.status(), started.elapsed());
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::info!(
         request = id,

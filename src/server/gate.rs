@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::authz::{self, Facts, Grant, Question};
 use super::edge::{self, Actor, RequestId};
 use super::limit::{Allowance, Key};
+use super::metrics::Route;
 use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
 use super::store::{Connection, Transaction, access, accounts, audit, credentials, sign_in};
@@ -231,6 +232,7 @@ pub(super) async fn gate(
     if let Some(caller) = &visit.caller {
         response.extensions_mut().insert(Actor(caller.id.clone()));
     }
+    response.extensions_mut().insert(Route(rule.path));
     visit
         .audit_failure(&app, rule, id.as_deref(), &trace, response.status().as_u16())
         .await;
@@ -413,6 +415,7 @@ pub(super) async fn write(app: &App, event: &audit::Event<'_>) {
         tx.commit().await
     };
     if let Err(error) = written.await {
+        app.metrics.unrecorded();
         tracing::error!(%error, request = event.request_id, "an audit row was not written");
     }
 }

@@ -16,6 +16,7 @@ use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 
 use super::gate::{Call, gate};
+use super::metrics::Route;
 use super::reply::{Answer, ApiError};
 use super::{App, store};
 
@@ -72,10 +73,13 @@ pub(super) fn api(app: App) -> Router {
 }
 
 /// Whether the platform can answer: it can if its database does.
-async fn health(State(app): State<App>) -> Outcome {
-    let mut tx = app.store.read().await?;
-    store::accounts::organization(&mut tx).await?;
-    Ok(Answer::Done)
+async fn health(State(app): State<App>) -> (Extension<Route>, Outcome) {
+    let asked = async {
+        let mut tx = app.store.read().await?;
+        store::accounts::organization(&mut tx).await?;
+        Ok(Answer::Done)
+    };
+    (Extension(Route("/healthz")), asked.await)
 }
 
 #[cfg(test)]

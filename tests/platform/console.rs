@@ -6,11 +6,16 @@ use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
 
 pub(crate) struct Page {
     pub(crate) status: u16,
-    cookies: Vec<String>,
+    pub(crate) cookies: Vec<String>,
     pub(crate) text: String,
 }
 
 impl Page {
+    /// The first cookie that was set, as it is sent back.
+    pub(crate) fn cookie(&self) -> &str {
+        self.cookies[0].split(';').next().unwrap()
+    }
+
     /// The cookie of a session that began.
     pub(crate) fn session(&self) -> String {
         let set = self.cookies.iter().find(|c| c.starts_with("session=")).unwrap();
@@ -51,7 +56,7 @@ pub(crate) fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 pub(crate) async fn sign_in(server: &Server, email: &str, password: &str) -> Page {
     let form = open(server.http.get(server.url("/console/sign-in"))).await;
     let csrf = between(&form.text, "name=\"csrf\" value=\"", "\"").to_owned();
-    let cookie = form.cookies[0].split(';').next().unwrap().to_owned();
+    let cookie = form.cookie().to_owned();
     let fields = [("email", email), ("password", password), ("csrf", csrf.as_str())];
     let body = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)

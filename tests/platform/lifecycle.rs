@@ -1,5 +1,8 @@
 //! First start, restart, shutdown.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use programmatic_users::server::{self, AccountSeed, Platform};
 use serde_json::json;
 
@@ -106,4 +109,52 @@ async fn users_made_at_once_all_exist() {
         server.get(ADMIN, "/setup/organization/user").await.items().len(),
         41
     );
+}
+
+/// A planned restart under load: who was answered is there, who was not was not served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_graceful_stop_answers_what_it_has_begun() {
+    let mut folder = tempfile::tempdir().unwrap();
+    let mut answered = BTreeSet::new();
+    for round in 0..4 {
+        let (server, _) = Server::open(folder, |_| ()).await;
+        let writers: Vec<_> = (0..8)
+            .map(|writer| {
+                let url = server.url("/setup/user/programmatic");
+                tokio::spawn(async move {
+                    let http = reqwest::Client::new();
+                    let mut made = Vec::new();
+                    for n in 0.. {
+                        let name = format!("r{round}-w{writer}-{n}");
+                        let body = json!({"name": name, "accounts": [{"id": A, "role": "viewer"}]});
+                        let Ok(reply) = http.post(&url).bearer_auth(ADMIN).json(&body).send().await else {
+                            break;
+                        };
+                        assert_eq!(reply.status(), 200);
+                        // To its end: half a token is none.
+                        let reply: serde_json::Value = reply.json().await.unwrap();
+                        assert!(reply["response"]["items"][0]["token"].is_string());
+                        made.push(name);
+                    }
+                    made
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        folder = server.stop().await;
+        for writer in writers {
+            answered.extend(writer.await.unwrap());
+        }
+    }
+    let (server, _) = Server::open(folder, |_| ()).await;
+    let users = server.get(ADMIN, "/setup/organization/user").await.expect(200);
+    let there: BTreeSet<String> = users
+        .items()
+        .iter()
+        .filter(|u| u["type"] == "programmatic")
+        .map(|u| u["username"].as_str().unwrap().to_owned())
+        .collect();
+    println!("{} creates answered over 4 graceful stops", answered.len());
+    assert!(answered.len() > 20);
+    assert_eq!(there, answered);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use url::Url;
 
 use super::Store;
@@ -85,15 +85,23 @@ impl Store {
 
     async fn postgres(url: &Url) -> Result<Self, Error> {
         let options = AnyConnectOptions::from_url(url)?;
-        // A server that lost power must have what we answered, whatever it was told otherwise.
-        let setup = "SET synchronous_commit = on";
+        let failed = |source| Error::Connect {
+            host: url.host_str().unwrap_or("localhost").replace("%2F", "/"),
+            source,
+        };
+        // By itself first: a pool would try for long, and not say why.
+        let mut first = AnyConnection::connect_with(&options).await.map_err(failed)?;
+        sqlx::migrate!("src/server/migrations/postgres")
+            .run(&mut first)
+            .await?;
+        first.close().await?;
+        // What we answered must have reached the disk, whatever the server's own setting is.
+        let durable = "SELECT set_config('synchronous_commit', 'on', false)
+            WHERE current_setting('synchronous_commit') = 'off'";
         let writer = AnyPoolOptions::new()
             .max_connections(1)
-            .after_connect(move |conn, _| Box::pin(async move { conn.execute(setup).await.map(drop) }))
+            .after_connect(move |conn, _| Box::pin(async move { conn.execute(durable).await.map(drop) }))
             .connect_with(options.clone())
-            .await?;
-        sqlx::migrate!("src/server/migrations/postgres")
-            .run(&writer)
             .await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)

@@ -65,6 +65,19 @@ pub(crate) async fn list(conn: &mut Connection) -> Result<Vec<UserSummary>, sqlx
     Ok(rows.into_iter().map(summary).collect())
 }
 
+/// How many users there are of each type.
+pub(crate) async fn count(conn: &mut Connection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
+    let mut counted = Vec::new();
+    for user_type in ["personal", "programmatic"] {
+        let users = sqlx::query_scalar("SELECT count(*) FROM platform_user WHERE type = $1")
+            .bind(user_type)
+            .fetch_one(&mut *conn)
+            .await?;
+        counted.push((user_type, users));
+    }
+    Ok(counted)
+}
+
 /// Ids of those who have a policy, directly or by a group, that holds in the account.
 pub(crate) async fn of_account(conn: &mut Connection, account: &str) -> Result<HashSet<String>, sqlx::Error> {
     let ids: Vec<String> = sqlx::query_scalar(

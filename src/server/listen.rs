@@ -1,0 +1,137 @@
+//! Listens, by TLS if that is wanted, and ends without losing an answer.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
+
+use super::Error;
+
+/// How long a shutdown waits for requests that are under way.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How long a connection may take to say what it wants.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+
+/// Certificate and key, in files.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// PEM: the server's certificate, then those that lead to its issuer.
+    pub certificate: PathBuf,
+    /// PEM, PKCS #8, PKCS #1 or SEC 1, not encrypted.
+    pub key: PathBuf,
+    /// How often the files are looked at: a renewed pair is used for new connections.
+    pub reload: Duration,
+}
+
+/// What was read from the files of a [`Tls`].
+#[derive(PartialEq, Eq)]
+struct Pair {
+    certificate: Vec<u8>,
+    key: zeroize::Zeroizing<Vec<u8>>,
+}
+
+impl Tls {
+    async fn read(&self) -> Result<Pair, Error> {
+        let failed = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| Error::Certificate { path, source }
+        };
+        let certificate = tokio::fs::read(&self.certificate)
+            .await
+            .map_err(failed(&self.certificate))?;
+        let key = tokio::fs::read(&self.key).await.map_err(failed(&self.key))?;
+        Ok(Pair {
+            certificate,
+            key: key.into(),
+        })
+    }
+
+    /// The pair in the files, checked.
+    pub(super) async fn load(self) -> Result<Loaded, Error> {
+        let pair = self.read().await?;
+        let config = RustlsConfig::from_pem(pair.certificate.clone(), pair.key.to_vec()).await;
+        let config = config.map_err(|source| Error::Certificate {
+            path: self.certificate.clone(),
+            source,
+        })?;
+        Ok(Loaded {
+            files: self,
+            pair,
+            config,
+        })
+    }
+}
+
+/// A pair that is in use.
+pub(super) struct Loaded {
+    files: Tls,
+    pair: Pair,
+    config: RustlsConfig,
+}
+
+impl Loaded {
+    /// Takes what is in the files, again and again. While that is no pair, the last one stays in use.
+    async fn renew(mut self) {
+        loop {
+            tokio::time::sleep(self.files.reload).await;
+            let Ok(pair) = self.files.read().await else {
+                tracing::warn!("certificate or key cannot be read; those read before stay in use");
+                continue;
+            };
+            if pair == self.pair {
+                continue;
+            }
+            let (certificate, key) = (pair.certificate.clone(), pair.key.to_vec());
+            match self.config.reload_from_pem(certificate, key).await {
+                Ok(()) => tracing::info!("certificate and key were renewed"),
+                // Also in between the two files' changes.
+                Err(error) => {
+                    tracing::warn!(%error, "certificate and key cannot be used; those before stay in use");
+                }
+            }
+            self.pair = pair;
+        }
+    }
+}
+
+/// Answers until `shutdown` resolves. Then nobody is let in any more, and requests under way have [`DRAIN`] to end.
+pub(super) async fn serve(
+    listener: TcpListener,
+    service: Router,
+    tls: Option<Loaded>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let handle = Handle::<SocketAddr>::new();
+    let server = axum_server::from_tcp(listener)
+        .map_err(Error::Serve)?
+        .handle(handle.clone())
+        .first_request_timeout(FIRST_REQUEST)
+        .acceptor(NoDelayAcceptor::new());
+    let stopping = async {
+        shutdown.await;
+        tracing::info!("no new connections; requests under way may end");
+        handle.graceful_shutdown(Some(DRAIN));
+        std::future::pending::<()>().await;
+    };
+    let service = service.into_make_service();
+    let serving = async {
+        let Some(tls) = tls else {
+            return server.serve(service).await;
+        };
+        let acceptor = RustlsAcceptor::new(tls.config.clone()).acceptor(NoDelayAcceptor::new());
+        let server: Server<_, _> = server.acceptor(acceptor);
+        tokio::select! {
+            result = server.serve(service) => result,
+            () = tls.renew() => Ok(()),
+        }
+    };
+    tokio::select! {
+        result = serving => result.map_err(Error::Serve),
+        () = stopping => Ok(()),
+    }
+}

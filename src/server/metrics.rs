@@ -1,0 +1,160 @@
+//! Metrics of the platform: closed label sets, no names of users and no ids.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::App;
+use super::reply::ApiError;
+use super::store::users;
+
+/// Seconds; a password takes most of one, a list of 100,000 users some.
+const SPANS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// The route that answered a request, for its response's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Route(pub(super) &'static str);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: &'static str,
+    route: &'static str,
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRoute {
+    route: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfType {
+    r#type: &'static str,
+}
+
+/// All metrics of the platform.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    durations: Family<OfRoute, Histogram>,
+    sign_ins: Family<Outcome, Counter>,
+    unrecorded: Counter,
+    users: Family<OfType, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("programmatic_users_platform");
+        let requests = Family::default();
+        registry.register(
+            "requests",
+            "Requests by method, route and status",
+            requests.clone(),
+        );
+        let durations = Family::<OfRoute, Histogram>::new_with_constructor(|| Histogram::new(SPANS));
+        registry.register_with_unit(
+            "request_duration",
+            "How long requests took",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        let sign_ins = Family::default();
+        registry.register(
+            "sign_ins",
+            "Attempts to sign in at the console by outcome (success, refused, locked, failed)",
+            sign_ins.clone(),
+        );
+        let unrecorded = Counter::default();
+        registry.register(
+            "audit_failures",
+            "Refusals that could not be written to the audit log",
+            unrecorded.clone(),
+        );
+        let users = Family::default();
+        registry.register("users", "Users by type (personal, programmatic)", users.clone());
+        Self {
+            registry,
+            requests,
+            durations,
+            sign_ins,
+            unrecorded,
+            users,
+        }
+    }
+}
+
+impl Metrics {
+    /// Counts an answer.
+    pub(super) fn answered(&self, method: &Method, route: &'static str, status: StatusCode, took: Duration) {
+        let method = match *method {
+            Method::GET => "GET",
+            Method::HEAD => "HEAD",
+            Method::POST => "POST",
+            Method::PUT => "PUT",
+            Method::DELETE => "DELETE",
+            // Anyone can make up more.
+            _ => "other",
+        };
+        let code = status.as_u16();
+        self.requests
+            .get_or_create(&Request { method, route, code })
+            .inc();
+        self.durations
+            .get_or_create(&OfRoute { route })
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts an attempt to sign in.
+    pub(super) fn signed_in(&self, outcome: &'static str) {
+        self.sign_ins.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts a refusal that is missing in the audit log.
+    pub(super) fn unrecorded(&self) {
+        self.unrecorded.inc();
+    }
+}
+
+/// What Prometheus reads. The numbers of users are those of the database, at this moment.
+pub(super) async fn show(State(app): State<App>) -> Response {
+    let counted = async {
+        let mut tx = app.store.read().await?;
+        users::count(&mut tx).await
+    };
+    match counted.await {
+        Ok(counted) => {
+            for (user_type, users) in counted {
+                app.metrics
+                    .users
+                    .get_or_create(&OfType { r#type: user_type })
+                    .set(users);
+            }
+        }
+        // The rest of the numbers tells what is wrong.
+        Err(error) => {
+            let reason = ApiError::Store(error).reason();
+            tracing::error!(reason, "the users cannot be counted");
+            app.metrics.users.clear();
+        }
+    }
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let _ = encode(&mut text, &app.metrics.registry);
+    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, form)], text).into_response()
+}
