@@ -32,6 +32,8 @@ mod fuzz;
 mod go_sdk;
 #[path = "platform/lifecycle.rs"]
 mod lifecycle;
+#[path = "platform/mappings.rs"]
+mod mappings;
 #[path = "platform/metrics.rs"]
 mod metrics;
 #[path = "conformance/sdk.rs"]

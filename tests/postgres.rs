@@ -29,6 +29,8 @@ mod fuzz;
 mod go_sdk;
 #[path = "platform/lifecycle.rs"]
 mod lifecycle;
+#[path = "platform/mappings.rs"]
+mod mappings;
 #[path = "platform/metrics.rs"]
 mod metrics;
 #[path = "platform/replicas.rs"]

@@ -6,13 +6,15 @@ mod elastigroups;
 mod explain;
 mod grants;
 mod groups;
+mod mappings;
+mod organization;
 mod policies;
 mod users;
 
 use std::sync::Arc;
 
 use axum::extract::{Extension, State};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 
 use super::gate::{Call, gate};
@@ -40,8 +42,21 @@ pub(super) fn api(app: App) -> Router {
                 .put(accounts::update)
                 .delete(accounts::delete),
         )
+        .route(
+            "/setup/account/{id}/user",
+            post(mappings::add).put(mappings::change).delete(mappings::remove),
+        )
+        .route(
+            "/setup/accountUserMapping",
+            get(mappings::list).post(mappings::assign),
+        )
+        .route("/setup/organization", post(organization::create))
+        .route("/setup/organization/{id}", delete(organization::delete))
         .route("/setup/organization/policy", get(policies::list))
-        .route("/setup/access/policy", post(policies::create))
+        .route(
+            "/setup/access/policy",
+            get(policies::of_accounts).post(policies::create),
+        )
         .route(
             "/setup/access/policy/{id}",
             put(policies::update).delete(policies::delete),

@@ -17,7 +17,9 @@ sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != os.path.dirna
 
 from spotinst_sdk2 import SpotinstSession
 from spotinst_sdk2.client import SpotinstClientException
+from spotinst_sdk2.clients.admin import AdminClient
 from spotinst_sdk2.models.admin import organization as model
+from spotinst_sdk2.models.admin.user_mapping import UserMapping
 
 
 def admin_client(url, token, account=None):
@@ -86,22 +88,77 @@ def round_trip(url, token):
     assert admin.update_account(account["id"], "sdk account 2")["code"] == 200
     admin.delete_account(account["id"])
     person = admin.create_user("Sdk", "Person", "sdk@example.com", "long enough", "user")
-    admin.delete_user(person["user_id"])
+    assert admin.add_existing_user("sdk@example.com", "viewer")["code"] == 200
+    assert admin.update_user_role("sdk@example.com", "editor")["code"] == 200
+    mappings = [UserMapping(user_email="sdk@example.com", account_id=second, role="viewer")]
+    assert admin.assign_user_to_account(mappings)["code"] == 200
+    mapped = {m["account_id"]: m["role"] for m in admin.get_user("sdk@example.com")}
+    assert mapped == {first: "editor", second: "viewer"}, mapped
+    admin.detach_user("sdk@example.com")
+    assert [m["account_id"] for m in admin.get_user("sdk@example.com")] == [second]
+    # This platform has one organization, and says so.
+    refused(400, admin.create_organization, "second")
+    refused(404, admin.delete_organization, "1")
 
     refused(400, admin.create_programmatic_user, "a+b", "d", accounts=[{"id": first, "role": "viewer"}])
     refused(400, admin.create_programmatic_user, "n", "d", accounts=[{"id": "act-00000000", "role": "viewer"}])
 
-    viewer = admin_client(url, by_role["token"])
+    # Every call that the SDK has, as somebody who may only look into one account, and later with a token that is no more.
+    changed = model.AccessPolicy(name="changed", description="d", type="ACCOUNT", policy_content=content)
+    mine = [{"id": first, "role": "editor"}]
+    more = [{"policyId": "1", "accountIds": ["*"]}]
+    new_group = model.UserGroup(name="g", description="d", user_ids=[], policies=[])
+
+    def calls(client):
+        return [
+            (client.create_organization, "second"),
+            (client.delete_organization, "1"),
+            (client.create_account, "mine"),
+            (client.update_account, first, "mine"),
+            (client.delete_account, second),
+            (client.create_user, "A", "B", "a@example.com", "long enough", "admin"),
+            (client.add_existing_user, "sdk@example.com", "editor"),
+            (client.update_user_role, "sdk@example.com", "editor"),
+            (client.detach_user, "sdk@example.com"),
+            (client.get_user, "sdk@example.com"),
+            (client.assign_user_to_account, [UserMapping("sdk@example.com", first, "editor")]),
+            (client.get_users,),
+            (client.get_policies,),
+            (client.get_user_details, by_policy["id"]),
+            (client.delete_user, by_policy["id"]),
+            (client.update_user_to_user_group_mapping, by_role["id"], [group["id"]]),
+            (client.update_user_to_policy_mapping, by_role["id"], more),
+            (client.create_programmatic_user, "n", "d", mine),
+            (client.create_access_policy, changed),
+            (client.update_access_policy, policy["id"], changed),
+            (client.delete_access_policy, policy["id"]),
+            (client.get_user_groups,),
+            (client.create_user_group, new_group),
+            (client.get_user_group_details, group["id"]),
+            (client.delete_user_group, group["id"]),
+            (client.update_user_group_to_user_mapping, group["id"], [by_role["id"]]),
+            (client.update_user_group_to_policy_mapping, group["id"], more),
+        ]
+
+    viewer = admin_client(url, by_role["token"], first)
     assert [a["account_id"] for a in viewer.get_accounts()] == [first]
-    refused(403, viewer.get_users)
-    refused(403, viewer.create_programmatic_user, "n", "d", accounts=[{"id": first, "role": "editor"}])
-    refused(403, viewer.delete_user, by_policy["id"])
-    refused(403, viewer.update_user_to_policy_mapping, by_role["id"], [{"policyId": "1", "accountIds": ["*"]}])
+    assert viewer.get_access_policy_actions()
+    for call, *args in calls(viewer):
+        refused(403, call, *args)
+    covered = {call.__name__ for call, *_ in calls(viewer)} | {"get_accounts", "get_access_policy_actions"}
+    # Of cloud credentials, which are not administration of users.
+    elsewhere = {"create_aws_external_id", "set_cloud_credentials"}
+    offered = {name for name, value in vars(AdminClient).items() if callable(value) and not name.startswith("_")}
+    assert covered | elsewhere == offered, offered ^ (covered | elsewhere)
 
     admin.delete_user_group(group["id"])
     admin.delete_user(by_role["id"])
     refused(401, viewer.get_accounts)
+    refused(401, viewer.get_access_policy_actions)
+    for call, *args in calls(viewer):
+        refused(401, call, *args)
     refused(404, admin.get_user_details, by_role["id"])
+    admin.delete_user(person["user_id"])
     admin.delete_user(by_policy["id"])
     admin.delete_access_policy(policy["id"])
     left = {user["user_id"] for user in admin.get_users()}

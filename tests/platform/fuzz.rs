@@ -10,7 +10,10 @@ use crate::support::{A, ADMIN, Server};
 /// Requests of one run of the tests.
 const CASES: u32 = 3000;
 
-const PATHS: [&str; 24] = [
+const PATHS: [&str; 27] = [
+    "/setup/account/{id}/user",
+    "/setup/accountUserMapping",
+    "/setup/organization/{id}",
     "/setup/user",
     "/setup/user/programmatic",
     "/setup/organization/user",
@@ -41,7 +44,11 @@ const METHODS: [&str; 9] = [
     "GET", "GET", "POST", "POST", "PUT", "PUT", "DELETE", "PATCH", "HEAD",
 ];
 
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 28] = [
+    "mappings",
+    "userEmail",
+    "permissionStrategy",
+    "policyIds",
     "name",
     "description",
     "accounts",

@@ -9,13 +9,22 @@ use serde_json::json;
 use super::{Admitted, Outcome};
 use crate::server::App;
 use crate::server::reply::{Answer, ApiError};
-use crate::server::store::accounts;
+use crate::server::store::{Connection, accounts};
 use crate::server::validate::{Object, Problems};
 
 const KIND: &str = "spotinst:setup:account";
 
 fn missing(id: &str) -> ApiError {
     ApiError::Missing("Account_DOESNT_EXIST", format!("Account {id} does not exist"))
+}
+
+/// Fails unless the account of the path exists.
+pub(super) async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
+    if accounts::exists(conn, id).await? {
+        Ok(())
+    } else {
+        Err(missing(id))
+    }
 }
 
 fn read_name(bytes: &Bytes) -> Result<String, ApiError> {
@@ -74,9 +83,7 @@ pub(super) async fn update(
 ) -> Outcome {
     let name = read_name(&bytes)?;
     let mut tx = app.store.write().await?;
-    if !accounts::exists(&mut tx, &id).await? {
-        return Err(missing(&id));
-    }
+    require(&mut tx, &id).await?;
     accounts::rename(&mut tx, &id, &name).await?;
     call.done(tx, &id).await
 }

@@ -21,6 +21,14 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     )
 }
 
+/// Those that can be given in an account. An account's own there are no more: policies are the organization's.
+pub(super) async fn of_accounts(State(app): State<App>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let mut found = access::policies(&mut tx).await?;
+    found.retain(|p| p.policy_type.ends_with("ACCOUNT"));
+    Answer::list("spotinst:setup:access:policy", &found)
+}
+
 /// The catalogue; each of its fields is also a filter.
 pub(super) async fn actions(Query(query): Query<HashMap<String, String>>) -> Outcome {
     let mut found = catalog::actions();

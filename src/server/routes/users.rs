@@ -153,7 +153,7 @@ pub(super) async fn create_personal(
     };
     let name = format!("{first} {last}");
     let mut tx = app.store.write().await?;
-    if users::email_taken(&mut tx, &email).await? {
+    if users::by_email(&mut tx, &email).await?.is_some() {
         return Err(ApiError::Conflict(
             "EMAIL_IN_USE",
             "The e-mail address is in use".into(),

@@ -145,14 +145,12 @@ pub(crate) async fn email(conn: &mut Connection, id: &str) -> Result<Option<Stri
     Ok(found.flatten())
 }
 
-/// Whether an e-mail address is in use.
-pub(crate) async fn email_taken(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
-    super::exists(
-        conn,
-        "SELECT count(*) FROM platform_user WHERE lower(email) = lower($1)",
-        email,
-    )
-    .await
+/// The console user of an e-mail address, however it is spelled.
+pub(crate) async fn by_email(conn: &mut Connection, email: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT id FROM platform_user WHERE lower(email) = lower($1)")
+        .bind(email)
+        .fetch_optional(conn)
+        .await
 }
 
 /// Makes a user without rights and without credentials; the result is its id.
