@@ -7,7 +7,7 @@ export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-faults soak durability model static lint audit crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-faults soak durability load model static lint audit crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,6 +33,10 @@ soak: controlplane ## Random faults and two leaders over LIVES=2000 lives of use
 # `make test` runs three rounds of two seconds.
 durability: ## Kill the platform under 16 writers, 20 times, and look for what it had answered
 	@ROUNDS=$(or $(ROUNDS),20) SPAN=$(or $(SPAN),60) cargo test --locked --test durability -- --nocapture
+
+# `make test` runs it for a moment. An optimised build, with nothing else running.
+load: ## Measure the platform against its own /healthz and against raw SQLite, and with USERS=100000
+	@SPAN_MS=$(or $(SPAN_MS),4000) USERS=$(or $(USERS),100000) cargo test --locked --release --test load -- --nocapture
 
 model: ## Look at tens of millions of worlds around the plan, and whether it keeps its promises in each
 	@MODEL=large cargo test --locked --release --test model -- --nocapture large

@@ -195,15 +195,16 @@ impl Platform {
     }
 
     async fn signal(&self, name: &str) {
-        signal(
-            self.process
-                .lock()
-                .await
-                .as_ref()
-                .expect("the platform runs")
-                .id(),
-            name,
-        );
+        signal(self.process_id().await, name);
+    }
+
+    /// Of the system.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub async fn process_id(&self) -> u32 {
+        let process = self.process.lock().await;
+        process.as_ref().expect("the platform runs").id()
     }
 
     /// Leaves it running when this process ends; its process id.
