@@ -2,6 +2,7 @@
 
 use super::store::access::Subject;
 use super::store::accounts::Organization;
+use super::store::batch::Batch;
 use super::store::{self, Store, access, accounts, audit, credentials, sign_in, users};
 use super::{Error, Password, PlatformConfig, catalog, secret};
 use crate::platform::{PolicyGrant, Token, UserType};
@@ -78,14 +79,15 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
         .map_err(unwrap)?;
     }
     let email = Some(config.admin_email.as_str());
-    let admin = users::create(tx, UserType::Personal, "admin", None, email)
+    let mut batch = Batch::default();
+    let admin = users::create(tx, &mut batch, UserType::Personal, "admin", None, email)
         .await
         .map_err(unwrap)?;
     let grant = PolicyGrant {
         policy_id: catalog::ADMIN.to_owned(),
         account_ids: vec!["*".to_owned()],
     };
-    access::set_grants(tx, Subject::User(&admin), &[grant]).await?;
+    access::give(&mut batch, Subject::User(&admin), &[grant]);
 
     let admin_password = match &config.admin_password {
         Some(_) => None,
@@ -93,13 +95,13 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
     };
     let password = config.admin_password.as_ref().or(admin_password.as_ref());
     let hash = secret::hash_password(password.map_or("", Password::expose))?;
-    sign_in::set_password(tx, &admin, &hash).await?;
+    sign_in::set_password(&mut batch, &admin, &hash);
     let admin_token = match &config.admin_token {
         Some(_) => None,
         None => Some(credentials::generate().map_err(unwrap)?),
     };
     if let Some(token) = config.admin_token.as_ref().or(admin_token.as_ref()) {
-        credentials::add(tx, &admin, "admin", token).await?;
+        credentials::add(&mut batch, &admin, "admin", token);
     }
     let event = audit::Event {
         actor_name: "system",
@@ -113,7 +115,8 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
         status: 200,
         ..audit::Event::default()
     };
-    audit::record(tx, &event).await?;
+    audit::add(&mut batch, &event);
+    batch.execute(tx).await?;
     Ok(FirstStart {
         organization_id,
         accounts: made_accounts,

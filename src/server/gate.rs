@@ -15,6 +15,7 @@ use super::limit::{Allowance, Key};
 use super::metrics::Route;
 use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
+use super::store::batch::Batch;
 use super::store::{Connection, Transaction, access, accounts, audit, credentials, sign_in};
 use super::validate::invalid;
 use super::{App, console, secret};
@@ -130,6 +131,13 @@ impl Call {
     /// Adds the row of a success to the audit log; in the transaction of the change, so that there is never one
     /// without the other.
     pub(super) async fn record(&self, conn: &mut Connection, resource_id: &str) -> Result<(), sqlx::Error> {
+        let mut batch = Batch::default();
+        self.tell(&mut batch, resource_id);
+        batch.execute(conn).await
+    }
+
+    /// The same, together with the change.
+    pub(super) fn tell(&self, batch: &mut Batch, resource_id: &str) {
         let mut event = self.trace.event();
         self.caller.sign(&mut event);
         event.action = self.rule.verb();
@@ -138,7 +146,7 @@ impl Call {
         event.account_id = self.account.as_deref();
         event.result = "success";
         event.status = 200;
-        audit::record(conn, &event).await
+        audit::add(batch, &event);
     }
 
     /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
@@ -255,8 +263,8 @@ impl Visit {
         id: Option<&str>,
         request: &Parts,
     ) -> Result<Vec<Grant>, ApiError> {
-        let mut tx = app.store.read().await?;
-        let recognised = self.recognise(&mut tx, request).await;
+        let mut conn = app.store.look().await?;
+        let recognised = self.recognise(&mut conn, request).await;
         // Counted before anything is answered, the refusal of the credential included.
         let who = recognised
             .as_ref()
@@ -271,10 +279,10 @@ impl Visit {
             return Err(ApiError::RateLimited);
         }
         let owner = recognised?;
-        let grants = access::effective(&mut tx, &owner.user_id).await?;
-        let allowed = self.permit(&mut tx, rule, id, &grants, request).await;
-        // Ends the view before the handler's own: one request must not hold two readers.
-        tx.rollback().await?;
+        let grants = access::effective(&mut conn, &owner.user_id).await?;
+        let allowed = self.permit(&mut conn, rule, id, &grants, request).await;
+        // Before the handler takes its own: one request must not hold two readers.
+        drop(conn);
         if let Some(token) = owner.token_id
             && owner.use_is_news()
             && let Err(error) = touch(app, token).await

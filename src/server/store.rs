@@ -8,6 +8,7 @@ pub(super) mod access;
 pub(super) mod accounts;
 pub(super) mod audit;
 pub(super) mod backup;
+pub(super) mod batch;
 pub(super) mod credentials;
 pub(super) mod elastigroups;
 mod open;
@@ -16,6 +17,7 @@ pub(super) mod sign_in;
 pub(super) mod users;
 
 use jiff::Timestamp;
+use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
 
 use super::secret;
@@ -42,7 +44,12 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// A consistent view of what is committed.
+    /// What is committed, for one statement: a second one may see more.
+    pub(super) async fn look(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
+        self.readers.acquire().await
+    }
+
+    /// A consistent view of what is committed, for several.
     pub(super) async fn read(&self) -> Result<Transaction, sqlx::Error> {
         self.readers.begin_with(self.begin_read).await
     }

@@ -44,8 +44,8 @@ pub(super) async fn list(
     Extension(call): Admitted,
     Query(query): Query<HashMap<String, String>>,
 ) -> Outcome {
-    let mut tx = app.store.read().await?;
-    let mut found = accounts::list(&mut tx).await?;
+    let mut conn = app.store.look().await?;
+    let mut found = accounts::list(&mut conn).await?;
     found.retain(|a| call.sees(&a.account_id));
     if let Some(cloud) = query.get("cloudAccountId") {
         found.retain(|a| a.provider_external_id.as_ref() == Some(cloud));
@@ -54,8 +54,8 @@ pub(super) async fn list(
 }
 
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
-    let mut tx = app.store.read().await?;
-    let found = accounts::list(&mut tx)
+    let mut conn = app.store.look().await?;
+    let found = accounts::list(&mut conn)
         .await?
         .into_iter()
         .find(|a| a.account_id == id);

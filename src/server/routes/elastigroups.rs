@@ -29,8 +29,8 @@ fn read_tags(group: &Object, problems: &mut Problems) -> Vec<Tag> {
 }
 
 pub(super) async fn list(State(app): State<App>, Extension(call): Admitted) -> Outcome {
-    let mut tx = app.store.read().await?;
-    let mut groups = elastigroups::list(&mut tx, call.account()?).await?;
+    let mut conn = app.store.look().await?;
+    let mut groups = elastigroups::list(&mut conn, call.account()?).await?;
     groups.retain(|g| call.may(&g.id, g.attributes()));
     Ok(Answer::Items(
         KIND,
@@ -43,8 +43,8 @@ pub(super) async fn details(
     Extension(call): Admitted,
     Path(id): Path<String>,
 ) -> Outcome {
-    let mut tx = app.store.read().await?;
-    let group = elastigroups::find(&mut tx, call.account()?, &id)
+    let mut conn = app.store.look().await?;
+    let group = elastigroups::find(&mut conn, call.account()?, &id)
         .await?
         .ok_or_else(|| missing(&id))?;
     Ok(Answer::one(KIND, group.json()))

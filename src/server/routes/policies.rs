@@ -14,17 +14,17 @@ use crate::server::validate::{Object, Problems};
 use crate::server::{App, catalog};
 
 pub(super) async fn list(State(app): State<App>) -> Outcome {
-    let mut tx = app.store.read().await?;
+    let mut conn = app.store.look().await?;
     Answer::list(
         "spotinst:setup:organization:policy",
-        &access::policies(&mut tx).await?,
+        &access::policies(&mut conn).await?,
     )
 }
 
 /// Those that can be given in an account. An account's own there are no more: policies are the organization's.
 pub(super) async fn of_accounts(State(app): State<App>) -> Outcome {
-    let mut tx = app.store.read().await?;
-    let mut found = access::policies(&mut tx).await?;
+    let mut conn = app.store.look().await?;
+    let mut found = access::policies(&mut conn).await?;
     found.retain(|p| p.policy_type.ends_with("ACCOUNT"));
     Answer::list("spotinst:setup:access:policy", &found)
 }

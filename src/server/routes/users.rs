@@ -10,6 +10,7 @@ use super::{Admitted, Outcome, grants};
 use crate::platform::{PolicyGrant, UserType};
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
+use crate::server::store::batch::Batch;
 use crate::server::store::{Connection, access, credentials, sign_in, users};
 use crate::server::validate::{Object, Problems};
 use crate::server::{App, catalog, secret};
@@ -58,17 +59,20 @@ pub(super) async fn create_programmatic(
     } else {
         grants::check(&mut tx, "policies", policies).await?
     };
+    let mut batch = Batch::default();
     let id = users::create(
         &mut tx,
+        &mut batch,
         UserType::Programmatic,
         &name,
         description.as_deref(),
         None,
     )
     .await?;
-    access::set_grants(&mut tx, Subject::User(&id), &granted).await?;
-    credentials::add(&mut tx, &id, &name, &token).await?;
-    call.record(&mut tx, &id).await?;
+    access::give(&mut batch, Subject::User(&id), &granted);
+    credentials::add(&mut batch, &id, &name, &token);
+    call.tell(&mut batch, &id);
+    batch.execute(&mut tx).await?;
     tx.commit().await?;
     let item = json!({"token": token.expose(), "name": name, "id": id});
     Ok(Answer::one("spotinst:setup:programmaticUser", item))
@@ -159,19 +163,22 @@ pub(super) async fn create_personal(
             "The e-mail address is in use".into(),
         ));
     }
-    let id = users::create(&mut tx, UserType::Personal, &name, None, Some(&email)).await?;
-    sign_in::set_password(&mut tx, &id, &hash).await?;
+    let mut batch = Batch::default();
+    let email_too = Some(email.as_str());
+    let id = users::create(&mut tx, &mut batch, UserType::Personal, &name, None, email_too).await?;
+    sign_in::set_password(&mut batch, &id, &hash);
     if is_admin {
         let grant = PolicyGrant {
             policy_id: catalog::ADMIN.to_owned(),
             account_ids: vec!["*".to_owned()],
         };
-        access::set_grants(&mut tx, Subject::User(&id), &[grant]).await?;
+        access::give(&mut batch, Subject::User(&id), &[grant]);
     }
     if let Some(token) = &token {
-        credentials::add(&mut tx, &id, &name, token).await?;
+        credentials::add(&mut batch, &id, &name, token);
     }
-    call.record(&mut tx, &id).await?;
+    call.tell(&mut batch, &id);
+    batch.execute(&mut tx).await?;
     tx.commit().await?;
     let mut item = json!({
         "userId": id, "displayName": name, "email": email,

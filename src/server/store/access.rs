@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sqlx::FromRow;
 
+use super::batch::Batch;
 use super::{Connection, elastigroups, exists, now, unused_id, users, written};
 use crate::platform::{Policy, PolicyGrant, UserGroup, UserPolicy};
 use crate::server::authz::{Facts, Grant, Reach, Statement};
@@ -166,31 +167,36 @@ pub(crate) async fn set_grants(
     subject: Subject<'_>,
     grants: &[PolicyGrant],
 ) -> Result<(), sqlx::Error> {
+    let mut batch = Batch::default();
+    batch
+        .statement("DELETE FROM policy_grant WHERE user_id = $1 OR group_id = $1")
+        .bind(subject.id());
+    give(&mut batch, subject, grants);
+    batch.execute(conn).await
+}
+
+/// Gives policies, each once, to a user or group that has none.
+pub(crate) fn give(batch: &mut Batch, subject: Subject<'_>, grants: &[PolicyGrant]) {
     let (user, group) = subject.columns();
-    sqlx::query("DELETE FROM policy_grant WHERE user_id = $1 OR group_id = $1")
-        .bind(subject.id())
-        .execute(&mut *conn)
-        .await?;
     for grant in grants {
-        let id: i64 = sqlx::query_scalar(
-            "INSERT INTO policy_grant (policy_id, user_id, group_id) VALUES ($1, $2, $3) RETURNING id",
-        )
-        .bind(&grant.policy_id)
-        .bind(user)
-        .bind(group)
-        .fetch_one(&mut *conn)
-        .await?;
+        let policy = grant.policy_id.as_str();
+        batch
+            .statement("INSERT INTO policy_grant (policy_id, user_id, group_id) VALUES ($1, $2, $3)")
+            .bind(policy)
+            .bind(user)
+            .bind(group);
         for account in &grant.account_ids {
-            sqlx::query(
-                "INSERT INTO grant_account (grant_id, account_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(id)
-            .bind(account)
-            .execute(&mut *conn)
-            .await?;
+            batch
+                .statement(
+                    "INSERT INTO grant_account (grant_id, account_id)
+                     SELECT id, $1 FROM policy_grant WHERE policy_id = $2 AND (user_id = $3 OR group_id = $3)
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(account.as_str())
+                .bind(policy)
+                .bind(subject.id());
         }
     }
-    Ok(())
 }
 
 /// The direct policies of a user or group.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
+use super::batch::Batch;
 use super::{Connection, now, written};
 
 /// A row to be added.
@@ -58,7 +59,15 @@ struct Row {
 
 /// Adds a row.
 pub(crate) async fn record(conn: &mut Connection, event: &Event<'_>) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let mut batch = Batch::default();
+    add(&mut batch, event);
+    batch.execute(conn).await
+}
+
+/// Adds a row, together with what it tells of.
+pub(crate) fn add(batch: &mut Batch, event: &Event<'_>) {
+    let context = json!({"method": event.method, "url": event.url}).to_string();
+    batch.statement(
         "INSERT INTO audit (at, actor_id, actor_name, actor_type, token_last_digits, source, agent, action,
          resource_type, resource_id, account_id, result, status, context, request_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
@@ -76,11 +85,8 @@ pub(crate) async fn record(conn: &mut Connection, event: &Event<'_>) -> Result<(
     .bind(event.account_id)
     .bind(event.result)
     .bind(i64::from(event.status))
-    .bind(json!({"method": event.method, "url": event.url}).to_string())
-    .bind(event.request_id)
-    .execute(conn)
-    .await?;
-    Ok(())
+    .bind(context.as_str())
+    .bind(event.request_id);
 }
 
 /// The rows of a filter, the oldest first.

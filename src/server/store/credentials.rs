@@ -2,6 +2,7 @@
 
 use sqlx::FromRow;
 
+use super::batch::Batch;
 use super::{Connection, now, written};
 use crate::platform::{Token, TokenInfo};
 use crate::server::reply::ApiError;
@@ -52,23 +53,16 @@ pub(crate) fn generate() -> Result<Token, ApiError> {
 }
 
 /// Gives a token to a user.
-pub(crate) async fn add(
-    conn: &mut Connection,
-    user: &str,
-    name: &str,
-    token: &Token,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO token (user_id, name, hash, last_digits, created_at) VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(user)
-    .bind(name)
-    .bind(secret::digest(token.expose()).as_slice())
-    .bind(token.last_digits())
-    .bind(now())
-    .execute(conn)
-    .await?;
-    Ok(())
+pub(crate) fn add(batch: &mut Batch, user: &str, name: &str, token: &Token) {
+    batch
+        .statement(
+            "INSERT INTO token (user_id, name, hash, last_digits, created_at) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(user)
+        .bind(name)
+        .bind(secret::digest(token.expose()).as_slice())
+        .bind(token.last_digits())
+        .bind(now());
 }
 
 /// What may be told of a user's tokens.

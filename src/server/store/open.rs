@@ -55,6 +55,8 @@ impl Store {
             AnyConnectOptions::from_url(&SqliteConnectOptions::new().filename(file).to_url_lossy())?;
         let writer = AnyPoolOptions::new()
             .max_connections(1)
+            // A file does not go away as a server does.
+            .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
             .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE).await.map(drop) }))
@@ -65,6 +67,7 @@ impl Store {
             .await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
+            .test_before_acquire(false)
             .after_connect(|conn, _| {
                 Box::pin(async move {
                     conn.execute(SQLITE).await?;

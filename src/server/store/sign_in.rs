@@ -2,6 +2,7 @@
 
 use sqlx::FromRow;
 
+use super::batch::Batch;
 use super::{Connection, now};
 use crate::server::reply::ApiError;
 use crate::server::secret;
@@ -22,16 +23,14 @@ pub(crate) struct Session {
 }
 
 /// Sets a console user's password.
-pub(crate) async fn set_password(conn: &mut Connection, user: &str, hash: &str) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO console_password (user_id, hash) VALUES ($1, $2)
-         ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash",
-    )
-    .bind(user)
-    .bind(hash)
-    .execute(conn)
-    .await?;
-    Ok(())
+pub(crate) fn set_password(batch: &mut Batch, user: &str, hash: &str) {
+    batch
+        .statement(
+            "INSERT INTO console_password (user_id, hash) VALUES ($1, $2)
+             ON CONFLICT (user_id) DO UPDATE SET hash = excluded.hash",
+        )
+        .bind(user)
+        .bind(hash);
 }
 
 /// Id, name and password hash of a console user.

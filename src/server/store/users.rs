@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::FromRow;
 
 use super::access::{self, Subject};
+use super::batch::Batch;
 use super::{Connection, credentials, now, unused_id};
 use crate::platform::{UserDetails, UserGroupRef, UserSummary, UserType};
 use crate::server::authz;
@@ -153,9 +154,10 @@ pub(crate) async fn by_email(conn: &mut Connection, email: &str) -> Result<Optio
         .await
 }
 
-/// Makes a user without rights and without credentials; the result is its id.
+/// The id of a new user, which the batch makes, without rights and without credentials.
 pub(crate) async fn create(
     conn: &mut Connection,
+    batch: &mut Batch,
     user_type: UserType,
     name: &str,
     description: Option<&str>,
@@ -165,18 +167,18 @@ pub(crate) async fn create(
         UserType::Personal => "u",
         UserType::Programmatic => "pu",
     };
-    let id = unused_id(&mut *conn, prefix, EXISTS).await?;
-    sqlx::query(
-        "INSERT INTO platform_user (id, type, name, description, email, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(&id)
-    .bind(type_word(user_type))
-    .bind(name)
-    .bind(description)
-    .bind(email)
-    .bind(now())
-    .execute(conn)
-    .await?;
+    let id = unused_id(conn, prefix, EXISTS).await?;
+    batch
+        .statement(
+            "INSERT INTO platform_user (id, type, name, description, email, created_at)
+             VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(id.as_str())
+        .bind(type_word(user_type))
+        .bind(name)
+        .bind(description)
+        .bind(email)
+        .bind(now());
     Ok(id)
 }
 
