@@ -12,6 +12,7 @@ pub(super) mod batch;
 pub(super) mod credentials;
 pub(super) mod elastigroups;
 mod open;
+pub(super) mod queue;
 pub(super) mod requests;
 pub(super) mod sign_in;
 pub(super) mod users;
@@ -23,6 +24,7 @@ use sqlx::{Any, AnyPool};
 use super::secret;
 
 pub(super) use open::FILE;
+use queue::Queue;
 
 /// A connection to either database.
 pub(super) type Connection = sqlx::AnyConnection;
@@ -37,6 +39,8 @@ pub(super) struct Store {
     writer: AnyPool,
     /// Where requests are counted, if other processes may share the database.
     counters: Option<AnyPool>,
+    /// Whole transactions for the writer.
+    queue: Queue,
     /// How a transaction begins that sees one moment.
     begin_read: &'static str,
     /// How a transaction begins that no other one writes beside.

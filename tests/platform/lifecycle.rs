@@ -1,7 +1,6 @@
 //! First start, restart, shutdown.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use programmatic_users::server::{self, AccountSeed, Platform};
 use serde_json::json;
@@ -118,8 +117,10 @@ async fn a_graceful_stop_answers_what_it_has_begun() {
     let mut answered = BTreeSet::new();
     for round in 0..4 {
         let (server, _) = Server::open(folder, |_| ()).await;
+        let (tell, mut answers) = tokio::sync::mpsc::unbounded_channel();
         let writers: Vec<_> = (0..8)
             .map(|writer| {
+                let tell = tell.clone();
                 let url = server.url("/setup/user/programmatic");
                 tokio::spawn(async move {
                     let http = reqwest::Client::new();
@@ -135,12 +136,16 @@ async fn a_graceful_stop_answers_what_it_has_begun() {
                         let reply: serde_json::Value = reply.json().await.unwrap();
                         assert!(reply["response"]["items"][0]["token"].is_string());
                         made.push(name);
+                        let _ = tell.send(());
                     }
                     made
                 })
             })
             .collect();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        // In the middle of the work of all.
+        for _ in 0..20 {
+            answers.recv().await.unwrap();
+        }
         folder = server.stop().await;
         for writer in writers {
             answered.extend(writer.await.unwrap());
@@ -155,6 +160,6 @@ async fn a_graceful_stop_answers_what_it_has_begun() {
         .map(|u| u["username"].as_str().unwrap().to_owned())
         .collect();
     println!("{} creates answered over 4 graceful stops", answered.len());
-    assert!(answered.len() > 20);
+    assert!(answered.len() >= 4 * 20);
     assert_eq!(there, answered);
 }

@@ -7,10 +7,12 @@ use axum::extract::{Extension, Path, Query, State};
 use serde_json::json;
 
 use super::{Admitted, Outcome, grants};
-use crate::platform::{PolicyGrant, UserType};
+use crate::platform::{PolicyGrant, Token, UserType};
+use crate::server::gate::Call;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
 use crate::server::store::batch::Batch;
+use crate::server::store::queue::is_overtaken;
 use crate::server::store::{Connection, access, credentials, sign_in, users};
 use crate::server::validate::{Object, Problems};
 use crate::server::{App, catalog, secret};
@@ -50,32 +52,53 @@ pub(super) async fn create_programmatic(
     problems.check()?;
 
     let token = credentials::generate()?;
-    let mut tx = app.store.write().await?;
-    let granted = if by_role {
+    let wanted = Wanted {
+        name: &name,
+        description: description.as_deref(),
+        roles: by_role.then_some(roles.as_slice()),
+        policies: &policies,
+        token: &token,
+    };
+    let id = match make(&app, &call, &wanted).await {
+        // An account or a policy went between the look and the commit, or another user got the id: look again.
+        Err(ApiError::Store(error)) if is_overtaken(&error) => make(&app, &call, &wanted).await?,
+        made => made?,
+    };
+    let item = json!({"token": token.expose(), "name": name, "id": id});
+    Ok(Answer::one("spotinst:setup:programmaticUser", item))
+}
+
+/// A programmatic user to be made.
+struct Wanted<'a> {
+    name: &'a str,
+    description: Option<&'a str>,
+    /// Account and policy of each role, if it is by role.
+    roles: Option<&'a [(String, &'static str)]>,
+    policies: &'a [PolicyGrant],
+    token: &'a Token,
+}
+
+/// Looks at what is there, and makes the user in one go: this is what many do at the same time.
+async fn make(app: &App, call: &Call, wanted: &Wanted<'_>) -> Result<String, ApiError> {
+    let mut conn = app.store.look().await?;
+    let granted = if let Some(roles) = wanted.roles {
         for (index, (account, _)) in roles.iter().enumerate() {
-            grants::require_account(&mut tx, account, &format!("accounts.{index}.id")).await?;
+            grants::require_account(&mut conn, account, &format!("accounts.{index}.id")).await?;
         }
         from_roles(roles)
     } else {
-        grants::check(&mut tx, "policies", policies).await?
+        grants::check(&mut conn, "policies", wanted.policies.to_vec()).await?
     };
     let mut batch = Batch::default();
-    let id = users::create(
-        &mut tx,
-        &mut batch,
-        UserType::Programmatic,
-        &name,
-        description.as_deref(),
-        None,
-    )
-    .await?;
+    let (name, description) = (wanted.name, wanted.description);
+    let user_type = UserType::Programmatic;
+    let id = users::create(&mut conn, &mut batch, user_type, name, description, None).await?;
+    drop(conn);
     access::give(&mut batch, Subject::User(&id), &granted);
-    credentials::add(&mut batch, &id, &name, &token);
+    credentials::add(&mut batch, &id, name, wanted.token);
     call.tell(&mut batch, &id);
-    batch.execute(&mut tx).await?;
-    tx.commit().await?;
-    let item = json!({"token": token.expose(), "name": name, "id": id});
-    Ok(Answer::one("spotinst:setup:programmaticUser", item))
+    app.store.commit(batch).await?;
+    Ok(id)
 }
 
 /// Account and built-in policy of each role.
@@ -101,10 +124,10 @@ fn read_roles(body: &Object, problems: &mut Problems) -> Vec<(String, &'static s
 }
 
 /// The policies that roles become.
-fn from_roles(roles: Vec<(String, &'static str)>) -> Vec<PolicyGrant> {
+fn from_roles(roles: &[(String, &'static str)]) -> Vec<PolicyGrant> {
     let mut granted = Vec::new();
     for (account, policy) in roles {
-        PolicyGrant::add(&mut granted, policy, &account);
+        PolicyGrant::add(&mut granted, policy, account);
     }
     granted
 }

@@ -178,6 +178,20 @@ pub(crate) async fn set_grants(
 /// Gives policies, each once, to a user or group that has none.
 pub(crate) fn give(batch: &mut Batch, subject: Subject<'_>, grants: &[PolicyGrant]) {
     let (user, group) = subject.columns();
+    // By the one column or by the other: for "or" SQLite would look at everybody who has the policy. An account that is
+    // not there is no value, which the table refuses.
+    let account_too = match subject {
+        Subject::User(_) => {
+            "INSERT INTO grant_account (grant_id, account_id)
+             SELECT id, CASE $1 WHEN '*' THEN '*' ELSE (SELECT id FROM account WHERE id = $1) END
+             FROM policy_grant WHERE policy_id = $2 AND user_id = $3 ON CONFLICT DO NOTHING"
+        }
+        Subject::Group(_) => {
+            "INSERT INTO grant_account (grant_id, account_id)
+             SELECT id, CASE $1 WHEN '*' THEN '*' ELSE (SELECT id FROM account WHERE id = $1) END
+             FROM policy_grant WHERE policy_id = $2 AND group_id = $3 ON CONFLICT DO NOTHING"
+        }
+    };
     for grant in grants {
         let policy = grant.policy_id.as_str();
         batch
@@ -187,11 +201,7 @@ pub(crate) fn give(batch: &mut Batch, subject: Subject<'_>, grants: &[PolicyGran
             .bind(group);
         for account in &grant.account_ids {
             batch
-                .statement(
-                    "INSERT INTO grant_account (grant_id, account_id)
-                     SELECT id, $1 FROM policy_grant WHERE policy_id = $2 AND (user_id = $3 OR group_id = $3)
-                     ON CONFLICT DO NOTHING",
-                )
+                .statement(account_too)
                 .bind(account.as_str())
                 .bind(policy)
                 .bind(subject.id());
@@ -235,8 +245,10 @@ pub(crate) async fn grants(
 pub(crate) async fn effective(conn: &mut Connection, user: &str) -> Result<Vec<Grant>, ApiError> {
     let rows: Vec<GrantRow> = sqlx::query_as(
         "SELECT g.id, g.policy_id, p.name, p.type, p.content, a.account_id
-         FROM policy_grant g JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
-         WHERE g.user_id = $1 OR g.group_id IN (SELECT group_id FROM group_member WHERE user_id = $1)
+         FROM (SELECT id, policy_id FROM policy_grant WHERE user_id = $1
+               UNION ALL SELECT o.id, o.policy_id FROM group_member m JOIN policy_grant o ON o.group_id = m.group_id
+               WHERE m.user_id = $1) g
+         JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
          ORDER BY g.id, a.account_id",
     )
     .bind(user)
@@ -316,8 +328,8 @@ async fn select_groups(conn: &mut Connection, id: Option<&str>) -> Result<Vec<Us
     .await?;
     let mut names = std::collections::HashMap::<String, Vec<String>>::new();
     let pairs: Vec<(String, String)> = sqlx::query_as(
-        "SELECT g.group_id, p.name FROM policy_grant g JOIN policy p ON p.id = g.policy_id
-         WHERE g.group_id IS NOT NULL AND ($1 IS NULL OR g.group_id = $1) ORDER BY g.id",
+        "SELECT g.group_id, p.name FROM user_group u JOIN policy_grant g ON g.group_id = u.id
+         JOIN policy p ON p.id = g.policy_id WHERE $1 IS NULL OR u.id = $1 ORDER BY g.id",
     )
     .bind(id)
     .fetch_all(conn)

@@ -3,15 +3,18 @@
 
 use std::fmt::Write as _;
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AnyPool, AssertSqlSafe, Connection as _};
 
 use super::Connection;
 
+/// As the driver calls it.
+const SQLITE: &str = "SQLite";
+
 /// Statements in one text: it has a limit, and its values have.
-const TOGETHER: usize = 100;
+pub(super) const TOGETHER: usize = 100;
 
 /// A value of a statement.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Value {
     Text(Option<String>),
     Number(i64),
@@ -64,20 +67,47 @@ impl Batch {
 
     /// Executes them, the first first.
     pub(in crate::server) async fn execute(self, conn: &mut Connection) -> Result<(), sqlx::Error> {
-        if conn.backend_name() == "SQLite" {
-            let mut rest = self.0;
-            while !rest.is_empty() {
-                let later = rest.split_off(rest.len().min(TOGETHER));
-                let (sql, values) = join(rest);
-                execute(conn, sql, values).await?;
-                rest = later;
+        if conn.backend_name() != SQLITE {
+            for (sql, values) in self.0 {
+                execute(conn, sql.to_owned(), values).await?;
             }
             return Ok(());
         }
-        for (sql, values) in self.0 {
-            execute(conn, sql.to_owned(), values).await?;
+        let mut rest = self.0;
+        while !rest.is_empty() {
+            let later = rest.split_off(rest.len().min(TOGETHER));
+            let (sql, values) = join(rest);
+            execute(conn, sql, values).await?;
+            rest = later;
         }
         Ok(())
+    }
+
+    /// How many statements it has.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// One batch of several, in their order.
+    pub(super) fn joined<'a>(batches: impl IntoIterator<Item = &'a Self>) -> Self {
+        Self(batches.into_iter().flat_map(|b| b.0.iter().cloned()).collect())
+    }
+
+    /// Executes them as a transaction.
+    pub(super) async fn commit(self, writer: &AnyPool, begin: &'static str) -> Result<(), sqlx::Error> {
+        let mut conn = writer.acquire().await?;
+        if conn.backend_name() != SQLITE || self.len() > 2 * TOGETHER {
+            let mut tx = conn.begin_with(begin).await?;
+            self.execute(&mut tx).await?;
+            return tx.commit().await;
+        }
+        let (sql, values) = join(self.0);
+        let done = execute(&mut conn, format!("{begin};\n{sql}COMMIT;"), values).await;
+        if done.is_err() {
+            // With its transaction, if there is one; the next writer has a new one.
+            conn.close().await?;
+        }
+        done
     }
 }
 

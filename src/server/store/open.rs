@@ -10,6 +10,7 @@ use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use url::Url;
 
 use super::Store;
+use super::queue::Queue;
 use crate::server::{Database, Error};
 
 const READERS: u32 = 4;
@@ -17,9 +18,10 @@ const COUNTERS: u32 = 2;
 /// The file of an `SQLite` database in its directory.
 pub(in crate::server) const FILE: &str = "platform.db";
 
-/// Each connection's own settings. `FULL` is what makes a commit last; the rest is for writers that wait.
+/// Each connection's own settings. `FULL` is what makes a commit last. The log is brought into the file by 32 MiB: much
+/// of what is written is written over again.
 const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    PRAGMA foreign_keys = ON;";
+    PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 8192;";
 
 impl Store {
     /// Opens the database and brings it up to date.
@@ -76,13 +78,15 @@ impl Store {
             })
             .connect_with(options)
             .await?;
+        // It holds the lock from its first statement on.
+        let begin_write = "BEGIN IMMEDIATE";
         Ok(Self {
             readers,
+            queue: Queue::start(writer.clone(), begin_write),
             writer,
             counters: None,
             begin_read: "BEGIN",
-            // It holds the lock from its first statement on.
-            begin_write: "BEGIN IMMEDIATE",
+            begin_write,
         })
     }
 
@@ -114,12 +118,14 @@ impl Store {
             .max_connections(COUNTERS)
             .connect_with(options)
             .await?;
+        let begin_write = "BEGIN; LOCK TABLE organization IN EXCLUSIVE MODE";
         Ok(Self {
             readers,
+            queue: Queue::start(writer.clone(), begin_write),
             writer,
             counters: Some(counters),
             begin_read: "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            begin_write: "BEGIN; LOCK TABLE organization IN EXCLUSIVE MODE",
+            begin_write,
         })
     }
 }

@@ -196,9 +196,8 @@ pub(crate) async fn delete(conn: &mut Connection, id: &str) -> Result<bool, sqlx
 /// last one's right, because nobody could give it back.
 pub(crate) async fn require_administrator(conn: &mut Connection) -> Result<(), ApiError> {
     let candidates: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT u.id FROM platform_user u
-         LEFT JOIN group_member m ON m.user_id = u.id
-         JOIN policy_grant g ON g.user_id = u.id OR g.group_id = m.group_id
+        "SELECT user_id FROM policy_grant WHERE policy_id = $1 AND user_id IS NOT NULL
+         UNION SELECT m.user_id FROM policy_grant g JOIN group_member m ON m.group_id = g.group_id
          WHERE g.policy_id = $1",
     )
     .bind(crate::server::catalog::ADMIN)

@@ -37,7 +37,7 @@ CREATE TABLE platform_user (
     CHECK ((type = 'personal') = (email IS NOT NULL)),
     CHECK (id LIKE CASE type WHEN 'personal' THEN 'u-%' ELSE 'pu-%' END)
 );
-CREATE UNIQUE INDEX platform_user_email ON platform_user (lower(email));
+CREATE UNIQUE INDEX platform_user_email ON platform_user (lower(email)) WHERE email IS NOT NULL;
 
 -- What opens the console. A programmatic user cannot have a row here, whatever the code above does.
 CREATE TABLE console_password (
@@ -113,7 +113,7 @@ CREATE TABLE policy_grant (
     UNIQUE (policy_id, user_id, group_id)
 );
 CREATE INDEX policy_grant_user ON policy_grant (user_id);
-CREATE INDEX policy_grant_group ON policy_grant (group_id);
+CREATE INDEX policy_grant_group ON policy_grant (group_id) WHERE group_id IS NOT NULL;
 
 -- No foreign key on the account: '*' is one of the values. Deleting an account removes its rows.
 CREATE TABLE grant_account (
