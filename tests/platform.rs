@@ -22,6 +22,8 @@ mod browser;
 mod conformance;
 #[path = "platform/console.rs"]
 mod console;
+#[path = "platform/docs.rs"]
+mod docs;
 #[path = "platform/envelope.rs"]
 mod envelope;
 #[path = "platform/files.rs"]

@@ -465,3 +465,79 @@ async fn the_last_administrator_stays() {
     server.put(ADMIN, &mapping, denied).await.expect(400);
     server.get(ADMIN, "/setup/organization/user").await.expect(200);
 }
+
+/// A user is made of what was looked up a moment before: whatever goes in between, it is made whole or refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_while_users_are_made_is_given_to_nobody() {
+    let server = std::sync::Arc::new(Server::start().await);
+    let mut refused = 0;
+    for round in 0..6 {
+        let named = json!({"account": {"name": format!("account {round}")}});
+        let account = server.post(ADMIN, "/setup/account", named).await.expect(200);
+        let account = account.item()["id"].as_str().unwrap().to_owned();
+        let policy = server
+            .policy(
+                "ACCOUNT",
+                json!([{"effect": "ALLOW", "actions": ["*"], "resources": ["*"]}]),
+            )
+            .await;
+        let wanted = [
+            json!({"name": "by-role", "accounts": [{"id": account, "role": "viewer"}]}),
+            json!({"name": "by-policy", "policies": [{"policyId": policy, "accountIds": ["*"]}]}),
+            json!({"name": "untouched", "accounts": [{"id": A, "role": "viewer"}]}),
+        ];
+        let making: Vec<_> = (0..24)
+            .map(|n| {
+                let (server, body) = (server.clone(), wanted[n % 3].clone());
+                tokio::spawn(async move { server.post(ADMIN, "/setup/user/programmatic", body).await })
+            })
+            .collect();
+        let (account_path, policy_path) = (
+            format!("/setup/account/{account}"),
+            format!("/setup/access/policy/{policy}"),
+        );
+        let (gone, in_use) = tokio::join!(
+            server.delete(ADMIN, &account_path),
+            server.delete(ADMIN, &policy_path)
+        );
+        gone.expect(200);
+        assert!(matches!(in_use.status, 200 | 400), "{in_use:?}");
+        for (n, made) in making.into_iter().enumerate() {
+            let made = made.await.unwrap();
+            match made.status {
+                200 => {
+                    let token = made.item()["token"].as_str().unwrap();
+                    server.get(token, "/setup/account").await.expect(200);
+                }
+                400 => {
+                    refused += 1;
+                    let (code, ..) = made.error();
+                    let known = ["Account_DOESNT_EXIST", "POLICY_DOESNT_EXIST"];
+                    assert!(n % 3 != 2 && known.contains(&code), "{made:?}");
+                }
+                _ => panic!("{made:?}"),
+            }
+        }
+        if in_use.status == 400 {
+            let users = server.get(ADMIN, "/setup/organization/user").await;
+            for user in users.items().iter().filter(|u| u["username"] == "by-policy") {
+                let path = format!("/setup/user/{}", user["userId"].as_str().unwrap());
+                server.delete(ADMIN, &path).await.expect(200);
+            }
+            server.delete(ADMIN, &policy_path).await.expect(200);
+        }
+    }
+    println!("{refused} of 96 creates were refused for what had gone");
+    // Nothing is left of an account or policy that is not there any more.
+    let users = server.get(ADMIN, "/setup/organization/user").await;
+    for user in users.items() {
+        let path = format!("/setup/user/{}", user["userId"].as_str().unwrap());
+        for policy in server.get(ADMIN, &path).await.item()["policies"]
+            .as_array()
+            .unwrap()
+        {
+            let accounts: Vec<_> = policy["accountIds"].as_array().unwrap().iter().collect();
+            assert!(accounts.iter().all(|a| *a == A || *a == "*"), "{policy}");
+        }
+    }
+}

@@ -81,3 +81,48 @@ async fn commit(together: Vec<Waiting>, writer: &AnyPool, begin: &'static str) {
         let _ = tell.send(batch.commit(writer, begin).await);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::is_overtaken;
+    use crate::platform::UserType;
+    use crate::server::Database;
+    use crate::server::store::batch::Batch;
+    use crate::server::store::{Store, users};
+
+    /// All of one moment, so that they share a commit.
+    #[tokio::test]
+    async fn what_is_refused_spoils_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Directory(directory.path().to_owned());
+        let store = Store::open(&database).await.unwrap();
+        let mut conn = store.look().await.unwrap();
+        let mut batches = Vec::new();
+        for n in 0..20 {
+            let mut batch = Batch::default();
+            let name = format!("user-{n}");
+            users::create(&mut conn, &mut batch, UserType::Programmatic, &name, None, None)
+                .await
+                .unwrap();
+            if n % 5 == 0 {
+                // After the user, which has to go with it.
+                batch.statement("INSERT INTO policy_grant (policy_id, user_id) VALUES ('none', 'nobody')");
+            }
+            batches.push(batch);
+        }
+        drop(conn);
+        let done = futures::future::join_all(batches.into_iter().map(|b| store.commit(b))).await;
+        for (n, done) in done.iter().enumerate() {
+            assert_eq!(done.is_ok(), n % 5 != 0, "{n}: {done:?}");
+            assert!(done.as_ref().is_ok() || done.as_ref().is_err_and(is_overtaken));
+        }
+        let listed = users::list(&mut store.look().await.unwrap()).await.unwrap();
+        let names: Vec<_> = listed.iter().map(|u| u.username.clone()).collect();
+        let wanted: Vec<_> = (0..20)
+            .filter(|n| n % 5 != 0)
+            .map(|n| format!("user-{n}"))
+            .collect();
+        assert_eq!(names, wanted);
+    }
+}
