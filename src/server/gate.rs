@@ -417,21 +417,18 @@ impl Visit {
 
 /// Adds an audit row by itself. The answer does not wait for a broken disk: it is a refusal anyway.
 pub(super) async fn write(app: &App, event: &audit::Event<'_>) {
-    let written = async {
-        let mut tx = app.store.write().await?;
-        audit::record(&mut tx, event).await?;
-        tx.commit().await
-    };
-    if let Err(error) = written.await {
+    let mut batch = Batch::default();
+    audit::add(&mut batch, event);
+    if let Err(error) = app.store.commit(batch).await {
         app.metrics.unrecorded();
         tracing::error!(%error, request = event.request_id, "an audit row was not written");
     }
 }
 
 async fn touch(app: &App, token: i64) -> Result<(), sqlx::Error> {
-    let mut tx = app.store.write().await?;
-    credentials::touch(&mut tx, token).await?;
-    tx.commit().await
+    let mut batch = Batch::default();
+    credentials::touch(&mut batch, token);
+    app.store.commit(batch).await
 }
 
 /// The token of an `Authorization` header.

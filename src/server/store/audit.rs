@@ -57,13 +57,6 @@ struct Row {
     request_id: String,
 }
 
-/// Adds a row.
-pub(crate) async fn record(conn: &mut Connection, event: &Event<'_>) -> Result<(), sqlx::Error> {
-    let mut batch = Batch::default();
-    add(&mut batch, event);
-    batch.execute(conn).await
-}
-
 /// Adds a row, together with what it tells of.
 pub(crate) fn add(batch: &mut Batch, event: &Event<'_>) {
     let context = json!({"method": event.method, "url": event.url}).to_string();

@@ -123,11 +123,9 @@ pub(crate) async fn bury(conn: &mut Connection, user: &str) -> Result<(), sqlx::
 }
 
 /// Writes the time of last use.
-pub(crate) async fn touch(conn: &mut Connection, token: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE token SET last_used_at = $1 WHERE id = $2")
+pub(crate) fn touch(batch: &mut Batch, token: i64) {
+    batch
+        .statement("UPDATE token SET last_used_at = $1 WHERE id = $2")
         .bind(now())
-        .bind(token)
-        .execute(conn)
-        .await?;
-    Ok(())
+        .bind(token);
 }
