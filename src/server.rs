@@ -44,7 +44,7 @@ pub struct PlatformConfig {
     pub admin_email: String,
     /// That administrator's password; made up if not given. First start only.
     pub admin_password: Option<Password>,
-    /// That administrator's API token; made up if not given, at least 32 characters. First start only.
+    /// That administrator's API token; made up if not given, 64 hexadecimal digits. First start only.
     pub admin_token: Option<Token>,
     /// Accounts of the organization. First start only.
     pub accounts: Vec<AccountSeed>,
@@ -251,6 +251,7 @@ impl Platform {
             Some(files) => Some(files.clone().load().await?),
             None => None,
         };
+        secret::prepare();
         let store = store::Store::open(&config.database).await?;
         let failed = |source| Error::Listen {
             address: config.listen,

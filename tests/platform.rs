@@ -18,6 +18,8 @@ mod audit;
 mod authz;
 #[path = "platform/browser.rs"]
 mod browser;
+#[path = "platform/conditions.rs"]
+mod conditions;
 #[path = "platform/conformance.rs"]
 mod conformance;
 #[path = "platform/console.rs"]

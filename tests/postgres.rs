@@ -17,6 +17,8 @@ mod access;
 mod alike;
 #[path = "platform/audit.rs"]
 mod audit;
+#[path = "platform/conditions.rs"]
+mod conditions;
 #[path = "platform/conformance.rs"]
 mod conformance;
 #[path = "platform/console.rs"]

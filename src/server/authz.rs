@@ -63,7 +63,7 @@ pub struct Grant {
 pub struct Question<'a> {
     /// `service:action`
     pub action: &'a str,
-    /// `service:id`; `service:` for lists and for what does not exist yet.
+    /// `service:id`; `service:` for lists and for what does not exist yet, see [`could`].
     pub resource: &'a str,
     /// Where; `None` is the organization itself.
     pub account: Option<&'a str>,
@@ -166,10 +166,81 @@ pub fn administers(grants: &[Grant]) -> bool {
     decide(grants, question).is_allowed()
 }
 
-/// Whether the caller has to do with an account at all.
+/// Whether the caller has to do with an account at all: something allows it something there, and nothing denies it the
+/// account itself.
 #[must_use]
 pub fn sees(grants: &[Grant], account: &str) -> bool {
-    grants.iter().any(|g| g.covers(account))
+    let something = |g: &Grant| g.statements.iter().any(|s| s.effect == Effect::Allow);
+    let question = Question {
+        action: "setup:describeAccount",
+        resource: &format!("setup:{account}"),
+        account: Some(account),
+        administrator_only: false,
+        facts: &Facts::default(),
+    };
+    grants.iter().any(|g| g.covers(account) && something(g))
+        && !matches!(decide(grants, question), Decision::Deny { .. })
+}
+
+/// Whether there can be a resource of the question's service on which the action is allowed: before lists, and before what
+/// does not exist yet, nothing is known of the resource. Whoever asks this decides afterwards for each.
+#[must_use]
+pub fn could(grants: &[Grant], question: Question<'_>) -> bool {
+    let service = question
+        .resource
+        .split_once(':')
+        .map_or("", |(service, _)| service);
+    let mut allowed = false;
+    for grant in grants.iter().filter(|g| g.holds(question.account)) {
+        for statement in grant.statements.iter().filter(|s| s.is_about(question.action)) {
+            match statement.effect {
+                Effect::Deny if statement.condition.is_none() && statement.is_for_all_of(service) => {
+                    return false;
+                }
+                Effect::Deny => {}
+                Effect::Allow => allowed |= grant.administrator || !question.administrator_only,
+            }
+        }
+    }
+    allowed
+}
+
+/// Whether the answer is not the same for all resources of the question's service.
+#[must_use]
+pub fn depends(grants: &[Grant], question: Question<'_>) -> bool {
+    let service = question
+        .resource
+        .split_once(':')
+        .map_or("", |(service, _)| service);
+    let about = || {
+        let holding = grants.iter().filter(|g| g.holds(question.account));
+        let statements = holding.flat_map(|g| g.statements.iter().map(move |s| (g, s)));
+        statements.filter(|(_, s)| s.is_about(question.action))
+    };
+    let always = about().any(|(grant, statement)| {
+        statement.effect == Effect::Allow
+            && (grant.administrator || !question.administrator_only)
+            && statement.condition.is_none()
+            && statement.is_for_all_of(service)
+    });
+    let denied = about().any(|(_, statement)| statement.effect == Effect::Deny);
+    could(grants, question) && (denied || !always)
+}
+
+impl Statement {
+    fn is_about(&self, action: &str) -> bool {
+        self.actions.iter().any(|pattern| matches(pattern, action))
+    }
+
+    fn is_for_all_of(&self, service: &str) -> bool {
+        let all = |id: &str| !id.is_empty() && id.bytes().all(|b| b == b'*');
+        self.resources
+            .iter()
+            .any(|pattern| match pattern.split_once(':') {
+                Some((of, id)) => all(id) && matches(of, service),
+                None => all(pattern),
+            })
+    }
 }
 
 fn applies(statement: &Statement, question: Question<'_>) -> bool {
@@ -177,10 +248,7 @@ fn applies(statement: &Statement, question: Question<'_>) -> bool {
         .resource
         .split_once(':')
         .map_or(question.resource, |(_, id)| id);
-    statement
-        .actions
-        .iter()
-        .any(|pattern| matches(pattern, question.action))
+    statement.is_about(question.action)
         && statement.resources.iter().any(|pattern| {
             matches(
                 pattern,

@@ -9,13 +9,14 @@ mod settings;
 use axum::Router;
 use axum::extract::{Form, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
 use super::gate::{self, Caller, Trace, bearer};
+use super::limit::Key;
 use super::reply::ApiError;
 use super::store::{credentials, sign_in};
 use super::{App, secret};
@@ -25,6 +26,7 @@ pub(super) use client::SignedIn;
 const SESSION: &str = "session";
 /// Of the sign-in form, before there is a session that could hold its token.
 const FORM: &str = "sign-in-form";
+const SIGN_IN: &str = "/console/sign-in";
 const STYLE: &str = include_str!("console/style.css");
 const SCRIPT: &str = include_str!("console/copy.js");
 
@@ -32,7 +34,7 @@ const SCRIPT: &str = include_str!("console/copy.js");
 pub(super) fn pages(app: App) -> Router {
     Router::new()
         .route("/console", get(home))
-        .route("/console/sign-in", get(form).post(sign_in_with_password))
+        .route(SIGN_IN, get(form).post(sign_in_with_password))
         .route("/console/sign-out", post(sign_out))
         .merge(settings::pages())
         .route("/console/{*rest}", get(nothing).post(nothing))
@@ -73,9 +75,13 @@ pub(super) fn session_cookie(headers: &HeaderMap) -> Option<String> {
 
 /// The person behind a session.
 pub(super) fn caller(session: &sign_in::Session) -> Caller {
+    person(&session.user_id, &session.user_name)
+}
+
+fn person(id: &str, name: &str) -> Caller {
     Caller {
-        id: session.user_id.clone(),
-        name: session.user_name.clone(),
+        id: id.to_owned(),
+        name: name.to_owned(),
         kind: "ui",
         last_digits: None,
         source: "UI",
@@ -105,7 +111,15 @@ fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, path:
 
 /// Refuses whoever comes with a token.
 async fn people_only(State(app): State<App>, request: Request, next: Next) -> Response {
-    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
+    let value = request.headers().get(header::AUTHORIZATION);
+    let signs_in = request.method() == Method::POST && request.uri().path() == SIGN_IN;
+    // Each of these costs a write, and a sign-in a password hash: as many as of any other route, and those beyond are not
+    // on record, which would let a flood fill the disk.
+    if (value.is_some() || signs_in) && is_flooded(&app, request.method(), signs_in).await {
+        let what = "Too many requests. Wait a minute, and try again.";
+        return (StatusCode::TOO_MANY_REQUESTS, page::message("Refused", what)).into_response();
+    }
+    let Some(value) = value else {
         return next.run(request).await;
     };
     let trace = Trace::of(&request);
@@ -118,6 +132,21 @@ async fn people_only(State(app): State<App>, request: Request, next: Next) -> Re
     match holder(&app, &token).await {
         Ok(holder) => refuse_token(&app, &trace, holder.as_ref()).await,
         Err(error) => failed(&error),
+    }
+}
+
+async fn is_flooded(app: &App, method: &Method, signs_in: bool) -> bool {
+    let key = Key {
+        caller: gate::ANONYMOUS.to_owned(),
+        method: method.to_string(),
+        route: if signs_in { SIGN_IN } else { "/console" },
+    };
+    match app.limiter.count(&app.store, key).await {
+        Ok(allowance) => allowance.is_some_and(|a| a.blocked),
+        Err(error) => {
+            tracing::error!(%error, "requests of the console cannot be counted");
+            true
+        }
     }
 }
 
@@ -140,10 +169,10 @@ async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>) -> Resp
 async fn record(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, status: StatusCode) {
     let mut event = trace.event();
     event.actor_name = "anonymous";
-    event.source = "UI";
     if let Some(who) = who {
         who.sign(&mut event);
     }
+    // A token comes here by the API's header, but to the console.
     event.source = "UI";
     event.action = action;
     event.resource_type = "console";
@@ -179,7 +208,7 @@ impl FromRequestParts<App> for Visitor {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
         match session(app, &parts.headers).await {
             Ok(Some(session)) => Ok(Self(Client::new(app, session, Trace::of_parts(parts)))),
-            Ok(None) => Err(Redirect::to("/console/sign-in").into_response()),
+            Ok(None) => Err(Redirect::to(SIGN_IN).into_response()),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -214,7 +243,7 @@ async fn session(app: &App, headers: &HeaderMap) -> Result<Option<sign_in::Sessi
 async fn home(State(app): State<App>, headers: HeaderMap) -> Response {
     match session(&app, &headers).await {
         Ok(Some(session)) => page::home(&app.organization.name, &session).into_response(),
-        Ok(None) => Redirect::to("/console/sign-in").into_response(),
+        Ok(None) => Redirect::to(SIGN_IN).into_response(),
         Err(error) => failed(&error),
     }
 }
@@ -229,7 +258,7 @@ fn show_form(app: &App, status: StatusCode, problem: Option<&str>) -> Response {
         return failed(&ApiError::Internal("no randomness"));
     };
     let mut response = (status, page::sign_in(&csrf, problem)).into_response();
-    set_cookie(app, &mut response, FORM, &csrf, "/console/sign-in", 3600);
+    set_cookie(app, &mut response, FORM, &csrf, SIGN_IN, 3600);
     response
 }
 
@@ -275,26 +304,21 @@ async fn try_sign_in(
             Some("The form was too old. Please try again."),
         ));
     }
-    // A token pasted into the form: say what is wrong instead of letting people guess.
+    // A token pasted into the form: say what is wrong instead of letting people guess. A revoked one is as good as unknown.
     for field in [given.password.trim(), given.email.trim()] {
-        if let Some(holder) = holder(app, field).await? {
-            return Ok(refuse_token(app, trace, Some(&holder)).await);
+        let owner = credentials::owner(&mut *app.store.look().await?, field).await?;
+        if let Some(owner) = owner {
+            return Ok(refuse_token(app, trace, Some(&Caller::by_token(&owner))).await);
         }
     }
     // No address has this character, and not every database can be asked for it.
     let email = given.email.trim().replace('\0', "");
-    let mut tx = app.store.read().await?;
-    let locked = sign_in::is_locked(&mut tx, &email).await?;
+    let mut tx = app.store.write().await?;
+    let open = sign_in::begin(&mut tx, &email).await?;
     let known = sign_in::by_email(&mut tx, &email).await?;
-    tx.rollback().await?;
-    let who = known.as_ref().map(|(id, name, _)| Caller {
-        id: id.clone(),
-        name: name.clone(),
-        kind: "ui",
-        last_digits: None,
-        source: "UI",
-    });
-    if locked {
+    tx.commit().await?;
+    let who = known.as_ref().map(|(id, name, _)| person(id, name));
+    if !open {
         record(app, trace, who.as_ref(), "signIn", StatusCode::TOO_MANY_REQUESTS).await;
         let problem = "Too many failed attempts for this address. Try again in 15 minutes.";
         return Ok(show_form(app, StatusCode::TOO_MANY_REQUESTS, Some(problem)));
@@ -311,14 +335,12 @@ async fn try_sign_in(
         .await
         .map_err(|_| ApiError::Internal("hashing stopped"))?;
     drop(permit);
-    let mut tx = app.store.write().await?;
     let (true, Some(who)) = (right, who.as_ref()) else {
-        sign_in::failed(&mut tx, &email).await?;
-        tx.commit().await?;
         record(app, trace, who.as_ref(), "signIn", StatusCode::UNAUTHORIZED).await;
         let problem = "The e-mail address or the password is wrong.";
         return Ok(show_form(app, StatusCode::UNAUTHORIZED, Some(problem)));
     };
+    let mut tx = app.store.write().await?;
     sign_in::succeeded(&mut tx, &email).await?;
     let cookie = sign_in::open(&mut tx, &who.id).await?;
     tx.commit().await?;
@@ -326,7 +348,7 @@ async fn try_sign_in(
     let mut response = Redirect::to("/console").into_response();
     // For the whole site and not only for the console: the API must see it to refuse it in clear words.
     set_cookie(app, &mut response, SESSION, &cookie, "/", 12 * 3600);
-    set_cookie(app, &mut response, FORM, "", "/console/sign-in", 0);
+    set_cookie(app, &mut response, FORM, "", SIGN_IN, 0);
     Ok(response)
 }
 
@@ -341,7 +363,7 @@ async fn sign_out(State(app): State<App>, request: Request) -> Response {
     let cookie = session_cookie(request.headers()).unwrap_or_default();
     let current = match session(&app, request.headers()).await {
         Ok(Some(session)) => session,
-        Ok(None) => return Redirect::to("/console/sign-in").into_response(),
+        Ok(None) => return Redirect::to(SIGN_IN).into_response(),
         Err(error) => return failed(&error),
     };
     let given = Form::<Intent>::from_request(request, &())
@@ -370,7 +392,7 @@ async fn sign_out(State(app): State<App>, request: Request) -> Response {
         return failed(&error);
     }
     record(&app, &trace, Some(&caller(&current)), "signOut", StatusCode::OK).await;
-    let mut response = Redirect::to("/console/sign-in").into_response();
+    let mut response = Redirect::to(SIGN_IN).into_response();
     set_cookie(&app, &mut response, SESSION, "", "/", 0);
     response
 }

@@ -21,8 +21,10 @@ use super::validate::invalid;
 use super::{App, console, secret};
 
 /// Bucket of the rate limit for callers without a valid credential, so that they cannot use up the organization's.
-const ANONYMOUS: &str = "anonymous";
+pub(super) const ANONYMOUS: &str = "anonymous";
 const LONGEST_AGENT: usize = 200;
+/// How long a request waits for the time of its token's use to be written; it is written anyway.
+const TOUCH: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// What is known of a request before anyone is recognised.
 #[derive(Debug, Clone)]
@@ -149,6 +151,12 @@ impl Call {
         audit::add(batch, &event);
     }
 
+    /// Lets the batch fail if the caller is gone, or administers no more, when it is committed; see
+    /// [`super::store::queue::is_overtaken`]. For what is decided without the lock.
+    pub(super) fn still(&self, batch: &mut Batch) {
+        access::require_administrator(batch, &self.caller.id);
+    }
+
     /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
     pub(super) async fn done(&self, mut tx: Transaction, resource_id: &str) -> Result<Answer, ApiError> {
         self.record(&mut tx, resource_id).await?;
@@ -177,6 +185,11 @@ impl Call {
             facts: &facts,
         };
         authz::decide(&self.grants, question).is_allowed()
+    }
+
+    /// The refusal of what [`Self::may`] does not allow.
+    pub(super) fn refusal(&self) -> ApiError {
+        not_allowed(self.rule, self.account.as_deref())
     }
 
     /// The account acted on.
@@ -342,7 +355,9 @@ impl Visit {
             Needs::Caller => return Ok(()),
             Needs::Administrator | Needs::Organization => None,
             Needs::AccountOfPath => Some(id.unwrap_or_default().to_owned()),
-            Needs::AccountOfQuery => Some(account_of_query(conn, grants, request).await?),
+            Needs::AccountOfQuery | Needs::ResourcesOfQuery => {
+                Some(account_of_query(conn, grants, request).await?)
+            }
         };
         if let Some(account) = &self.account {
             let seen = authz::sees(grants, account);
@@ -376,19 +391,14 @@ impl Visit {
             administrator_only: rule.needs == Needs::Administrator,
             facts: &facts,
         };
-        if authz::decide(grants, question).is_allowed() {
+        let allowed = match rule.needs {
+            Needs::ResourcesOfQuery => authz::could(grants, question),
+            _ => authz::decide(grants, question).is_allowed(),
+        };
+        if allowed {
             return Ok(());
         }
-        let place = self
-            .account
-            .as_ref()
-            .map_or("the organization".into(), |a| format!("account {a}"));
-        Err(ApiError::Forbidden(match rule.needs {
-            Needs::Administrator => {
-                format!("Only an organization administrator may do this ({})", rule.action)
-            }
-            _ => format!("No policy allows {} in {place}", rule.action),
-        }))
+        Err(not_allowed(rule, self.account.as_deref()))
     }
 
     /// Refusals of any request and failures of changes are on record too. Not those of the rate limit, which
@@ -419,7 +429,7 @@ impl Visit {
 pub(super) async fn write(app: &App, event: &audit::Event<'_>) {
     let mut batch = Batch::default();
     audit::add(&mut batch, event);
-    if let Err(error) = app.store.commit(batch).await {
+    if let Err(error) = app.store.note(batch).await {
         app.metrics.unrecorded();
         tracing::error!(%error, request = event.request_id, "an audit row was not written");
     }
@@ -428,7 +438,19 @@ pub(super) async fn write(app: &App, event: &audit::Event<'_>) {
 async fn touch(app: &App, token: i64) -> Result<(), sqlx::Error> {
     let mut batch = Batch::default();
     credentials::touch(&mut batch, token);
-    app.store.commit(batch).await
+    // A read does not wait for long until others have written.
+    let written = tokio::time::timeout(TOUCH, app.store.note(batch)).await;
+    written.unwrap_or(Ok(()))
+}
+
+fn not_allowed(rule: &Rule, account: Option<&str>) -> ApiError {
+    let place = account.map_or("the organization".into(), |a| format!("account {a}"));
+    ApiError::Forbidden(match rule.needs {
+        Needs::Administrator => {
+            format!("Only an organization administrator may do this ({})", rule.action)
+        }
+        _ => format!("No policy allows {} in {place}", rule.action),
+    })
 }
 
 /// The token of an `Authorization` header.

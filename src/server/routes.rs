@@ -90,8 +90,8 @@ pub(super) fn api(app: App) -> Router {
 /// Whether the platform can answer: it can if its database does.
 async fn health(State(app): State<App>) -> (Extension<Route>, Outcome) {
     let asked = async {
-        let mut tx = app.store.read().await?;
-        store::accounts::organization(&mut tx).await?;
+        let mut conn = app.store.look().await?;
+        store::accounts::organization(&mut conn).await?;
         Ok(Answer::Done)
     };
     (Extension(Route("/healthz")), asked.await)

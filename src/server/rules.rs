@@ -13,6 +13,9 @@ pub(super) enum Needs {
     Organization,
     /// In the account of the query (`accountId`), or in the caller's only one.
     AccountOfQuery,
+    /// There too, for resources that the gate does not know: it admits whoever could have the right to one, and the handler
+    /// asks [`super::gate::Call::may`] for each.
+    ResourcesOfQuery,
     /// In the account of the path.
     AccountOfPath,
     /// Nowhere: any caller, and the handler shows only what is the caller's own.
@@ -42,6 +45,17 @@ impl Rule {
             method
         };
         RULES.iter().find(|r| r.method == method && r.path == path)
+    }
+
+    /// The rules of an action.
+    pub(super) fn of_action(action: &str) -> impl Iterator<Item = &'static Self> {
+        RULES.iter().filter(move |r| r.action == action)
+    }
+
+    /// Whether the right is looked for in an account.
+    pub(super) fn in_account(&self) -> bool {
+        use Needs::{AccountOfPath, AccountOfQuery, ResourcesOfQuery};
+        matches!(self.needs, AccountOfPath | AccountOfQuery | ResourcesOfQuery)
     }
 
     /// Whether the action is one on the organization.
@@ -107,8 +121,8 @@ pub(super) static RULES: &[Rule] = rules! {
     PUT    "/setup/access/userGroup/{id}/userMapping"  "setup:updateUserGroupUsers"       Administrator  "userGroup"
     PUT    "/setup/access/userGroup/{id}/policyMapping" "setup:updateUserGroupPolicies"   Administrator  "userGroup"
     GET    "/audit/events"                             "setup:describeAllAuditEvents"     Organization   "audit"
-    GET    "/aws/ec2/group"                            "elastigroup:describeGroup"        AccountOfQuery "elastigroup"
-    POST   "/aws/ec2/group"                            "elastigroup:createGroup"          AccountOfQuery "elastigroup"
+    GET    "/aws/ec2/group"                            "elastigroup:describeGroup"        ResourcesOfQuery "elastigroup"
+    POST   "/aws/ec2/group"                            "elastigroup:createGroup"          ResourcesOfQuery "elastigroup"
     GET    "/aws/ec2/group/{id}"                       "elastigroup:describeGroup"        AccountOfQuery "elastigroup"
     DELETE "/aws/ec2/group/{id}"                       "elastigroup:deleteGroup"          AccountOfQuery "elastigroup"
 };

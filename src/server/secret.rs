@@ -88,9 +88,16 @@ pub(super) fn hash_password(password: &str) -> Result<String, Error> {
     Ok(hash.to_string())
 }
 
+/// The hash that stands for that of an unknown address.
+static NOBODY: LazyLock<String> = LazyLock::new(|| hash_password("nobody").unwrap_or_default());
+
+/// Does now what the first unknown address would wait for, and show by that.
+pub(super) fn prepare() {
+    LazyLock::force(&NOBODY);
+}
+
 /// Checks a password. Without a hash it works as long as with one, so that unknown addresses do not show.
 pub(super) fn password_matches(password: &str, hash: Option<&str>) -> bool {
-    static NOBODY: LazyLock<String> = LazyLock::new(|| hash_password("nobody").unwrap_or_default());
     let parsed = PasswordHash::new(hash.unwrap_or(&NOBODY));
     let right = parsed.is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok());
     right && hash.is_some()
@@ -102,7 +109,8 @@ pub(super) fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut run = String::new();
     for c in text.chars().chain(std::iter::once('\0')) {
-        if c.is_ascii_alphanumeric() {
+        // What is escaped is what it stands for.
+        if c.is_ascii_alphanumeric() || c == '%' {
             run.push(c);
             continue;
         }
@@ -126,6 +134,10 @@ mod tests {
         assert_eq!(
             redact(&format!("/setup/user/{token}?x={token}")),
             "/setup/user/[redacted]?x=[redacted]"
+        );
+        assert_eq!(
+            redact(&format!("/{}/a%20b", "%61%62".repeat(32))),
+            "/[redacted]/a%20b"
         );
     }
 

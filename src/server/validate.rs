@@ -7,6 +7,8 @@ use crate::platform::ErrorItem;
 
 const LONGEST_NAME: usize = 255;
 const LONGEST_TEXT: usize = 4096;
+/// RFC 5321, by way of its longest path.
+const LONGEST_EMAIL: usize = 254;
 /// PostgreSQL has no place for it, and nothing that a person means has it.
 pub(super) const NUL: &str = "may not contain the character NUL";
 
@@ -76,6 +78,21 @@ impl Object {
         self.map.get(field).is_some_and(|v| !v.is_null())
     }
 
+    /// Notes a field that is missing, of those that may be empty but not left out.
+    pub(super) fn require(&self, field: &str, problems: &mut Problems) {
+        if !self.has(field) {
+            problems.add(&self.path(field), "is required");
+        }
+    }
+
+    /// The same where a body without any field stands for an empty one: one SDK leaves out what is empty. What is
+    /// misspelled must not take everything away.
+    pub(super) fn require_unless_empty(&self, field: &str, problems: &mut Problems) {
+        if !self.map.is_empty() {
+            self.require(field, problems);
+        }
+    }
+
     /// A field as it is.
     pub(super) fn value(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|v| !v.is_null())
@@ -106,7 +123,7 @@ impl Object {
     /// Text that must be there. Empty after a fault, which the caller's `check` turns into a refusal.
     pub(super) fn required(&self, field: &str, problems: &mut Problems) -> String {
         if !self.has(field) {
-            problems.add(&self.path(field), "is required");
+            self.require(field, problems);
             return String::new();
         }
         let text = self.text(field, problems);
@@ -114,6 +131,25 @@ impl Object {
             problems.add(&self.path(field), "is not allowed to be empty");
         }
         text.unwrap_or_default()
+    }
+
+    /// An e-mail address. In ASCII, so that upper and lower case are the same to everybody who compares; no longer than one
+    /// can be.
+    pub(super) fn email(&self, field: &str, problems: &mut Problems) -> String {
+        let email = self.required(field, problems).trim().to_owned();
+        let parts = email
+            .split_once('@')
+            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
+        if !email.is_empty() && !(parts && email.bytes().all(|b| b.is_ascii_graphic())) {
+            problems.add(&self.path(field), "must be a valid email, in ASCII");
+        }
+        if email.len() > LONGEST_EMAIL {
+            problems.add(
+                &self.path(field),
+                "length must be less than or equal to 254 characters long",
+            );
+        }
+        email
     }
 
     /// A display name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use programmatic_users::server::authz::{
-    Decision, Effect, Facts, Grant, Question, Reach, Statement, decide, matches,
+    Decision, Effect, Facts, Grant, Question, Reach, Statement, could, decide, depends, matches,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -114,6 +114,13 @@ proptest! {
             Question { action: &action, resource: &resource, account: account.as_deref(), administrator_only, facts: &facts };
         let decision = decide(&grants, question);
         prop_assert_eq!(decision.is_allowed(), naive(&grants, question));
+        // What is said of all resources of a service holds for each of them.
+        let service = resource.split_once(':').unwrap().0;
+        let open = Question { resource: &format!("{service}:"), facts: &Facts::default(), ..question };
+        prop_assert!(could(&grants, open) || !decision.is_allowed());
+        if !depends(&grants, open) && resource.len() > service.len() + 1 {
+            prop_assert_eq!(could(&grants, open), decision.is_allowed());
+        }
         // The statement that is named is one that says so.
         if let Decision::Allow { statement, .. } = &decision {
             prop_assert!(grants.iter().any(|g| g.statements.get(*statement).is_some_and(|s| s.effect == Effect::Allow)));

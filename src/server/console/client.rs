@@ -7,10 +7,11 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::platform::{ErrorItem, RequestInfo, format_time};
+use crate::server::authz::{self, Facts, Question};
 use crate::server::edge::RequestId;
 use crate::server::gate::Trace;
 use crate::server::store::{access, sign_in};
-use crate::server::{App, authz, reply, reply::ApiError, routes};
+use crate::server::{App, reply, reply::ApiError, routes};
 
 /// Longest reply that a page is made of.
 const LONGEST: usize = 64 * 1024 * 1024;
@@ -34,6 +35,19 @@ pub(super) struct Refused {
 }
 
 impl Refused {
+    fn too_long() -> Self {
+        let message = "There is more than a page can show: ask the API for it".to_owned();
+        let error = ErrorItem {
+            code: "TOO_LONG".to_owned(),
+            message,
+            field: None,
+        };
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            errors: vec![error],
+        }
+    }
+
     /// All sentences.
     pub(super) fn words(&self) -> String {
         let words = self.errors.iter().map(|e| e.message.as_str());
@@ -94,10 +108,10 @@ impl Client {
         let response = reply::finish(response, info);
         let status = response.status();
         let bytes = to_bytes(response.into_body(), LONGEST).await;
-        let mut reply: Value = bytes
-            .ok()
-            .and_then(|b| serde_json::from_slice(&b).ok())
-            .unwrap_or_default();
+        let read = bytes.ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+        let Some(mut reply) = read else {
+            return Err(Refused::too_long());
+        };
         let mut reply = reply["response"].take();
         if status.is_success() {
             return Ok(serde_json::from_value(reply["items"].take()).unwrap_or_default());
@@ -111,6 +125,19 @@ impl Client {
         let mut tx = self.app.store.read().await?;
         let grants = access::effective(&mut tx, &self.session.user_id).await?;
         Ok(authz::administers(&grants))
+    }
+
+    /// Whether the person may list the organization's users.
+    pub(super) async fn sees_users(&self) -> Result<bool, ApiError> {
+        let grants = access::effective(&mut *self.app.store.look().await?, &self.session.user_id).await?;
+        let question = Question {
+            action: "setup:describeOrganizationUsers",
+            resource: "setup:",
+            account: None,
+            administrator_only: false,
+            facts: &Facts::default(),
+        };
+        Ok(authz::decide(&grants, question).is_allowed())
     }
 
     /// Takes the number of a form that may be sent once; `false` if it was sent before.

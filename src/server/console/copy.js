@@ -4,12 +4,14 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
     field.select();
+    let copied = true;
     try {
       await navigator.clipboard.writeText(field.value);
     } catch {
       // Not allowed outside https: the older way works there.
-      document.execCommand("copy");
+      copied = document.execCommand("copy");
     }
-    document.getElementById("copied").textContent = "Copied";
+    const told = document.getElementById("copied");
+    told.textContent = copied ? "Copied" : "Not copied: it is selected, copy it by hand";
   });
 }

@@ -19,7 +19,6 @@ use crate::server::store::audit::ACTOR_TYPES;
 
 /// Routes below `/console/settings`.
 pub(super) fn pages() -> Router<App> {
-    let first = || async { Redirect::to(&programmatic::base(None)) };
     Router::new()
         .route("/console/settings", get(first))
         .route("/console/settings/organization", get(first))
@@ -28,6 +27,15 @@ pub(super) fn pages() -> Router<App> {
         .route("/console/settings/users/{id}", get(user))
         .route("/console/settings/users/{id}/delete", get(ask).post(delete))
         .merge(programmatic::pages())
+}
+
+/// Whoever may see the organization's users begins with them, everybody else with an account.
+async fn first(Visitor(client): Visitor) -> Response {
+    match client.sees_users().await {
+        Ok(true) => Redirect::to(&programmatic::base(None)).into_response(),
+        Ok(false) => Redirect::to("/console/settings/account").into_response(),
+        Err(error) => failed(&error),
+    }
 }
 
 /// What the API refused, as a page in its words.
@@ -90,7 +98,10 @@ async fn body(client: &Client, name: &str, title: &str, filter: &Filter) -> Resu
         let kind = known.unwrap_or_default();
         let to = Timestamp::now().as_millisecond();
         let from = to - hours * 3_600_000;
-        let mut path = format!("/audit/events?fromDate={from}&toDate={to}");
+        let mut path = format!(
+            "/audit/events?fromDate={from}&toDate={to}&limit={}",
+            lists::EVENTS
+        );
         if !kind.is_empty() {
             path.push_str("&actorType=");
             path.push_str(kind);

@@ -1,4 +1,4 @@
-//! The audit log.
+//! The audit log. `actorType` and `limit` (the newest so many) are ours.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,10 @@ use super::Outcome;
 use crate::server::App;
 use crate::server::reply::Answer;
 use crate::server::store::audit::{self, Filter};
-use crate::server::validate::Problems;
+use crate::server::validate::{Problems, invalid};
+
+/// Events of one reply: of more, all of it would be in memory at once.
+const MOST: i64 = 100_000;
 
 pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
     let mut problems = Problems::default();
@@ -45,7 +48,15 @@ pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<Str
             "must be one of [UI, Programmatic, System, Anonymous]",
         );
     }
+    let limit = query.get("limit").map(|v| v.parse::<i64>());
+    if limit
+        .as_ref()
+        .is_some_and(|l| !l.as_ref().is_ok_and(|l| (1..=MOST).contains(l)))
+    {
+        problems.add("query.limit", "must be a number between 1 and 100000");
+    }
     problems.check()?;
+    let limit = limit.and_then(Result::ok);
     let account = query.get("accountId").filter(|a| !a.is_empty()).cloned();
     let filter = Filter {
         from,
@@ -53,8 +64,13 @@ pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<Str
         account,
         successes_only,
         actor_type,
+        newest: limit.unwrap_or(MOST + 1),
     };
     let mut tx = app.store.read().await?;
     let rows = audit::list(&mut tx, &app.organization.name, &filter).await?;
+    if limit.is_none() && rows.len() > usize::try_from(MOST).unwrap_or_default() {
+        let what = "is needed, or a shorter time: there are more than 100000 events";
+        return Err(invalid("query.limit", what));
+    }
     Ok(Answer::Items("spotinst:audit", rows))
 }

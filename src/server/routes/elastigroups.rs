@@ -60,6 +60,10 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
         Vec::new()
     };
     problems.check()?;
+    // It has no id yet: a right to certain ones is none to make more.
+    if !call.may("", elastigroups::attributes(&name, &tags)) {
+        return Err(call.refusal());
+    }
     let mut tx = app.store.write().await?;
     let group = elastigroups::create(&mut tx, call.account()?, &name, tags).await?;
     call.record(&mut tx, &group.id).await?;

@@ -1,5 +1,9 @@
 //! Why a user may or may not do something: the answer that the gate would give, and the statement that gives it.
 //!
+//! `decision` is `ALLOW`, `DENY`, or `CONDITIONAL` where it depends on the resource, of which nothing was said. `reason` is
+//! `STATEMENT` (of `policyId`, with the index `statement`), `DEFAULT` (no statement allows it), `RESOURCE`, `EVERYBODY`, or
+//! `ACCOUNT`: whoever may do something in an account may read it.
+//!
 //! Ours; the real service has no such route that is published.
 
 use std::collections::HashMap;
@@ -11,9 +15,12 @@ use super::Outcome;
 use crate::server::App;
 use crate::server::authz::{self, Decision, Question};
 use crate::server::reply::{Answer, ApiError};
-use crate::server::rules::{Needs, RULES};
+use crate::server::rules::{Needs, Rule};
 use crate::server::store::{access, users};
-use crate::server::validate::Problems;
+use crate::server::validate::{Problems, invalid};
+
+/// Reading an account, which goes with any other right in it.
+const SEES: &str = "setup:describeAccount";
 
 pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
     let mut problems = Problems::default();
@@ -34,7 +41,15 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         .get("resource")
         .cloned()
         .unwrap_or_else(|| format!("{}:", service.unwrap_or_default()));
-    let account = query.get("accountId").filter(|a| !a.is_empty());
+    let given = query.get("accountId").filter(|a| !a.is_empty());
+    // Where the gate would look: an account says nothing of what is done in the organization. Actions that no route has
+    // are taken as they are asked for.
+    let rules: Vec<&Rule> = Rule::of_action(&action).collect();
+    let anywhere = rules.is_empty() || rules.iter().any(|r| r.in_account());
+    let account = given.filter(|_| anywhere).map(String::as_str);
+    if account.is_none() && !rules.is_empty() && rules.iter().all(|r| r.in_account()) {
+        return Err(invalid("query.accountId", "is required"));
+    }
     let mut tx = app.store.read().await?;
     if !users::exists(&mut tx, &user).await? {
         let message = format!("User {user} does not exist");
@@ -44,11 +59,9 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
             "query.userId".to_owned(),
         ));
     }
-    let account = account.map(String::as_str);
     let facts = access::facts(&mut tx, &user, account, &resource).await?;
-    let administrator_only = RULES
-        .iter()
-        .any(|r| r.action == action && r.needs == Needs::Administrator);
+    let grants = access::effective(&mut tx, &user).await?;
+    let administrator_only = rules.iter().any(|r| r.needs == Needs::Administrator);
     let question = Question {
         action: &action,
         resource: &resource,
@@ -56,17 +69,24 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         administrator_only,
         facts: &facts,
     };
-    let decision = authz::decide(&access::effective(&mut tx, &user).await?, question);
-    let (effect, by) = match &decision {
-        Decision::Allow { policy, statement } => ("ALLOW", Some((policy, statement))),
-        Decision::Deny { policy, statement } => ("DENY", Some((policy, statement))),
-        Decision::Default => ("DENY", None),
-    };
-    let item = json!({
+    let decision = authz::decide(&grants, question);
+    let mut told = json!({
         "userId": user, "action": action, "resource": resource, "accountId": account,
-        "administratorOnly": administrator_only, "decision": effect,
-        "reason": if by.is_some() { "STATEMENT" } else { "DEFAULT" },
-        "policyId": by.map(|(policy, _)| policy), "statement": by.map(|(_, index)| index),
+        "administratorOnly": administrator_only,
     });
-    Ok(Answer::one("spotinst:setup:access:explanation", item))
+    let open = resource.ends_with(':') && rules.iter().any(|r| r.needs == Needs::ResourcesOfQuery);
+    let seen = action == SEES && account.is_some_and(|a| authz::sees(&grants, a));
+    let (decided, reason, by) = match &decision {
+        _ if rules.iter().any(|r| r.needs == Needs::Caller) => ("ALLOW", "EVERYBODY", None),
+        _ if open && authz::depends(&grants, question) => ("CONDITIONAL", "RESOURCE", None),
+        Decision::Allow { policy, statement } => ("ALLOW", "STATEMENT", Some((policy, statement))),
+        Decision::Deny { policy, statement } => ("DENY", "STATEMENT", Some((policy, statement))),
+        Decision::Default if seen => ("ALLOW", "ACCOUNT", None),
+        Decision::Default => ("DENY", "DEFAULT", None),
+    };
+    told["decision"] = json!(decided);
+    told["reason"] = json!(reason);
+    told["policyId"] = json!(by.map(|(policy, _)| policy));
+    told["statement"] = json!(by.map(|(_, index)| index));
+    Ok(Answer::one("spotinst:setup:access:explanation", told))
 }

@@ -132,6 +132,7 @@ pub(super) async fn map_users(
     let body = Object::parse(&bytes)?;
     let mut problems = Problems::default();
     let user_ids = body.texts("userIds", &mut problems);
+    body.require_unless_empty("userIds", &mut problems);
     problems.check()?;
     let mut tx = app.store.write().await?;
     require(&mut tx, &id).await?;
@@ -150,6 +151,7 @@ pub(super) async fn map_policies(
     let body = Object::parse(&bytes)?;
     let mut problems = Problems::default();
     let wanted = grants::read(&body, "policies", &mut problems);
+    body.require_unless_empty("policies", &mut problems);
     problems.check()?;
     let mut tx = app.store.write().await?;
     require(&mut tx, &id).await?;

@@ -61,7 +61,12 @@ pub(super) async fn create_programmatic(
     };
     let id = match make(&app, &call, &wanted).await {
         // An account or a policy went between the look and the commit, or another user got the id: look again.
-        Err(ApiError::Store(error)) if is_overtaken(&error) => make(&app, &call, &wanted).await?,
+        Err(ApiError::Store(error)) if is_overtaken(&error) => make(&app, &call, &wanted).await,
+        made => made,
+    };
+    let id = match id {
+        // Nothing of what was looked up, then: it is the caller who went.
+        Err(ApiError::Store(error)) if is_overtaken(&error) => return Err(call.refusal()),
         made => made?,
     };
     let item = json!({"token": token.expose(), "name": name, "id": id});
@@ -90,6 +95,7 @@ async fn make(app: &App, call: &Call, wanted: &Wanted<'_>) -> Result<String, Api
         grants::check(&mut conn, "policies", wanted.policies.to_vec()).await?
     };
     let mut batch = Batch::default();
+    call.still(&mut batch);
     let (name, description) = (wanted.name, wanted.description);
     let user_type = UserType::Programmatic;
     let id = users::create(&mut conn, &mut batch, user_type, name, description, None).await?;
@@ -142,14 +148,7 @@ pub(super) async fn create_personal(
     let mut problems = Problems::default();
     let first = body.name("firstName", &mut problems);
     let last = body.name("lastName", &mut problems);
-    let email = body.required("email", &mut problems).trim().to_owned();
-    if !email.is_empty()
-        && !email
-            .split_once('@')
-            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty())
-    {
-        problems.add("email", "must be a valid email");
-    }
+    let email = body.email("email", &mut problems);
     let password = secret::Password::new(body.required("password", &mut problems));
     if !(8..=128).contains(&password.expose().chars().count()) {
         problems.add("password", "length must be between 8 and 128 characters");
@@ -265,9 +264,7 @@ pub(super) async fn map_policies(
 ) -> Outcome {
     let body = Object::parse(&bytes)?;
     let mut problems = Problems::default();
-    if !body.has("policies") {
-        problems.add("policies", "is required");
-    }
+    body.require("policies", &mut problems);
     let wanted = grants::read(&body, "policies", &mut problems);
     problems.check()?;
     let mut tx = app.store.write().await?;
@@ -278,7 +275,6 @@ pub(super) async fn map_policies(
     call.done(tx, &id).await
 }
 
-/// Without the field it clears: one SDK leaves out what is empty.
 pub(super) async fn map_groups(
     State(app): State<App>,
     Extension(call): Admitted,
@@ -288,6 +284,7 @@ pub(super) async fn map_groups(
     let body = Object::parse(&bytes)?;
     let mut problems = Problems::default();
     let groups = body.texts("userGroupIds", &mut problems);
+    body.require_unless_empty("userGroupIds", &mut problems);
     problems.check()?;
     let mut tx = app.store.write().await?;
     require(&mut tx, &id).await?;

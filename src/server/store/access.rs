@@ -209,6 +209,20 @@ pub(crate) fn give(batch: &mut Batch, subject: Subject<'_>, grants: &[PolicyGran
     }
 }
 
+/// Fails with the batch unless the user has the administrator's policy by then, directly or by a group.
+pub(crate) fn require_administrator(batch: &mut Batch, user: &str) {
+    // A grant of no policy, which the table refuses.
+    batch
+        .statement(
+            "INSERT INTO policy_grant (policy_id, user_id, group_id) SELECT NULL, $1, NULL
+             WHERE NOT EXISTS (SELECT 1 FROM policy_grant WHERE policy_id = $2 AND user_id = $1)
+             AND NOT EXISTS (SELECT 1 FROM group_member m JOIN policy_grant g ON g.group_id = m.group_id
+                             WHERE m.user_id = $1 AND g.policy_id = $2)",
+        )
+        .bind(user)
+        .bind(catalog::ADMIN);
+}
+
 /// The direct policies of a user or group.
 pub(crate) async fn grants(
     conn: &mut Connection,

@@ -36,6 +36,8 @@ pub(crate) struct Filter {
     pub(crate) account: Option<String>,
     pub(crate) successes_only: bool,
     pub(crate) actor_type: Option<String>,
+    /// How many at most.
+    pub(crate) newest: i64,
 }
 
 #[derive(FromRow)]
@@ -82,24 +84,26 @@ pub(crate) fn add(batch: &mut Batch, event: &Event<'_>) {
     .bind(event.request_id);
 }
 
-/// The rows of a filter, the oldest first.
+/// The newest rows of a filter, the oldest of them first.
 pub(crate) async fn list(
     conn: &mut Connection,
     organization: &str,
     filter: &Filter,
 ) -> Result<Vec<Value>, sqlx::Error> {
     let below = if filter.successes_only { 400 } else { i64::MAX };
-    let rows: Vec<Row> = sqlx::query_as(
+    let mut rows: Vec<Row> = sqlx::query_as(
         "SELECT * FROM audit WHERE at BETWEEN $1 AND $2 AND ($3 IS NULL OR account_id = $3)
-         AND ($4 IS NULL OR actor_type = $4) AND status < $5 ORDER BY id",
+         AND ($4 IS NULL OR actor_type = $4) AND status < $5 ORDER BY id DESC LIMIT $6",
     )
     .bind(filter.from)
     .bind(filter.to)
     .bind(&filter.account)
     .bind(&filter.actor_type)
     .bind(below)
+    .bind(filter.newest)
     .fetch_all(conn)
     .await?;
+    rows.reverse();
     let shown = |r: Row| {
         json!({
             "user": r.actor_name, "namespace": organization, "actionType": r.action,

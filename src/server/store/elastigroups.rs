@@ -51,10 +51,15 @@ impl Elastigroup {
 
     /// What conditions of policies can be about.
     pub(crate) fn attributes(&self) -> BTreeMap<String, String> {
-        let tag = |t: &Tag| (format!("elastigroup:tags/{}", t.tag_key), t.tag_value.clone());
-        let name = ("elastigroup:name".to_owned(), self.name.clone());
-        std::iter::once(name).chain(self.tags.0.iter().map(tag)).collect()
+        attributes(&self.name, &self.tags.0)
     }
+}
+
+/// The same of a group that does not exist yet.
+pub(crate) fn attributes(name: &str, tags: &[Tag]) -> BTreeMap<String, String> {
+    let tag = |t: &Tag| (format!("elastigroup:tags/{}", t.tag_key), t.tag_value.clone());
+    let name = ("elastigroup:name".to_owned(), name.to_owned());
+    std::iter::once(name).chain(tags.iter().map(tag)).collect()
 }
 
 /// The groups of an account.

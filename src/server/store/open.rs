@@ -23,6 +23,12 @@ pub(in crate::server) const FILE: &str = "platform.db";
 const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 8192;";
 
+/// How long a platform may keep others from writing: one that is stopped in the middle of a change, or whose machine is
+/// gone, loses its transaction.
+const BOUNDS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s';
+    SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
+    SET tcp_user_timeout = '10s'";
+
 impl Store {
     /// Opens the database and brings it up to date.
     pub(in crate::server) async fn open(database: &Database) -> Result<Self, Error> {
@@ -107,7 +113,12 @@ impl Store {
             WHERE current_setting('synchronous_commit') = 'off'";
         let writer = AnyPoolOptions::new()
             .max_connections(1)
-            .after_connect(move |conn, _| Box::pin(async move { conn.execute(durable).await.map(drop) }))
+            .after_connect(move |conn, _| {
+                Box::pin(async move {
+                    conn.execute(durable).await?;
+                    conn.execute(BOUNDS).await.map(drop)
+                })
+            })
             .connect_with(options.clone())
             .await?;
         let readers = AnyPoolOptions::new()

@@ -7,20 +7,33 @@ use tokio::sync::{mpsc, oneshot};
 use super::Store;
 use super::batch::{Batch, TOGETHER};
 
+/// How many may be handed in, before whoever comes waits with it.
+const LONGEST: usize = 1000;
+
 /// A batch, and whoever waits for it to be on the disk.
 struct Waiting {
     batch: Batch,
     tell: oneshot::Sender<Result<(), sqlx::Error>>,
+    /// It is written also if nobody waits any more.
+    lasting: bool,
+}
+
+impl Waiting {
+    /// Whether somebody still wants it. A user that is made long after whoever asked has gone would be one that nobody
+    /// knows of.
+    fn is_wanted(&self) -> bool {
+        self.lasting || !self.tell.is_closed()
+    }
 }
 
 /// Where batches are handed in.
 #[derive(Debug, Clone)]
-pub(super) struct Queue(mpsc::UnboundedSender<Waiting>);
+pub(super) struct Queue(mpsc::Sender<Waiting>);
 
 impl Queue {
     /// Starts the task that commits; it ends when nobody can hand in any more.
     pub(super) fn start(writer: AnyPool, begin: &'static str) -> Self {
-        let (queue, mut waiting) = mpsc::unbounded_channel();
+        let (queue, mut waiting) = mpsc::channel(LONGEST);
         tokio::spawn(async move {
             while let Some(first) = waiting.recv().await {
                 let together = gather(first, &mut waiting);
@@ -33,12 +46,22 @@ impl Queue {
 
 impl Store {
     /// Executes a batch as a transaction of its own. What its statements rest on has been looked up before, without the
-    /// lock; where that does not hold any more, the tables refuse: see [`is_overtaken`]. Once it is asked for it is done,
-    /// also if whoever asked goes away.
+    /// lock; where that does not hold any more, the tables refuse: see [`is_overtaken`]. It is not begun if whoever asked
+    /// has gone by then.
     pub(in crate::server) async fn commit(&self, batch: Batch) -> Result<(), sqlx::Error> {
+        self.hand_in(batch, false).await
+    }
+
+    /// The same for what has happened: it is written though nobody waits for it.
+    pub(in crate::server) async fn note(&self, batch: Batch) -> Result<(), sqlx::Error> {
+        self.hand_in(batch, true).await
+    }
+
+    async fn hand_in(&self, batch: Batch, lasting: bool) -> Result<(), sqlx::Error> {
         let (tell, told) = oneshot::channel();
         let gone = || sqlx::Error::PoolClosed;
-        self.queue.0.send(Waiting { batch, tell }).map_err(|_| gone())?;
+        let waiting = Waiting { batch, tell, lasting };
+        self.queue.0.send(waiting).await.map_err(|_| gone())?;
         told.await.map_err(|_| gone())?
     }
 }
@@ -53,7 +76,7 @@ pub(in crate::server) fn is_overtaken(error: &sqlx::Error) -> bool {
 }
 
 /// What waits already, as far as it fits into one text.
-fn gather(first: Waiting, waiting: &mut mpsc::UnboundedReceiver<Waiting>) -> Vec<Waiting> {
+fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     let mut size = first.batch.len();
     let mut together = vec![first];
     while size < TOGETHER
@@ -65,29 +88,46 @@ fn gather(first: Waiting, waiting: &mut mpsc::UnboundedReceiver<Waiting>) -> Vec
     together
 }
 
-async fn commit(together: Vec<Waiting>, writer: &AnyPool, begin: &'static str) {
-    // Who waited may be gone, and nobody else has to know: what they are told may be lost.
+async fn commit(mut together: Vec<Waiting>, writer: &AnyPool, begin: &'static str) {
+    // Whoever waits may go at any time: what they are told may be lost.
+    together.retain(Waiting::is_wanted);
     if together.len() > 1 {
         let all = Batch::joined(together.iter().map(|w| &w.batch));
-        if all.commit(writer, begin).await.is_ok() {
-            for waiting in together {
-                let _ = waiting.tell.send(Ok(()));
+        match all.commit(writer, begin).await {
+            Ok(()) => {
+                for waiting in together {
+                    let _ = waiting.tell.send(Ok(()));
+                }
+                return;
             }
-            return;
+            // One of them spoils it for all: each by itself.
+            Err(error) if is_overtaken(&error) => {}
+            // What became of it may not even be known.
+            Err(error) => {
+                let words = format!("a commit of {} failed: {error}", together.len());
+                for waiting in together {
+                    let _ = waiting.tell.send(Err(sqlx::Error::Protocol(words.clone())));
+                }
+                return;
+            }
         }
-        // One of them spoils it for all: each by itself.
     }
-    for Waiting { batch, tell } in together {
-        let _ = tell.send(batch.commit(writer, begin).await);
+    for waiting in together {
+        if waiting.is_wanted() {
+            let _ = waiting.tell.send(waiting.batch.commit(writer, begin).await);
+        }
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::is_overtaken;
-    use crate::platform::UserType;
+    use crate::platform::{PolicyGrant, UserType};
     use crate::server::Database;
+    use crate::server::store::access::{self, Subject};
     use crate::server::store::batch::Batch;
     use crate::server::store::{Store, users};
 
@@ -124,5 +164,68 @@ mod tests {
             .map(|n| format!("user-{n}"))
             .collect();
         assert_eq!(names, wanted);
+    }
+    /// What nobody waits for any more is not begun; what has happened is written.
+    #[tokio::test]
+    async fn what_nobody_wants_any_more_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Directory(directory.path().to_owned());
+        let store = Store::open(&database).await.unwrap();
+        let mut batches = Vec::new();
+        for name in ["gone", "lasting", "wanted"] {
+            let mut batch = Batch::default();
+            let mut conn = store.look().await.unwrap();
+            users::create(&mut conn, &mut batch, UserType::Programmatic, name, None, None)
+                .await
+                .unwrap();
+            batches.push(batch);
+        }
+        let wanted = batches.pop().unwrap();
+        // Nobody else may write as long as this is held.
+        let lock = store.write().await.unwrap();
+        let held = tokio::spawn({
+            let store = store.clone();
+            async move { store.commit(Batch::default()).await }
+        });
+        tokio::task::yield_now().await;
+        let lasting = store.note(batches.pop().unwrap());
+        assert!(lasting.now_or_never().is_none(), "it waits, and is dropped here");
+        let gone = store.commit(batches.pop().unwrap());
+        assert!(gone.now_or_never().is_none(), "it waits, and is dropped here");
+        lock.rollback().await.unwrap();
+        held.await.unwrap().unwrap();
+        store.commit(wanted).await.unwrap();
+        let listed = users::list(&mut store.look().await.unwrap()).await.unwrap();
+        let names: Vec<_> = listed.iter().map(|u| u.username.as_str()).collect();
+        assert_eq!(names, ["lasting", "wanted"]);
+    }
+
+    /// What was looked up may be gone when it is committed: then the tables refuse.
+    #[tokio::test]
+    async fn what_rests_on_something_gone_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Directory(directory.path().to_owned());
+        let store = Store::open(&database).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let nothing = serde_json::json!({"statements": []});
+        access::create_policy(&mut tx, Some("3"), "Viewer", None, "ACCOUNT", &nothing)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        for (policy, account) in [("none", "*"), ("3", "act-gone")] {
+            let mut batch = Batch::default();
+            let mut conn = store.look().await.unwrap();
+            let id = users::create(&mut conn, &mut batch, UserType::Programmatic, "n", None, None)
+                .await
+                .unwrap();
+            let grant = PolicyGrant {
+                policy_id: policy.to_owned(),
+                account_ids: vec![account.to_owned()],
+            };
+            access::give(&mut batch, Subject::User(&id), &[grant]);
+            let error = store.commit(batch).await.unwrap_err();
+            assert!(is_overtaken(&error), "{policy} {account}: {error}");
+            assert!(users::list(&mut conn).await.unwrap().is_empty());
+        }
     }
 }

@@ -89,8 +89,17 @@ pub(crate) async fn close(conn: &mut Connection, cookie: &str) -> Result<(), sql
     Ok(())
 }
 
-/// Whether an address, known or not, failed too often of late.
-pub(crate) async fn is_locked(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
+/// Counts an attempt before it is known how it ends, so that many at once are not more than a few one after the other;
+/// `false` if the address, known or not, failed too often of late.
+pub(crate) async fn begin(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
+    if is_locked(&mut *conn, email).await? {
+        return Ok(false);
+    }
+    failed(conn, email).await?;
+    Ok(true)
+}
+
+async fn is_locked(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
     let locked: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM console_failure WHERE hash = $1 AND failures >= $2 AND last_at > $3",
     )
@@ -102,8 +111,8 @@ pub(crate) async fn is_locked(conn: &mut Connection, email: &str) -> Result<bool
     Ok(locked > 0)
 }
 
-/// Counts a failure.
-pub(crate) async fn failed(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
+/// Counts a failure, which an attempt is until it has succeeded.
+async fn failed(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM console_failure WHERE last_at <= $1")
         .bind(now() - LOCKED_FOR)
         .execute(&mut *conn)

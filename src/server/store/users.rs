@@ -31,7 +31,7 @@ pub(crate) fn type_word(user_type: UserType) -> &'static str {
     }
 }
 
-/// How the database writes a type.
+/// The type that the database writes so.
 pub(crate) fn type_of(word: &str) -> UserType {
     if word == "personal" {
         UserType::Personal
@@ -82,11 +82,10 @@ pub(crate) async fn count(conn: &mut Connection) -> Result<Vec<(&'static str, i6
 /// Ids of those who have a policy, directly or by a group, that holds in the account.
 pub(crate) async fn of_account(conn: &mut Connection, account: &str) -> Result<HashSet<String>, sqlx::Error> {
     let ids: Vec<String> = sqlx::query_scalar(
-        "SELECT DISTINCT u.id FROM platform_user u
-         LEFT JOIN group_member m ON m.user_id = u.id
-         JOIN policy_grant g ON g.user_id = u.id OR g.group_id = m.group_id
-         LEFT JOIN grant_account a ON a.grant_id = g.id
-         WHERE a.account_id IS NULL OR a.account_id IN ($1, '*')",
+        "SELECT g.user_id FROM policy_grant g LEFT JOIN grant_account a ON a.grant_id = g.id
+         WHERE g.user_id IS NOT NULL AND (a.account_id IS NULL OR a.account_id IN ($1, '*'))
+         UNION SELECT m.user_id FROM group_member m JOIN policy_grant g ON g.group_id = m.group_id
+         LEFT JOIN grant_account a ON a.grant_id = g.id WHERE a.account_id IS NULL OR a.account_id IN ($1, '*')",
     )
     .bind(account)
     .fetch_all(conn)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"reflect"
 
 	"github.com/spotinst/spotinst-sdk-go/service/account"
 	"github.com/spotinst/spotinst-sdk-go/service/account/providers/common"
@@ -140,18 +141,54 @@ func accounts(s *session.Session) {
 	try[*common.DeleteAccountOutput]("delete an account")(service.DeleteAccount(ctx, &common.DeleteAccountInput{AccountID: &id}))
 }
 
-// refused tries what only an administrator may do, and what nobody may without a valid token.
+// methods are those of a service that send something.
+func methods(service any) map[string]bool {
+	names := map[string]bool{}
+	of := reflect.TypeOf(service)
+	for i := range of.NumMethod() {
+		names[of.Method(i).Name] = true
+	}
+	return names
+}
+
+// refused tries every call that the SDK has as somebody who may do none of them, or whose token is no more. An account's
+// viewer may read the account.
 func refused(url, token, where string, want int) {
-	o := organization.New(connect(url, token))
-	id := "pu-00000000"
+	s := connect(url, token)
+	o, a := organization.New(s), account.New(s).CloudProviderCommon()
+	user, group, policy, name := "pu-00000000", "ugr-00000000", "pol-00000000", spotinst.String("no")
 	tries := map[string]error{}
-	_, tries["create a programmatic user"] = o.CreateProgUser(ctx, &organization.ProgrammaticUser{
-		Name: spotinst.String("no"), Accounts: []*organization.Account{{Id: &where, Role: spotinst.String("viewer")}},
-	})
-	_, tries["list users"] = o.ListUsers(ctx, &organization.ListUsersInput{})
-	_, tries["delete a user"] = o.DeleteUser(ctx, &organization.DeleteUserInput{UserID: &id})
-	_, tries["create a group"] = o.CreateUserGroup(ctx, &organization.UserGroup{Name: spotinst.String("no")})
-	_, tries["list policies"] = o.ListPolicies(ctx, &organization.ListPoliciesInput{})
+	content := &organization.PolicyContent{Statements: []*organization.Statement{
+		{Effect: spotinst.String("ALLOW"), Actions: []string{"*"}, Resources: []string{"*"}}}}
+	_, tries["CreateProgUser"] = o.CreateProgUser(ctx, &organization.ProgrammaticUser{
+		Name: name, Accounts: []*organization.Account{{Id: &where, Role: spotinst.String("viewer")}}})
+	_, tries["CreateUser"] = o.CreateUser(ctx, &organization.User{Email: spotinst.String("no@example.com")}, nil)
+	_, tries["ListUsers"] = o.ListUsers(ctx, &organization.ListUsersInput{})
+	_, tries["ReadUser"] = o.ReadUser(ctx, &organization.ReadUserInput{UserID: &user})
+	_, tries["ReadProgUser"] = o.ReadProgUser(ctx, &organization.ReadUserInput{UserID: &user})
+	_, tries["DeleteUser"] = o.DeleteUser(ctx, &organization.DeleteUserInput{UserID: &user})
+	tries["UpdatePolicyMappingOfUser"] = o.UpdatePolicyMappingOfUser(ctx, &organization.UpdatePolicyMappingOfUserInput{UserID: &user})
+	tries["UpdateUserGroupMappingOfUser"] = o.UpdateUserGroupMappingOfUser(ctx, &organization.UpdateUserGroupMappingOfUserInput{UserID: &user})
+	_, tries["CreateUserGroup"] = o.CreateUserGroup(ctx, &organization.UserGroup{Name: name})
+	_, tries["ListUserGroups"] = o.ListUserGroups(ctx, &organization.ListUserGroupsInput{})
+	_, tries["ReadUserGroup"] = o.ReadUserGroup(ctx, &organization.ReadUserGroupInput{UserGroupID: &group})
+	tries["UpdateUserGroup"] = o.UpdateUserGroup(ctx, &organization.UserGroup{UserGroupId: &group, Name: name})
+	tries["UpdateUserMappingOfUserGroup"] = o.UpdateUserMappingOfUserGroup(ctx, &organization.UpdateUserMappingOfUserGroupInput{UserGroupId: &group})
+	tries["UpdatePolicyMappingOfUserGroup"] = o.UpdatePolicyMappingOfUserGroup(ctx, &organization.UpdatePolicyMappingOfUserGroupInput{UserGroupId: &group})
+	_, tries["DeleteUserGroup"] = o.DeleteUserGroup(ctx, &organization.DeleteUserGroupInput{UserGroupID: &group})
+	_, tries["CreatePolicy"] = o.CreatePolicy(ctx, &organization.CreatePolicyInput{Policy: &organization.Policy{Name: name, PolicyContent: content}})
+	_, tries["ListPolicies"] = o.ListPolicies(ctx, &organization.ListPoliciesInput{})
+	_, tries["ReadPolicy"] = o.ReadPolicy(ctx, &organization.ReadPolicyInput{PolicyID: &policy})
+	_, tries["UpdatePolicy"] = o.UpdatePolicy(ctx, &organization.UpdatePolicyInput{Policy: &organization.Policy{PolicyID: &policy, Name: name}})
+	_, tries["DeletePolicy"] = o.DeletePolicy(ctx, &organization.DeletePolicyInput{PolicyID: &policy})
+	_, tries["CreateAccount"] = a.CreateAccount(ctx, &common.CreateAccountInput{Account: &common.Account{Name: name}})
+	_, tries["DeleteAccount"] = a.DeleteAccount(ctx, &common.DeleteAccountInput{AccountID: &where})
+	_, reading := a.ReadAccount(ctx, &common.ReadAccountInput{AccountID: &where})
+	if want == http.StatusForbidden {
+		must("a viewer reads its account", reading)
+	} else {
+		tries["ReadAccount"] = reading
+	}
 	for what, err := range tries {
 		var told client.Errors
 		if !errors.As(err, &told) || len(told) == 0 || told[0].Response == nil || told[0].Response.StatusCode != want {
@@ -159,6 +196,12 @@ func refused(url, token, where string, want int) {
 			os.Exit(1)
 		}
 		fmt.Println("ok", http.StatusText(want)+":", what)
+	}
+	for _, service := range []any{o, a} {
+		for name := range methods(service) {
+			_, tried := tries[name]
+			check("every call is tried: "+name, tried || name == "ReadAccount")
+		}
 	}
 }
 

@@ -17,6 +17,9 @@ pub(in crate::server::console) const SECTIONS: [(&str, &str); 6] = [
     ("audit", "Audit"),
 ];
 
+/// Events of the audit log on one page, the newest.
+pub(in crate::server::console) const EVENTS: usize = 1000;
+
 /// Which tab is open.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::server::console) enum Tab<'a> {
@@ -189,6 +192,7 @@ pub(in crate::server::console) fn audit(kind: &str, hours: &str, events: &[Value
             }
             button type="submit" { "Filter" }
         }
+        @if events.len() >= EVENTS { p { "The newest " (EVENTS) ". The API has them all." } }
         (table("Events", &head, &rows))
     }
 }

@@ -1,0 +1,167 @@
+//! Rights that depend on the resource, where the resource is not known yet: lists, and what is about to be made. And what
+//! a denial takes away.
+
+use serde_json::{Value, json};
+
+use crate::support::{A, ADMIN, B, Server};
+
+async fn make(server: &Server, token: &str, account: &str, name: &str) -> u16 {
+    let path = format!("/aws/ec2/group?accountId={account}");
+    let group = json!({"group": {"name": name}});
+    server.post(token, &path, group).await.status
+}
+
+async fn names(server: &Server, token: &str, account: &str) -> Vec<String> {
+    let listed = server
+        .get(token, &format!("/aws/ec2/group?accountId={account}"))
+        .await;
+    let name = |g: &Value| g["name"].as_str().unwrap().to_owned();
+    listed.expect(200).items().iter().map(name).collect()
+}
+
+async fn explained(server: &Server, user: &str, action: &str, account: Option<&str>) -> (Value, Value) {
+    let account = account.map_or(String::new(), |a| format!("&accountId={a}"));
+    let path = format!("/setup/access/explain?userId={user}&action={action}{account}");
+    let told = server.get(ADMIN, &path).await.expect(200);
+    (told.item()["decision"].clone(), told.item()["reason"].clone())
+}
+
+/// A user with one policy of these statements in an account.
+async fn user(server: &Server, statements: Value, account: &str) -> (String, String) {
+    let policy = server.policy("ACCOUNT", statements).await;
+    let body = json!({"name": "u", "policies": [{"policyId": policy, "accountIds": [account]}]});
+    server.user_with(body).await
+}
+
+#[tokio::test]
+async fn a_condition_decides_what_is_made_and_listed() {
+    let server = Server::start().await;
+    for name in ["payments-1", "other"] {
+        assert_eq!(make(&server, ADMIN, A, name).await, 200);
+    }
+    let mine = json!({"StringPatternMatch": {"spot:elastigroup:name": "payments-*"}});
+    let actions = ["elastigroup:describe*", "elastigroup:createGroup"];
+    let allow = json!([{"effect": "ALLOW", "actions": actions, "resources": ["*"], "condition": mine}]);
+    let (id, token) = user(&server, allow, A).await;
+    assert_eq!(make(&server, &token, A, "payments-2").await, 200);
+    assert_eq!(make(&server, &token, A, "prod").await, 403);
+    assert_eq!(names(&server, &token, A).await, ["payments-1", "payments-2"]);
+    let create = "elastigroup:createGroup";
+    let depends = (json!("CONDITIONAL"), json!("RESOURCE"));
+    assert_eq!(explained(&server, &id, create, Some(A)).await, depends);
+    // Elsewhere there is nothing to ask for.
+    let list = format!("/aws/ec2/group?accountId={B}");
+    server.get(&token, &list).await.expect(403);
+    let never = (json!("DENY"), json!("DEFAULT"));
+    assert_eq!(explained(&server, &id, create, Some(B)).await, never);
+}
+
+#[tokio::test]
+async fn a_denial_with_a_condition_is_no_empty_word() {
+    let server = Server::start().await;
+    let prod = json!({"StringPatternMatch": {"spot:elastigroup:name": "prod-*"}});
+    let statements = json!([
+        {"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]},
+        {"effect": "DENY", "actions": ["elastigroup:createGroup"], "resources": ["*"], "condition": prod}]);
+    let (_, token) = user(&server, statements, A).await;
+    assert_eq!(make(&server, &token, A, "dev-1").await, 200);
+    assert_eq!(make(&server, &token, A, "prod-1").await, 403);
+    assert_eq!(names(&server, &token, A).await, ["dev-1"]);
+    let refused = server.events("").await;
+    let refused = refused.iter().filter(|e| e["result"] == "refused");
+    assert_eq!(refused.count(), 1, "it is on record");
+}
+
+#[tokio::test]
+async fn a_right_to_one_resource_lists_that_one_and_makes_none() {
+    let server = Server::start().await;
+    for name in ["one", "two"] {
+        assert_eq!(make(&server, ADMIN, A, name).await, 200);
+    }
+    let listed = server.get(ADMIN, &format!("/aws/ec2/group?accountId={A}")).await;
+    let first = listed.items()[0]["id"].as_str().unwrap();
+    let statements = json!([{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": [format!("elastigroup:{first}")]}]);
+    let (_, token) = user(&server, statements, A).await;
+    assert_eq!(names(&server, &token, A).await, ["one"]);
+    assert_eq!(make(&server, &token, A, "three").await, 403);
+}
+
+/// Whoever is only denied things is given nothing by it.
+#[tokio::test]
+async fn a_denial_shows_no_account() {
+    let server = Server::start().await;
+    let (id, token) = server.user("viewer", A).await;
+    let accounts = async || {
+        let seen = server.get(&token, "/setup/account").await.expect(200);
+        let id = |a: &Value| a["accountId"].as_str().unwrap().to_owned();
+        seen.items().iter().map(id).collect::<Vec<_>>()
+    };
+    assert_eq!(accounts().await, [A]);
+    let group = async |statements: Value, account: &str| {
+        let policy = server.policy("ACCOUNT", statements).await;
+        let grant = json!([{"policyId": policy, "accountIds": [account]}]);
+        let body = json!({"name": "careful", "userIds": [id], "policies": grant});
+        server
+            .post(ADMIN, "/setup/access/userGroup", body)
+            .await
+            .expect(200);
+    };
+    let deny = json!([{"effect": "DENY", "actions": ["elastigroup:delete*"], "resources": ["*"]}]);
+    group(deny, "*").await;
+    assert_eq!(accounts().await, [A]);
+    server
+        .get(&token, &format!("/setup/account/{B}"))
+        .await
+        .expect(403);
+    server
+        .get(&token, "/setup/account/act-00000000")
+        .await
+        .expect(403);
+    // And a denial of the account itself counts, though reading it goes with any other right in it.
+    let reading = "setup:describeAccount";
+    let with_the_rest = (json!("ALLOW"), json!("STATEMENT"));
+    assert_eq!(explained(&server, &id, reading, Some(A)).await, with_the_rest);
+    group(
+        json!([{"effect": "DENY", "actions": [reading], "resources": ["*"]}]),
+        A,
+    )
+    .await;
+    assert!(accounts().await.is_empty());
+    server
+        .get(&token, &format!("/setup/account/{A}"))
+        .await
+        .expect(403);
+    let denied = (json!("DENY"), json!("STATEMENT"));
+    assert_eq!(explained(&server, &id, reading, Some(A)).await, denied);
+}
+
+/// What is explained is what the gate does, of actions in the organization too.
+#[tokio::test]
+async fn an_explanation_looks_where_the_gate_does() {
+    let server = Server::start().await;
+    let body = json!({"name": "local", "policies": [{"policyId": "1", "accountIds": [A]}]});
+    let (id, token) = server.user_with(body).await;
+    let create = json!({"name": "n", "accounts": [{"id": A, "role": "viewer"}]});
+    server
+        .post(&token, "/setup/user/programmatic", create)
+        .await
+        .expect(403);
+    let action = "setup:createProgrammaticUser";
+    for account in [None, Some(A)] {
+        let denied = (json!("DENY"), json!("DEFAULT"));
+        assert_eq!(explained(&server, &id, action, account).await, denied);
+    }
+    let everybody = (json!("ALLOW"), json!("EVERYBODY"));
+    assert_eq!(
+        explained(&server, &id, "setup:describeAllAccounts", None).await,
+        everybody
+    );
+    let always = (json!("ALLOW"), json!("STATEMENT"));
+    assert_eq!(
+        explained(&server, &id, "elastigroup:createGroup", Some(A)).await,
+        always
+    );
+    let path = format!("/setup/access/explain?userId={id}&action=elastigroup:createGroup");
+    let nowhere = server.get(ADMIN, &path).await.expect(400);
+    assert_eq!(nowhere.error().2, Some("query.accountId"));
+}
