@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::console::{Page, sign_in};
+use crate::console::{Page, open, sign_in};
 use crate::support::{A, ADMIN, EMAIL, Server};
 
 /// The middle of several times.
@@ -52,12 +52,34 @@ async fn an_unknown_token_and_a_revoked_one() {
     assert!((0.5..2.0).contains(&ratio), "{ratio}");
 }
 
+/// A page of the sign-in form without what is new on each.
+fn words(page: &Page) -> (u16, String) {
+    let (before, rest) = page.text.split_once("name=\"csrf\" value=\"").unwrap();
+    (page.status, format!("{before}{}", &rest[64..]))
+}
+
+/// The console does not tell either: neither by its form nor by its door.
+#[tokio::test]
+async fn an_unknown_token_and_a_revoked_one_at_the_console() {
+    let server = Server::start().await;
+    let (id, revoked) = server.user("editor", A).await;
+    server
+        .delete(ADMIN, &format!("/setup/user/{id}"))
+        .await
+        .expect(200);
+    let unknown = "f".repeat(64);
+    let by_form = async |token: &str| words(&sign_in(&server, "ci@example.com", token).await);
+    assert_eq!(by_form(&unknown).await, by_form(&revoked).await);
+    let knock = async |token: &str| {
+        let page = open(server.http.get(server.url("/console")).bearer_auth(token)).await;
+        (page.status, page.text)
+    };
+    assert_eq!(knock(&unknown).await, knock(&revoked).await);
+}
+
 #[tokio::test]
 async fn an_unknown_address_and_a_wrong_password() {
-    let said = |page: Page| {
-        let (before, rest) = page.text.split_once("name=\"csrf\" value=\"").unwrap();
-        (page.status, format!("{before}{}", &rest[64..]))
-    };
+    let said = |page: Page| words(&page);
     // Another server each time: addresses are locked after some failures.
     let mut ratios = Vec::new();
     for _ in 0..3 {

@@ -197,6 +197,64 @@ async fn failures_lock_known_and_unknown_addresses_alike() {
     }
 }
 
+/// Sent all at once, they are no more than they would be one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn guesses_at_one_moment_are_counted_each() {
+    let server = std::sync::Arc::new(Server::start().await);
+    let guesses: Vec<_> = (0..20)
+        .map(|n| {
+            let server = server.clone();
+            tokio::spawn(async move { sign_in(&server, EMAIL, &format!("wrong {n}")).await.status })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for guess in guesses {
+        answers.push(guess.await.unwrap());
+    }
+    answers.sort_unstable();
+    assert_eq!(answers, [vec![401; 5], vec![429; 15]].concat());
+}
+
+/// What costs a write each time is limited, and a flood of it does not fill the log.
+#[tokio::test]
+async fn knocks_are_limited() {
+    let server = Server::start_with(|c| c.requests_per_minute = 3).await.0;
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        let knock = server.http.get(server.url("/console")).bearer_auth("x");
+        answers.push(open(knock).await.status);
+    }
+    assert_eq!(answers, [403, 403, 403, 429, 429]);
+    for expected in [401, 401, 401, 429] {
+        assert_eq!(sign_in(&server, "a@example.com", "wrong").await.status, expected);
+    }
+    let told = server.events("").await;
+    let of = |action: &str| told.iter().filter(|e| e["actionType"] == action).count();
+    assert_eq!((of("openConsole"), of("signIn")), (3, 3));
+}
+
+#[tokio::test]
+async fn whoever_has_one_account_begins_with_it() {
+    let server = Server::start().await;
+    let person = json!({"firstName": "Ann", "lastName": "Lee", "email": "ann@example.com", "password": PASSWORD, "role": "user"});
+    let made = server.post(ADMIN, "/setup/user", person).await.expect(200);
+    let id = made.item()["userId"].as_str().unwrap();
+    let mapping = json!({"policies": [{"policyId": "3", "accountIds": [A]}]});
+    server
+        .put(ADMIN, &format!("/setup/user/{id}/policyMapping"), mapping)
+        .await
+        .expect(200);
+    for (email, place) in [
+        (EMAIL, "/console/settings/organization/programmatic-users"),
+        ("ann@example.com", "/console/settings/account"),
+    ] {
+        let cookie = sign_in(&server, email, PASSWORD).await.session();
+        let settings = server.http.get(server.url("/console/settings"));
+        let sent = settings.header("cookie", cookie).send().await.unwrap();
+        assert_eq!(sent.headers()["location"], place, "{email}");
+    }
+}
+
 #[tokio::test]
 async fn a_form_from_elsewhere_is_refused() {
     let server = Server::start_with(|c| c.secure_cookies = true).await.0;
