@@ -1,0 +1,1 @@
+//! docs/commands.md tells what the commands say.
