@@ -53,7 +53,7 @@ async fn help_names_the_program_as_it_was_called() {
 /// What bash would offer after `words`.
 fn offered(script: &str, words: &[&str]) -> Said {
     let line = format!(
-        "{script}\nCOMP_WORDS=({}); COMP_CWORD={}; _programmatic-users programmatic-users '{}' '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        "{script}\nCOMP_WORDS=({}); COMP_CWORD={}; _programmatic__users programmatic-users '{}' '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
         words.join(" "),
         words.len() - 1,
         words[words.len() - 1],
