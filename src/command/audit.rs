@@ -91,8 +91,9 @@ impl FromStr for Since {
             Some(days) => days.checked_mul(86_400).map(Duration::from_secs),
             None => crate::api::Duration::parse(text).map(crate::api::Duration::get),
         };
-        span.map(Self::Span)
-            .ok_or_else(|| "give a span such as 30m, 24h or 7d, or a time such as 2026-01-05T10:00:00Z".to_owned())
+        span.map(Self::Span).ok_or_else(|| {
+            "give a span such as 30m, 24h or 7d, or a time such as 2026-01-05T10:00:00Z".to_owned()
+        })
     }
 }
 

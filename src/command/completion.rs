@@ -17,5 +17,8 @@ pub struct Args {
 pub(super) fn run(args: &Args) -> Report {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), Cli::NAME, &mut script);
-    Report::new(String::from_utf8_lossy(&script).into_owned())
+    // For bash, clap_complete 4.6 takes the dash of our name for the end of a command's.
+    let script =
+        String::from_utf8_lossy(&script).replace("programmatic__subcmd__users", "programmatic__users");
+    Report::new(script)
 }

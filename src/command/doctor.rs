@@ -91,17 +91,25 @@ impl Check {
     fn clock(subject: &str, theirs: Option<Timestamp>) -> Self {
         const NAME: &str = "clock";
         let Some(theirs) = theirs else {
-            return Self::warning(NAME, subject, "its answers have no date, so that its clock is not known");
+            return Self::warning(
+                NAME,
+                subject,
+                "its answers have no date, so that its clock is not known",
+            );
         };
         let apart = theirs.as_second() - Timestamp::now().as_second();
         // Dates have whole seconds.
         match apart.abs() {
             0 | 1 => Self::ok(NAME, subject, "the same as on this machine"),
-            seconds if seconds <= APART => Self::ok(NAME, subject, format!("{seconds}s from that of this machine")),
+            seconds if seconds <= APART => {
+                Self::ok(NAME, subject, format!("{seconds}s from that of this machine"))
+            }
             seconds => Self::warning(
                 NAME,
                 subject,
-                format!("{seconds}s from that of this machine: ages and windows are off by that; set the clocks by NTP"),
+                format!(
+                    "{seconds}s from that of this machine: ages and windows are off by that; set the clocks by NTP"
+                ),
             ),
         }
     }
@@ -179,7 +187,11 @@ async fn api_server(cluster: &Cluster) -> Result<[Check; 2], Check> {
     let date = answer.headers().get("date").and_then(|d| d.to_str().ok());
     let date = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok());
     Ok([
-        Check::ok(NAME, &cluster.url, format!("answers, Kubernetes {}", version.git_version)),
+        Check::ok(
+            NAME,
+            &cluster.url,
+            format!("answers, Kubernetes {}", version.git_version),
+        ),
         Check::clock("API server", date.map(|d| d.timestamp())),
     ])
 }
@@ -194,7 +206,9 @@ fn fleet(users: &[UserView]) -> Check {
         Check::warning(
             "users",
             "",
-            format!("{all}, {stalled} stalled, {unready} not ready: `get --problems` shows them, `why NAME` explains"),
+            format!(
+                "{all}, {stalled} stalled, {unready} not ready: `get --problems` shows them, `why NAME` explains"
+            ),
         )
     }
 }

@@ -252,22 +252,27 @@ impl Replaced {
         let path = format!("{}/{}", self.namespace, self.name);
         let secret = self.secret_name.as_deref().unwrap_or("-");
         let digits = |d: &Option<String>| d.clone().unwrap_or_else(|| "-".to_owned());
-        let (old, new) = (digits(&self.previous_token_last_digits), digits(&self.token_last_digits));
+        let (old, new) = (
+            digits(&self.previous_token_last_digits),
+            digits(&self.token_last_digits),
+        );
         let text = match self.outcome {
             "requested" => format!(
                 "{path}: asked for a new token. `why {} -n {}` says how it goes; --wait waits for it.",
                 self.name, self.namespace
             ),
             "done" if wish == Wish::Revoke => {
-                format!("{path}: Secret {secret} has a new token, which ends in {new}; the old one ({old}) is dead.")
+                format!(
+                    "{path}: Secret {secret} has a new token, which ends in {new}; the old one ({old}) is dead."
+                )
             }
             "done" => {
                 let valid = self.retiring.iter().filter_map(|o| o.not_before).max();
-                let until = valid.map_or_else(
-                    || "is dead".to_owned(),
-                    |at| format!("stays valid until {at:.0}"),
-                );
-                format!("{path}: Secret {secret} has a new token, which ends in {new}; the old one ({old}) {until}.")
+                let until =
+                    valid.map_or_else(|| "is dead".to_owned(), |at| format!("stays valid until {at:.0}"));
+                format!(
+                    "{path}: Secret {secret} has a new token, which ends in {new}; the old one ({old}) {until}."
+                )
             }
             outcome => {
                 let lead = if outcome == "stalled" {

@@ -72,7 +72,16 @@ async fn all(cluster: &Cluster) -> Result<Vec<UserView>, Failure> {
 
 fn table(fleet: &Fleet, now: Timestamp) -> String {
     let mut table = Table::new([
-        "NAMESPACE", "NAME", "READY", "REASON", "CLASS", "SECRET", "TOKEN", "TOKEN-AGE", "NEXT-ROTATION", "CONSUMERS",
+        "NAMESPACE",
+        "NAME",
+        "READY",
+        "REASON",
+        "CLASS",
+        "SECRET",
+        "TOKEN",
+        "TOKEN-AGE",
+        "NEXT-ROTATION",
+        "CONSUMERS",
     ]);
     for user in &fleet.users {
         let text = |t: &Option<String>| t.clone().unwrap_or_default();

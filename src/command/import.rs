@@ -73,7 +73,9 @@ pub(super) async fn run(args: Args) -> Outcome {
 }
 
 async fn class(cluster: &Cluster, name: &str) -> Result<ProgrammaticUserClass, Failure> {
-    let found = objects::api::<ProgrammaticUserClass>(cluster, None).get_opt(name).await;
+    let found = objects::api::<ProgrammaticUserClass>(cluster, None)
+        .get_opt(name)
+        .await;
     let class = found
         .map_err(|e| cluster.failed(&format!("read class {name}"), &e))?
         .ok_or_else(|| {
@@ -145,7 +147,11 @@ async fn refusals(
     let whole = desired(draft, class, organization)
         .and_then(|desired| check_class(draft, class, &desired, &labels, None))
         .err();
-    let role_based = draft.spec.access.as_ref().is_some_and(|a| a.role != Role::PolicyBased);
+    let role_based = draft
+        .spec
+        .access
+        .as_ref()
+        .is_some_and(|a| a.role != Role::PolicyBased);
     let policies = details
         .policies
         .iter()

@@ -4,9 +4,9 @@ use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Resource, ResourceExt as _};
 
+use super::Failure;
 use super::cluster::Cluster;
 use super::view::UserView;
-use super::Failure;
 use crate::api::{Organization, ProgrammaticUser};
 
 /// Objects of one page of a list.
@@ -70,10 +70,7 @@ pub(super) fn no_user(cluster: &Cluster, name: &str, doing: &str, error: &kube::
             "there is no ProgrammaticUser {name} in namespace {namespace}: `get` shows those of all namespaces, -n chooses one"
         ));
     }
-    cluster.failed(
-        &format!("{doing} ProgrammaticUser {namespace}/{name}"),
-        error,
-    )
+    cluster.failed(&format!("{doing} ProgrammaticUser {namespace}/{name}"), error)
 }
 
 /// The Organization of this name, or the only one.

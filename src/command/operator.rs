@@ -39,7 +39,10 @@ fn judge(lease: Lease, now: Timestamp) -> Leader {
     let late = now.as_second().saturating_sub(renewed.as_second()) > patience.saturating_add(5);
     let told = format!("{holder} leads, renewed {} ago", ago(renewed, now));
     if late {
-        Leader::Nobody(format!("{holder} held the Lease and renewed it last {} ago", ago(renewed, now)))
+        Leader::Nobody(format!(
+            "{holder} held the Lease and renewed it last {} ago",
+            ago(renewed, now)
+        ))
     } else {
         Leader::Leads(told)
     }
@@ -69,9 +72,18 @@ mod tests {
         let at = |text: &str| text.parse().unwrap();
         let fresh = judge(lease(Some("pod-1")), at("2026-01-05T10:00:15Z"));
         assert_eq!(fresh, Leader::Leads("pod-1 leads, renewed 15s ago".to_owned()));
-        assert!(matches!(judge(lease(Some("pod-1")), at("2026-01-05T10:01:00Z")), Leader::Nobody(_)));
-        assert!(matches!(judge(lease(Some("")), at("2026-01-05T10:00:00Z")), Leader::Nobody(_)));
+        assert!(matches!(
+            judge(lease(Some("pod-1")), at("2026-01-05T10:01:00Z")),
+            Leader::Nobody(_)
+        ));
+        assert!(matches!(
+            judge(lease(Some("")), at("2026-01-05T10:00:00Z")),
+            Leader::Nobody(_)
+        ));
         // A clock that is behind is no reason to call a leader gone.
-        assert!(matches!(judge(lease(Some("pod-1")), at("2026-01-05T09:00:00Z")), Leader::Leads(_)));
+        assert!(matches!(
+            judge(lease(Some("pod-1")), at("2026-01-05T09:00:00Z")),
+            Leader::Leads(_)
+        ));
     }
 }

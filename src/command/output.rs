@@ -30,11 +30,7 @@ impl OutputArgs {
 
     /// JSON of `value`, or what `table` makes of it.
     pub(super) fn render<T: Serialize>(self, value: &T, table: impl FnOnce(&T) -> String) -> String {
-        if self.is_json() {
-            json(value)
-        } else {
-            table(value)
-        }
+        if self.is_json() { json(value) } else { table(value) }
     }
 }
 
@@ -79,7 +75,8 @@ impl Table {
 /// Text from outside, fit for a terminal: names on the platform may hold anything, the codes that move the cursor and
 /// those that turn the direction of writing among them.
 pub(super) fn clean(text: &str) -> String {
-    let hidden = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let hidden =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     text.chars()
         .map(|c| {
             if (c.is_control() && c != '\n') || hidden(c) {

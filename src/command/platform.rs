@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use zeroize::Zeroizing;
 
-use super::cluster::{Cluster, is_forbidden};
 use super::Failure;
+use super::cluster::{Cluster, is_forbidden};
 use crate::api::{Endpoint, Organization};
 use crate::plan::check_endpoint;
 use crate::platform::{Token, client};
@@ -127,7 +127,12 @@ pub(super) async fn connect(
     open(name, &organization.spec.endpoint, token, previous)
 }
 
-fn open(name: String, endpoint: &Endpoint, token: Token, previous: Option<Token>) -> Result<Reached, Failure> {
+fn open(
+    name: String,
+    endpoint: &Endpoint,
+    token: Token,
+    previous: Option<Token>,
+) -> Result<Reached, Failure> {
     check_endpoint(endpoint).map_err(|r| Failure::Failed(r.message))?;
     let gate = Arc::new(client::Gate::new(
         client::Limits::default(),
@@ -191,7 +196,9 @@ async fn from_secret(
         }
         // A reply that cannot be read may be quoted by nobody: it is a Secret.
         Err(kube::Error::SerdeError(_)) => {
-            return Err(Failure::Failed(format!("Secret {path} cannot be read: {instead}")));
+            return Err(Failure::Failed(format!(
+                "Secret {path} cannot be read: {instead}"
+            )));
         }
         Err(error) => return Err(cluster.failed(&format!("read Secret {path}"), &error)),
     };

@@ -44,7 +44,11 @@ pub(super) async fn run(args: Args) -> Outcome {
 /// Asks, and wants the name typed: `y` is typed too easily.
 async fn confirm(cluster: &Cluster, name: &str) -> Result<(), Failure> {
     let user = UserView::new(&objects::user(cluster, name).await?);
-    let consumers: Vec<String> = user.consumers.iter().map(super::view::ConsumerView::shown).collect();
+    let consumers: Vec<String> = user
+        .consumers
+        .iter()
+        .map(super::view::ConsumerView::shown)
+        .collect();
     let readers = if consumers.is_empty() {
         "whoever uses it".to_owned()
     } else {

@@ -294,9 +294,8 @@ mod tests {
         }))
         .unwrap();
         let object = UserView::new(&object);
-        let named = |instance: &str, uid: &str, digit: &str| {
-            Marker::new(instance, uid, &digit.repeat(16)).name("ci")
-        };
+        let named =
+            |instance: &str, uid: &str, digit: &str| Marker::new(instance, uid, &digit.repeat(16)).name("ci");
         let users = [
             user("pu-1", &named("abcdef", "uid-1", "a")),
             user("pu-2", &named("abcdef", "uid-1", "b")),

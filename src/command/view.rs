@@ -110,7 +110,11 @@ fn time(value: &Value, path: &str) -> Option<Timestamp> {
 }
 
 fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
-    value.pointer(path).and_then(Value::as_array).into_iter().flatten()
+    value
+        .pointer(path)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 impl UserView {
@@ -146,7 +150,8 @@ impl UserView {
             State::Ready
         };
         let journal = |path: &str| text(data, &format!("/status/journal/{path}/nonce"));
-        let many = |path: &str| list(data, &format!("/status/journal/{path}")).filter_map(|v| text(v, "/nonce"));
+        let many =
+            |path: &str| list(data, &format!("/status/journal/{path}")).filter_map(|v| text(v, "/nonce"));
         let nonces = journal("pending")
             .into_iter()
             .chain(journal("current"))

@@ -87,11 +87,18 @@ pub(super) async fn run(args: Args) -> Outcome {
     .await;
     let (events, told) = match events(&cluster, &view).await {
         Ok(events) => (events, None),
-        Err(error) => (Vec::new(), Some(Fact::unknown("Events", &view.name, cluster.explain(&error)))),
+        Err(error) => (
+            Vec::new(),
+            Some(Fact::unknown("Events", &view.name, cluster.explain(&error))),
+        ),
     };
     let answer = Answer {
         advice: explain(&view, &args.operator.operator_namespace),
-        since: view.conditions.iter().find(|c| c.kind == READY).and_then(|c| c.since),
+        since: view
+            .conditions
+            .iter()
+            .find(|c| c.kind == READY)
+            .and_then(|c| c.since),
         facts: facts.into_iter().chain(told).collect(),
         namespace: view.namespace.clone(),
         name: view.name.clone(),
@@ -125,7 +132,9 @@ fn explain(view: &UserView, operator_namespace: &str) -> Vec<Explained> {
     let given = view
         .conditions
         .iter()
-        .filter(|c| c.status == "True" || [READY, SECRET_PUBLISHED, ACCESS_APPLIED].contains(&c.kind.as_str()))
+        .filter(|c| {
+            c.status == "True" || [READY, SECRET_PUBLISHED, ACCESS_APPLIED].contains(&c.kind.as_str())
+        })
         .flat_map(|c| [&c.reason, &c.kind]);
     for reason in [&view.reason].into_iter().chain(given) {
         if let Some(found) = advice::about(reason).filter(|_| all.iter().all(|e| e.reason != *reason)) {
@@ -156,7 +165,10 @@ async fn events(cluster: &Cluster, view: &UserView) -> Result<Vec<Told>, kube::E
         let series = e.series.as_ref().map(|s| s.last_observed_time.0);
         let single = e.event_time.as_ref().map(|t| t.0);
         let old = e.deprecated_last_timestamp.as_ref().map(|t| t.0);
-        series.or(single).or(old).or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
+        series
+            .or(single)
+            .or(old)
+            .or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
     };
     found.sort_by_cached_key(|e| (time(e), e.name_any()));
     let told = found.into_iter().map(|e| Told {
@@ -170,7 +182,10 @@ async fn events(cluster: &Cluster, view: &UserView) -> Result<Vec<Told>, kube::E
 
 fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
     let path = view.path();
-    let since = answer.since.map(|at| format!(", since {}", ago(at, now))).unwrap_or_default();
+    let since = answer
+        .since
+        .map(|at| format!(", since {}", ago(at, now)))
+        .unwrap_or_default();
     let reason = &answer.reason;
     let lead = match answer.state {
         State::Ready => format!("{path} is ready{since}."),
@@ -201,12 +216,22 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
     }
     text.push_str("\nWhat it depends on:\n");
     for fact in &answer.facts {
-        let _ = writeln!(text, "  {} {} {}: {}", fact.mark(), fact.kind, fact.name, fact.message);
+        let _ = writeln!(
+            text,
+            "  {} {} {}: {}",
+            fact.mark(),
+            fact.kind,
+            fact.name,
+            fact.message
+        );
     }
     if !answer.events.is_empty() {
         text.push_str("\nEvents:\n");
         for event in &answer.events {
-            let when = event.time.map(|t| format!("{} ago", ago(t, now))).unwrap_or_default();
+            let when = event
+                .time
+                .map(|t| format!("{} ago", ago(t, now)))
+                .unwrap_or_default();
             let _ = writeln!(text, "  {when}: {} {}: {}", event.kind, event.reason, event.note);
         }
     }

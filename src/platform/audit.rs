@@ -140,7 +140,11 @@ mod tests {
             account: Some("act-1".to_owned()),
             actor_type: Some(ActorType::Programmatic),
         };
-        let pairs: Vec<_> = query.pairs().into_iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let pairs: Vec<_> = query
+            .pairs()
+            .into_iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
         assert_eq!(
             pairs.join("&"),
             "fromDate=1767607872345&toDate=1767657600000&responseStatus=all&accountId=act-1&actorType=Programmatic"

@@ -24,8 +24,8 @@ pub use gate::{Gate, Hooks, Limits};
 use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
-    Account, AuditEvent, AuditQuery, CreateProgrammaticUser, CreatedUser, GroupMapping, Policy, PolicyGrant, PolicyMapping, Token,
-    UserDetails, UserGroup, UserSummary,
+    Account, AuditEvent, AuditQuery, CreateProgrammaticUser, CreatedUser, GroupMapping, Policy, PolicyGrant,
+    PolicyMapping, Token, UserDetails, UserGroup, UserSummary,
 };
 
 /// No reply of interest is larger: a list of 100,000 users has about 20 MB.

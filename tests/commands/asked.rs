@@ -63,7 +63,10 @@ impl Said {
         let line = self.out.lines().find(|l| l.split_whitespace().any(|w| w == word));
         let line = line.unwrap_or_else(|| panic!("{word} is not in {self:#?}"));
         // Columns are three spaces apart, words one.
-        line.split("   ").map(str::trim).filter(|c| !c.is_empty()).collect()
+        line.split("   ")
+            .map(str::trim)
+            .filter(|c| !c.is_empty())
+            .collect()
     }
 }
 
@@ -133,7 +136,11 @@ fn collect(value: &Value, at: &str, found: &mut std::collections::BTreeSet<Strin
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
+                let at = if at.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{at}.{key}")
+                };
                 found.insert(at.clone());
                 // Keys of counts are values.
                 if key != "counts" {

@@ -29,7 +29,10 @@ async fn types_of_actors_are_told_apart_and_programmatic_ones_named_by_their_obj
     let all = ask_platform(&world, &["audit", "-o", "json"]).expect(0).json();
     let of = |kind: &str| {
         let events = all["events"].as_array().unwrap().iter();
-        events.filter(|e| e["actorType"] == kind).cloned().collect::<Vec<_>>()
+        events
+            .filter(|e| e["actorType"] == kind)
+            .cloned()
+            .collect::<Vec<_>>()
     };
     // The first start of the platform, the operator with the administrator's token, and the object's user.
     assert!(of("System").iter().any(|e| e["action"] == "createOrganization"));
@@ -37,21 +40,42 @@ async fn types_of_actors_are_told_apart_and_programmatic_ones_named_by_their_obj
     let theirs: Vec<_> = of("Programmatic")
         .iter()
         .filter(|e| e["object"] == json!(object))
-        .map(|e| (e["action"].as_str().unwrap().to_owned(), e["result"].as_str().unwrap().to_owned()))
+        .map(|e| {
+            (
+                e["action"].as_str().unwrap().to_owned(),
+                e["result"].as_str().unwrap().to_owned(),
+            )
+        })
         .collect();
     for (action, result) in [("createGroup", "success"), ("createAccount", "refused")] {
-        assert!(theirs.contains(&(action.to_owned(), result.to_owned())), "{theirs:?}");
+        assert!(
+            theirs.contains(&(action.to_owned(), result.to_owned())),
+            "{theirs:?}"
+        );
     }
     for (kind, number) in all["counts"].as_object().unwrap() {
         assert_eq!(number, of(kind).len(), "{kind}");
     }
-    let times: Vec<_> = all["events"].as_array().unwrap().iter().map(|e| e["time"].to_string()).collect();
+    let times: Vec<_> = all["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| e["time"].to_string())
+        .collect();
     assert!(times.is_sorted(), "{times:?}");
 
     let digits = &world.token("ci").await[60..];
-    let table = ask_platform(&world, &["audit", "--actor-type", "programmatic", "--since", "1h"]).expect(0);
+    let table = ask_platform(
+        &world,
+        &["audit", "--actor-type", "programmatic", "--since", "1h"],
+    )
+    .expect(0);
     let line = table.line("createGroup");
-    assert_eq!((line[1], line[2], line[3], line[4]), ("Programmatic", "ci", digits, &*object), "{line:?}");
+    assert_eq!(
+        (line[1], line[2], line[3], line[4]),
+        ("Programmatic", "ci", digits, &*object),
+        "{line:?}"
+    );
     assert_eq!((line[7], line[8]), (PAYMENTS, "success 200"));
     assert!(!table.out.contains("createProgrammaticUser"), "{}", table.out);
     table.shows("Programmatic\n");
@@ -66,14 +90,19 @@ async fn events_are_chosen_by_account_actor_and_time() {
         all.extend(args);
         let told = ask_platform(&world, &all).expect(0).json();
         let events = told["events"].as_array().unwrap().iter();
-        events.map(|e| e["action"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        events
+            .map(|e| e["action"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(actions(&["--account", PAYMENTS]), ["createGroup"]);
     assert!(actions(&["--account", BILLING]).is_empty());
     for actor in ["ci", &object] {
         let theirs = actions(&["--actor", actor]);
         assert!(theirs.contains(&"createGroup".to_owned()), "{theirs:?}");
-        assert!(!theirs.contains(&"createProgrammaticUser".to_owned()), "{theirs:?}");
+        assert!(
+            !theirs.contains(&"createProgrammaticUser".to_owned()),
+            "{theirs:?}"
+        );
     }
     assert!(actions(&["--since", "2999-01-01T00:00:00Z"]).is_empty());
     assert!(actions(&["--actor-type", "anonymous"]).is_empty());
@@ -101,7 +130,9 @@ async fn it_works_without_a_cluster() {
     .expect(1)
     .tells("use https://");
     run(program(nowhere).args(["audit", "--endpoint", url, "--organization", "acme"])).expect(2);
-    run(program(nowhere).args(["audit"])).expect(1).tells("no cluster to ask");
+    run(program(nowhere).args(["audit"]))
+        .expect(1)
+        .tells("no cluster to ask");
 }
 
 #[tokio::test]
@@ -114,9 +145,10 @@ async fn a_wrong_credential_is_a_sentence_without_it() {
     };
     let wrong = fresh_token();
     // That no token is in the output each answer is checked for.
-    ask(&wrong)
-        .expect(1)
-        .tells(&format!("the platform does not know the token that ends in {}", &wrong[60..]));
+    ask(&wrong).expect(1).tells(&format!(
+        "the platform does not know the token that ends in {}",
+        &wrong[60..]
+    ));
     let words = ask("two words").expect(1).tells("SPOTINST_TOKEN holds no token");
     assert!(!words.err.contains("two words"), "{}", words.err);
     // A tenant's own token, which pods have in this variable.
@@ -125,9 +157,15 @@ async fn a_wrong_credential_is_a_sentence_without_it() {
         .expect(1)
         .tells("has to be that of an organization admin");
     // Without any, the operator's own is looked for, where it is not.
-    run(of_world(&world).args(["audit", "--organization", world.organization_name(), "--operator-namespace", "default"]))
-        .expect(1)
-        .tells("there is no Secret default/admin");
+    run(of_world(&world).args([
+        "audit",
+        "--organization",
+        world.organization_name(),
+        "--operator-namespace",
+        "default",
+    ]))
+    .expect(1)
+    .tells("there is no Secret default/admin");
     ask_platform(&world, &["audit", "--since", "yesterday"]).expect(2);
     ask_platform(&world, &["audit", "--actor-type", "robot"]).expect(2);
     world.platform().stop().await;

@@ -21,11 +21,24 @@ pub async fn allow(world: &World, user: &str, rules: Value) {
     world.apply(&binding).await.unwrap();
     let kubeconfig = kubeconfig_of(world, user);
     let verb = rules[0]["verbs"][0].as_str().unwrap();
-    let resource = format!("{}.{}", rules[0]["resources"][0].as_str().unwrap(), rules[0]["apiGroups"][0].as_str().unwrap());
+    let resource = format!(
+        "{}.{}",
+        rules[0]["resources"][0].as_str().unwrap(),
+        rules[0]["apiGroups"][0].as_str().unwrap()
+    );
     let kubeconfig = kubeconfig.to_str().unwrap();
     world
         .eventually("the rights to hold", SOON, async || {
-            let args = ["--kubeconfig", kubeconfig, "-n", world.namespace(), "auth", "can-i", verb, &resource];
+            let args = [
+                "--kubeconfig",
+                kubeconfig,
+                "-n",
+                world.namespace(),
+                "auth",
+                "can-i",
+                verb,
+                &resource,
+            ];
             world.cluster().kubectl(&args).map(drop)
         })
         .await;
@@ -83,18 +96,34 @@ async fn without_the_kinds_each_command_says_how_to_bring_them() {
     let doctor = ask(cluster, &["doctor", "-o", "json"]).expect(3).json();
     let failed = |check: &str| {
         let all = doctor["checks"].as_array().unwrap().iter();
-        all.filter(|c| c["check"] == check && c["verdict"] == "failed").count()
+        all.filter(|c| c["check"] == check && c["verdict"] == "failed")
+            .count()
     };
-    assert_eq!((failed("kind"), failed("lease"), failed("organization")), (3, 1, 1), "{doctor:#}");
+    assert_eq!(
+        (failed("kind"), failed("lease"), failed("organization")),
+        (3, 1, 1),
+        "{doctor:#}"
+    );
     assert_eq!(doctor["healthy"], false);
     // What the sentence says helps.
     let crds = ask(cluster, &["crds"]).expect(0).out;
-    cluster.kubectl_with(&["apply", "--server-side", "-f", "-"], Some(&crds)).unwrap();
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).unwrap();
+    cluster
+        .kubectl_with(&["apply", "--server-side", "-f", "-"], Some(&crds))
+        .unwrap();
+    cluster
+        .kubectl(&["wait", "--for=condition=Established", "crd", "--all"])
+        .unwrap();
     let doctor = ask(cluster, &["doctor", "-o", "json"]).expect(3).json();
-    let kinds: Vec<_> = doctor["checks"].as_array().unwrap().iter().filter(|c| c["check"] == "kind").collect();
+    let kinds: Vec<_> = doctor["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["check"] == "kind")
+        .collect();
     assert!(kinds.iter().all(|c| c["verdict"] == "ok"), "{kinds:#?}");
-    ask(cluster, &["audit"]).expect(1).tells("there is no Organization in this cluster");
+    ask(cluster, &["audit"])
+        .expect(1)
+        .tells("there is no Organization in this cluster");
 }
 
 #[tokio::test]
@@ -108,7 +137,9 @@ async fn an_api_server_that_is_not_there_is_named() {
     run(program(&path).args(["get"]))
         .expect(1)
         .tells("no answer from the API server at https://127.0.0.1:1");
-    let doctor = run(program(&path).args(["doctor", "-o", "json"])).expect(3).json();
+    let doctor = run(program(&path).args(["doctor", "-o", "json"]))
+        .expect(3)
+        .json();
     assert_eq!(doctor["checks"].as_array().unwrap().len(), 1);
     // The flag wins over the environment.
     let good = &world.cluster().info().kubeconfig;

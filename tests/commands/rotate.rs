@@ -28,14 +28,24 @@ async fn a_rotation_is_followed_until_the_new_token_is_in_the_secret() {
     said.tells("asked for");
     assert!(world.platform().accepts(&old).await && world.platform().accepts(&new).await);
 
-    let told = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "--wait", "-o", "json"]).expect(0).json();
-    assert_eq!((&told["outcome"], &told["annotation"]), (&json!("done"), &json!(ROTATE_AT_ANNOTATION)));
+    let told = ask(
+        world.cluster(),
+        &["rotate", "ci", "-n", namespace, "--wait", "-o", "json"],
+    )
+    .expect(0)
+    .json();
+    assert_eq!(
+        (&told["outcome"], &told["annotation"]),
+        (&json!("done"), &json!(ROTATE_AT_ANNOTATION))
+    );
     assert_eq!(told["previousTokenLastDigits"], new[60..]);
     assert_eq!(told["tokenLastDigits"], world.token("ci").await[60..]);
     assert_eq!(told["retiring"].as_array().unwrap().len(), 2);
 
     // Without --wait the answer is there at once, and the operator goes on.
-    let told = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "-o", "json"]).expect(0).json();
+    let told = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "-o", "json"])
+        .expect(0)
+        .json();
     assert_eq!(told["outcome"], "requested");
     let value = told["value"].as_str().unwrap().to_owned();
     world
@@ -52,9 +62,17 @@ async fn what_does_not_end_is_told_with_a_code_of_its_own() {
     world.user("ci").editor(PAYMENTS).apply().await;
     world.ready("ci").await;
     world.controller().stop().await;
-    let said = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "--wait", "--timeout", "2s"]).expect(3);
+    let said = ask(
+        world.cluster(),
+        &["rotate", "ci", "-n", namespace, "--wait", "--timeout", "2s"],
+    )
+    .expect(3);
     said.shows("not done after 2s; the operator goes on");
-    ask(world.cluster(), &["rotate", "ci", "-n", namespace, "--timeout", "2s"]).expect(2);
+    ask(
+        world.cluster(),
+        &["rotate", "ci", "-n", namespace, "--timeout", "2s"],
+    )
+    .expect(2);
     ask(world.cluster(), &["rotate", "nobody", "-n", namespace])
         .expect(1)
         .tells("there is no ProgrammaticUser nobody");
@@ -63,10 +81,23 @@ async fn what_does_not_end_is_told_with_a_code_of_its_own() {
     world.change("ci", wrong).await.unwrap();
     world.controller().resume().await.unwrap();
     world.stalled("ci", "UnknownAccount").await;
-    let wait = ["rotate", "ci", "-n", namespace, "--wait", "--timeout", "3s", "-o", "json"];
+    let wait = [
+        "rotate",
+        "ci",
+        "-n",
+        namespace,
+        "--wait",
+        "--timeout",
+        "3s",
+        "-o",
+        "json",
+    ];
     let told = ask(world.cluster(), &wait).expect(3).json();
     assert_eq!(told["reason"], "UnknownAccount", "{told}");
-    assert!(["stalled", "timedOut"].contains(&told["outcome"].as_str().unwrap()), "{told}");
+    assert!(
+        ["stalled", "timedOut"].contains(&told["outcome"].as_str().unwrap()),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -85,7 +116,10 @@ async fn a_revocation_asks_first_and_leaves_no_old_token() {
         let said = at_a_terminal(&world, "ci", answer);
         assert_eq!(said.code, 1, "{said:#?}");
         assert!(said.out.contains("nothing was done"), "{said:#?}");
-        assert!(said.out.contains(&format!("that ends in {} dies", &old[60..])), "{said:#?}");
+        assert!(
+            said.out.contains(&format!("that ends in {} dies", &old[60..])),
+            "{said:#?}"
+        );
     }
     assert_eq!(world.get("ci").await.metadata.annotations, None);
     assert!(world.platform().accepts(&old).await);

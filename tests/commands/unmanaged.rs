@@ -33,34 +33,63 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
     let world = World::new("unmanaged").await;
     let namespace = world.namespace().to_owned();
     for name in ["managed", "kept", "left"] {
-        let policy = if name == "kept" { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
+        let policy = if name == "kept" {
+            DeletionPolicy::Retain
+        } else {
+            DeletionPolicy::Delete
+        };
         let user = world.user(name).viewer(PAYMENTS);
         user.with(|s| s.deletion_policy = policy).apply().await;
         world.ready(name).await;
     }
-    let [managed, kept, left] = [id_of(&world, "managed").await, id_of(&world, "kept").await, id_of(&world, "left").await];
+    let [managed, kept, left] = [
+        id_of(&world, "managed").await,
+        id_of(&world, "kept").await,
+        id_of(&world, "left").await,
+    ];
     world.delete("kept").await;
     world.gone("kept").await;
     // What happens to a cluster whose objects are removed by force.
     world.controller().stop().await;
-    world.change("left", json!({"metadata": {"finalizers": null}})).await.unwrap();
+    world
+        .change("left", json!({"metadata": {"finalizers": null}}))
+        .await
+        .unwrap();
     world.delete("left").await;
     world.gone("left").await;
     let marker = Marker::parse(&platform_name(&world, &managed).await).unwrap();
-    let stray = Marker { nonce: "a".repeat(16), ..marker.clone() };
+    let stray = Marker {
+        nonce: "a".repeat(16),
+        ..marker.clone()
+    };
     let stray = by_hand(&world, &stray.name("managed")).await;
-    let other = by_hand(&world, &Marker::new("other2", "uid", &"b".repeat(16)).name("theirs")).await;
+    let other = by_hand(
+        &world,
+        &Marker::new("other2", "uid", &"b".repeat(16)).name("theirs"),
+    )
+    .await;
     let plain = by_hand(&world, "terraform").await;
 
-    let told = ask_platform(&world, &["unmanaged", "-o", "json"]).expect(0).json();
+    let told = ask_platform(&world, &["unmanaged", "-o", "json"])
+        .expect(0)
+        .json();
     assert_eq!((&told["programmatic"], &told["managed"]), (&json!(6), &json!(1)));
     let found: Vec<(&str, &str, &Value)> = told["users"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|u| (u["userId"].as_str().unwrap(), u["origin"].as_str().unwrap(), &u["object"]))
+        .map(|u| {
+            (
+                u["userId"].as_str().unwrap(),
+                u["origin"].as_str().unwrap(),
+                &u["object"],
+            )
+        })
         .collect();
-    let (object, secret) = (json!(format!("{namespace}/managed")), json!(format!("{namespace}/kept")));
+    let (object, secret) = (
+        json!(format!("{namespace}/managed")),
+        json!(format!("{namespace}/kept")),
+    );
     assert_eq!(
         found,
         [
@@ -71,7 +100,14 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
             (&plain, "Unmarked", &Value::Null),
         ]
     );
-    assert!(told["users"].as_array().unwrap().iter().all(|u| u["createdAt"].is_string() && u["tokens"] == 1), "{told:#}");
+    assert!(
+        told["users"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|u| u["createdAt"].is_string() && u["tokens"] == 1),
+        "{told:#}"
+    );
 
     let table = ask_platform(&world, &["unmanaged", "--details", "1"]).expect(0);
     let table = table.tells("4 users are shown without age");
@@ -100,7 +136,17 @@ async fn it_needs_to_see_all_objects_and_says_so() {
     let path = kubeconfig.to_str().unwrap();
     world
         .eventually("the rights to hold", crate::support::wait::SOON, async || {
-            world.cluster().kubectl(&["--kubeconfig", path, "auth", "can-i", "list", "organizations.programmatic-users.io"]).map(drop)
+            world
+                .cluster()
+                .kubectl(&[
+                    "--kubeconfig",
+                    path,
+                    "auth",
+                    "can-i",
+                    "list",
+                    "organizations.programmatic-users.io",
+                ])
+                .map(drop)
         })
         .await;
     let flags = platform_flags(&world);
@@ -108,7 +154,10 @@ async fn it_needs_to_see_all_objects_and_says_so() {
     run(program(&kubeconfig).arg("unmanaged").args(&flags))
         .expect(1)
         .tells("you may not read Secret");
-    run(program(&kubeconfig).arg("unmanaged").args(&flags).env("SPOTINST_TOKEN", &world.platform().admin_token))
-        .expect(1)
-        .tells("cannot list the users of all namespaces");
+    run(program(&kubeconfig)
+        .arg("unmanaged")
+        .args(&flags)
+        .env("SPOTINST_TOKEN", &world.platform().admin_token))
+    .expect(1)
+    .tells("cannot list the users of all namespaces");
 }

@@ -11,7 +11,14 @@ use crate::support::{PAYMENTS, World};
 
 fn why(world: &World, name: &str, args: &[&str]) -> Said {
     run(of_world(world)
-        .args(["why", name, "-n", world.namespace(), "--operator-namespace", world.operator_namespace()])
+        .args([
+            "why",
+            name,
+            "-n",
+            world.namespace(),
+            "--operator-namespace",
+            world.operator_namespace(),
+        ])
         // The first controller of a world that was never killed.
         .args(["--lease-name", "controller-0"])
         .args(args))
@@ -25,8 +32,14 @@ async fn a_user_that_is_ready_is_said_to_be_so() {
     let digits = world.token("fine").await[60..].to_owned();
     let said = why(&world, "fine", &[]).expect(0);
     let said = said.shows(&format!("{}/fine is ready, since ", world.namespace()));
-    let said = said.shows(&format!("ok ProgrammaticUserClass {}: exists", world.class_name()));
-    let said = said.shows(&format!("ok Organization {}: is ready", world.organization_name()));
+    let said = said.shows(&format!(
+        "ok ProgrammaticUserClass {}: exists",
+        world.class_name()
+    ));
+    let said = said.shows(&format!(
+        "ok Organization {}: is ready",
+        world.organization_name()
+    ));
     let said = said.shows("ok Secret fine: carries the token of the current user");
     let said = said.shows(&format!("ok Token {digits}: "));
     let said = said.shows(" leads, renewed ");
@@ -41,15 +54,22 @@ async fn a_user_that_is_stalled_is_explained_in_the_words_of_the_table_of_failur
     let said = why(&world, "lost", &[]).expect(3);
     let said = said.shows("is not ready, and stays so until somebody acts: UnknownClass");
     let said = said.shows(&message);
-    let said = said.shows("UnknownClass (stalled): no class of that name: correct `className`, or create the class");
+    let said =
+        said.shows("UnknownClass (stalled): no class of that name: correct `className`, or create the class");
     let said = said.shows("!! ProgrammaticUserClass nosuch: does not exist");
     let said = said.shows("!! Secret lost: is not there");
     said.shows("Warning UnknownClass: ");
     let told = why(&world, "lost", &["-o", "json"]).expect(3).json();
-    assert_eq!((&told["state"], &told["ready"], &told["reason"]), (&json!("Stalled"), &json!("False"), &json!("UnknownClass")));
+    assert_eq!(
+        (&told["state"], &told["ready"], &told["reason"]),
+        (&json!("Stalled"), &json!("False"), &json!("UnknownClass"))
+    );
     assert_eq!(told["advice"][0]["course"], "stalled");
     assert_eq!(told["events"][0]["reason"], "UnknownClass");
-    assert_eq!(told["facts"][0], json!({"kind": "ProgrammaticUserClass", "name": "nosuch", "ok": false, "message": "does not exist"}));
+    assert_eq!(
+        told["facts"][0],
+        json!({"kind": "ProgrammaticUserClass", "name": "nosuch", "ok": false, "message": "does not exist"})
+    );
 
     let secrets: Api<Secret> = world.secrets();
     let foreign = Secret {
@@ -82,7 +102,10 @@ async fn a_platform_that_is_down_and_a_credential_that_is_refused_are_told() {
     world.user("late").viewer(PAYMENTS).apply().await;
     world
         .until("late", "to hear of the credential", |u| {
-            u.status.iter().flat_map(|s| &s.conditions).any(|c| c.reason == "CredentialInvalid")
+            u.status
+                .iter()
+                .flat_map(|s| &s.conditions)
+                .any(|c| c.reason == "CredentialInvalid")
         })
         .await;
     let said = why(&world, "late", &[]).expect(3);
@@ -102,5 +125,6 @@ async fn what_may_not_be_read_is_said_to_be_so() {
     super::refused::allow(&world, "reader", rules).await;
     let said = ask().expect(0);
     let said = said.shows("fine is ready");
-    said.shows("?? Secret fine: ").shows("cannot get resource \"secrets\"");
+    said.shows("?? Secret fine: ")
+        .shows("cannot get resource \"secrets\"");
 }

@@ -18,9 +18,18 @@ const APPLY: &str = "`programmatic-users crds | kubectl apply --server-side -f -
 
 /// The policies of the chart by the ends of their names, and what is open without each.
 const POLICIES: [(&str, &str); 4] = [
-    ("use-of-a-class", "whoever may make users may use every class that is open to the namespace"),
-    ("rotation", "whoever may change users may have tokens replaced and revoked"),
-    ("status", "whoever may write the status decides which users are deleted"),
+    (
+        "use-of-a-class",
+        "whoever may make users may use every class that is open to the namespace",
+    ),
+    (
+        "rotation",
+        "whoever may change users may have tokens replaced and revoked",
+    ),
+    (
+        "status",
+        "whoever may write the status decides which users are deleted",
+    ),
     ("finalizer", "users can be left behind on the platform"),
 ];
 
@@ -32,7 +41,11 @@ pub(super) async fn definitions(cluster: &Cluster) -> Vec<Check> {
     for (_, wanted) in crate::api::crds() {
         let name = wanted.name_any();
         checks.push(match api.get_opt(&name).await {
-            Ok(None) => Check::failed(NAME, &name, format!("is not in the cluster: install the chart, or {APPLY}")),
+            Ok(None) => Check::failed(
+                NAME,
+                &name,
+                format!("is not in the cluster: install the chart, or {APPLY}"),
+            ),
             Err(error) => Check::warning(NAME, &name, cluster.explain(&error)),
             Ok(Some(found)) if !is_established(&found) => {
                 Check::failed(NAME, &name, "is not established: `kubectl describe crd` says why")
@@ -57,7 +70,9 @@ pub(super) async fn definitions(cluster: &Cluster) -> Vec<Check> {
 
 fn is_established(crd: &CustomResourceDefinition) -> bool {
     let conditions = crd.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == "Established" && c.status == "True")
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "Established" && c.status == "True")
 }
 
 /// Versions and what objects of them look like. Descriptions may differ: they decide nothing.
@@ -89,14 +104,20 @@ pub(super) async fn policies(cluster: &Cluster) -> Vec<Check> {
     let all: Api<ValidatingAdmissionPolicy> = Api::all(cluster.client.clone());
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(cluster.client.clone());
     let found = match objects::list(&all, ListParams::default()).await {
-        Ok(all) => objects::list(&bindings, ListParams::default()).await.map(|b| (all, b)),
+        Ok(all) => objects::list(&bindings, ListParams::default())
+            .await
+            .map(|b| (all, b)),
         Err(error) => Err(error),
     };
     let (policies, bindings) = match found {
         Ok(found) => found,
         Err(error) => return vec![Check::warning(NAME, "", cluster.explain(&error))],
     };
-    let ours: Vec<String> = policies.iter().filter(|p| is_ours(p)).map(kube::ResourceExt::name_any).collect();
+    let ours: Vec<String> = policies
+        .iter()
+        .filter(|p| is_ours(p))
+        .map(kube::ResourceExt::name_any)
+        .collect();
     let denies = |policy: &str| {
         bindings.iter().filter_map(|b| b.spec.as_ref()).any(|b| {
             b.policy_name.as_deref() == Some(policy)
@@ -123,5 +144,7 @@ pub(super) async fn policies(cluster: &Cluster) -> Vec<Check> {
 fn is_ours(policy: &ValidatingAdmissionPolicy) -> bool {
     let constraints = policy.spec.as_ref().and_then(|s| s.match_constraints.as_ref());
     let rules = constraints.iter().flat_map(|c| c.resource_rules.iter().flatten());
-    rules.into_iter().any(|r| r.api_groups.iter().flatten().any(|g| g == GROUP))
+    rules
+        .into_iter()
+        .any(|r| r.api_groups.iter().flatten().any(|g| g == GROUP))
 }

@@ -13,19 +13,29 @@ use crate::command::{Failure, advice, objects};
 pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
     const NAME: &str = "organization";
     let found = match &args.organization {
-        Some(name) => objects::organization(cluster, Some(name)).await.map(|one| vec![one]),
-        None => objects::organizations(cluster).await.map(|all| {
-            all.into_iter().filter_map(|o| o.try_parse().ok()).collect()
-        }),
+        Some(name) => objects::organization(cluster, Some(name))
+            .await
+            .map(|one| vec![one]),
+        None => objects::organizations(cluster)
+            .await
+            .map(|all| all.into_iter().filter_map(|o| o.try_parse().ok()).collect()),
     };
     let organizations: Vec<Organization> = match found {
         Ok(found) => found,
         Err(Failure::Failed(message) | Failure::Usage(message)) => {
-            return vec![Check::failed(NAME, args.organization.as_deref().unwrap_or_default(), message)];
+            return vec![Check::failed(
+                NAME,
+                args.organization.as_deref().unwrap_or_default(),
+                message,
+            )];
         }
     };
     if organizations.is_empty() {
-        return vec![Check::warning(NAME, "", "there is none: create one (docs/reference.md)")];
+        return vec![Check::warning(
+            NAME,
+            "",
+            "there is none: create one (docs/reference.md)",
+        )];
     }
     // One token is good for one organization.
     let fits = organizations.len() == 1 || std::env::var_os(TOKEN).is_none();
@@ -47,7 +57,11 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
 fn as_told(organization: &Organization) -> Vec<Check> {
     const NAME: &str = "organization";
     let name = organization.name_any();
-    let conditions = organization.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let conditions = organization
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
     let Some(ready) = find(READY) else {
         let message = "has no status: no operator looks after it";
@@ -62,7 +76,11 @@ fn as_told(organization: &Organization) -> Vec<Check> {
     if ready.status == "True" {
         checks.push(Check::ok(NAME, &name, "is ready"));
     } else {
-        checks.push(Check::failed(NAME, &name, format!("is not ready: {}", told(ready))));
+        checks.push(Check::failed(
+            NAME,
+            &name,
+            format!("is not ready: {}", told(ready)),
+        ));
     }
     let refused = |c: &&Condition| c.status != "True" && c.message != ready.message;
     if let Some(credential) = find(CREDENTIAL_VALID).filter(refused) {
@@ -118,13 +136,20 @@ async fn platform(cluster: &Cluster, args: &PlatformArgs, organization: &Organiz
     match reached.client.list_users().await {
         Ok(users) => {
             let digits = reached.client.credential_digits();
-            let previous = if reached.client.uses_previous() { ", the previous one," } else { "" };
+            let previous = if reached.client.uses_previous() {
+                ", the previous one,"
+            } else {
+                ""
+            };
             let told = format!(
                 "{} takes the token{previous} that ends in {digits}; {} users",
                 reached.url,
                 users.len()
             );
-            vec![Check::ok(NAME, &name, told), Check::clock(&format!("platform of {name}"), reached.gate.now())]
+            vec![
+                Check::ok(NAME, &name, told),
+                Check::clock(&format!("platform of {name}"), reached.gate.now()),
+            ]
         }
         Err(error) => vec![Check::failed(NAME, &name, reached.explain(&error))],
     }

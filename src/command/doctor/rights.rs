@@ -74,7 +74,11 @@ fn asked(rules: &[Rule], namespace: Option<&str>) -> Vec<ResourceAttributes> {
 /// `list secrets`.
 fn shown(asked: &ResourceAttributes) -> String {
     let text = |t: &Option<String>| t.clone().unwrap_or_default();
-    let sub = asked.subresource.as_ref().map(|s| format!("/{s}")).unwrap_or_default();
+    let sub = asked
+        .subresource
+        .as_ref()
+        .map(|s| format!("/{s}"))
+        .unwrap_or_default();
     format!("{} {}{sub}", text(&asked.verb), text(&asked.resource))
 }
 
@@ -87,7 +91,10 @@ pub(super) async fn of_operator(
 ) -> Vec<Check> {
     const NAME: &str = "operator-rights";
     let user = format!("system:serviceaccount:{own}:{account}");
-    let places = [("the cluster".to_owned(), asked(&CLUSTER, None)), (own.to_owned(), asked(&OWN, Some(own)))];
+    let places = [
+        ("the cluster".to_owned(), asked(&CLUSTER, None)),
+        (own.to_owned(), asked(&OWN, Some(own))),
+    ];
     let others = namespaces
         .iter()
         .filter(|n| *n != own)
@@ -157,11 +164,31 @@ pub(super) async fn own(cluster: &Cluster, operator_namespace: &str) -> Vec<Chec
     const NAME: &str = "your-rights";
     let namespace = &cluster.namespace;
     let commands: [(&str, Rule, Option<&str>); 6] = [
-        ("get (all namespaces)", (GROUP, "programmaticusers", &["list"]), None),
-        ("get, why", (GROUP, "programmaticusers", &["get", "list"]), Some(namespace)),
-        ("rotate, revoke", (GROUP, "programmaticusers", &["get", "patch"]), Some(namespace)),
-        ("rotate --wait, revoke --wait", (GROUP, "programmaticusers", &["list", "watch"]), Some(namespace)),
-        ("audit, unmanaged, import", (GROUP, "organizations", &["get", "list"]), None),
+        (
+            "get (all namespaces)",
+            (GROUP, "programmaticusers", &["list"]),
+            None,
+        ),
+        (
+            "get, why",
+            (GROUP, "programmaticusers", &["get", "list"]),
+            Some(namespace),
+        ),
+        (
+            "rotate, revoke",
+            (GROUP, "programmaticusers", &["get", "patch"]),
+            Some(namespace),
+        ),
+        (
+            "rotate --wait, revoke --wait",
+            (GROUP, "programmaticusers", &["list", "watch"]),
+            Some(namespace),
+        ),
+        (
+            "audit, unmanaged, import",
+            (GROUP, "organizations", &["get", "list"]),
+            None,
+        ),
         (
             "audit, unmanaged, import without SPOTINST_TOKEN",
             ("", "secrets", &["get"]),
@@ -221,13 +248,18 @@ mod tests {
 
     fn flat(rules: &[Rule]) -> BTreeSet<String> {
         let each = |(group, resource, verbs): &Rule| {
-            verbs.iter().map(|v| format!("{v} {resource} of {group:?}")).collect::<Vec<_>>()
+            verbs
+                .iter()
+                .map(|v| format!("{v} {resource} of {group:?}"))
+                .collect::<Vec<_>>()
         };
         rules.iter().flat_map(each).collect()
     }
 
     fn rendered(kind: &str, name: &str) -> BTreeSet<String> {
-        let objects = CHART.split("\n---\n").filter_map(|d| serde_saphyr::from_str::<Value>(d).ok());
+        let objects = CHART
+            .split("\n---\n")
+            .filter_map(|d| serde_saphyr::from_str::<Value>(d).ok());
         let role = objects
             .into_iter()
             .find(|o| o["kind"] == kind && o["metadata"]["name"] == name)
@@ -240,7 +272,11 @@ mod tests {
         for rule in role["rules"].as_array().unwrap() {
             for group in texts(&rule["apiGroups"]) {
                 for resource in texts(&rule["resources"]) {
-                    all.extend(texts(&rule["verbs"]).iter().map(|v| format!("{v} {resource} of {group:?}")));
+                    all.extend(
+                        texts(&rule["verbs"])
+                            .iter()
+                            .map(|v| format!("{v} {resource} of {group:?}")),
+                    );
                 }
             }
         }
@@ -250,7 +286,10 @@ mod tests {
     #[test]
     fn the_rights_are_those_of_the_chart() {
         assert_eq!(flat(&CLUSTER), rendered("ClusterRole", "pu-programmatic-users"));
-        assert_eq!(flat(&NAMESPACE), rendered("ClusterRole", "pu-programmatic-users-namespace"));
+        assert_eq!(
+            flat(&NAMESPACE),
+            rendered("ClusterRole", "pu-programmatic-users-namespace")
+        );
         assert_eq!(flat(&OWN), rendered("Role", "pu-programmatic-users"));
     }
 }

@@ -28,7 +28,11 @@ pub(super) async fn deployments(cluster: &Cluster, namespace: &str) -> Vec<Check
     }
     let judge = |d: &Deployment| {
         let wanted = d.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-        let ready = d.status.as_ref().and_then(|s| s.ready_replicas).unwrap_or_default();
+        let ready = d
+            .status
+            .as_ref()
+            .and_then(|s| s.ready_replicas)
+            .unwrap_or_default();
         let subject = format!("{namespace}/{}", d.name_any());
         let told = format!("{ready} of {wanted} replicas are ready");
         let look = format!("`kubectl -n {namespace} describe pods` says why");

@@ -6,8 +6,8 @@ use kube::ResourceExt as _;
 use serde_json::Value;
 
 use crate::api::{
-    Access, AccountEntry, DeletionPolicy, GroupEntry, PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec, Role,
-    Scope, SecretSpec,
+    Access, AccountEntry, DeletionPolicy, GroupEntry, PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec,
+    Role, Scope, SecretSpec,
 };
 use crate::command::Failure;
 use crate::command::output::clean;
@@ -34,12 +34,21 @@ pub(super) fn draft(
     name: Option<&str>,
 ) -> Result<ProgrammaticUser, Failure> {
     let shown = match Marker::parse(&details.username) {
-        Some(_) => details.username.rsplit_once("/k8s.").map_or("", |(shown, _)| shown),
+        Some(_) => details
+            .username
+            .rsplit_once("/k8s.")
+            .map_or("", |(shown, _)| shown),
         None => details.username.as_str(),
     };
     let display_name: String = shown
         .chars()
-        .map(|c| if "+=@/".contains(c) || c.is_control() { '-' } else { c })
+        .map(|c| {
+            if "+=@/".contains(c) || c.is_control() {
+                '-'
+            } else {
+                c
+            }
+        })
         .take(MAX_DISPLAY)
         .collect();
     let name = name.map_or_else(|| object_name(&display_name), str::to_owned);
@@ -97,7 +106,11 @@ fn access(details: &UserDetails) -> Result<(Scope, Access), Failure> {
         return Err(Failure::Failed(format!(
             "user {} has neither a role nor a policy of its own{}: write the manifest by hand (docs/reference.md)",
             details.user_id,
-            if details.groups.is_empty() { "" } else { ", only groups" }
+            if details.groups.is_empty() {
+                ""
+            } else {
+                ", only groups"
+            }
         )));
     }
     let groups = details.groups.iter().map(|g| GroupEntry {
@@ -151,11 +164,17 @@ fn by_policies(policies: &[UserPolicy]) -> (Scope, Access) {
         .flat_map(|p| p.account_ids.iter().map(String::as_str))
         .collect();
     let everywhere = policies.iter().any(|p| p.account_ids.is_empty());
-    let single = accounts.first().filter(|a| accounts.len() == 1 && **a != "*" && !everywhere);
+    let single = accounts
+        .first()
+        .filter(|a| accounts.len() == 1 && **a != "*" && !everywhere);
     let entry = |p: &UserPolicy| PolicyEntry {
         name: None,
         id: Some(p.policy_id.clone()),
-        accounts: if single.is_some() { vec![] } else { p.account_ids.clone() },
+        accounts: if single.is_some() {
+            vec![]
+        } else {
+            p.account_ids.clone()
+        },
     };
     let access = Access {
         role: Role::PolicyBased,
@@ -169,7 +188,11 @@ fn by_policies(policies: &[UserPolicy]) -> (Scope, Access) {
         policies: policies.iter().map(entry).collect(),
         groups: vec![],
     };
-    let scope = if single.is_some() { Scope::Account } else { Scope::Organization };
+    let scope = if single.is_some() {
+        Scope::Account
+    } else {
+        Scope::Organization
+    };
     (scope, access)
 }
 
@@ -196,7 +219,11 @@ pub(super) fn yaml(
 ) -> Result<String, Failure> {
     let (namespace, name) = (draft.namespace().unwrap_or_default(), draft.name_any());
     let id = &details.user_id;
-    let digits: Vec<&str> = details.tokens.iter().map(|t| t.token_last_digits.as_str()).collect();
+    let digits: Vec<&str> = details
+        .tokens
+        .iter()
+        .map(|t| t.token_last_digits.as_str())
+        .collect();
     let token = if digits.is_empty() {
         "the old token".to_owned()
     } else {
@@ -214,9 +241,16 @@ pub(super) fn yaml(
         "3. Delete the old user when it is not used any more (`programmatic-users unmanaged` shows its last use):".to_owned(),
         format!("     curl -X DELETE -H \"Authorization: Bearer ${TOKEN}\" {}/setup/user/{id}", place.url),
     ];
-    let policy_based = draft.spec.access.as_ref().is_some_and(|a| a.role == Role::PolicyBased);
+    let policy_based = draft
+        .spec
+        .access
+        .as_ref()
+        .is_some_and(|a| a.role == Role::PolicyBased);
     for policy in details.policies.iter().filter(|_| policy_based) {
-        lines.push(format!("Policy {} is {:?}.", policy.policy_id, policy.policy_name));
+        lines.push(format!(
+            "Policy {} is {:?}.",
+            policy.policy_id, policy.policy_name
+        ));
     }
     for group in &details.groups {
         lines.push(format!("Group {} is {:?}.", group.id, group.name));
@@ -240,8 +274,10 @@ mod tests {
     use crate::platform::UserDetails;
 
     fn details(policies: &serde_json::Value) -> UserDetails {
-        serde_json::from_value(json!({"userId": "pu-1", "username": "Team A/ci\n- evil", "type": "programmatic",
-            "policies": policies}))
+        serde_json::from_value(
+            json!({"userId": "pu-1", "username": "Team A/ci\n- evil", "type": "programmatic",
+            "policies": policies}),
+        )
         .unwrap()
     }
 
@@ -255,7 +291,10 @@ mod tests {
         let editor = json!({"policyId": "2", "policyName": "Account Editor", "accountIds": ["act-1"]});
         let viewer = json!({"policyId": "3", "policyName": "Account Viewer", "accountIds": ["act-2"]});
         let one = spec(&json!([editor]));
-        assert_eq!((&one["scope"], &one["access"]["role"]), (&json!("Account"), &json!("Editor")));
+        assert_eq!(
+            (&one["scope"], &one["access"]["role"]),
+            (&json!("Account"), &json!("Editor"))
+        );
         let both = spec(&json!([editor, viewer]));
         assert_eq!(
             both["access"],
@@ -270,10 +309,16 @@ mod tests {
         let a = json!({"policyId": "pol-a", "policyName": "a", "accountIds": ["act-1"]});
         let all = json!({"policyId": "pol-b", "policyName": "b", "accountIds": ["*"]});
         let one = spec(&json!([a]));
-        assert_eq!(one["access"], json!({"role": "PolicyBased", "accounts": [{"id": "act-1"}], "policies": [{"id": "pol-a"}]}));
+        assert_eq!(
+            one["access"],
+            json!({"role": "PolicyBased", "accounts": [{"id": "act-1"}], "policies": [{"id": "pol-a"}]})
+        );
         let wide = spec(&json!([a, all]));
         assert_eq!(wide["scope"], "Organization");
-        assert_eq!(wide["access"]["policies"][1], json!({"id": "pol-b", "accounts": ["*"]}));
+        assert_eq!(
+            wide["access"]["policies"][1],
+            json!({"id": "pol-b", "accounts": ["*"]})
+        );
         assert!(draft(&details(&json!([])), "c", "ns", None).is_err());
     }
 
@@ -286,7 +331,9 @@ mod tests {
             organization: "acme",
             url: "https://x",
         };
-        let text = yaml(&draft, &details, &place, &["a\nb: c".to_owned()]).ok().unwrap();
+        let text = yaml(&draft, &details, &place, &["a\nb: c".to_owned()])
+            .ok()
+            .unwrap();
         let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(read, object(&draft), "{text}");
         assert_eq!(read["spec"]["displayName"], "Team A-ci-- evil");

@@ -7,7 +7,9 @@ use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, ProgrammaticUserClass, RETAINED_LABEL, USER_ID_ANNOTATION};
+use crate::api::{
+    MANAGED_BY_LABEL, MANAGER, Organization, ProgrammaticUserClass, RETAINED_LABEL, USER_ID_ANNOTATION,
+};
 use crate::command::cluster::Cluster;
 use crate::command::objects;
 use crate::command::operator::{self, Leader};
@@ -84,7 +86,9 @@ pub(super) async fn gather(
 async fn class(cluster: &Cluster, view: &UserView) -> (Fact, Option<String>) {
     const KIND: &str = "ProgrammaticUserClass";
     let name = &view.class_name;
-    let found = objects::api::<ProgrammaticUserClass>(cluster, None).get_opt(name).await;
+    let found = objects::api::<ProgrammaticUserClass>(cluster, None)
+        .get_opt(name)
+        .await;
     let class = match found {
         Ok(Some(class)) => class,
         Ok(None) => return (Fact::bad(KIND, name, "does not exist"), None),
@@ -93,7 +97,9 @@ async fn class(cluster: &Cluster, view: &UserView) -> (Fact, Option<String>) {
     let spec = &class.data["spec"];
     let organization = spec["organizationName"].as_str().unwrap_or_default().to_owned();
     let holds = |list: &Value, what: &str| list.as_array().is_some_and(|l| l.iter().any(|v| v == what));
-    let labels = spec["namespaces"]["matchLabels"].as_object().is_some_and(|l| !l.is_empty());
+    let labels = spec["namespaces"]["matchLabels"]
+        .as_object()
+        .is_some_and(|l| !l.is_empty());
     let fact = if !holds(&spec["namespaces"]["matchNames"], &view.namespace) && !labels {
         Fact::bad(KIND, name, format!("is not open to namespace {}", view.namespace))
     } else if !holds(&spec["scopes"], &view.scope) {
@@ -137,10 +143,18 @@ async fn secret(cluster: &Cluster, object: &DynamicObject, view: &UserView) -> F
         Err(error) => return Fact::unknown(KIND, &name, cluster.explain(&error)),
     };
     if secret.labels().get(MANAGED_BY_LABEL).map(String::as_str) != Some(MANAGER) {
-        return Fact::bad(KIND, &name, "is there, and not made by the operator, which does not touch it");
+        return Fact::bad(
+            KIND,
+            &name,
+            "is there, and not made by the operator, which does not touch it",
+        );
     }
     if secret.labels().contains_key(RETAINED_LABEL) {
-        return Fact::bad(KIND, &name, "was kept when another object was deleted, and is nobody's");
+        return Fact::bad(
+            KIND,
+            &name,
+            "was kept when another object was deleted, and is nobody's",
+        );
     }
     let owners = secret.owner_references();
     if !owners.iter().any(|o| o.uid == view.uid) {
@@ -157,15 +171,20 @@ async fn secret(cluster: &Cluster, object: &DynamicObject, view: &UserView) -> F
 fn token(view: &UserView) -> Option<Fact> {
     let issued = view.token_issued_at?;
     let now = Timestamp::now();
-    let next = view
-        .next_rotation
-        .map_or_else(|| "not replaced by age".to_owned(), |at| format!("replaced {}", until(at, now)));
+    let next = view.next_rotation.map_or_else(
+        || "not replaced by age".to_owned(),
+        |at| format!("replaced {}", until(at, now)),
+    );
     let digits = view.token_last_digits.as_deref().unwrap_or("-");
     let old = match view.retiring.len() {
         0 => String::new(),
         n => format!("; {n} older still valid"),
     };
-    Some(Fact::good("Token", digits, format!("{} old, {next}{old}", ago(issued, now))))
+    Some(Fact::good(
+        "Token",
+        digits,
+        format!("{} old, {next}{old}", ago(issued, now)),
+    ))
 }
 
 async fn operator(cluster: &Cluster, namespace: &str, lease: &str) -> Fact {
