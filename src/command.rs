@@ -54,7 +54,7 @@ pub enum Verb {
 
 /// What a command found.
 #[derive(Debug)]
-pub struct Report {
+struct Report {
     /// For standard output.
     text: String,
     /// Whether all that was looked at is well; exit code 3 says that it is not.
@@ -73,7 +73,7 @@ impl Report {
 
 /// Why a command found nothing.
 #[derive(Debug)]
-pub enum Failure {
+enum Failure {
     /// The flags do not say what to do: exit code 2.
     Usage(String),
     /// Something did not work: exit code 1.

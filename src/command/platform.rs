@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::cluster::{Cluster, is_forbidden};
-use crate::api::{Endpoint, Organization};
+use crate::api::{Endpoint, Limits, Organization};
 use crate::plan::check_endpoint;
 use crate::platform::{Token, client};
 
@@ -107,7 +107,8 @@ impl EndpointArgs {
                     "{TOKEN} is not set: export it with the token of an organization admin"
                 ))
             })?;
-            open(format!("platform {url}"), &endpoint, token, None)
+            let limits = client::Limits::default();
+            open(format!("platform {url}"), &endpoint, (token, None), limits)
         };
         Some(reach())
     }
@@ -124,20 +125,30 @@ pub(super) async fn connect(
         None => from_secret(cluster, args, organization).await?,
     };
     let name = format!("platform of Organization {}", organization.name_any());
-    open(name, &organization.spec.endpoint, token, previous)
+    let limits = limits(&organization.spec.limits);
+    open(name, &organization.spec.endpoint, (token, previous), limits)
+}
+
+/// A command is as careful as the operator.
+pub(super) fn limits(wanted: &Limits) -> client::Limits {
+    let usual = client::Limits::default();
+    let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    let size = |n: Option<i32>| number(n).and_then(|n| usize::try_from(n).ok());
+    client::Limits {
+        requests_per_minute: number(wanted.requests_per_minute).unwrap_or(usual.requests_per_minute),
+        max_in_flight: size(wanted.max_in_flight).unwrap_or(usual.max_in_flight),
+        creates_per_hour: size(wanted.creates_per_hour).unwrap_or(usual.creates_per_hour),
+    }
 }
 
 fn open(
     name: String,
     endpoint: &Endpoint,
-    token: Token,
-    previous: Option<Token>,
+    (token, previous): (Token, Option<Token>),
+    limits: client::Limits,
 ) -> Result<Reached, Failure> {
     check_endpoint(endpoint).map_err(|r| Failure::Failed(r.message))?;
-    let gate = Arc::new(client::Gate::new(
-        client::Limits::default(),
-        client::Hooks::default(),
-    ));
+    let gate = Arc::new(client::Gate::new(limits, client::Hooks::default()));
     let client = client::Client::new(client::Config {
         url: endpoint.url.clone(),
         ca_bundle: endpoint.ca_bundle.clone(),

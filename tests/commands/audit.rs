@@ -173,3 +173,57 @@ async fn a_wrong_credential_is_a_sentence_without_it() {
         .expect(1)
         .tells("can be reached from here");
 }
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_is_trusted_if_it_is_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (certificate, key) = (
+        file("tls.crt", &certificate),
+        file("tls.key", &key.serialize_pem()),
+    );
+    let options = crate::support::platform::Options {
+        address: "127.0.0.1".to_owned(),
+        organization: "Acme".to_owned(),
+        accounts: vec![],
+        flags: [
+            "--account",
+            "only",
+            "--tls-certificate",
+            &certificate,
+            "--tls-key",
+            &key,
+        ]
+        .map(str::to_owned)
+        .into(),
+    };
+    let platform = crate::support::Platform::start(&dir.path().join("platform"), options)
+        .await
+        .unwrap();
+    assert!(platform.url().starts_with("https://"));
+    let ask = |args: &[&str]| {
+        let mut command = program(Path::new("/nonexistent"));
+        command
+            .args(["audit", "--endpoint", platform.url(), "-o", "json"])
+            .args(args);
+        run(command.env("SPOTINST_TOKEN", &platform.admin_token))
+    };
+    ask(&[])
+        .expect(1)
+        .tells("no connection: invalid peer certificate");
+    let told = ask(&["--ca-file", &certificate]).expect(0).json();
+    assert_eq!(told["counts"]["System"], 1, "{told}");
+    ask(&["--ca-file", "/nonexistent"])
+        .expect(1)
+        .tells("cannot read /nonexistent");
+    ask(&["--ca-file", &key])
+        .expect(1)
+        .tells("holds no PEM certificate");
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::asked::{Said, kubeconfig_of, of_world, platform_flags, program, run};
 use crate::support::platform::fresh_token;
 use crate::support::wait::SOON;
-use crate::support::{PAYMENTS, World};
+use crate::support::{PAYMENTS, World, pod};
 
 fn flags(world: &World) -> Vec<String> {
     let mut flags: Vec<String> = platform_flags(world).into();
@@ -155,29 +155,50 @@ async fn what_is_wrong_is_found_with_what_to_do() {
     table.shows("FAILED").shows("can be reached from here");
 }
 
+/// A Deployment with the chart's labels.
+fn deployment(world: &World, replicas: i32, image: &str) -> Deployment {
+    let labels =
+        json!({"app.kubernetes.io/name": "programmatic-users", "app.kubernetes.io/component": "controller"});
+    let container =
+        json!({"name": "c", "image": image, "imagePullPolicy": "Never", "command": ["sleep", "3600"]});
+    serde_json::from_value(json!({
+        "metadata": {"name": "operator", "namespace": world.operator_namespace(), "labels": labels},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
+            "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]}}},
+    }))
+    .unwrap()
+}
+
 #[tokio::test]
 async fn replicas_of_the_deployment_are_counted() {
     let world = World::new("doctor-replicas").await;
-    let labels =
-        json!({"app.kubernetes.io/name": "programmatic-users", "app.kubernetes.io/component": "controller"});
-    let deployment: Deployment = serde_json::from_value(json!({
-        "metadata": {"name": "operator", "namespace": world.operator_namespace(), "labels": labels},
-        "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
-            // It never starts: the image is nowhere.
-            "spec": {"containers": [{"name": "c", "image": "registry.invalid/none:1", "imagePullPolicy": "Never"}]}}},
-    }))
-    .unwrap();
-    world.apply(&deployment).await.unwrap();
+    // The image is nowhere.
+    world
+        .apply(&deployment(&world, 2, "registry.invalid/none:1"))
+        .await
+        .unwrap();
     let told = doctor(&world, &["-o", "json"]).expect(3).json();
     let found = of(&told, "deployment");
     assert_eq!(found[0]["verdict"], "failed");
-    assert!(
-        found[0]["message"]
-            .as_str()
-            .unwrap()
-            .starts_with("0 of 2 replicas are ready"),
-        "{found:#?}"
-    );
+    let message = found[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("0 of 2 replicas are ready"), "{message}");
+    if !world.cluster().has_node() {
+        return;
+    }
+    pod::image(world.cluster()).await.unwrap();
+    world.apply(&deployment(&world, 1, pod::IMAGE)).await.unwrap();
+    world
+        .eventually("the replica to be ready", SOON, async || {
+            let told = doctor(&world, &["-o", "json"]).json();
+            let message = of(&told, "deployment")[0]["message"].to_string();
+            if message.contains("1 of 1 replicas are ready") {
+                Ok(())
+            } else {
+                Err(message)
+            }
+        })
+        .await;
+    doctor(&world, &[]).expect(0);
 }
 
 #[tokio::test]

@@ -141,6 +141,26 @@ async fn an_api_server_that_is_not_there_is_named() {
         .expect(3)
         .json();
     assert_eq!(doctor["checks"].as_array().unwrap().len(), 1);
+    // Of several contexts one is chosen.
+    let mut both = config.clone();
+    let good: Value = serde_saphyr::from_str(&text).unwrap();
+    for list in ["clusters", "contexts"] {
+        let mut more = good[list][0].clone();
+        more["name"] = json!("good");
+        if list == "contexts" {
+            more["context"]["cluster"] = json!("good");
+            more["context"]["namespace"] = json!(world.namespace());
+        }
+        both[list].as_array_mut().unwrap().push(more);
+    }
+    let two = world.dir().join("two-contexts.kubeconfig");
+    std::fs::write(&two, both.to_string()).unwrap();
+    run(program(&two).args(["get"])).expect(1);
+    run(program(&two).args(["get", "--context", "good"])).expect(0);
+    // Its namespace is the one that is meant.
+    run(program(&two).args(["why", "nobody", "--context", "good"]))
+        .expect(1)
+        .tells(&format!("in namespace {}", world.namespace()));
     // The flag wins over the environment.
     let good = &world.cluster().info().kubeconfig;
     run(program(&path).args(["get", "--kubeconfig", good, "-n", world.namespace()])).expect(0);

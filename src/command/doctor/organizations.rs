@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use super::Check;
 use crate::api::{CREDENTIAL_VALID, ORPHANS_FOUND, Organization, READY};
 use crate::command::cluster::Cluster;
-use crate::command::platform::{PlatformArgs, TOKEN, connect};
+use crate::command::platform::{self, PlatformArgs, TOKEN, connect};
 use crate::command::{Failure, advice, objects};
 
 /// Several checks an Organization.
@@ -44,7 +44,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
         checks.extend(as_told(organization));
         checks.push(limits(organization));
         if fits {
-            checks.extend(platform(cluster, args, organization).await);
+            checks.extend(reach(cluster, args, organization).await);
         } else {
             let message = format!("{TOKEN} is good for one organization: choose it with --organization");
             checks.push(Check::warning("platform", &organization.name_any(), message));
@@ -93,15 +93,9 @@ fn as_told(organization: &Organization) -> Vec<Check> {
 }
 
 fn limits(organization: &Organization) -> Check {
-    let limits = &organization.spec.limits;
-    let usual = crate::platform::client::Limits::default();
-    let number = |n: Option<i32>, usual: usize| n.and_then(|n| usize::try_from(n).ok()).unwrap_or(usual);
-    let requests = number(
-        limits.requests_per_minute,
-        usize::try_from(usual.requests_per_minute).unwrap_or_default(),
-    );
-    let creates = number(limits.creates_per_hour, usual.creates_per_hour);
-    let flight = number(limits.max_in_flight, usual.max_in_flight);
+    let limits = platform::limits(&organization.spec.limits);
+    let (requests, flight) = (limits.requests_per_minute, limits.max_in_flight);
+    let creates = limits.creates_per_hour;
     let managed = organization
         .status
         .as_ref()
@@ -111,7 +105,7 @@ fn limits(organization: &Organization) -> Check {
     let name = organization.name_any();
     match managed {
         // All tokens at once is what a leak asks for.
-        Some(managed) if creates > 0 && managed / creates >= 24 => Check::warning(
+        Some(managed) if managed / creates >= 24 => Check::warning(
             "limits",
             &name,
             format!(
@@ -124,7 +118,7 @@ fn limits(organization: &Organization) -> Check {
 }
 
 /// What the platform itself says, to you.
-async fn platform(cluster: &Cluster, args: &PlatformArgs, organization: &Organization) -> Vec<Check> {
+async fn reach(cluster: &Cluster, args: &PlatformArgs, organization: &Organization) -> Vec<Check> {
     const NAME: &str = "platform";
     let name = organization.name_any();
     let reached = match connect(cluster, args, organization).await {
