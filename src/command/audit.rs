@@ -25,7 +25,7 @@ pub struct Args {
     /// What this type of actor did only
     #[arg(long, value_enum, value_name = "TYPE")]
     actor_type: Option<Kind>,
-    /// What this actor did only: a name or id on the platform, or NAMESPACE/NAME of a ProgrammaticUser
+    /// What this actor did only: a name or id on the platform, or NAMESPACE/NAME of its object
     #[arg(long, value_name = "ACTOR")]
     actor: Option<String>,
     /// What happened in this account only

@@ -57,7 +57,8 @@ enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Check {
     /// Stable, for programs.
-    check: &'static str,
+    #[serde(rename = "check")]
+    name: &'static str,
     /// What was looked at, such as a name.
     subject: String,
     verdict: Verdict,
@@ -66,9 +67,9 @@ struct Check {
 }
 
 impl Check {
-    fn new(check: &'static str, subject: &str, verdict: Verdict, message: impl Into<String>) -> Self {
+    fn new(name: &'static str, subject: &str, verdict: Verdict, message: impl Into<String>) -> Self {
         Self {
-            check,
+            name,
             subject: subject.to_owned(),
             verdict,
             message: message.into(),
@@ -223,7 +224,7 @@ fn table(diagnosis: &Diagnosis) -> String {
         };
         table.row([
             verdict.to_owned(),
-            check.check.to_owned(),
+            check.name.to_owned(),
             check.subject.clone(),
             check.message.clone(),
         ]);

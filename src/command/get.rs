@@ -1,6 +1,7 @@
 //! `get`: the fleet, problems first.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -101,17 +102,18 @@ fn table(fleet: &Fleet, now: Timestamp) -> String {
     let mut text = table.finish();
     for user in fleet.users.iter().filter(|u| u.state <= State::NotReady) {
         let line = format!("{}: {}", user.path(), user.message);
-        text.push_str(&format!("\n{}", clean(&line).replace('\n', " ")));
+        let _ = write!(text, "\n{}", clean(&line).replace('\n', " "));
     }
     let number = |state: State| fleet.counts.get(&state).copied().unwrap_or_default();
-    text.push_str(&format!(
-        "\n{}: {} stalled, {} not ready, {} with a note, {} ready\n",
+    let _ = writeln!(
+        text,
+        "\n{}: {} stalled, {} not ready, {} with a note, {} ready",
         count(fleet.users.len(), "user", "users"),
         number(State::Stalled),
         number(State::NotReady),
         number(State::Noted),
         number(State::Ready)
-    ));
+    );
     text
 }
 

@@ -17,7 +17,7 @@ use crate::platform::{Token, client};
 /// The variable of the platform's own tools.
 pub(super) const TOKEN: &str = "SPOTINST_TOKEN";
 /// Lists of large organizations take a while.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where the operator is.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,7 +41,7 @@ pub struct PlatformArgs {
 /// A platform without a cluster.
 #[derive(Debug, Clone, clap::Args)]
 pub struct EndpointArgs {
-    /// Ask this platform, without a cluster; the token is taken from SPOTINST_TOKEN
+    /// Ask this platform, without a cluster; the token is taken from `SPOTINST_TOKEN`
     #[arg(long, value_name = "URL", conflicts_with_all = ["organization", "kubeconfig", "context", "namespace"])]
     pub(super) endpoint: Option<String>,
     /// Certificates (PEM) to trust for --endpoint instead of the system's

@@ -1,6 +1,7 @@
 //! `unmanaged`: the platform's programmatic users that no object of this cluster stands behind.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
@@ -162,9 +163,9 @@ async fn known(cluster: &Cluster) -> Result<Known, super::Failure> {
 
 /// Those that nobody manages, the most urgent first.
 fn sort_out(listed: &[&UserSummary], known: &Known) -> Vec<Found> {
-    let marked: Vec<Option<Marker>> = listed.iter().map(|u| Marker::parse(&u.username)).collect();
+    let parsed: Vec<Option<Marker>> = listed.iter().map(|u| Marker::parse(&u.username)).collect();
     // Whatever installation made a user of one of our objects, or one that we retained, is this one.
-    let ours: BTreeSet<&str> = marked
+    let ours: BTreeSet<&str> = parsed
         .iter()
         .zip(listed)
         .filter_map(|(marker, user)| {
@@ -189,7 +190,7 @@ fn sort_out(listed: &[&UserSummary], known: &Known) -> Vec<Found> {
     };
     let mut found: Vec<Found> = listed
         .iter()
-        .zip(&marked)
+        .zip(&parsed)
         .filter_map(|(user, marker)| {
             let (origin, object) = origin(user, marker.as_ref())?;
             Some(Found {
@@ -261,10 +262,11 @@ fn table(inventory: &Inventory, organization: &Organization, now: Timestamp) -> 
         count(inventory.programmatic, "programmatic user", "programmatic users"),
     );
     if let Some(counted) = organization.status.as_ref().and_then(|s| s.users) {
-        text.push_str(&format!(
-            "the operator's last count of Organization {}: {} managed, {} unmanaged, {} orphaned, {} retiring\n",
+        let _ = writeln!(
+            text,
+            "the operator's last count of Organization {}: {} managed, {} unmanaged, {} orphaned, {} retiring",
             inventory.organization, counted.managed, counted.unmanaged, counted.orphaned, counted.retiring
-        ));
+        );
     }
     clean(&text)
 }

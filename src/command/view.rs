@@ -134,11 +134,11 @@ impl UserView {
                 "the operator has not looked at the object as it is now".to_owned(),
             ),
         };
-        let noted = |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
+        let told = |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
         // What is true of every user that is well is no note.
         let notes = conditions
             .iter()
-            .filter(noted)
+            .filter(told)
             .any(|c| !["SecretPublished", "AccessApplied"].contains(&c.kind.as_str()));
         let state = if current && is(STALLED).is_some() {
             State::Stalled

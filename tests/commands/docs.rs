@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::asked::{ask, keys, of_world, platform_flags, run};
 use super::unmanaged::by_hand;
 use crate::support::cluster::root;
+use crate::support::wait::SOON;
 use crate::support::{PAYMENTS, World};
 
 const COMMANDS: [&str; 9] = [
@@ -103,7 +104,7 @@ fn word(word: &str) -> String {
     } else if user.is_some_and(hex) {
         "USER"
     } else if core
-        .rsplit_once("-")
+        .rsplit_once('-')
         .is_some_and(|(kind, id)| kind.ends_with("/sig") && hex(id))
     {
         "RESOURCE"
@@ -121,67 +122,71 @@ fn word(word: &str) -> String {
     word.replace(core, kind)
 }
 
-/// The world with the names of the page, and what differs from the page.
-struct Named<'w>(&'w World, RefCell<Vec<String>>);
+/// The page beside a world whose names differ from its own, and what the commands say otherwise.
+struct Page<'w> {
+    world: &'w World,
+    text: String,
+    other: RefCell<Vec<String>>,
+}
 
-impl Named<'_> {
-    fn of_the_page(&self, said: &str) -> String {
-        said.replace(self.0.operator_namespace(), "programmatic-users")
-            .replace(self.0.class_name(), "payments")
-            .replace(self.0.organization_name(), "acme")
-            .replace(self.0.namespace(), "payments")
+impl<'w> Page<'w> {
+    fn beside(world: &'w World) -> Self {
+        Self {
+            world,
+            text: text(),
+            other: RefCell::default(),
+        }
+    }
+
+    /// With the names of the page.
+    fn renamed(&self, said: &str) -> String {
+        said.replace(self.world.operator_namespace(), "programmatic-users")
+            .replace(self.world.class_name(), "payments")
+            .replace(self.world.organization_name(), "acme")
+            .replace(self.world.namespace(), "payments")
             .replace("/controller-0", "/programmatic-users")
     }
 
-    fn check(&self, page: &str, command: &str, said: &str) {
-        let said = self.of_the_page(said);
-        if masked(&example(page, command)) != masked(&said) {
-            self.1.borrow_mut().push(format!("{command}:\n{said}"));
+    fn check(&self, command: &str, said: &str) {
+        let said = self.renamed(said);
+        if masked(&example(&self.text, command)) != masked(&said) {
+            self.other.borrow_mut().push(format!("{command}:\n{said}"));
         }
     }
-}
 
-/// Every key that a result has is in the page, and every path of the page in the result.
-#[track_caller]
-fn check_keys(page: &str, command: &str, result: &Value) {
-    let paragraph = section(page, command)
-        .split("\nJSON: ")
-        .nth(1)
-        .unwrap()
-        .split("\n\n")
-        .next()
-        .unwrap();
-    let words = quoted(paragraph);
-    let found = keys(result);
-    for path in &found {
-        let last = path.rsplit('.').next().unwrap();
+    /// Every key that a result has is in the page, and every path of the page in the result.
+    #[track_caller]
+    fn check_keys(&self, command: &str, result: &Value) {
+        let rest = section(&self.text, command).split("\nJSON: ").nth(1).unwrap();
+        let words = quoted(rest.split("\n\n").next().unwrap());
+        let found = keys(result);
+        for path in &found {
+            let last = path.rsplit('.').next().unwrap();
+            assert!(
+                words.contains(path.as_str()) || words.contains(last),
+                "{command}: {path} is not in docs/commands.md"
+            );
+        }
+        for path in words.iter().filter(|w| w.contains('.')) {
+            assert!(
+                found.contains(*path),
+                "{command} says nothing of {path}, which docs/commands.md has: {found:?}"
+            );
+        }
+    }
+
+    #[track_caller]
+    fn done(self) {
+        let other = self.other.into_inner().join("\n");
         assert!(
-            words.contains(path.as_str()) || words.contains(last),
-            "{command}: {path} is not in docs/commands.md"
+            other.is_empty(),
+            "docs/commands.md shows something else than these:\n{other}"
         );
     }
-    for path in words.iter().filter(|w| w.contains('.')) {
-        assert!(
-            found.contains(*path),
-            "{command} says nothing of {path}, which docs/commands.md has: {found:?}"
-        );
-    }
 }
 
-#[tokio::test]
-async fn examples_and_keys_are_what_the_commands_say() {
-    let world = World::builder("page").drift("1s").start().await;
-    let (page, names, namespace) = (text(), Named(&world, RefCell::default()), world.namespace());
-    let flags = platform_flags(&world);
-    let ask = |args: &[&str]| ask(world.cluster(), args);
-    let platform = |args: &[&str]| run(of_world(&world).args(args).args(&flags));
-    let both = |args: &[&str]| {
-        (
-            platform(args).expect(0).out,
-            platform(&[args, &["-o", "json"]].concat()).expect(0).json(),
-        )
-    };
-
+/// A user that is ready, and one that cannot be.
+async fn two_users(world: &World) {
     let every = json!({"every": "720h"});
     world
         .user("ci-deployer")
@@ -189,101 +194,97 @@ async fn examples_and_keys_are_what_the_commands_say() {
         .with(|s| s.rotation = serde_json::from_value(every).unwrap())
         .apply()
         .await;
-    world
-        .user("typo")
-        .viewer(PAYMENTS)
-        .class("paiments")
-        .apply()
-        .await;
+    let typo = world.user("typo").viewer(PAYMENTS).class("paiments");
+    typo.apply().await;
     world.ready("ci-deployer").await;
     world.stalled("typo", "UnknownClass").await;
-    names.check(&page, "get", &ask(&["get", "-n", namespace]).expect(0).out);
-    check_keys(
-        &page,
-        "get",
-        &ask(&["get", "-n", namespace, "-o", "json"]).expect(0).json(),
-    );
+}
 
-    let own = [
-        "-n",
-        namespace,
-        "--operator-namespace",
-        world.operator_namespace(),
-        "--lease-name",
-        "controller-0",
+#[tokio::test]
+async fn of_the_cluster_the_page_shows_what_the_commands_say() {
+    let world = World::new("page").await;
+    let (page, namespace) = (Page::beside(&world), world.namespace());
+    two_users(&world).await;
+    let said = |args: &[&str], code: i32| ask(world.cluster(), args).expect(code).out;
+    let told = |args: &[&str], code: i32| {
+        let args = [args, &["-o", "json"]].concat();
+        ask(world.cluster(), &args).expect(code).json()
+    };
+    let get = ["get", "-n", namespace];
+    page.check("get", &said(&get, 0));
+    page.check_keys("get", &told(&get, 0));
+    let own = ["-n", namespace, "--lease-name", "controller-0"];
+    let place = [&own[..], &["--operator-namespace", world.operator_namespace()]].concat();
+    let why = [&["why", "typo"], &place[..]].concat();
+    page.check("why", &said(&why, 3));
+    page.check_keys("why", &told(&why, 3));
+
+    let doctor = [
+        "doctor",
+        "--service-account",
+        "operator",
+        "--organization",
+        world.organization_name(),
     ];
-    let why = [&["why", "typo"], &own[..]].concat();
-    names.check(&page, "why", &ask(&why).expect(3).out);
-    check_keys(
-        &page,
-        "why",
-        &ask(&[&why[..], &["-o", "json"]].concat()).expect(3).json(),
-    );
-
-    let token = world.token("ci-deployer").await;
-    let path = format!("/aws/ec2/group?accountId={PAYMENTS}");
-    let made = world
-        .platform()
-        .post(&path, &token, &json!({"group": {"name": "g"}}))
-        .await;
-    assert_eq!(made.status, 200);
-    let (said, told) = both(&["audit", "--actor-type", "programmatic", "--account", PAYMENTS]);
-    names.check(&page, "audit", &said);
-    check_keys(&page, "audit", &told);
-
-    let id = by_hand(&world, "terraform").await;
-    world
-        .eventually("the user to be counted", crate::support::wait::SOON, async || {
-            let status = world.organization().await.status.unwrap_or_default();
-            let counted = status.users.is_some_and(|u| u.unmanaged == 1 && u.managed == 1);
-            if counted {
-                Ok(())
-            } else {
-                Err(format!("{status:?}"))
-            }
-        })
-        .await;
-    let (said, told) = both(&["unmanaged"]);
-    names.check(&page, "unmanaged", &said);
-    check_keys(&page, "unmanaged", &told);
-
-    let import = ["import", &id, "--class", world.class_name(), "-n", namespace];
-    let said = run(of_world(&world).args(import).args(&flags[2..])).expect(0).out;
-    names.check(&page, "import", &said);
-
-    let wait = ["ci-deployer", "-n", namespace, "--wait"];
-    let said = ask(&[&["rotate"], &wait[..]].concat()).expect(0).out;
-    names.check(&page, "rotate", &said);
-    let told = ask(&[&["rotate"], &wait[..], &["-o", "json"]].concat())
-        .expect(0)
-        .json();
-    check_keys(&page, "rotate", &told);
-    let said = ask(&[&["revoke"], &wait[..], &["--yes"]].concat()).expect(0).out;
-    names.check(&page, "revoke", &said);
-
-    let doctor = [&["doctor", "--service-account", "operator"], &own[..2], &own[4..]].concat();
-    let (said, told) = both(&doctor);
-    let shown = masked(&example(&page, "doctor"));
-    let said = masked(&said);
-    for line in shown.lines() {
+    let doctor = [&doctor[..], &place].concat();
+    let lines = masked(&said(&doctor, 0));
+    for line in masked(&example(&page.text, "doctor")).lines() {
         assert!(
-            said.lines().any(|l| l == line),
-            "doctor does not say {line:?}:\n{said}"
+            lines.lines().any(|l| l == line),
+            "doctor does not say {line:?}:\n{lines}"
         );
     }
-    check_keys(&page, "doctor", &told);
-    let checks = quoted(section(&page, "doctor"));
-    for check in told["checks"].as_array().unwrap() {
+    let diagnosis = told(&doctor, 0);
+    page.check_keys("doctor", &diagnosis);
+    let explained = quoted(section(&page.text, "doctor"));
+    for check in diagnosis["checks"].as_array().unwrap() {
         let name = check["check"].as_str().unwrap();
         assert!(
-            checks.contains(name),
+            explained.contains(name),
             "docs/commands.md does not explain the check {name}"
         );
     }
-    let other = names.1.into_inner();
-    assert!(
-        other.is_empty(),
-        "docs/commands.md shows something else than these:\n{}",
-        other.join("\n")
-    );
+
+    let wait = ["ci-deployer", "-n", namespace, "--wait"];
+    let rotate = [&["rotate"], &wait[..]].concat();
+    page.check("rotate", &said(&rotate, 0));
+    page.check_keys("rotate", &told(&rotate, 0));
+    page.check("revoke", &said(&[&["revoke", "--yes"], &wait[..]].concat(), 0));
+    page.done();
+}
+
+#[tokio::test]
+async fn of_the_platform_the_page_shows_what_the_commands_say() {
+    let world = World::builder("page-platform").drift("1s").start().await;
+    let (page, namespace) = (Page::beside(&world), world.namespace());
+    two_users(&world).await;
+    let flags = platform_flags(&world);
+    let check = |args: &[&str]| {
+        let said = run(of_world(&world).args(args).args(&flags)).expect(0);
+        page.check(args[0], &said.out);
+        let told = run(of_world(&world).args(args).args(&flags).args(["-o", "json"])).expect(0);
+        page.check_keys(args[0], &told.json());
+    };
+    let token = world.token("ci-deployer").await;
+    let path = format!("/aws/ec2/group?accountId={PAYMENTS}");
+    let group = json!({"group": {"name": "g"}});
+    assert_eq!(world.platform().post(&path, &token, &group).await.status, 200);
+    check(&["audit", "--actor-type", "programmatic", "--account", PAYMENTS]);
+
+    let id = by_hand(&world, "terraform").await;
+    world
+        .eventually("the user to be counted", SOON, async || {
+            let users = world.organization().await.status.and_then(|s| s.users);
+            match users {
+                Some(counts) if counts.unmanaged == 1 && counts.managed == 1 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    check(&["unmanaged"]);
+
+    let import = ["import", &id, "--class", world.class_name(), "-n", namespace];
+    let said = run(of_world(&world).args(import).args(&flags[2..])).expect(0);
+    page.check("import", &said.out);
+    page.done();
 }

@@ -1,6 +1,7 @@
 //! From what the platform tells of a user to a manifest. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use kube::ResourceExt as _;
 use serde_json::Value;
@@ -257,13 +258,14 @@ pub(super) fn yaml(
     }
     lines.extend(notes.iter().map(|note| format!("NOTE: {note}")));
     // What the platform tells must not end a comment.
-    let comments: String = lines
-        .iter()
-        .map(|l| format!("# {}\n", clean(l).replace('\n', " ")))
-        .collect();
+    let mut text = String::new();
+    for line in lines {
+        let _ = writeln!(text, "# {}", clean(&line).replace('\n', " "));
+    }
     let body = serde_saphyr::to_string(&object(draft))
         .map_err(|e| Failure::Failed(format!("the manifest has no YAML form: {e}")))?;
-    Ok(format!("{comments}{body}"))
+    text.push_str(&body);
+    Ok(text)
 }
 
 #[cfg(test)]
