@@ -1,12 +1,14 @@
 //! Flags and environment; no logic.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use zeroize::Zeroizing;
 
+use crate::command::Verb;
 use crate::controller;
 use crate::plan;
 use crate::platform::Token;
@@ -29,9 +31,34 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// The program.
+    pub const NAME: &str = "programmatic-users";
+    /// The file name of the same program as a plugin, and how people call it then.
+    const PLUGIN: (&str, &str) = ("kubectl-programmatic_users", "kubectl programmatic-users");
+
+    /// Reads a command line; help names the program as it was called. Ends the process where it is wrong, and after
+    /// `--help`.
+    #[must_use]
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Self {
+        let line: Vec<OsString> = line.into_iter().collect();
+        let name = line.first().and_then(|path| Path::new(path).file_stem());
+        let mut command = Self::command();
+        if name.is_some_and(|n| n == Self::PLUGIN.0) {
+            command = command.bin_name(Self::PLUGIN.1);
+        }
+        let matches = command.try_get_matches_from_mut(line);
+        let cli = matches.and_then(|mut m| Self::from_arg_matches_mut(&mut m));
+        cli.unwrap_or_else(|e| e.format(&mut command).exit())
+    }
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// What people ask
+    #[command(flatten)]
+    Verb(Verb),
     /// Run the operator against the cluster of KUBECONFIG, or of the pod that it runs in
     Controller(ControllerArgs),
     /// Run the embedded platform: the administration API over SQLite or PostgreSQL
@@ -112,7 +139,7 @@ fn instance_id(text: &str) -> Result<String, String> {
 }
 
 /// A span of whole seconds within bounds, written as in the custom resources.
-fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds<const MIN: u64, const MAX: u64>(text: &str) -> Result<Duration, String> {
     let span = crate::api::Duration::parse(text).map(crate::api::Duration::get);
     span.filter(|s| (MIN..=MAX).contains(&s.as_secs()))
         .ok_or_else(|| format!("give a span of {MIN}s to {MAX}s, such as 15s or 1m"))

@@ -7,6 +7,7 @@
 //! | [`platform`] | wire types, error model and typed client of the platform's API | nothing of this crate |
 //! | [`controller`] | observes, applies what `plan` decided, writes status | all but `server` |
 //! | [`server`] | the embedded platform | wire types of `platform`; never `kube`, `api`, `plan`, `controller` |
+//! | [`command`] | what people ask of the cluster and the platform: `get`, `why`, `audit`, `doctor` and the others | all but `server` and `controller` |
 //! | [`cli`] | flags and environment to configuration | all |
 //!
 //! A test (`tests/structure.rs`) checks these rules.
@@ -15,6 +16,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod command;
 pub mod controller;
 pub mod crds;
 pub mod health;

@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use programmatic_users::cli::{Cli, Command};
-use programmatic_users::{controller, crds, server, shutdown, telemetry};
+use programmatic_users::{command, controller, crds, server, shutdown, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os());
     telemetry::init(cli.log_format);
     let result = match cli.command {
+        Command::Verb(verb) => return command::run(verb).await,
         Command::Controller(args) => {
             let listening = |address| println!("listening on http://{address}");
             controller::run(args.into(), shutdown::signal(), listening)

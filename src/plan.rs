@@ -42,6 +42,7 @@ use jiff::Timestamp;
 use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, SecretValue, USER_ID_ANNOTATION};
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
+pub use class::{allows, check as check_class};
 pub use desired::{Desired, desired};
 pub use endpoint::check_endpoint;
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};

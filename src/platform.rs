@@ -4,12 +4,14 @@
 //! share. Field names and shapes are those of the published API description; where its sources disagree, the
 //! comment at the type says which one is followed.
 
+mod audit;
 pub mod client;
 mod time;
 mod token;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{ActorType, AuditEvent, AuditQuery};
 pub use time::{format_time, parse_time};
 pub use token::Token;
 

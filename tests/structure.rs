@@ -121,6 +121,11 @@ fn the_controller_knows_nothing_of_the_embedded_platform() {
     assert_free_of("controller", &["crate::server"]);
 }
 
+#[test]
+fn commands_know_nothing_of_controller_and_embedded_platform() {
+    assert_free_of("command", &["crate::server", "crate::controller"]);
+}
+
 /// A module that stands alone may use `crate::` for nothing but itself.
 fn assert_alone(module_name: &str) {
     let own = format!("crate::{module_name}");

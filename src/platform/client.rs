@@ -24,8 +24,8 @@ pub use gate::{Gate, Hooks, Limits};
 use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
-    Account, CreateProgrammaticUser, CreatedUser, GroupMapping, Policy, PolicyGrant, PolicyMapping, Token,
-    UserDetails, UserGroup, UserSummary,
+    Account, AuditEvent, AuditQuery, CreateProgrammaticUser, CreatedUser, GroupMapping, Policy, PolicyGrant,
+    PolicyMapping, Token, UserDetails, UserGroup, UserSummary,
 };
 
 /// No reply of interest is larger: a list of 100,000 users has about 20 MB.
@@ -207,6 +207,12 @@ impl Client {
     /// All groups of the organization.
     pub async fn groups(&self) -> Result<Vec<UserGroup>, Error> {
         self.list("/setup/access/userGroup").await
+    }
+
+    /// Who did what. There is no paging: a span with too many events is an error.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEvent>, Error> {
+        let route = Route::new(Method::GET, "/audit/events").with_query(&query.pairs());
+        listed(&route, &self.send(&route, How::Usual, NO_BODY).await?)
     }
 
     /// Whether the platform accepts `token`: `Ok(false)` if it says that it does not know it.

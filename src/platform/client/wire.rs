@@ -72,6 +72,15 @@ impl Route {
         })
     }
 
+    /// The values may be anything: they are escaped.
+    pub(super) fn with_query(mut self, query: &[(&str, String)]) -> Self {
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(query)
+            .finish();
+        self.path = format!("{}?{query}", self.path);
+        self
+    }
+
     pub(super) fn is_list_of_users(&self) -> bool {
         self.method == Method::GET && self.pattern == "/setup/organization/user"
     }

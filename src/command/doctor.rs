@@ -1,0 +1,241 @@
+//! `doctor`: whether everything that a user needs is there and works.
+
+mod kinds;
+mod organizations;
+mod rights;
+mod workload;
+
+use std::collections::BTreeMap;
+
+use axum::http::Request;
+use jiff::Timestamp;
+use kube::client::Body;
+use serde::Serialize;
+
+use super::cluster::{Cluster, ClusterArgs};
+use super::output::{OutputArgs, Table, count};
+use super::platform::PlatformArgs;
+use super::progress::Progress;
+use super::view::{State, UserView};
+use super::{Outcome, Report, objects, operator};
+
+/// Clocks that are further apart make ages and windows wrong, in seconds.
+const APART: i64 = 30;
+
+/// Flags of `doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Name of the operator's Lease
+    #[arg(long, value_name = "NAME", default_value = operator::LEASE)]
+    lease_name: String,
+    /// The operator's service account, whose rights are checked
+    #[arg(long, value_name = "NAME", default_value = "programmatic-users")]
+    service_account: String,
+    /// The platform.
+    #[command(flatten)]
+    platform: PlatformArgs,
+    /// The cluster.
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Form of the result.
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Verdict {
+    Ok,
+    /// It works, and could be better, or could not be looked at.
+    Warning,
+    /// It does not work.
+    Failed,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Check {
+    /// Stable, for programs.
+    #[serde(rename = "check")]
+    name: &'static str,
+    /// What was looked at, such as a name.
+    subject: String,
+    verdict: Verdict,
+    /// What was found, and what to do.
+    message: String,
+}
+
+impl Check {
+    fn new(name: &'static str, subject: &str, verdict: Verdict, message: impl Into<String>) -> Self {
+        Self {
+            name,
+            subject: subject.to_owned(),
+            verdict,
+            message: message.into(),
+        }
+    }
+
+    fn ok(check: &'static str, subject: &str, message: impl Into<String>) -> Self {
+        Self::new(check, subject, Verdict::Ok, message)
+    }
+
+    fn warning(check: &'static str, subject: &str, message: impl Into<String>) -> Self {
+        Self::new(check, subject, Verdict::Warning, message)
+    }
+
+    fn failed(check: &'static str, subject: &str, message: impl Into<String>) -> Self {
+        Self::new(check, subject, Verdict::Failed, message)
+    }
+
+    /// How far a clock is from that of this machine.
+    fn clock(subject: &str, theirs: Option<Timestamp>) -> Self {
+        const NAME: &str = "clock";
+        let Some(theirs) = theirs else {
+            return Self::warning(
+                NAME,
+                subject,
+                "its answers have no date, so that its clock is not known",
+            );
+        };
+        let apart = theirs.as_second() - Timestamp::now().as_second();
+        // Dates have whole seconds.
+        match apart.abs() {
+            0 | 1 => Self::ok(NAME, subject, "the same as on this machine"),
+            seconds if seconds <= APART => {
+                Self::ok(NAME, subject, format!("{seconds}s from that of this machine"))
+            }
+            seconds => Self::warning(
+                NAME,
+                subject,
+                format!(
+                    "{seconds}s from that of this machine: ages and windows are off by that; set the clocks by NTP"
+                ),
+            ),
+        }
+    }
+}
+
+/// The whole result.
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    healthy: bool,
+    counts: BTreeMap<&'static str, usize>,
+    checks: Vec<Check>,
+}
+
+pub(super) async fn run(args: Args) -> Outcome {
+    let cluster = args.cluster.connect().await?;
+    let mut progress = Progress::spinner();
+    let mut checks = Vec::new();
+    progress.tell("asking the API server");
+    match api_server(&cluster).await {
+        Ok(found) => {
+            checks.extend(found);
+            rest(&cluster, &args, &mut progress, &mut checks).await;
+        }
+        // Nothing else can be asked.
+        Err(check) => checks.push(check),
+    }
+    drop(progress);
+    let healthy = checks.iter().all(|c| c.verdict < Verdict::Failed);
+    let number = |verdict| checks.iter().filter(|c| c.verdict == verdict).count();
+    let counts = BTreeMap::from([
+        ("ok", number(Verdict::Ok)),
+        ("warning", number(Verdict::Warning)),
+        ("failed", number(Verdict::Failed)),
+    ]);
+    let diagnosis = Diagnosis {
+        healthy,
+        counts,
+        checks,
+    };
+    Ok(Report::of(args.output.render(&diagnosis, table), healthy))
+}
+
+async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &mut Vec<Check>) {
+    let own = &args.platform.operator.operator_namespace;
+    progress.tell("looking at the kinds and the admission policies");
+    checks.extend(kinds::definitions(cluster).await);
+    checks.extend(kinds::policies(cluster).await);
+    progress.tell("looking at the operator");
+    checks.extend(workload::deployments(cluster, own).await);
+    checks.push(workload::lease(cluster, own, &args.lease_name).await);
+    progress.tell("looking at rights");
+    let users = objects::users(cluster, cluster.asked.as_deref()).await;
+    let namespaces = rights::namespaces(users.as_deref().unwrap_or_default());
+    checks.extend(rights::of_operator(cluster, own, &args.service_account, &namespaces).await);
+    checks.extend(rights::own(cluster, own).await);
+    progress.tell("asking the platforms");
+    checks.extend(organizations::all(cluster, &args.platform).await);
+    checks.push(match users {
+        Ok(users) => fleet(&users),
+        Err(error) => Check::warning("users", "", cluster.explain(&error)),
+    });
+}
+
+/// Whether it answers, of which version it is, and what time it has.
+async fn api_server(cluster: &Cluster) -> Result<[Check; 2], Check> {
+    const NAME: &str = "api-server";
+    let failed = |message: String| Check::failed(NAME, &cluster.url, message);
+    let version = cluster.client.apiserver_version().await;
+    let version = version.map_err(|e| failed(cluster.explain(&e)))?;
+    let request = Request::get("/version")
+        .body(Body::empty())
+        .map_err(|e| failed(e.to_string()))?;
+    let answer = cluster.client.send(request).await;
+    let answer = answer.map_err(|e| failed(cluster.explain(&e)))?;
+    let date = answer.headers().get("date").and_then(|d| d.to_str().ok());
+    let date = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok());
+    Ok([
+        Check::ok(
+            NAME,
+            &cluster.url,
+            format!("answers, Kubernetes {}", version.git_version),
+        ),
+        Check::clock("API server", date.map(|d| d.timestamp())),
+    ])
+}
+
+fn fleet(users: &[UserView]) -> Check {
+    let number = |state| users.iter().filter(|u| u.state == state).count();
+    let (stalled, unready) = (number(State::Stalled), number(State::NotReady));
+    let all = count(users.len(), "user", "users");
+    if stalled + unready == 0 {
+        Check::ok("users", "", format!("{all}, all ready"))
+    } else {
+        Check::warning(
+            "users",
+            "",
+            format!(
+                "{all}, {stalled} stalled, {unready} not ready: `get --problems` shows them, `why NAME` explains"
+            ),
+        )
+    }
+}
+
+fn table(diagnosis: &Diagnosis) -> String {
+    let mut table = Table::new(["RESULT", "CHECK", "OF", "FOUND"]);
+    for check in &diagnosis.checks {
+        let verdict = match check.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Failed => "FAILED",
+        };
+        table.row([
+            verdict.to_owned(),
+            check.name.to_owned(),
+            check.subject.clone(),
+            check.message.clone(),
+        ]);
+    }
+    let number = |name| diagnosis.counts.get(name).copied().unwrap_or_default();
+    format!(
+        "{}\n{}: {} ok, {}, {} failed\n",
+        table.finish(),
+        count(diagnosis.checks.len(), "check", "checks"),
+        number("ok"),
+        count(number("warning"), "warning", "warnings"),
+        number("failed"),
+    )
+}

@@ -1,0 +1,150 @@
+//! Whether the organizations' platforms can be reached, and take the credential.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+use super::Check;
+use crate::api::{CREDENTIAL_VALID, ORPHANS_FOUND, Organization, READY};
+use crate::command::cluster::Cluster;
+use crate::command::platform::{self, PlatformArgs, TOKEN, connect};
+use crate::command::{Failure, advice, objects};
+
+/// Several checks an Organization.
+pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
+    const NAME: &str = "organization";
+    let found = match &args.organization {
+        Some(name) => objects::organization(cluster, Some(name))
+            .await
+            .map(|one| vec![one]),
+        None => objects::organizations(cluster)
+            .await
+            .map(|all| all.into_iter().filter_map(|o| o.try_parse().ok()).collect()),
+    };
+    let organizations: Vec<Organization> = match found {
+        Ok(found) => found,
+        Err(Failure::Failed(message) | Failure::Usage(message)) => {
+            return vec![Check::failed(
+                NAME,
+                args.organization.as_deref().unwrap_or_default(),
+                message,
+            )];
+        }
+    };
+    if organizations.is_empty() {
+        return vec![Check::warning(
+            NAME,
+            "",
+            "there is none: create one (docs/reference.md)",
+        )];
+    }
+    // One token is good for one organization.
+    let fits = organizations.len() == 1 || std::env::var_os(TOKEN).is_none();
+    let mut checks = Vec::new();
+    for organization in &organizations {
+        checks.extend(as_told(organization));
+        checks.push(limits(organization));
+        if fits {
+            checks.extend(reach(cluster, args, organization).await);
+        } else {
+            let message = format!("{TOKEN} is good for one organization: choose it with --organization");
+            checks.push(Check::warning("platform", &organization.name_any(), message));
+        }
+    }
+    checks
+}
+
+/// What the operator says of it.
+fn as_told(organization: &Organization) -> Vec<Check> {
+    const NAME: &str = "organization";
+    let name = organization.name_any();
+    let conditions = organization
+        .status
+        .as_ref()
+        .map(|s| s.conditions.as_slice())
+        .unwrap_or_default();
+    let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
+    let Some(ready) = find(READY) else {
+        let message = "has no status: no operator looks after it";
+        return vec![Check::failed(NAME, &name, message)];
+    };
+    let told = |c: &Condition| {
+        let what = advice::about(&c.reason).or_else(|| advice::about(&c.type_));
+        let what = what.map(|a| format!("; {}", a.text)).unwrap_or_default();
+        format!("{}: {}{what}", c.reason, c.message)
+    };
+    let mut checks = Vec::new();
+    if ready.status == "True" {
+        checks.push(Check::ok(NAME, &name, "is ready"));
+    } else {
+        checks.push(Check::failed(
+            NAME,
+            &name,
+            format!("is not ready: {}", told(ready)),
+        ));
+    }
+    let refused = |c: &&Condition| c.status != "True" && c.message != ready.message;
+    if let Some(credential) = find(CREDENTIAL_VALID).filter(refused) {
+        checks.push(Check::failed(NAME, &name, told(credential)));
+    }
+    if let Some(orphans) = find(ORPHANS_FOUND).filter(|c| c.status == "True") {
+        checks.push(Check::warning(NAME, &name, told(orphans)));
+    }
+    checks
+}
+
+fn limits(organization: &Organization) -> Check {
+    let limits = platform::limits(&organization.spec.limits);
+    let (requests, flight) = (limits.requests_per_minute, limits.max_in_flight);
+    let creates = limits.creates_per_hour;
+    let managed = organization
+        .status
+        .as_ref()
+        .and_then(|s| s.users)
+        .and_then(|u| usize::try_from(u.managed).ok());
+    let told = format!("{requests} requests a minute, {flight} at once, {creates} new users an hour");
+    let name = organization.name_any();
+    match managed {
+        // All tokens at once is what a leak asks for.
+        Some(managed) if managed / creates >= 24 => Check::warning(
+            "limits",
+            &name,
+            format!(
+                "{told}: to replace the tokens of all {managed} users takes {} hours; raise limits.createsPerHour if that is too long",
+                managed.div_ceil(creates)
+            ),
+        ),
+        _ => Check::ok("limits", &name, told),
+    }
+}
+
+/// What the platform itself says, to you.
+async fn reach(cluster: &Cluster, args: &PlatformArgs, organization: &Organization) -> Vec<Check> {
+    const NAME: &str = "platform";
+    let name = organization.name_any();
+    let reached = match connect(cluster, args, organization).await {
+        Ok(reached) => reached,
+        Err(Failure::Failed(message) | Failure::Usage(message)) => {
+            return vec![Check::warning(NAME, &name, message)];
+        }
+    };
+    match reached.client.list_users().await {
+        Ok(users) => {
+            let digits = reached.client.credential_digits();
+            let previous = if reached.client.uses_previous() {
+                ", the previous one,"
+            } else {
+                ""
+            };
+            let told = format!(
+                "{} takes the token{previous} that ends in {digits}; {} users",
+                reached.url,
+                users.len()
+            );
+            vec![
+                Check::ok(NAME, &name, told),
+                Check::clock(&format!("platform of {name}"), reached.gate.now()),
+            ]
+        }
+        Err(error) => vec![Check::failed(NAME, &name, reached.explain(&error))],
+    }
+}

@@ -1,0 +1,295 @@
+//! What the operator may do, and what you may do.
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec,
+};
+use kube::Api;
+use kube::api::PostParams;
+
+use super::Check;
+use crate::api::GROUP;
+use crate::command::cluster::{Cluster, is_forbidden};
+use crate::command::view::UserView;
+
+/// The most namespaces whose rights are looked at.
+const NAMESPACES: usize = 50;
+
+/// API group, resource, verbs.
+type Rule = (&'static str, &'static str, &'static [&'static str]);
+
+/// Of the whole cluster. These are the chart's roles; a test compares them.
+pub(super) const CLUSTER: [Rule; 7] = [
+    (GROUP, "programmaticuserclasses", &["list", "watch"]),
+    (GROUP, "organizations", &["list", "watch", "patch"]),
+    (GROUP, "organizations/status", &["update"]),
+    (GROUP, "programmaticusers/status", &["update"]),
+    (GROUP, "programmaticusers", &["get", "list", "watch", "patch"]),
+    ("", "namespaces", &["get"]),
+    ("events.k8s.io", "events", &["create", "patch"]),
+];
+/// In a namespace with users.
+pub(super) const NAMESPACE: [Rule; 1] = [(
+    "",
+    "secrets",
+    &["get", "list", "watch", "create", "update", "patch", "delete"],
+)];
+/// In the operator's own namespace.
+pub(super) const OWN: [Rule; 2] = [
+    ("", "secrets", &["get", "list", "watch", "create", "delete"]),
+    ("coordination.k8s.io", "leases", &["get", "create", "update"]),
+];
+
+/// The namespaces that have users.
+pub(super) fn namespaces(users: &[UserView]) -> Vec<String> {
+    let all: BTreeSet<&String> = users.iter().map(|u| &u.namespace).collect();
+    all.into_iter().take(NAMESPACES).cloned().collect()
+}
+
+fn asked(rules: &[Rule], namespace: Option<&str>) -> Vec<ResourceAttributes> {
+    let each = |(group, resource, verbs): &Rule| {
+        let (resource, subresource) = match resource.split_once('/') {
+            Some((resource, sub)) => (resource, Some(sub.to_owned())),
+            None => (*resource, None),
+        };
+        let attributes = ResourceAttributes {
+            group: Some((*group).to_owned()),
+            resource: Some(resource.to_owned()),
+            subresource,
+            namespace: namespace.map(str::to_owned),
+            ..ResourceAttributes::default()
+        };
+        let with = move |verb: &&str| ResourceAttributes {
+            verb: Some((*verb).to_owned()),
+            ..attributes.clone()
+        };
+        verbs.iter().map(with).collect::<Vec<_>>()
+    };
+    rules.iter().flat_map(each).collect()
+}
+
+/// `list secrets`.
+fn shown(asked: &ResourceAttributes) -> String {
+    let text = |t: &Option<String>| t.clone().unwrap_or_default();
+    let sub = asked
+        .subresource
+        .as_ref()
+        .map(|s| format!("/{s}"))
+        .unwrap_or_default();
+    format!("{} {}{sub}", text(&asked.verb), text(&asked.resource))
+}
+
+/// One check a place. Needs the right to ask what others may do.
+pub(super) async fn of_operator(
+    cluster: &Cluster,
+    own: &str,
+    account: &str,
+    namespaces: &[String],
+) -> Vec<Check> {
+    const NAME: &str = "operator-rights";
+    let user = format!("system:serviceaccount:{own}:{account}");
+    let places = [
+        ("the cluster".to_owned(), asked(&CLUSTER, None)),
+        (own.to_owned(), asked(&OWN, Some(own))),
+    ];
+    let others = namespaces
+        .iter()
+        .filter(|n| *n != own)
+        .map(|n| (n.clone(), asked(&NAMESPACE, Some(n))));
+    let mut checks = Vec::new();
+    for (place, rights) in places.into_iter().chain(others) {
+        let answers = join_all(rights.iter().map(|r| may(cluster, &user, own, r))).await;
+        let mut missing = Vec::new();
+        for (right, answer) in rights.iter().zip(answers) {
+            match answer {
+                Ok(true) => {}
+                Ok(false) => missing.push(shown(right)),
+                Err(error) if is_forbidden(&error) => {
+                    let message = "you may not ask what the operator may do (create subjectaccessreviews)";
+                    checks.push(Check::warning(NAME, &place, message));
+                    return checks;
+                }
+                Err(error) => {
+                    checks.push(Check::warning(NAME, &place, cluster.explain(&error)));
+                    return checks;
+                }
+            }
+        }
+        checks.push(if missing.is_empty() {
+            Check::ok(NAME, &place, format!("{user} has all that it needs"))
+        } else {
+            Check::failed(
+                NAME,
+                &place,
+                format!(
+                    "{user} may not {}: install the chart's roles (rbac.namespaces in mode strict); --service-account names another one",
+                    missing.join(", ")
+                ),
+            )
+        });
+    }
+    checks
+}
+
+async fn may(
+    cluster: &Cluster,
+    user: &str,
+    namespace: &str,
+    asked: &ResourceAttributes,
+) -> Result<bool, kube::Error> {
+    let groups = [
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+        "system:authenticated".to_owned(),
+    ];
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.to_owned()),
+            groups: Some(groups.into()),
+            resource_attributes: Some(asked.clone()),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews: Api<SubjectAccessReview> = Api::all(cluster.client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|s| s.allowed))
+}
+
+/// One check a group of commands.
+pub(super) async fn own(cluster: &Cluster, operator_namespace: &str) -> Vec<Check> {
+    const NAME: &str = "your-rights";
+    let namespace = &cluster.namespace;
+    let commands: [(&str, Rule, Option<&str>); 6] = [
+        (
+            "get (all namespaces)",
+            (GROUP, "programmaticusers", &["list"]),
+            None,
+        ),
+        (
+            "get, why",
+            (GROUP, "programmaticusers", &["get", "list"]),
+            Some(namespace),
+        ),
+        (
+            "rotate, revoke",
+            (GROUP, "programmaticusers", &["get", "patch"]),
+            Some(namespace),
+        ),
+        (
+            "rotate --wait, revoke --wait",
+            (GROUP, "programmaticusers", &["list", "watch"]),
+            Some(namespace),
+        ),
+        (
+            "audit, unmanaged, import",
+            (GROUP, "organizations", &["get", "list"]),
+            None,
+        ),
+        (
+            "audit, unmanaged, import without SPOTINST_TOKEN",
+            ("", "secrets", &["get"]),
+            Some(operator_namespace),
+        ),
+    ];
+    let mut checks = Vec::new();
+    for (commands, rule, place) in commands {
+        let rights = asked(&[rule], place);
+        let answers = join_all(rights.iter().map(|r| may_i(cluster, r))).await;
+        let place = place.map_or_else(|| "the cluster".to_owned(), |n| format!("namespace {n}"));
+        let mut missing = Vec::new();
+        let mut unknown = None;
+        for (right, answer) in rights.iter().zip(answers) {
+            match answer {
+                Ok(true) => {}
+                Ok(false) => missing.push(shown(right)),
+                Err(error) => unknown = Some(error),
+            }
+        }
+        checks.push(match unknown {
+            Some(error) => Check::warning(NAME, commands, cluster.explain(&error)),
+            None if missing.is_empty() => Check::ok(NAME, commands, format!("you may, in {place}")),
+            None => Check::warning(
+                NAME,
+                commands,
+                format!("you may not {} in {place}", missing.join(", ")),
+            ),
+        });
+    }
+    checks
+}
+
+async fn may_i(cluster: &Cluster, asked: &ResourceAttributes) -> Result<bool, kube::Error> {
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(asked.clone()),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let reviews: Api<SelfSubjectAccessReview> = Api::all(cluster.client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|s| s.allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::{CLUSTER, NAMESPACE, OWN, Rule};
+
+    /// What the chart renders, which a test of the chart keeps current.
+    const CHART: &str = include_str!("../../../tests/chart/snapshots/default.yaml");
+
+    fn flat(rules: &[Rule]) -> BTreeSet<String> {
+        let each = |(group, resource, verbs): &Rule| {
+            verbs
+                .iter()
+                .map(|v| format!("{v} {resource} of {group:?}"))
+                .collect::<Vec<_>>()
+        };
+        rules.iter().flat_map(each).collect()
+    }
+
+    fn rendered(kind: &str, name: &str) -> BTreeSet<String> {
+        let objects = CHART
+            .split("\n---\n")
+            .filter_map(|d| serde_saphyr::from_str::<Value>(d).ok());
+        let role = objects
+            .into_iter()
+            .find(|o| o["kind"] == kind && o["metadata"]["name"] == name)
+            .unwrap();
+        let texts = |v: &Value| -> Vec<String> {
+            let all = v.as_array().unwrap().iter();
+            all.map(|t| t.as_str().unwrap().to_owned()).collect()
+        };
+        let mut all = BTreeSet::new();
+        for rule in role["rules"].as_array().unwrap() {
+            for group in texts(&rule["apiGroups"]) {
+                for resource in texts(&rule["resources"]) {
+                    all.extend(
+                        texts(&rule["verbs"])
+                            .iter()
+                            .map(|v| format!("{v} {resource} of {group:?}")),
+                    );
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn the_rights_are_those_of_the_chart() {
+        assert_eq!(flat(&CLUSTER), rendered("ClusterRole", "pu-programmatic-users"));
+        assert_eq!(
+            flat(&NAMESPACE),
+            rendered("ClusterRole", "pu-programmatic-users-namespace")
+        );
+        assert_eq!(flat(&OWN), rendered("Role", "pu-programmatic-users"));
+    }
+}

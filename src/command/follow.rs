@@ -1,0 +1,293 @@
+//! Has a token replaced, and follows what the operator makes of it.
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watch_object};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::cluster::Cluster;
+use super::output::{OutputArgs, ago, clean};
+use super::progress::Progress;
+use super::view::{Old, State, UserView};
+use super::{Failure, Outcome, Report, advice, objects, say};
+use crate::api::{MANAGER, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, STALLED};
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    Rotate,
+    Revoke,
+}
+
+impl Wish {
+    fn annotation(self) -> &'static str {
+        match self {
+            Self::Rotate => ROTATE_AT_ANNOTATION,
+            Self::Revoke => REVOKE_NOW_ANNOTATION,
+        }
+    }
+
+    /// Its place in [`UserView::handled`].
+    fn place(self) -> usize {
+        match self {
+            Self::Rotate => 0,
+            Self::Revoke => 1,
+        }
+    }
+}
+
+/// Whether to wait for the end.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct WaitArgs {
+    /// Wait until the new token is in the Secret and works
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait; then the exit code is 3, and the operator goes on
+    #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = crate::cli::seconds::<1, 86_400>, requires = "wait")]
+    timeout: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Replaced {
+    namespace: String,
+    name: String,
+    annotation: &'static str,
+    /// Value that the annotation has now.
+    value: String,
+    /// `requested`, `done`, `timedOut` or `stalled`.
+    outcome: &'static str,
+    /// Of `Ready`.
+    reason: String,
+    message: String,
+    secret_name: Option<String>,
+    previous_token_last_digits: Option<String>,
+    token_last_digits: Option<String>,
+    user_id: Option<String>,
+    /// Users whose tokens still work, and until when.
+    retiring: Vec<Old>,
+}
+
+/// How the following ended.
+enum End {
+    Done(UserView),
+    Stalled(UserView),
+    TimedOut(UserView),
+}
+
+pub(super) async fn replace(
+    cluster: &Cluster,
+    name: &str,
+    wish: Wish,
+    wait: WaitArgs,
+    output: OutputArgs,
+) -> Outcome {
+    let before = UserView::new(&objects::user(cluster, name).await?);
+    if before.deleting {
+        return Err(Failure::Failed(format!(
+            "{} is being deleted: its token dies with it",
+            before.path()
+        )));
+    }
+    if before.suspended {
+        say(&format!(
+            "note: {} is suspended: nothing is done until spec.suspend is false",
+            before.path()
+        ));
+    }
+    let value = Timestamp::now().to_string();
+    let asked = ask(cluster, name, wish, &value).await?;
+    let mut result = Replaced {
+        namespace: before.namespace.clone(),
+        name: before.name.clone(),
+        annotation: wish.annotation(),
+        value: value.clone(),
+        outcome: "requested",
+        reason: before.reason.clone(),
+        message: before.message.clone(),
+        secret_name: before.secret_name.clone(),
+        previous_token_last_digits: before.token_last_digits.clone(),
+        token_last_digits: before.token_last_digits,
+        user_id: before.user_id,
+        retiring: before.retiring,
+    };
+    let healthy = if wait.wait {
+        let end = follow(cluster, name, wish, &value, asked, wait.timeout).await?;
+        let (outcome, view) = match end {
+            End::Done(view) => ("done", view),
+            End::Stalled(view) => ("stalled", view),
+            End::TimedOut(view) => ("timedOut", view),
+        };
+        result.take(outcome, view);
+        outcome == "done"
+    } else {
+        true
+    };
+    Ok(Report::of(
+        output.render(&result, |r| r.sentence(wish, wait.timeout)),
+        healthy,
+    ))
+}
+
+/// Sets the annotation to a value that it never had.
+async fn ask(cluster: &Cluster, name: &str, wish: Wish, value: &str) -> Result<UserView, Failure> {
+    let api = objects::api::<ProgrammaticUser>(cluster, Some(&cluster.namespace));
+    let patch = json!({"metadata": {"annotations": {wish.annotation(): value}}});
+    let params = PatchParams {
+        field_manager: Some(format!("{MANAGER}-command")),
+        ..PatchParams::default()
+    };
+    let patched = api.patch(name, &params, &Patch::Merge(&patch)).await;
+    patched
+        .map(|object| UserView::new(&object))
+        .map_err(|e| objects::no_user(cluster, name, "annotate", &e))
+}
+
+async fn follow(
+    cluster: &Cluster,
+    name: &str,
+    wish: Wish,
+    value: &str,
+    asked: UserView,
+    patience: Duration,
+) -> Result<End, Failure> {
+    let api = objects::api::<ProgrammaticUser>(cluster, Some(&cluster.namespace));
+    let mut progress = Progress::spinner();
+    let mut last = asked;
+    let deadline = Instant::now() + patience;
+    progress.tell(format!("{}: asked for", last.path()));
+    let mut changes = pin!(watch_object(api, name).default_backoff());
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let change = match timeout(left, changes.try_next()).await {
+            Err(_) => return Ok(End::TimedOut(last)),
+            Ok(Ok(Some(change))) => change,
+            Ok(Ok(None)) => continue,
+            Ok(Err(error)) => {
+                if let Some(refusal) = refusal(&error) {
+                    return Err(cluster.failed(&format!("watch {}", last.path()), refusal));
+                }
+                progress.tell("the API server does not answer; trying again");
+                continue;
+            }
+        };
+        let Some(object) = change else {
+            return Err(Failure::Failed(format!(
+                "{} was deleted, and its token with it",
+                last.path()
+            )));
+        };
+        let view = UserView::new(&object);
+        let old = view.version == last.version;
+        if is_done(&view, wish, value) {
+            return Ok(End::Done(view));
+        }
+        // Of what the operator said before it was asked nothing follows.
+        if !old && view.state == State::Stalled {
+            return Ok(End::Stalled(view));
+        }
+        progress.tell(format!("{}: {}", view.path(), stage(&object, &view, wish, value)));
+        last = view;
+    }
+}
+
+fn is_done(view: &UserView, wish: Wish, value: &str) -> bool {
+    view.handled[wish.place()].as_deref() == Some(value)
+        && view.ready == "True"
+        && !view.is_rotating()
+        && view.token_last_digits.is_some()
+        // A revoked token is dead when its user is gone.
+        && (wish == Wish::Rotate || view.retiring.is_empty())
+}
+
+fn stage(object: &DynamicObject, view: &UserView, wish: Wish, value: &str) -> String {
+    let pending = object.data.pointer("/status/journal/pending").is_some();
+    if view.handled[wish.place()].as_deref() == Some(value) {
+        if wish == Wish::Revoke && !view.retiring.is_empty() {
+            "the Secret has the new token; the old one is being deleted".to_owned()
+        } else {
+            "the Secret has the new token".to_owned()
+        }
+    } else if pending || view.is_rotating() {
+        "a new user is being made".to_owned()
+    } else if view.ready == "True" && view.reason == "Ready" {
+        "waiting for the operator".to_owned()
+    } else {
+        format!("waiting: {} ({})", view.reason, view.message)
+    }
+}
+
+/// What a watch cannot get over.
+fn refusal(error: &watcher::Error) -> Option<&kube::Error> {
+    let (watcher::Error::InitialListFailed(inner) | watcher::Error::WatchStartFailed(inner)) = error else {
+        return None;
+    };
+    matches!(inner, kube::Error::Api(s) if [401, 403, 404].contains(&s.code)).then_some(inner)
+}
+
+impl Replaced {
+    fn take(&mut self, outcome: &'static str, view: UserView) {
+        self.outcome = outcome;
+        let told = view.is(STALLED).filter(|_| outcome == "stalled");
+        (self.reason, self.message) = match told {
+            Some(stalled) => (stalled.reason.clone(), stalled.message.clone()),
+            None => (view.reason, view.message),
+        };
+        self.secret_name = view.secret_name;
+        self.token_last_digits = view.token_last_digits;
+        self.user_id = view.user_id;
+        self.retiring = view.retiring;
+    }
+
+    fn sentence(&self, wish: Wish, patience: Duration) -> String {
+        let path = format!("{}/{}", self.namespace, self.name);
+        let secret = self.secret_name.as_deref().unwrap_or("-");
+        let digits = |d: &Option<String>| d.clone().unwrap_or_else(|| "-".to_owned());
+        let (old, new) = (
+            digits(&self.previous_token_last_digits),
+            digits(&self.token_last_digits),
+        );
+        let text = match self.outcome {
+            "requested" => format!(
+                "{path}: asked for a new token. `why {} -n {}` says how it goes; --wait waits for it.",
+                self.name, self.namespace
+            ),
+            "done" if wish == Wish::Revoke => {
+                format!(
+                    "{path}: Secret {secret} has a new token, which ends in {new}; the old one ({old}) is dead."
+                )
+            }
+            "done" => {
+                let valid = self.retiring.iter().filter_map(|o| o.not_before).max();
+                let until =
+                    valid.map_or_else(|| "is dead".to_owned(), |at| format!("stays valid until {at:.0}"));
+                format!(
+                    "{path}: Secret {secret} has a new token, which ends in {new}; the old one ({old}) {until}."
+                )
+            }
+            outcome => {
+                let lead = if outcome == "stalled" {
+                    "the operator waits for somebody to act".to_owned()
+                } else {
+                    let now = Timestamp::now();
+                    let since = now.checked_sub(patience).unwrap_or(now);
+                    format!("not done after {}; the operator goes on", ago(since, now))
+                };
+                let what = advice::about(&self.reason)
+                    .map(|a| format!("\nWhat to do: {}", a.text))
+                    .unwrap_or_default();
+                format!("{path}: {lead}. {}: {}{what}", self.reason, self.message)
+            }
+        };
+        format!("{}\n", clean(&text))
+    }
+}

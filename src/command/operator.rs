@@ -1,0 +1,89 @@
+//! The operator as the cluster shows it: its Lease.
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+
+use super::cluster::Cluster;
+use super::output::ago;
+
+/// The Lease of the chart's usual release.
+pub(super) const LEASE: &str = "programmatic-users";
+
+/// Who leads, as far as its Lease tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Leader {
+    /// Somebody renewed it lately.
+    Leads(String),
+    /// Its holder has not renewed it in time, or gave it up.
+    Nobody(String),
+    /// There is no Lease.
+    NoLease,
+}
+
+/// Reads the Lease.
+pub(super) async fn leader(cluster: &Cluster, namespace: &str, name: &str) -> Result<Leader, kube::Error> {
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
+    let lease = leases.get_opt(name).await?;
+    Ok(lease.map_or(Leader::NoLease, |l| judge(l, Timestamp::now())))
+}
+
+/// By our own clock: good enough to tell seconds from hours.
+fn judge(lease: Lease, now: Timestamp) -> Leader {
+    let spec = lease.spec.unwrap_or_default();
+    let holder = spec.holder_identity.unwrap_or_default();
+    let Some(renewed) = spec.renew_time.map(|t| t.0).filter(|_| !holder.is_empty()) else {
+        return Leader::Nobody("nobody holds the Lease".to_owned());
+    };
+    let patience = i64::from(spec.lease_duration_seconds.unwrap_or(15));
+    let late = now.as_second().saturating_sub(renewed.as_second()) > patience.saturating_add(5);
+    let told = format!("{holder} leads, renewed {} ago", ago(renewed, now));
+    if late {
+        Leader::Nobody(format!(
+            "{holder} held the Lease and renewed it last {} ago",
+            ago(renewed, now)
+        ))
+    } else {
+        Leader::Leads(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+
+    use super::{Leader, judge};
+
+    fn lease(holder: Option<&str>) -> Lease {
+        Lease {
+            spec: Some(LeaseSpec {
+                holder_identity: holder.map(str::to_owned),
+                lease_duration_seconds: Some(15),
+                renew_time: Some(MicroTime("2026-01-05T10:00:00Z".parse().unwrap())),
+                ..LeaseSpec::default()
+            }),
+            ..Lease::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_that_is_not_renewed_is_nobodys() {
+        let at = |text: &str| text.parse().unwrap();
+        let fresh = judge(lease(Some("pod-1")), at("2026-01-05T10:00:15Z"));
+        assert_eq!(fresh, Leader::Leads("pod-1 leads, renewed 15s ago".to_owned()));
+        assert!(matches!(
+            judge(lease(Some("pod-1")), at("2026-01-05T10:01:00Z")),
+            Leader::Nobody(_)
+        ));
+        assert!(matches!(
+            judge(lease(Some("")), at("2026-01-05T10:00:00Z")),
+            Leader::Nobody(_)
+        ));
+        // A clock that is behind is no reason to call a leader gone.
+        assert!(matches!(
+            judge(lease(Some("pod-1")), at("2026-01-05T09:00:00Z")),
+            Leader::Leads(_)
+        ));
+    }
+}

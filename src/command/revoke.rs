@@ -1,0 +1,75 @@
+//! `revoke`: a new token, and all older ones die at once.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::cluster::{Cluster, ClusterArgs};
+use super::follow::{WaitArgs, Wish, replace};
+use super::output::{OutputArgs, clean};
+use super::view::UserView;
+use super::{Failure, Outcome, objects};
+
+/// Flags of `revoke`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The user, in the namespace of -n or of the context
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Do not ask whether it is meant
+    #[arg(long, short)]
+    yes: bool,
+    /// Whether to wait.
+    #[command(flatten)]
+    wait: WaitArgs,
+    /// The cluster.
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Form of the result.
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+pub(super) async fn run(args: Args) -> Outcome {
+    if !args.yes && !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(
+            "revoke kills the token that pods use now: give --yes where nobody can be asked".to_owned(),
+        ));
+    }
+    let cluster = args.cluster.connect().await?;
+    if !args.yes {
+        confirm(&cluster, &args.name).await?;
+    }
+    replace(&cluster, &args.name, Wish::Revoke, args.wait, args.output).await
+}
+
+/// Asks, and wants the name typed: `y` is typed too easily.
+async fn confirm(cluster: &Cluster, name: &str) -> Result<(), Failure> {
+    let user = UserView::new(&objects::user(cluster, name).await?);
+    let consumers: Vec<String> = user
+        .consumers
+        .iter()
+        .map(super::view::ConsumerView::shown)
+        .collect();
+    let readers = if consumers.is_empty() {
+        "whoever uses it".to_owned()
+    } else {
+        consumers.join(", ")
+    };
+    let question = format!(
+        "The token of {} that ends in {} dies as soon as a new one is in Secret {}; {readers} will be refused until started anew.\nType the name of the user to go on: ",
+        user.path(),
+        user.token_last_digits.as_deref().unwrap_or("-"),
+        user.secret_name.as_deref().unwrap_or("-"),
+    );
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stderr = std::io::stderr();
+        let _ = write!(stderr, "{}", clean(&question)).and_then(|()| stderr.flush());
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = answer.await.ok().and_then(Result::ok).unwrap_or_default();
+    if answer.trim() == name {
+        Ok(())
+    } else {
+        Err(Failure::Failed("nothing was done".to_owned()))
+    }
+}

@@ -1,0 +1,309 @@
+//! A `ProgrammaticUser` as commands show it, read from whatever version of the object is there.
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::core::DynamicObject;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::api::{READY, ROTATING, STALLED};
+use crate::plan::Marker;
+
+/// How a user is; the worst comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) enum State {
+    /// Somebody has to act.
+    Stalled,
+    /// It is being worked on, or the operator has not looked yet.
+    NotReady,
+    /// The token works; something waits, or is to be known.
+    Noted,
+    /// All is as asked for.
+    Ready,
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ConditionView {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) since: Option<Timestamp>,
+}
+
+/// A user whose token was replaced, and until when it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Old {
+    pub(super) user_id: String,
+    pub(super) not_before: Option<Timestamp>,
+}
+
+/// A workload that reads the Secret.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct ConsumerView {
+    /// Such as `Deployment`.
+    kind: String,
+    name: String,
+    /// Whether pods of it still have an older token.
+    outdated: bool,
+}
+
+impl ConsumerView {
+    pub(super) fn shown(&self) -> String {
+        let note = if self.outdated { " (older token)" } else { "" };
+        format!("{}/{}{note}", self.kind, self.name)
+    }
+}
+
+/// One user.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct UserView {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) state: State,
+    /// `True`, `False`, or `Unknown` if the status is not about the object as it is now.
+    pub(super) ready: String,
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) class_name: String,
+    pub(super) scope: String,
+    pub(super) organization_name: Option<String>,
+    pub(super) user_id: Option<String>,
+    pub(super) secret_name: Option<String>,
+    pub(super) token_last_digits: Option<String>,
+    pub(super) token_issued_at: Option<Timestamp>,
+    pub(super) next_rotation: Option<Timestamp>,
+    /// Workloads that read the Secret; empty also where the operator does not look for them.
+    pub(super) consumers: Vec<ConsumerView>,
+    /// Users whose tokens were replaced and still work.
+    pub(super) retiring: Vec<Old>,
+    pub(super) created_at: Option<Timestamp>,
+    #[serde(skip)]
+    pub(super) uid: String,
+    #[serde(skip)]
+    pub(super) version: String,
+    #[serde(skip)]
+    pub(super) deleting: bool,
+    #[serde(skip)]
+    pub(super) suspended: bool,
+    #[serde(skip)]
+    pub(super) conditions: Vec<ConditionView>,
+    /// What was acted on last: `rotate-at`, `revoke-now`.
+    #[serde(skip)]
+    pub(super) handled: [Option<String>; 2],
+    /// The attempts that the journal names.
+    #[serde(skip)]
+    pub(super) nonces: Vec<String>,
+}
+
+fn text(value: &Value, path: &str) -> Option<String> {
+    value.pointer(path)?.as_str().map(str::to_owned)
+}
+
+fn time(value: &Value, path: &str) -> Option<Timestamp> {
+    value.pointer(path)?.as_str()?.parse().ok()
+}
+
+fn list<'a>(value: &'a Value, path: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    value
+        .pointer(path)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+impl UserView {
+    pub(super) fn new(object: &DynamicObject) -> Self {
+        let data = &object.data;
+        let conditions: Vec<ConditionView> = list(data, "/status/conditions").map(condition).collect();
+        let find = |kind: &str| conditions.iter().find(|c| c.kind == kind);
+        let is = |kind: &str| find(kind).filter(|c| c.status == "True");
+        let seen = data.pointer("/status/observedGeneration").and_then(Value::as_i64);
+        let current = seen.is_some() && seen == object.metadata.generation;
+        let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true));
+        let (ready, reason, message) = match find(READY).filter(|_| current) {
+            Some(c) => (c.status.clone(), c.reason.clone(), c.message.clone()),
+            None => (
+                "Unknown".to_owned(),
+                "NotObserved".to_owned(),
+                "the operator has not looked at the object as it is now".to_owned(),
+            ),
+        };
+        let told = |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
+        // What is true of every user that is well is no note.
+        let notes = conditions
+            .iter()
+            .filter(told)
+            .any(|c| !["SecretPublished", "AccessApplied"].contains(&c.kind.as_str()));
+        let state = if current && is(STALLED).is_some() {
+            State::Stalled
+        } else if ready != "True" {
+            State::NotReady
+        } else if reason != READY || notes {
+            State::Noted
+        } else {
+            State::Ready
+        };
+        let journal = |path: &str| text(data, &format!("/status/journal/{path}/nonce"));
+        let many =
+            |path: &str| list(data, &format!("/status/journal/{path}")).filter_map(|v| text(v, "/nonce"));
+        let nonces = journal("pending")
+            .into_iter()
+            .chain(journal("current"))
+            .chain(many("retiring"))
+            .chain(many("abandoned"))
+            .collect();
+        let retiring = list(data, "/status/journal/retiring").filter_map(|v| {
+            Some(Old {
+                user_id: text(v, "/userId")?,
+                not_before: time(v, "/notBefore"),
+            })
+        });
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            state,
+            ready,
+            reason,
+            message,
+            class_name: text(data, "/spec/className").unwrap_or_default(),
+            scope: text(data, "/spec/scope").unwrap_or_default(),
+            organization_name: text(data, "/status/organizationName"),
+            user_id: text(data, "/status/userId"),
+            secret_name: text(data, "/status/secretName"),
+            token_last_digits: text(data, "/status/tokenLastDigits"),
+            token_issued_at: time(data, "/status/tokenIssuedAt"),
+            next_rotation: time(data, "/status/nextRotation"),
+            consumers: consumers(data),
+            retiring: retiring.collect(),
+            created_at: object.metadata.creation_timestamp.as_ref().map(|t| t.0),
+            uid: object.uid().unwrap_or_default(),
+            version: object.resource_version().unwrap_or_default(),
+            deleting: object.metadata.deletion_timestamp.is_some(),
+            suspended,
+            handled: ["/status/lastHandledRotateAt", "/status/lastHandledRevokeNow"].map(|p| text(data, p)),
+            nonces,
+            conditions,
+        }
+    }
+
+    /// `NAMESPACE/NAME`.
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// A condition that is true.
+    pub(super) fn is(&self, kind: &str) -> Option<&ConditionView> {
+        self.conditions
+            .iter()
+            .find(|c| c.kind == kind && c.status == "True")
+    }
+
+    pub(super) fn is_rotating(&self) -> bool {
+        self.is(ROTATING).is_some()
+    }
+
+    /// The digest of its UID in the markers of its users.
+    pub(super) fn uid8(&self) -> String {
+        Marker::new("", &self.uid, "").uid8
+    }
+
+    /// The Secret that it has or wants.
+    pub(super) fn wanted_secret(&self, object: &DynamicObject) -> String {
+        text(&object.data, "/spec/secret/name")
+            .or_else(|| self.secret_name.clone())
+            .unwrap_or_else(|| self.name.clone())
+    }
+}
+
+fn condition(value: &Value) -> ConditionView {
+    let field = |path: &str| text(value, path).unwrap_or_default();
+    ConditionView {
+        kind: field("/type"),
+        status: field("/status"),
+        reason: field("/reason"),
+        message: field("/message"),
+        since: time(value, "/lastTransitionTime"),
+    }
+}
+
+/// Entries of `status.consumers`; those of another shape are left out.
+fn consumers(data: &Value) -> Vec<ConsumerView> {
+    let consumer = |entry: &Value| {
+        Some(ConsumerView {
+            kind: text(entry, "/kind")?,
+            name: text(entry, "/name")?,
+            outdated: entry.get("outdated") == Some(&Value::Bool(true)),
+        })
+    };
+    let mut found: Vec<ConsumerView> = list(data, "/status/consumers").filter_map(consumer).collect();
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::DynamicObject;
+    use serde_json::{Value, json};
+
+    use super::{State, UserView};
+
+    fn view(status: &Value) -> UserView {
+        let object: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+            "metadata": {"name": "ci", "namespace": "payments", "generation": 2, "uid": "u"},
+            "spec": {"className": "c", "scope": "Account"}, "status": status,
+        }))
+        .unwrap();
+        UserView::new(&object)
+    }
+
+    fn with(conditions: &Value) -> UserView {
+        view(&json!({"observedGeneration": 2, "conditions": conditions}))
+    }
+
+    #[test]
+    fn the_worst_that_is_true_is_the_state() {
+        let ready = json!({"type": "Ready", "status": "True", "reason": "Ready"});
+        let published = json!({"type": "SecretPublished", "status": "True", "reason": "Published"});
+        let rotating = json!({"type": "Rotating", "status": "True", "reason": "Age"});
+        let unready = json!({"type": "Ready", "status": "False", "reason": "UnknownClass"});
+        let stalled = json!({"type": "Stalled", "status": "True", "reason": "UnknownClass"});
+        assert_eq!(with(&json!([ready, published])).state, State::Ready);
+        assert_eq!(with(&json!([ready, rotating])).state, State::Noted);
+        assert_eq!(with(&json!([unready])).state, State::NotReady);
+        assert_eq!(with(&json!([unready, stalled])).state, State::Stalled);
+        assert!(State::Stalled < State::NotReady && State::Noted < State::Ready);
+    }
+
+    #[test]
+    fn a_status_of_another_generation_says_nothing() {
+        let old = view(&json!({"observedGeneration": 1,
+            "conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]}));
+        assert_eq!((old.ready.as_str(), old.state), ("Unknown", State::NotReady));
+        assert_eq!(view(&Value::Null).reason, "NotObserved");
+    }
+
+    #[test]
+    fn consumers_of_any_shape_are_shown_or_left_out() {
+        let some = view(&json!({"consumers": [
+            {"kind": "StatefulSet", "name": "db", "outdated": true, "pods": 2}, {"kind": "Deployment", "name": "web"}, 7]}));
+        let shown: Vec<_> = some.consumers.iter().map(super::ConsumerView::shown).collect();
+        assert_eq!(shown, ["Deployment/web", "StatefulSet/db (older token)"]);
+        assert!(view(&json!({"consumers": {"count": 3}})).consumers.is_empty());
+    }
+
+    #[test]
+    fn the_journal_names_attempts() {
+        let status = json!({"journal": {"current": {"nonce": "a", "userId": "pu-1"},
+            "retiring": [{"nonce": "b", "userId": "pu-0", "notBefore": "2026-01-01T00:00:00Z"}], "abandoned": [{"nonce": "c"}]}});
+        let user = view(&status);
+        assert_eq!(user.nonces, ["a", "b", "c"]);
+        assert_eq!(user.retiring[0].user_id, "pu-0");
+    }
+}

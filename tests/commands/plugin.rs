@@ -1,0 +1,103 @@
+//! The same program as a plugin of kubectl, and its completion.
+
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use super::asked::{Said, program, run};
+use crate::support::cluster::binary;
+use crate::support::{PAYMENTS, World};
+
+/// A PATH with the plugin in it.
+fn path(world: &World) -> String {
+    let dir = world.dir().join("plugins");
+    std::fs::create_dir_all(&dir).unwrap();
+    symlink(binary(), dir.join("kubectl-programmatic_users")).unwrap();
+    format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
+}
+
+#[tokio::test]
+async fn kubectl_runs_it_as_a_plugin() {
+    let world = World::new("plugin").await;
+    world.user("ci").viewer(PAYMENTS).apply().await;
+    world.ready("ci").await;
+    let path = path(&world);
+    let kubectl = |args: &[&str]| {
+        let mut command = Command::new(&world.cluster().info().kubectl);
+        command
+            .args(args)
+            .env("PATH", &path)
+            .env("KUBECONFIG", &world.cluster().info().kubeconfig)
+            .env_remove("SPOTINST_TOKEN")
+            .stdin(Stdio::null());
+        run(&mut command)
+    };
+    kubectl(&["plugin", "list"])
+        .expect(0)
+        .shows("kubectl-programmatic_users");
+    let get = kubectl(&["programmatic-users", "get", "-n", world.namespace()]).expect(0);
+    assert_eq!(get.line("ci")[2..4], ["True", "Ready"]);
+    // Codes come through.
+    kubectl(&["programmatic-users", "why", "nobody", "-n", world.namespace()]).expect(1);
+    kubectl(&["programmatic-users", "get", "--nonsense"]).expect(2);
+    let help = kubectl(&["programmatic-users", "rotate", "--help"]).expect(0);
+    help.shows("Usage: kubectl programmatic-users rotate [OPTIONS] <NAME>");
+}
+
+#[tokio::test]
+async fn help_names_the_program_as_it_was_called() {
+    let said = run(Command::new(binary()).arg("--help")).expect(0);
+    let said = said.shows("Usage: programmatic-users ");
+    for command in [
+        "get",
+        "why",
+        "rotate",
+        "revoke",
+        "audit",
+        "unmanaged",
+        "import",
+        "doctor",
+        "completion",
+        "controller",
+        "platform",
+    ] {
+        let described =
+            |l: &str| l.split_whitespace().next() == Some(command) && l.split_whitespace().count() > 3;
+        assert!(
+            said.out.lines().any(described),
+            "{command} has no description: {}",
+            said.out
+        );
+    }
+}
+
+/// What bash would offer after `words`.
+fn offered(script: &str, words: &[&str]) -> Said {
+    let line = format!(
+        "{script}\nCOMP_WORDS=({}); COMP_CWORD={}; _programmatic__users programmatic-users '{}' '{}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        words.join(" "),
+        words.len() - 1,
+        words[words.len() - 1],
+        words[words.len() - 2],
+    );
+    run(Command::new("bash").args(["--norc", "-c", &line])).expect(0)
+}
+
+#[tokio::test]
+async fn shells_complete_commands_and_flags() {
+    let nowhere = std::path::Path::new("/nonexistent");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        run(program(nowhere).args(["completion", shell]))
+            .expect(0)
+            .shows("unmanaged");
+    }
+    run(program(nowhere).args(["completion", "csh"])).expect(2);
+    let script = run(program(nowhere).args(["completion", "bash"])).out;
+    assert_eq!(
+        offered(&script, &["programmatic-users", "unm"]).out,
+        "unmanaged\n"
+    );
+    let flags = offered(&script, &["programmatic-users", "audit", "--actor"]).out;
+    assert_eq!(flags, "--actor-type\n--actor\n");
+    let types = offered(&script, &["programmatic-users", "audit", "--actor-type", ""]).out;
+    assert!(types.contains("programmatic\n"), "{types}");
+}

@@ -1,0 +1,161 @@
+//! `rotate` and `revoke`: asks, and follows to the end.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use programmatic_users::api::ROTATE_AT_ANNOTATION;
+use serde_json::json;
+
+use super::asked::{Said, ask, of_world, run};
+use crate::support::cluster::binary;
+use crate::support::{PAYMENTS, World};
+
+#[tokio::test]
+async fn a_rotation_is_followed_until_the_new_token_is_in_the_secret() {
+    let world = World::new("rotate").await;
+    let namespace = world.namespace();
+    world.user("ci").editor(PAYMENTS).apply().await;
+    world.ready("ci").await;
+    let old = world.token("ci").await;
+    let said = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "--wait"]).expect(0);
+    let new = world.token("ci").await;
+    assert_ne!(old, new);
+    let said = said.shows(&format!(
+        "{namespace}/ci: Secret ci has a new token, which ends in {}; the old one ({}) stays valid until 2",
+        &new[60..],
+        &old[60..]
+    ));
+    said.tells("asked for");
+    assert!(world.platform().accepts(&old).await && world.platform().accepts(&new).await);
+
+    let told = ask(
+        world.cluster(),
+        &["rotate", "ci", "-n", namespace, "--wait", "-o", "json"],
+    )
+    .expect(0)
+    .json();
+    assert_eq!(
+        (&told["outcome"], &told["annotation"]),
+        (&json!("done"), &json!(ROTATE_AT_ANNOTATION))
+    );
+    assert_eq!(told["previousTokenLastDigits"], new[60..]);
+    assert_eq!(told["tokenLastDigits"], world.token("ci").await[60..]);
+    assert_eq!(told["retiring"].as_array().unwrap().len(), 2);
+
+    // Without --wait the answer is there at once, and the operator goes on.
+    let told = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "-o", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(told["outcome"], "requested");
+    let value = told["value"].as_str().unwrap().to_owned();
+    world
+        .until("ci", "to have acted on it", |u| {
+            u.status.as_ref().and_then(|s| s.last_handled_rotate_at.clone()) == Some(value.clone())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_told_with_a_code_of_its_own() {
+    let world = World::new("rotate-stuck").await;
+    let namespace = world.namespace();
+    world.user("ci").editor(PAYMENTS).apply().await;
+    world.ready("ci").await;
+    world.controller().stop().await;
+    let said = ask(
+        world.cluster(),
+        &["rotate", "ci", "-n", namespace, "--wait", "--timeout", "2s"],
+    )
+    .expect(3);
+    said.shows("not done after 2s; the operator goes on");
+    ask(
+        world.cluster(),
+        &["rotate", "ci", "-n", namespace, "--timeout", "2s"],
+    )
+    .expect(2);
+    ask(world.cluster(), &["rotate", "nobody", "-n", namespace])
+        .expect(1)
+        .tells("there is no ProgrammaticUser nobody");
+    // Somebody has to act before anything can happen.
+    let wrong = json!({"spec": {"access": {"accounts": [{"id": "act-99999999"}]}}});
+    world.change("ci", wrong).await.unwrap();
+    world.controller().resume().await.unwrap();
+    world.stalled("ci", "UnknownAccount").await;
+    let wait = [
+        "rotate",
+        "ci",
+        "-n",
+        namespace,
+        "--wait",
+        "--timeout",
+        "3s",
+        "-o",
+        "json",
+    ];
+    let told = ask(world.cluster(), &wait).expect(3).json();
+    assert_eq!(told["reason"], "UnknownAccount", "{told}");
+    assert!(
+        ["stalled", "timedOut"].contains(&told["outcome"].as_str().unwrap()),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_revocation_asks_first_and_leaves_no_old_token() {
+    let world = World::new("revoke").await;
+    let namespace = world.namespace();
+    world.user("ci").editor(PAYMENTS).apply().await;
+    world.ready("ci").await;
+    let old = world.token("ci").await;
+    // Where nobody can be asked it wants to be told.
+    ask(world.cluster(), &["revoke", "ci", "-n", namespace])
+        .expect(2)
+        .tells("give --yes where nobody can be asked");
+    // At a terminal it wants the name.
+    for answer in ["n", "y", "other"] {
+        let said = at_a_terminal(&world, "ci", answer);
+        assert_eq!(said.code, 1, "{said:#?}");
+        assert!(said.out.contains("nothing was done"), "{said:#?}");
+        assert!(
+            said.out.contains(&format!("that ends in {} dies", &old[60..])),
+            "{said:#?}"
+        );
+    }
+    assert_eq!(world.get("ci").await.metadata.annotations, None);
+    assert!(world.platform().accepts(&old).await);
+    let said = at_a_terminal(&world, "ci", "ci");
+    assert_eq!(said.code, 0, "{said:#?}");
+    assert!(said.out.contains("is dead"), "{said:#?}");
+    assert!(!world.platform().accepts(&old).await);
+
+    let second = world.token("ci").await;
+    let told = run(of_world(&world).args(["revoke", "ci", "-n", namespace, "--yes", "--wait", "-o", "json"]))
+        .expect(0)
+        .json();
+    assert_eq!(told["outcome"], "done");
+    assert_eq!(told["retiring"], json!([]));
+    assert!(!world.platform().accepts(&second).await);
+    assert!(world.platform().accepts(&world.token("ci").await).await);
+}
+
+/// Runs `revoke` at a terminal where somebody types `answer`.
+fn at_a_terminal(world: &World, name: &str, answer: &str) -> Said {
+    let line = format!(
+        "{} revoke {name} -n {} --wait",
+        binary().display(),
+        world.namespace()
+    );
+    let mut child = Command::new("script")
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("KUBECONFIG", &world.cluster().info().kubeconfig)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("script (package bsdutils) makes a terminal");
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{answer}").unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    Said::of(output)
+}
