@@ -284,7 +284,10 @@ mod tests {
         assert!(metrics.text(&figures).contains("organization=\"globex\""));
         metrics.keep(&BTreeSet::from(["acme".to_owned()]));
         let text = metrics.text(&figures);
-        assert!(text.contains("organization=\"acme\"") && !text.contains("globex"), "{text}");
+        assert!(
+            text.contains("organization=\"acme\"") && !text.contains("globex"),
+            "{text}"
+        );
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
 
@@ -293,7 +296,11 @@ mod tests {
         let metrics = Metrics::default();
         metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
         metrics.reconciled("Organization", "changed", "", Duration::from_secs(1));
-        for line in metrics.text(&Figures::default()).lines().filter(|l| !l.starts_with('#')) {
+        for line in metrics
+            .text(&Figures::default())
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+        {
             assert!(line.starts_with("programmatic_users_"), "{line}");
         }
     }

@@ -116,7 +116,10 @@ impl Context {
                 let max_age = class.and_then(|c| c.1);
                 match all.get_mut(name) {
                     Some(found) => found.add(user, max_age, now, clock),
-                    None => all.entry(name.to_owned()).or_default().add(user, max_age, now, clock),
+                    None => all
+                        .entry(name.to_owned())
+                        .or_default()
+                        .add(user, max_age, now, clock),
                 }
             }
         }

@@ -223,7 +223,9 @@ mod tests {
         let beating = watchdog.clone();
         let beat = tokio::spawn(async move {
             loop {
-                beating.beat.store(beating.now(), std::sync::atomic::Ordering::Relaxed);
+                beating
+                    .beat
+                    .store(beating.now(), std::sync::atomic::Ordering::Relaxed);
                 tokio::time::sleep(PATIENCE / 10).await;
             }
         });
@@ -234,7 +236,10 @@ mod tests {
         tokio::time::sleep(PATIENCE * 3).await;
         assert_eq!(watchdog.check(), Ok(()));
         let running = watchdog.running("Organization");
-        assert!(running.count == 1 && running.oldest >= PATIENCE * 2, "{running:?}");
+        assert!(
+            running.count == 1 && running.oldest >= PATIENCE * 2,
+            "{running:?}"
+        );
         waits.abort();
         let _ = waits.await;
         assert_eq!(watchdog.running("Organization"), Running::default());
@@ -249,7 +254,10 @@ mod tests {
         });
         tokio::task::block_in_place(|| until(|| watchdog.check().is_err()));
         let why = watchdog.check().unwrap_err();
-        assert!(why.starts_with("a reconcile of ProgrammaticUser has kept a thread for "), "{why}");
+        assert!(
+            why.starts_with("a reconcile of ProgrammaticUser has kept a thread for "),
+            "{why}"
+        );
         hold.send(()).unwrap();
         keeps.await.unwrap();
         assert_eq!(watchdog.check(), Ok(()));

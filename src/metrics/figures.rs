@@ -420,7 +420,10 @@ mod tests {
         let overdue = |max_age, hours: i64| {
             let mut found = UserFigures::default();
             found.add(&user(&status), max_age, at(0), at(hours * HOUR));
-            (found.oldest_token.as_secs() / 3600, found.overdue.as_secs() / 3600)
+            (
+                found.oldest_token.as_secs() / 3600,
+                found.overdue.as_secs() / 3600,
+            )
         };
         assert_eq!(overdue(None, 8), (8, 0));
         assert_eq!(overdue(None, 10), (10, 1));
@@ -432,7 +435,9 @@ mod tests {
     fn every_reason_of_ready_is_known() {
         let table = include_str!("../../docs/failures.md");
         let rows = table.lines().filter(|l| l.starts_with("| `"));
-        let of_users = rows.filter_map(|l| l.split('|').nth(1)).filter(|c| !c.contains('('));
+        let of_users = rows
+            .filter_map(|l| l.split('|').nth(1))
+            .filter(|c| !c.contains('('));
         let mut known: Vec<&str> = of_users
             .flat_map(|cell| cell.split('`').skip(1).step_by(2))
             .chain(["Creating", "Ready"])
