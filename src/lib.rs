@@ -7,6 +7,7 @@
 //! | [`platform`] | wire types, error model and typed client of the platform's API | nothing of this crate |
 //! | [`controller`] | observes, applies what `plan` decided, writes status | all but `server` |
 //! | [`server`] | the embedded platform | wire types of `platform`; never `kube`, `api`, `plan`, `controller` |
+//! | [`metrics`], [`health`], [`telemetry`] | what the controller tells of itself: metrics, probes, logs | `api` |
 //! | [`cli`] | flags and environment to configuration | all |
 //!
 //! A test (`tests/structure.rs`) checks these rules.
