@@ -110,6 +110,9 @@ impl Context {
                 let class = classes.get(&user.spec.class_name);
                 let lives = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
                 let name = lives.or(class.map(|c| c.0.as_str())).unwrap_or_default();
+                if !name.is_empty() && !self.looks_after(name) {
+                    continue;
+                }
                 // What is not there is one and the same, or anybody could make up labels.
                 let name = if there.contains(name) { name } else { "" };
                 let clock = clocks.get(name).copied().unwrap_or(now);

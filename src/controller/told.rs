@@ -47,7 +47,8 @@ pub(super) async fn told(
         "reconcile",
         kind,
         namespace,
-        name,
+        // In JSON `name` is that of the span.
+        object = name,
         organization,
         id = fresh_nonce(),
         attempt = Empty,

@@ -69,8 +69,6 @@ fn the_alerts_are_valid_and_fire_when_they_should_and_only_then() {
             if expected > 0 { fires.insert(name) } else { quiet.insert(name) };
         }
     }
-    // Of an organization that is well while another one is not, in the same test.
-    quiet.insert("ProgrammaticUsersOrganizationNotReady".to_owned());
     let all: BTreeSet<String> = alerts()
         .iter()
         .map(|a| a["alert"].as_str().unwrap().to_owned())

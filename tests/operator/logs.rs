@@ -20,7 +20,7 @@ fn lines(controller: &Operator) -> Vec<Value> {
 fn closing(all: &[Value], name: &str) -> Vec<Value> {
     let is = |line: &&Value| {
         let span = &line["span"];
-        span["name"] == name
+        span["object"] == name
             && line["message"]
                 .as_str()
                 .is_some_and(|m| m.starts_with("reconcile"))
