@@ -71,10 +71,13 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
     );
     let uid = observed.user.uid().unwrap_or_default();
     let mut hand = Hand::new(context, &namespace);
+    let mut attempt = None;
     for _ in 0..MAX_STEPS {
         let journal = observed.user.status.as_ref().map(|s| &s.journal);
-        if let Some(pending) = journal.and_then(|j| j.pending.as_ref()) {
-            told::attempt(&pending.nonce);
+        let pending = journal.and_then(|j| j.pending.as_ref()).map(|p| p.nonce.clone());
+        if let Some(nonce) = pending.filter(|p| Some(p) != attempt.as_ref()) {
+            told::attempt(&nonce);
+            attempt = Some(nonce);
         }
         let rest = match plan::next(observed, Timestamp::now()) {
             Next::Do(step) => {

@@ -27,7 +27,9 @@ fn promtool(args: &[&str]) -> String {
         .args(args)
         .current_dir(root())
         .output()
-        .unwrap_or_else(|e| panic!("promtool: {e}; it is in Debian's package prometheus (tests/prerequisites.sh installs it)"));
+        .unwrap_or_else(|e| {
+            panic!("promtool: {e}; it is in Debian's package prometheus (tests/prerequisites.sh installs it)")
+        });
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&out.stdout),
@@ -57,7 +59,10 @@ fn metrics(expression: &str) -> Vec<String> {
 #[test]
 fn the_alerts_are_valid_and_fire_when_they_should_and_only_then() {
     let said = promtool(&["check", "rules", "--lint=all", "--lint-fatal", RULES]);
-    assert!(said.contains(&format!("{} rules found", alerts().len())), "{said}");
+    assert!(
+        said.contains(&format!("{} rules found", alerts().len())),
+        "{said}"
+    );
     let said = promtool(&["test", "rules", TESTS]);
     assert!(said.contains("SUCCESS"), "{said}");
     // Each is tried out, once in a state in which it fires and once in one in which it does not.
@@ -66,7 +71,11 @@ fn the_alerts_are_valid_and_fire_when_they_should_and_only_then() {
         for test in group["alert_rule_test"].as_array().unwrap() {
             let name = test["alertname"].as_str().unwrap().to_owned();
             let expected = test["exp_alerts"].as_array().map_or(0, Vec::len);
-            if expected > 0 { fires.insert(name) } else { quiet.insert(name) };
+            if expected > 0 {
+                fires.insert(name)
+            } else {
+                quiet.insert(name)
+            };
         }
     }
     let all: BTreeSet<String> = alerts()
@@ -85,7 +94,10 @@ fn each_alert_says_what_is_wrong_and_leads_to_its_section_of_the_runbooks() {
         .iter()
         .map(|a| a["alert"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(sections, names, "docs/runbooks.md has one section for each alert, in their order");
+    assert_eq!(
+        sections, names,
+        "docs/runbooks.md has one section for each alert, in their order"
+    );
     for alert in alerts() {
         let name = alert["alert"].as_str().unwrap();
         let says = |key: &str| alert["annotations"][key].as_str().unwrap_or_default().to_owned();
@@ -93,9 +105,16 @@ fn each_alert_says_what_is_wrong_and_leads_to_its_section_of_the_runbooks() {
         assert!(summary.ends_with('.') && summary.len() > 15, "{name}: {summary}");
         assert!(says("description").len() > 40, "{name}: {}", says("description"));
         let anchor = format!("/docs/runbooks.md#{}", name.to_lowercase());
-        assert!(says("runbook_url").ends_with(&anchor), "{name}: {}", says("runbook_url"));
+        assert!(
+            says("runbook_url").ends_with(&anchor),
+            "{name}: {}",
+            says("runbook_url")
+        );
         let severity = alert["labels"]["severity"].as_str().unwrap();
-        assert!(["critical", "warning", "info"].contains(&severity), "{name}: {severity}");
+        assert!(
+            ["critical", "warning", "info"].contains(&severity),
+            "{name}: {severity}"
+        );
         assert!(alert["for"].is_string(), "{name}");
     }
 }
@@ -105,7 +124,9 @@ fn what_is_rendered_is_what_was_checked() {
     let flags = ["--set", "prometheusRule.enabled=true,dashboards.enabled=true"];
     let rendered = template("pu", &flags).unwrap();
     let of_kind = |kind: &str| {
-        let found = rendered.split("\n---\n").find(|d| d.contains(&format!("\nkind: {kind}\n")));
+        let found = rendered
+            .split("\n---\n")
+            .find(|d| d.contains(&format!("\nkind: {kind}\n")));
         yaml(found.unwrap_or_else(|| panic!("no {kind}")))
     };
     let rule = of_kind("PrometheusRule");
@@ -120,7 +141,10 @@ fn what_is_rendered_is_what_was_checked() {
     assert_eq!(rendered, kept);
     let usual = template("pu", &[]).unwrap();
     for kind in ["PrometheusRule", "ServiceMonitor", "ConfigMap"] {
-        assert!(!usual.contains(&format!("\nkind: {kind}\n")), "{kind} is off by default");
+        assert!(
+            !usual.contains(&format!("\nkind: {kind}\n")),
+            "{kind} is off by default"
+        );
     }
 }
 
@@ -134,19 +158,37 @@ fn alerts_and_dashboard_name_documented_metrics_only_and_the_dashboard_shows_all
         .filter(|n| n.starts_with("programmatic_users_"))
         .map(str::to_owned)
         .collect();
-    let of_alerts = alerts().into_iter().flat_map(|a| metrics(a["expr"].as_str().unwrap()));
+    let of_alerts = alerts()
+        .into_iter()
+        .flat_map(|a| metrics(a["expr"].as_str().unwrap()));
     let unknown: BTreeSet<String> = of_alerts.filter(|m| !documented.contains(m)).collect();
-    assert_eq!(unknown, BTreeSet::new(), "in alerts and not in docs/observability.md");
+    assert_eq!(
+        unknown,
+        BTreeSet::new(),
+        "in alerts and not in docs/observability.md"
+    );
     let dashboard: Value = serde_json::from_str(&read(DASHBOARD)).unwrap();
     let mut shown = BTreeSet::new();
     let (mut ids, mut places) = (BTreeSet::new(), BTreeSet::new());
     for panel in dashboard["panels"].as_array().unwrap() {
-        assert!(ids.insert(panel["id"].to_string()), "{panel}: another one has its id");
-        assert!(places.insert(panel["gridPos"].to_string()), "{panel}: it covers another one");
+        assert!(
+            ids.insert(panel["id"].to_string()),
+            "{panel}: another one has its id"
+        );
+        assert!(
+            places.insert(panel["gridPos"].to_string()),
+            "{panel}: it covers another one"
+        );
         for target in panel["targets"].as_array().into_iter().flatten() {
-            assert!(panel["description"].as_str().is_some_and(|d| d.len() > 10), "{panel}");
+            assert!(
+                panel["description"].as_str().is_some_and(|d| d.len() > 10),
+                "{panel}"
+            );
             shown.extend(metrics(target["expr"].as_str().unwrap()));
         }
     }
-    assert_eq!(shown, documented, "the dashboard shows what docs/observability.md lists");
+    assert_eq!(
+        shown, documented,
+        "the dashboard shows what docs/observability.md lists"
+    );
 }

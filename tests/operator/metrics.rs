@@ -183,7 +183,7 @@ async fn users(world: &World, p: &Prometheus) {
     until(world, p, &of("oldest_token_age_seconds", ""), |n| n > 0.0).await;
     until(world, p, &of("retiring_users", ""), |n| n == 0.0).await;
     let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
-    world.change("renewed", rotate.clone()).await.unwrap();
+    world.change("renewed", rotate).await.unwrap();
     until(world, p, &of("retiring_users", ""), |n| n == 1.0).await;
 
     // The time of its replacement has come and gone while it was suspended.
@@ -226,7 +226,8 @@ async fn users(world: &World, p: &Prometheus) {
         "poisoned",
         &json!({"tokenIssuedAt": "2026-01-05T10:11:12+99:99"}),
     );
-    world.change("poisoned", rotate).await.unwrap();
+    let args = ["-n", world.namespace(), "annotate", "pu", "poisoned", "looked=at"];
+    world.cluster().kubectl(&args).unwrap();
     until(world, p, "programmatic_users_undecodable_objects_total", |n| {
         n > 0.0
     })
