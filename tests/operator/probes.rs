@@ -103,6 +103,11 @@ async fn a_main_loop_that_hangs_is_not_alive_and_one_that_goes_on_is() {
     says(&world, controller, "/livez", 200, "ok").await;
     world.user("after").viewer(PAYMENTS).apply().await;
     world.ready("after").await;
+    // With no thread left nobody answers, which fails the probe as well.
+    controller.freeze().await;
+    assert!(controller.probe("/livez").await.is_err());
+    controller.thaw().await;
+    says(&world, controller, "/livez", 200, "ok").await;
 }
 
 #[tokio::test]
