@@ -118,12 +118,13 @@ async fn operate(
     watchdog: Arc<Watchdog>,
 ) -> Result<(), StartError> {
     let client = client().await?;
-    let instance = match &config.instance {
-        Some(instance) => instance.clone(),
-        None => tokio::select! {
+    let instance = if let Some(instance) = &config.instance {
+        instance.clone()
+    } else {
+        tokio::select! {
             instance = instance::get(&client, &config.namespace) => instance.map_err(StartError::Instance)?,
             () = shutdown.cancelled() => return Ok(()),
-        },
+        }
     };
     tracing::info!(instance, namespace = config.namespace, "starting");
     let mut election = Election::new(

@@ -22,7 +22,7 @@ use watchdog::Watchdog;
 pub trait Health: Send + Sync + 'static {
     /// Whether this process does its part, and which, in a few words; or why not.
     fn ready(&self) -> Result<&'static str, &'static str>;
-    /// What Prometheus reads (OpenMetrics).
+    /// What Prometheus reads (`OpenMetrics`).
     fn metrics(&self) -> String;
 }
 

@@ -31,7 +31,7 @@ const SPANS: [f64; 12] = [
 const WAITS: [f64; 10] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
-struct Outcome {
+struct Ended {
     kind: &'static str,
     outcome: &'static str,
     reason: &'static str,
@@ -69,7 +69,7 @@ struct Held {
 /// All metrics of the controller.
 pub struct Metrics {
     registry: Registry,
-    reconciles: Series<Outcome, Counter>,
+    reconciles: Series<Ended, Counter>,
     durations: Series<OfKind, Histogram>,
     lags: Series<OfKind, Histogram>,
     undecodable: Counter,
@@ -170,7 +170,7 @@ impl Metrics {
         reason: &'static str,
         took: Duration,
     ) {
-        let labels = Outcome {
+        let labels = Ended {
             kind,
             outcome,
             reason,
@@ -243,7 +243,7 @@ impl Metrics {
         self.waits.retain(|l| there.contains(&l.organization));
     }
 
-    /// The text that Prometheus reads (OpenMetrics).
+    /// The text that Prometheus reads (`OpenMetrics`).
     #[must_use]
     pub fn text(&self, figures: &Figures) -> String {
         let mut out = String::new();

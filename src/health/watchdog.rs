@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_loop_that_does_not_come_round_is_a_hang_and_one_that_does_again_is_none() {
         let watchdog = Arc::new(Watchdog::new(PATIENCE * 10));
-        let (hold, held) = mpsc::channel::<()>();
+        let (release, lock) = mpsc::channel::<()>();
         let watched = watchdog.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -204,14 +204,14 @@ mod tests {
                 .unwrap();
             runtime.block_on(watched.main_loop(async {
                 // As a lock that is never released.
-                let _ = held.recv();
+                let _ = lock.recv();
                 tokio::time::sleep(Duration::from_mins(10)).await;
             }));
         });
         until(|| watchdog.check().is_err());
         let why = watchdog.check().unwrap_err();
         assert!(why.starts_with("the main loop has not come round for "), "{why}");
-        hold.send(()).unwrap();
+        release.send(()).unwrap();
         until(|| watchdog.check().is_ok());
         // It sleeps for good.
         drop(thread);
@@ -244,11 +244,11 @@ mod tests {
         let _ = waits.await;
         assert_eq!(watchdog.running("Organization"), Running::default());
 
-        let (watched, (hold, held)) = (watchdog.clone(), mpsc::channel::<()>());
+        let (watched, (release, lock)) = (watchdog.clone(), mpsc::channel::<()>());
         let keeps = tokio::spawn(async move {
             watched
                 .watch("ProgrammaticUser", async move {
-                    let _ = held.recv();
+                    let _ = lock.recv();
                 })
                 .await;
         });
@@ -258,7 +258,7 @@ mod tests {
             why.starts_with("a reconcile of ProgrammaticUser has kept a thread for "),
             "{why}"
         );
-        hold.send(()).unwrap();
+        release.send(()).unwrap();
         keeps.await.unwrap();
         assert_eq!(watchdog.check(), Ok(()));
         beat.abort();

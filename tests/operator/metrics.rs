@@ -49,6 +49,11 @@ async fn sum(prometheus: &Prometheus, expression: &str) -> Result<f64, String> {
     Ok(found.iter().map(|s| s.value).sum())
 }
 
+/// Numbers of things come as floats.
+fn is(n: f64, wanted: u32) -> bool {
+    (n - f64::from(wanted)).abs() < 0.5
+}
+
 async fn until(world: &World, prometheus: &Prometheus, expression: &str, wanted: impl Fn(f64) -> bool) {
     world
         .eventually(expression, SOON, async || {
@@ -176,18 +181,18 @@ async fn users(world: &World, p: &Prometheus) {
         world.ready(name).await;
     }
     until(world, p, &of("users", ",ready=\"True\",reason=\"Ready\""), |n| {
-        n == 4.0
+        is(n, 4)
     })
     .await;
     until(world, p, &of("platform_users", ",state=\"managed\""), |n| {
-        n == 4.0
+        is(n, 4)
     })
     .await;
     until(world, p, &of("oldest_token_age_seconds", ""), |n| n > 0.0).await;
-    until(world, p, &of("retiring_users", ""), |n| n == 0.0).await;
+    until(world, p, &of("retiring_users", ""), |n| is(n, 0)).await;
     let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
     world.change("renewed", rotate).await.unwrap();
-    until(world, p, &of("retiring_users", ""), |n| n == 1.0).await;
+    until(world, p, &of("retiring_users", ""), |n| is(n, 1)).await;
 
     // The time of its replacement has come and gone while it was suspended.
     world
@@ -245,11 +250,11 @@ async fn orphans(world: &World, p: &Prometheus) {
         format!("programmatic_users_platform_users{{organization=\"{organization}\",state=\"{state}\"}}")
     };
     orphan(world, "aaaaaaaa", "aaaabbbbccccdddd").await;
-    until(world, p, &state("orphaned"), |n| n == 1.0).await;
+    until(world, p, &state("orphaned"), |n| is(n, 1)).await;
     wakes(world, p, &["Orphans"], true).await;
     change(world, json!({"orphanPolicy": "Delete"})).await;
     let deleted = format!("programmatic_users_orphans_deleted_total{{organization=\"{organization}\"}}");
-    until(world, p, &deleted, |n| n == 1.0).await;
+    until(world, p, &deleted, |n| is(n, 1)).await;
     wakes(world, p, &["Orphans"], false).await;
 }
 
@@ -317,7 +322,7 @@ async fn platform_away(world: &World, p: &Prometheus) {
         |n| n < 5.0,
     )
     .await;
-    until(world, p, &format!("{stale} or vector(0)"), |n| n == 0.0).await;
+    until(world, p, &format!("{stale} or vector(0)"), |n| is(n, 0)).await;
 }
 
 /// The API server refuses what the operator writes, again and again.
