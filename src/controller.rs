@@ -3,18 +3,22 @@
 mod apply;
 mod context;
 mod error;
+mod figures;
 mod instance;
 mod lease;
 mod observe;
 mod organization;
 mod platforms;
+mod queue;
 mod reconcile;
 mod secret;
 mod streams;
+mod told;
 mod triggers;
 mod work;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -23,7 +27,9 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::health;
+use crate::health::Probes;
+use crate::health::watchdog::{PATIENCE, Watchdog};
+use context::Context;
 use lease::Election;
 
 /// How long reconciles that have begun may go on after a signal.
@@ -90,12 +96,35 @@ pub async fn run(
             .local_addr()
             .map_err(|e| StartError::Listen(config.listen, e))?,
     );
+    // From here on it can be asked how it is doing.
+    let watchdog = Arc::new(Watchdog::new(PATIENCE));
+    let probes = Arc::new(Probes::new(watchdog.clone()));
+    let served = tokio::spawn(probes.clone().serve(listener, shutdown.clone()));
+    let work = operate(config, &shutdown, &probes, watchdog.clone());
+    let outcome = watchdog.main_loop(work).await;
+    // A lease that is lost is no time for good-byes.
+    if outcome.is_ok() {
+        // Answers to probes that are on their way.
+        let _ = served.await;
+    }
+    outcome
+}
+
+/// Waits for the lease, and works.
+async fn operate(
+    config: Config,
+    shutdown: &CancellationToken,
+    probes: &Probes<Context>,
+    watchdog: Arc<Watchdog>,
+) -> Result<(), StartError> {
     let client = client().await?;
-    let instance = match &config.instance {
-        Some(instance) => instance.clone(),
-        None => instance::get(&client, &config.namespace)
-            .await
-            .map_err(StartError::Instance)?,
+    let instance = if let Some(instance) = &config.instance {
+        instance.clone()
+    } else {
+        tokio::select! {
+            instance = instance::get(&client, &config.namespace) => instance.map_err(StartError::Instance)?,
+            () = shutdown.cancelled() => return Ok(()),
+        }
     };
     tracing::info!(instance, namespace = config.namespace, "starting");
     let mut election = Election::new(
@@ -106,21 +135,18 @@ pub async fn run(
         config.lease_duration,
         config.create_timeout,
     );
-    let (context, work) = work::prepare(client, config, instance, election.standing());
-    let probes = tokio::spawn(health::serve(listener, context.clone(), shutdown.clone()));
+    let (context, work) = work::prepare(client, config, instance, election.standing(), watchdog);
+    probes.ask(context.clone());
     tokio::select! {
         () = election.win() => {}
-        () = shutdown.cancelled() => {
-            let _ = probes.await;
-            return Ok(());
-        }
+        () = shutdown.cancelled() => return Ok(()),
     }
     tracing::info!("leading");
     context.metrics.set_leader(true);
     let (ended, tidy) = (CancellationToken::new(), CancellationToken::new());
     let mut lease = tokio::spawn(election.keep(ended.clone(), tidy.clone()));
 
-    let all = work.start(&context, &shutdown);
+    let all = work.start(&context, shutdown);
     tokio::pin!(all);
     let outcome = tokio::select! {
         () = &mut all => {
@@ -128,7 +154,7 @@ pub async fn run(
             tidy.cancel();
             if shutdown.is_cancelled() { Ok(()) } else { Err(StartError::Stopped) }
         }
-        () = after_signal(&shutdown) => {
+        () = after_signal(shutdown) => {
             tracing::warn!("some reconciles did not end in time");
             Ok(())
         }
@@ -142,8 +168,6 @@ pub async fn run(
     shutdown.cancel();
     ended.cancel();
     let _ = lease.await;
-    // Answers to probes that are on their way.
-    let _ = probes.await;
     outcome
 }
 

@@ -8,6 +8,7 @@
 //! | [`controller`] | observes, applies what `plan` decided, writes status | all but `server` |
 //! | [`server`] | the embedded platform | wire types of `platform`; never `kube`, `api`, `plan`, `controller` |
 //! | [`command`] | what people ask of the cluster and the platform: `get`, `why`, `audit`, `doctor` and the others | all but `server` and `controller` |
+//! | [`metrics`], [`health`], [`telemetry`] | what the controller tells of itself: metrics, probes, logs | `api` |
 //! | [`cli`] | flags and environment to configuration | all |
 //!
 //! A test (`tests/structure.rs`) checks these rules.

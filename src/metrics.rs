@@ -1,64 +1,190 @@
-//! Metrics, with closed label sets only.
+//! Metrics, with closed label sets only: no name of a user, a namespace or a Secret is a label.
+//!
+//! What happens is counted when it happens. What *is* is looked up when somebody asks ([`Figures`]), so that it costs
+//! nothing while nobody does, and nothing of an organization that is gone stays behind.
 
-use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+mod figures;
+mod series;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
 
-/// How a reconcile ended.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
+pub use figures::{Figures, OrganizationFigures, Reconciles, UserFigures};
+use series::Series;
+
+/// Before all names.
+const PREFIX: &str = "programmatic_users";
+
+/// Seconds that a reconcile, or a call, may take.
+const SPANS: [f64; 12] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+/// Seconds that something may have to wait for its turn.
+const WAITS: [f64; 10] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct Ended {
     kind: &'static str,
     outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct OfOrganization {
+    organization: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct OfRoute {
+    organization: String,
+    route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct Answer {
+    organization: String,
+    route: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct Held {
+    organization: String,
+    reason: &'static str,
 }
 
 /// All metrics of the controller.
 pub struct Metrics {
     registry: Registry,
-    reconciles: Family<Outcome, Counter>,
+    reconciles: Series<Ended, Counter>,
+    durations: Series<OfKind, Histogram>,
+    lags: Series<OfKind, Histogram>,
     undecodable: Counter,
     leader: Gauge,
-    orphans_deleted: Counter,
+    orphans_deleted: Series<OfOrganization, Counter>,
+    calls: Series<Answer, Counter>,
+    call_durations: Series<OfRoute, Histogram>,
+    held: Series<Held, Counter>,
+    waits: Series<OfOrganization, Histogram>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("programmatic_users");
-        let reconciles = Family::<Outcome, Counter>::default();
-        registry.register(
-            "reconciles",
-            "Reconciles by kind and outcome (changed, unchanged, error)",
-            reconciles.clone(),
-        );
-        let undecodable = Counter::default();
-        registry.register(
-            "undecodable_objects",
-            "Objects passed over since they cannot be read",
-            undecodable.clone(),
-        );
-        let leader = Gauge::default();
-        registry.register("leader", "1 while this process holds the Lease", leader.clone());
-        let orphans_deleted = Counter::default();
-        registry.register(
-            "orphans_deleted",
-            "Users deleted on platforms since no object knew them",
-            orphans_deleted.clone(),
-        );
-        Self {
-            registry,
-            reconciles,
-            undecodable,
-            leader,
-            orphans_deleted,
-        }
+        let metrics = Self {
+            registry: Registry::with_prefix(PREFIX),
+            reconciles: Series::new(Counter::default),
+            durations: Series::new(|| Histogram::new(SPANS)),
+            lags: Series::new(|| Histogram::new(WAITS)),
+            undecodable: Counter::default(),
+            leader: Gauge::default(),
+            orphans_deleted: Series::new(Counter::default),
+            calls: Series::new(Counter::default),
+            call_durations: Series::new(|| Histogram::new(SPANS)),
+            held: Series::new(Counter::default),
+            waits: Series::new(|| Histogram::new(WAITS)),
+        };
+        metrics.registered()
     }
 }
 
 impl Metrics {
-    /// Counts a reconcile.
-    pub fn reconciled(&self, kind: &'static str, outcome: &'static str) {
-        self.reconciles.get_or_create(&Outcome { kind, outcome }).inc();
+    fn registered(mut self) -> Self {
+        let r = &mut self.registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "The version that runs", version);
+        r.register(
+            "reconciles",
+            "Reconciles by kind, outcome (changed, unchanged, error) and, of errors, reason",
+            self.reconciles.clone(),
+        );
+        r.register_with_unit(
+            "reconcile_duration",
+            "How long reconciles took, from their start",
+            Unit::Seconds,
+            self.durations.clone(),
+        );
+        r.register_with_unit(
+            "queue_lag",
+            "How long reconciles had to wait, from when they were asked for or due until their start",
+            Unit::Seconds,
+            self.lags.clone(),
+        );
+        r.register(
+            "undecodable_objects",
+            "Objects passed over since they cannot be read",
+            self.undecodable.clone(),
+        );
+        r.register(
+            "leader",
+            "1 while this process holds the Lease",
+            self.leader.clone(),
+        );
+        r.register(
+            "orphans_deleted",
+            "Users deleted on the platform since no object knew them",
+            self.orphans_deleted.clone(),
+        );
+        r.register(
+            "platform_calls",
+            "Calls that were sent to the platform, by route and outcome (Ok, NotFound, or the reason that conditions have)",
+            self.calls.clone(),
+        );
+        r.register_with_unit(
+            "platform_call_duration",
+            "How long calls to the platform took, without waiting for their turn",
+            Unit::Seconds,
+            self.call_durations.clone(),
+        );
+        r.register(
+            "platform_calls_held",
+            "Calls that were not sent, by reason: a pause or a limit, the budget, a refused credential, the Lease",
+            self.held.clone(),
+        );
+        r.register_with_unit(
+            "limiter_wait",
+            "How long calls waited for their turn under the organization's limits",
+            Unit::Seconds,
+            self.waits.clone(),
+        );
+        self
+    }
+
+    /// Counts a reconcile that took `took`. `reason` is that of an error, and empty without one.
+    pub fn reconciled(
+        &self,
+        kind: &'static str,
+        outcome: &'static str,
+        reason: &'static str,
+        took: Duration,
+    ) {
+        let labels = Ended {
+            kind,
+            outcome,
+            reason,
+        };
+        self.reconciles.with(labels, |c| {
+            c.inc();
+        });
+        self.durations
+            .with(OfKind { kind }, |h| h.observe(took.as_secs_f64()));
+    }
+
+    /// Notes how long a reconcile had to wait for its start.
+    pub fn waited(&self, kind: &'static str, lag: Duration) {
+        self.lags.with(OfKind { kind }, |h| h.observe(lag.as_secs_f64()));
     }
 
     /// Counts an object that cannot be read.
@@ -72,16 +198,110 @@ impl Metrics {
     }
 
     /// Counts a user that the sweeper deleted.
-    pub fn orphan_deleted(&self) {
-        self.orphans_deleted.inc();
+    pub fn orphan_deleted(&self, organization: &str) {
+        self.orphans_deleted.with(of(organization), |c| {
+            c.inc();
+        });
     }
 
-    /// The text that Prometheus reads.
+    /// Counts a call that was sent; `route` has no ids in it.
+    pub fn called(&self, organization: &str, route: &str, outcome: &'static str, took: Duration) {
+        let (organization, route) = (organization.to_owned(), route.to_owned());
+        let labels = Answer {
+            organization: organization.clone(),
+            route: route.clone(),
+            outcome,
+        };
+        self.calls.with(labels, |c| {
+            c.inc();
+        });
+        self.call_durations.with(OfRoute { organization, route }, |h| {
+            h.observe(took.as_secs_f64());
+        });
+    }
+
+    /// Counts a call that was not sent.
+    pub fn held(&self, organization: &str, reason: &'static str) {
+        let organization = organization.to_owned();
+        self.held.with(Held { organization, reason }, |c| {
+            c.inc();
+        });
+    }
+
+    /// Notes how long a call waited for its turn.
+    pub fn waited_for_turn(&self, organization: &str, span: Duration) {
+        self.waits
+            .with(of(organization), |h| h.observe(span.as_secs_f64()));
+    }
+
+    /// Drops what was counted for organizations that are not `there` any more.
+    pub fn keep(&self, there: &BTreeSet<String>) {
+        self.orphans_deleted.retain(|l| there.contains(&l.organization));
+        self.calls.retain(|l| there.contains(&l.organization));
+        self.call_durations.retain(|l| there.contains(&l.organization));
+        self.held.retain(|l| there.contains(&l.organization));
+        self.waits.retain(|l| there.contains(&l.organization));
+    }
+
+    /// The text that Prometheus reads (`OpenMetrics`).
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, figures: &Figures) -> String {
         let mut out = String::new();
         // Writing into a String cannot fail.
-        let _ = encode(&mut out, &self.registry);
+        let _ = encode_registry(&mut out, &self.registry);
+        let _ = encode_registry(&mut out, &figures.registry());
+        let _ = encode_eof(&mut out);
         out
+    }
+}
+
+fn of(organization: &str) -> OfOrganization {
+    OfOrganization {
+        organization: organization.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::{Figures, Metrics, OrganizationFigures};
+
+    #[test]
+    fn nothing_of_an_organization_that_is_gone_stays() {
+        let metrics = Metrics::default();
+        for name in ["acme", "globex"] {
+            metrics.called(name, "GET /x", "Ok", Duration::from_secs(1));
+            metrics.held(name, "RateLimited");
+            metrics.waited_for_turn(name, Duration::ZERO);
+            metrics.orphan_deleted(name);
+        }
+        let mut figures = Figures::default();
+        figures
+            .organizations
+            .insert("acme".to_owned(), OrganizationFigures::default());
+        assert!(metrics.text(&figures).contains("organization=\"globex\""));
+        metrics.keep(&BTreeSet::from(["acme".to_owned()]));
+        let text = metrics.text(&figures);
+        assert!(
+            text.contains("organization=\"acme\"") && !text.contains("globex"),
+            "{text}"
+        );
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn every_name_is_of_the_usual_form() {
+        let metrics = Metrics::default();
+        metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
+        metrics.reconciled("Organization", "changed", "", Duration::from_secs(1));
+        for line in metrics
+            .text(&Figures::default())
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+        {
+            assert!(line.starts_with("programmatic_users_"), "{line}");
+        }
     }
 }

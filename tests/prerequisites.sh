@@ -11,6 +11,8 @@ command -v curl >/dev/null || packages+=(curl)
 # The console is tested in a real browser.
 command -v chromium >/dev/null || packages+=(chromium)
 command -v chromedriver >/dev/null || packages+=(chromium-driver)
+# Alerts and the dashboard are tried on a real Prometheus.
+{ command -v prometheus && command -v promtool; } >/dev/null || packages+=(prometheus)
 # One of the platform's two databases.
 [ -n "$(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || packages+=(postgresql)
 if ((${#packages[@]})); then

@@ -29,6 +29,8 @@ pub const RETAINED_LABEL: &str = "programmatic-users.io/retained";
 pub const ROTATE_AT_ANNOTATION: &str = "programmatic-users.io/rotate-at";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced and the old one deleted at once.
 pub const REVOKE_NOW_ANNOTATION: &str = "programmatic-users.io/revoke-now";
+/// Annotation of the operator's Lease: how much the controllers log, in the form of `RUST_LOG`.
+pub const LOG_LEVEL_ANNOTATION: &str = "programmatic-users.io/log-level";
 
 /// Everything asked for is true: user, access, Secret.
 pub const READY: &str = "Ready";

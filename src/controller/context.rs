@@ -16,12 +16,14 @@ use super::error::Error;
 use super::lease::Standing;
 use super::platforms::Platforms;
 use super::streams::{Cache, SecretNames};
-use super::triggers::Triggers;
+use super::triggers::{Queues, Triggers};
+use super::work::Lanes;
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
 use crate::plan::{NONCE_LEN, Notice, base32};
 use crate::platform::UserSummary;
-use crate::platform::client::Hooks;
+use crate::platform::client::{Hooks, Observer};
 
 /// First and longest pause between tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -44,6 +46,8 @@ pub(super) struct Parts {
     pub(super) own_secrets: SecretNames,
     pub(super) triggers: Arc<Triggers>,
     pub(super) standing: Arc<Standing>,
+    pub(super) watchdog: Arc<Watchdog>,
+    pub(super) queues: Arc<Queues>,
 }
 
 /// What all reconciles share.
@@ -55,7 +59,10 @@ pub(super) struct Context {
     pub(super) own_secrets: SecretNames,
     pub(super) platforms: Platforms,
     pub(super) triggers: Arc<Triggers>,
-    pub(super) metrics: Metrics,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) watchdog: Arc<Watchdog>,
+    pub(super) queues: Arc<Queues>,
+    pub(super) lanes: Lanes,
     standing: Arc<Standing>,
     /// Users, by UID, that are to be compared with the platform in full at their next reconcile.
     checks: Mutex<BTreeSet<String>>,
@@ -80,15 +87,23 @@ impl Context {
             own_secrets,
             triggers,
             standing,
+            watchdog,
+            queues,
         } = parts;
+        let metrics = Arc::new(Metrics::default());
         let hooks = {
-            let (standing, triggers) = (standing.clone(), triggers.clone());
+            let (standing, triggers, metrics) = (standing.clone(), triggers.clone(), metrics.clone());
             move |organization: &str| {
                 let (standing, triggers) = (standing.clone(), triggers.clone());
                 let name = organization.to_owned();
+                let calls = Calls {
+                    metrics: metrics.clone(),
+                    organization: name.clone(),
+                };
                 Hooks {
                     margin: Box::new(move || standing.margin()),
                     refused: Box::new(move || triggers.organization(&name)),
+                    observer: Box::new(calls),
                 }
             }
         };
@@ -115,7 +130,10 @@ impl Context {
             own_secrets,
             triggers,
             standing,
-            metrics: Metrics::default(),
+            metrics,
+            watchdog,
+            queues,
+            lanes: Lanes::default(),
             checks: Mutex::default(),
             abandoned: Mutex::default(),
             places: Mutex::default(),
@@ -349,18 +367,47 @@ pub(super) fn fresh_nonce() -> String {
     base32(&bytes, NONCE_LEN)
 }
 
+/// Counts the calls of one organization.
+struct Calls {
+    metrics: Arc<Metrics>,
+    organization: String,
+}
+
+impl Observer for Calls {
+    fn called(&self, route: &str, outcome: &'static str, took: Duration) {
+        self.metrics.called(&self.organization, route, outcome, took);
+    }
+
+    fn waited(&self, span: Duration) {
+        self.metrics.waited_for_turn(&self.organization, span);
+    }
+
+    fn held(&self, reason: &'static str) {
+        self.metrics.held(&self.organization, reason);
+    }
+}
+
 impl crate::health::Health for Context {
-    fn is_ready(&self) -> bool {
+    fn ready(&self) -> Result<&'static str, &'static str> {
         if !self.standing.leads() {
-            return self.standing.is_healthy();
+            return if self.standing.is_healthy() {
+                Ok("stands by")
+            } else {
+                Err("the Lease cannot be read, so that it is not known who leads")
+            };
         }
         let caches = &self.caches;
-        caches.classes.is_filled()
+        let filled = caches.classes.is_filled()
             && caches.organizations.is_filled()
-            && caches.users.iter().all(Cache::is_filled)
+            && caches.users.iter().all(Cache::is_filled);
+        if filled {
+            Ok("leads")
+        } else {
+            Err("leads, and its caches are not filled yet")
+        }
     }
 
     fn metrics(&self) -> String {
-        self.metrics.text()
+        self.metrics.text(&self.figures())
     }
 }

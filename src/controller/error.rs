@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use kube::core::Status;
-use kube::runtime::controller::Action;
 
 use crate::plan::{Problem, Retry};
 
@@ -33,10 +32,10 @@ impl Error {
     }
 
     /// When to try again: at once if somebody else was faster, else after `pause`.
-    pub(super) fn again(&self, pause: impl FnOnce() -> Duration) -> Action {
+    pub(super) fn again(&self, pause: impl FnOnce() -> Duration) -> Duration {
         match self {
-            Self::Conflict => Action::requeue(Duration::from_millis(100)),
-            _ => Action::requeue(pause()),
+            Self::Conflict => Duration::from_millis(100),
+            _ => pause(),
         }
     }
 

@@ -5,6 +5,9 @@
 //! unchanged, and whether we still hold it by when our last successful renewal was *sent*. Since the API server got
 //! that renewal later than it was sent, and others saw it later still, our time is over before theirs begins.
 //!
+//! The object also says how much is logged, by an annotation: all replicas look at it anyway, it needs no right that they do not
+//! have, and whoever may write it may stop the operator as well.
+//!
 //! This keeps two from working at one time as a rule; that nothing is lost or doubled when they do all the same (a
 //! process frozen in the wrong moment, two installations with different names of the Lease) is the protocol's part.
 
@@ -21,6 +24,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::error::describe;
+use crate::api::LOG_LEVEL_ANNOTATION;
+use crate::telemetry;
 
 /// The most that a standby waits between two looks.
 const LOOK: Duration = Duration::from_secs(2);
@@ -279,6 +284,9 @@ impl Election {
         });
         let same = |old: &&Record| record.as_ref().is_some_and(|new| new.version == old.version);
         let since = self.record.as_ref().filter(same).map(|old| old.changed);
+        let annotations = object.as_ref().and_then(|o| o.metadata.annotations.as_ref());
+        let level = annotations.and_then(|all| all.get(LOG_LEVEL_ANNOTATION));
+        telemetry::set_level(level.map(String::as_str));
         self.record = record.map(|r| Record {
             changed: since.unwrap_or(r.changed),
             ..r

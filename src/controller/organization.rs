@@ -18,6 +18,7 @@ use kube::{Resource as _, ResourceExt as _};
 use super::context::Context;
 use super::error::Error;
 use super::platforms::{Platform, Snapshot, platform_problem};
+use super::told::{Subject, told};
 use super::triggers::UserRef;
 use crate::api::{Organization, OrphanPolicy, UserCounts};
 use crate::plan::{Marker, Problem, Retry};
@@ -51,6 +52,20 @@ pub(super) async fn reconcile(
     if !context.looks_after(&name) {
         return Ok(Action::await_change());
     }
+    let subject = Subject {
+        kind: "Organization",
+        namespace: None,
+        name: name.clone(),
+        organization: name,
+    };
+    told(context.clone(), subject, work(organization, context)).await
+}
+
+async fn work(
+    organization: Arc<DeserializeGuard<Organization>>,
+    context: Arc<Context>,
+) -> Result<(Action, bool), Error> {
+    let name = organization.name_any();
     let organization = match &organization.0 {
         Ok(organization) => organization,
         Err(invalid) => {
@@ -60,7 +75,7 @@ pub(super) async fn reconcile(
                 error = invalid.error,
                 "Organization cannot be read and is passed over"
             );
-            return Ok(Action::await_change());
+            return Ok((Action::await_change(), false));
         }
     };
     // Without all caches an object that exists looks like one that does not.
@@ -68,7 +83,7 @@ pub(super) async fn reconcile(
     let (hold, changed) = protect::hold(&context, organization).await?;
     if hold == Hold::Released {
         context.platforms.forget(&name);
-        return Ok(Action::await_change());
+        return Ok((Action::await_change(), false));
     }
     let wrote = changed.is_some();
     let organization = changed.as_ref().unwrap_or(organization);
@@ -97,10 +112,7 @@ pub(super) async fn reconcile(
         pause.min(RELEASE)
     };
     let changed = status::write(&context, organization, found, hold).await? || wrote;
-    context
-        .metrics
-        .reconciled("Organization", if changed { "changed" } else { "unchanged" });
-    Ok(Action::requeue(pause))
+    Ok((context.queues.organizations.again(None, &name, pause), changed))
 }
 
 /// Whether an organization that is kept from being deleted has to be looked at, too.
@@ -225,6 +237,7 @@ pub(super) fn on_error(
     error: &Error,
     context: Arc<Context>,
 ) -> Action {
-    tracing::warn!(name = organization.name_any(), reason = error.reason(), %error, "reconcile failed; it is tried again");
-    error.again(|| context.backoff(&organization.name_any()).min(LONGEST_PAUSE))
+    let name = organization.name_any();
+    let pause = error.again(|| context.backoff(&name).min(LONGEST_PAUSE));
+    context.queues.organizations.again(None, &name, pause)
 }

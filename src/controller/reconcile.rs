@@ -11,6 +11,7 @@ use super::apply::Hand;
 use super::context::Context;
 use super::error::Error;
 use super::observe::observe;
+use super::told;
 use crate::api::ProgrammaticUser;
 use crate::plan::{self, Again, Next, Notice, Observed};
 
@@ -20,8 +21,7 @@ const MAX_STEPS: usize = 64;
 pub(super) async fn reconcile(
     user: Arc<DeserializeGuard<ProgrammaticUser>>,
     context: Arc<Context>,
-) -> Result<Action, Error> {
-    let kind = "ProgrammaticUser";
+) -> Result<(Action, bool), Error> {
     let (namespace, name) = (
         user.namespace().ok_or(Error::Malformed("namespace"))?,
         user.name_any(),
@@ -43,19 +43,9 @@ pub(super) async fn reconcile(
             ),
         };
         context.publish(&*user, &notice).await;
-        return Ok(Action::await_change());
+        return Ok((Action::await_change(), false));
     }
-    let result = work(&context, &namespace, &name, &user.uid().unwrap_or_default()).await;
-    let outcome = match &result {
-        Ok((_, true)) => "changed",
-        Ok((_, false)) => "unchanged",
-        Err(_) => "error",
-    };
-    context.metrics.reconciled(kind, outcome);
-    if let Err(error) = &result {
-        tracing::warn!(namespace, name, reason = error.reason(), %error, "reconcile failed; it is tried again");
-    }
-    result.map(|(action, _)| action)
+    work(&context, &namespace, &name, &user.uid().unwrap_or_default()).await
 }
 
 async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<(Action, bool), Error> {
@@ -81,7 +71,14 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
     );
     let uid = observed.user.uid().unwrap_or_default();
     let mut hand = Hand::new(context, &namespace);
+    let mut attempt = None;
     for _ in 0..MAX_STEPS {
+        let journal = observed.user.status.as_ref().map(|s| &s.journal);
+        let pending = journal.and_then(|j| j.pending.as_ref()).map(|p| p.nonce.clone());
+        if let Some(nonce) = pending.filter(|p| Some(p) != attempt.as_ref()) {
+            told::attempt(&nonce);
+            attempt = Some(nonce);
+        }
         let rest = match plan::next(observed, Timestamp::now()) {
             Next::Do(step) => {
                 hand.take(step, observed).await?;
@@ -99,15 +96,20 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         if rest.again != Again::Backoff {
             context.went_well(&uid);
         }
+        let after = |pause| context.queues.users.again(Some(&namespace), &name, pause);
         let action = match rest.again {
-            Again::Backoff => Action::requeue(context.backoff(&uid)),
-            Again::After(span) => Action::requeue(span),
+            Again::Backoff => after(context.backoff(&uid)),
+            Again::After(span) => after(span),
             Again::OnChange => Action::await_change(),
         };
         return Ok((action, hand.wrote));
     }
     tracing::error!(namespace, name, "a plan did not come to an end");
-    Ok((Action::requeue(context.backoff(&uid)), hand.wrote))
+    let pause = context.backoff(&uid);
+    Ok((
+        context.queues.users.again(Some(&namespace), &name, pause),
+        hand.wrote,
+    ))
 }
 
 /// After an error that no status could tell of.
@@ -117,5 +119,10 @@ pub(super) fn on_error(
     error: &Error,
     context: Arc<Context>,
 ) -> Action {
-    error.again(|| context.backoff(&user.uid().unwrap_or_default()))
+    let pause = error.again(|| context.backoff(&user.uid().unwrap_or_default()));
+    let namespace = user.namespace();
+    context
+        .queues
+        .users
+        .again(namespace.as_deref(), &user.name_any(), pause)
 }

@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 
+use super::queue::Queue;
 use super::streams::{Cache, Changes};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 
@@ -19,21 +20,38 @@ pub(super) type OrganizationTriggers = UnboundedReceiver<ObjectRef<DeserializeGu
 pub(super) struct Triggers {
     users: Vec<(Cache<ProgrammaticUser>, UnboundedSender<UserRef>)>,
     organizations: UnboundedSender<ObjectRef<DeserializeGuard<Organization>>>,
+    queues: Arc<Queues>,
+}
+
+/// Since when objects wait, by kind.
+#[derive(Default)]
+pub(super) struct Queues {
+    pub(super) users: Queue,
+    pub(super) organizations: Queue,
 }
 
 impl Triggers {
     /// Ways to the controllers of these caches and to that of the organizations, and what comes out at their ends.
-    pub(super) fn new(caches: &[Cache<ProgrammaticUser>]) -> (Self, Vec<UserTriggers>, OrganizationTriggers) {
+    pub(super) fn new(
+        caches: &[Cache<ProgrammaticUser>],
+        queues: Arc<Queues>,
+    ) -> (Self, Vec<UserTriggers>, OrganizationTriggers) {
         let (senders, receivers): (Vec<_>, Vec<_>) = caches.iter().map(|_| mpsc::unbounded()).unzip();
         let (organizations, for_organizations) = mpsc::unbounded();
         let users = caches.iter().cloned().zip(senders).collect();
-        (Self { users, organizations }, receivers, for_organizations)
+        let triggers = Self {
+            users,
+            organizations,
+            queues,
+        };
+        (triggers, receivers, for_organizations)
     }
 
     /// One user.
     pub(super) fn user(&self, user: &UserRef) {
         for (cache, sender) in &self.users {
             if cache.get(user).is_some() {
+                self.queues.users.asked(user.namespace.as_deref(), &user.name);
                 let _ = sender.unbounded_send(user.clone());
             }
         }
@@ -44,6 +62,9 @@ impl Triggers {
         for (cache, sender) in &self.users {
             for user in cache.state() {
                 if user.0.as_ref().is_ok_and(&wanted) {
+                    self.queues
+                        .users
+                        .asked(user.namespace().as_deref(), &user.name_any());
                     let _ = sender.unbounded_send(ObjectRef::from_obj(&*user));
                 }
             }
@@ -52,6 +73,7 @@ impl Triggers {
 
     /// One organization.
     pub(super) fn organization(&self, name: &str) {
+        self.queues.organizations.asked(None, name);
         let _ = self.organizations.unbounded_send(ObjectRef::new(name));
     }
 }

@@ -1,24 +1,28 @@
 //! What a leader does: watches, and the controllers on them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::{BoxFuture, ready};
-use futures::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config as Workers, Controller};
-use kube::{Api, Client, ResourceExt as _};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::context::{Caches, Context, Parts};
 use super::error::Error;
 use super::lease::Standing;
-use super::streams::{Changes, cached, own_secrets, readiness, secrets, spec_changes, watched};
-use super::triggers::{Triggers, UserTriggers, fan_out};
+use super::streams::{Cache, Changes, cached, own_secrets, readiness, secrets, spec_changes, watched};
+use super::told::{Subject, told};
+use super::triggers::{Queues, Triggers, UserTriggers, fan_out};
 use super::{Config, organization, reconcile};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::health::watchdog::Watchdog;
 
 /// Users of one organization that are worked on at one time. The others wait in the order of coming, so that a
 /// platform that does not answer holds up nobody else's users, and many users of one class no others of it for long.
@@ -48,7 +52,9 @@ pub(super) fn prepare(
     config: Config,
     instance: String,
     standing: Arc<Standing>,
+    watchdog: Arc<Watchdog>,
 ) -> (Arc<Context>, Work) {
+    let queues = Arc::new(Queues::default());
     let (classes, class_changes) =
         cached::<ProgrammaticUserClass>("ProgrammaticUserClass", Api::all(client.clone()), spec_changes());
     let (organizations, organization_changes) =
@@ -67,7 +73,7 @@ pub(super) fn prepare(
         )
     });
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
-    let (triggers, for_users, for_organizations) = Triggers::new(&users);
+    let (triggers, for_users, for_organizations) = Triggers::new(&users, queues.clone());
     let triggers = Arc::new(triggers);
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
@@ -81,32 +87,40 @@ pub(super) fn prepare(
         own_secrets: own,
         triggers: triggers.clone(),
         standing,
+        watchdog,
+        queues: queues.clone(),
     }));
 
     let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
         let mut controllers = Vec::new();
-        let lanes = Arc::new(Lanes::default());
         // One controller a watched namespace; usually there is just one.
         for (((scope, cache), changes), triggers) in
             scopes.iter().zip(&users).zip(user_changes).zip(for_users)
         {
+            let (asked, owners) = (queues.clone(), (queues.clone(), cache.clone()));
             let controller = users_of(
                 cache.store(),
-                changes,
-                secrets(&client, scope.as_deref()),
+                changes.inspect_ok(move |user| {
+                    asked.users.asked(user.namespace().as_deref(), &user.name_any());
+                }),
+                secrets(&client, scope.as_deref())
+                    .inspect_ok(move |secret| ask_owner(secret, &owners.0, &owners.1)),
                 triggers,
             );
-            let (lanes, stop) = (lanes.clone(), shutdown.clone());
+            let stop = shutdown.clone();
             let controller = controller
                 .graceful_shutdown_on(shutdown.clone().cancelled_owned())
                 .run(
-                    move |user, context| in_lane(lanes.clone(), stop.clone(), user, context),
+                    move |user, context| in_lane(stop.clone(), user, context),
                     reconcile::on_error,
                     context.clone(),
                 )
                 .for_each(|_| ready(()));
             controllers.push(controller.boxed());
         }
+        let asked = queues.clone();
+        let organization_changes =
+            organization_changes.inspect_ok(move |o| asked.organizations.asked(None, &o.name_any()));
         let controller = Controller::for_stream(organization_changes, organizations.store())
             .reconcile_on(for_organizations)
             .graceful_shutdown_on(shutdown.clone().cancelled_owned())
@@ -173,36 +187,84 @@ async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: 
     }
 }
 
+/// A Secret that changed has its owner looked at.
+fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<ProgrammaticUser>) {
+    let kind = ProgrammaticUser::kind(&());
+    let owners = secret.owner_references().iter().filter(|o| o.kind == kind);
+    for owner in owners {
+        let namespace = secret.namespace().unwrap_or_default();
+        // One that is gone will not be looked at.
+        if users
+            .get(&ObjectRef::new(&owner.name).within(&namespace))
+            .is_some()
+        {
+            queues.users.asked(Some(&namespace), &owner.name);
+        }
+    }
+}
+
 /// Places by organization.
 #[derive(Default)]
-struct Lanes(Mutex<HashMap<String, Arc<Semaphore>>>);
+pub(super) struct Lanes {
+    places: Mutex<HashMap<String, Arc<Semaphore>>>,
+    waiting: AtomicUsize,
+}
 
 impl Lanes {
     /// Waits for a place among the users of `organization`.
     async fn enter(&self, organization: String) -> Option<OwnedSemaphorePermit> {
         let lane = {
-            let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lanes = self.places.lock().unwrap_or_else(PoisonError::into_inner);
             let lane = lanes.entry(organization);
             lane.or_insert_with(|| Arc::new(Semaphore::new(LANE))).clone()
         };
+        let _one = Waiting::new(&self.waiting);
         // It is never closed.
         lane.acquire_owned().await.ok()
+    }
+
+    /// How many wait, of all organizations.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// One that waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// A reconcile, when it is its turn.
 async fn in_lane(
-    lanes: Arc<Lanes>,
     stop: CancellationToken,
     user: Arc<DeserializeGuard<ProgrammaticUser>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     // What waits takes little room: the reconcile itself is made only when it begins.
+    let organization = organization_of(&user, &context);
     let _place = tokio::select! {
-        place = lanes.enter(organization_of(&user, &context)) => place,
+        place = context.lanes.enter(organization.clone()) => place,
         () = stop.cancelled() => return Ok(Action::await_change()),
     };
-    Box::pin(reconcile::reconcile(user, context)).await
+    let subject = Subject {
+        kind: "ProgrammaticUser",
+        namespace: user.namespace(),
+        name: user.name_any(),
+        organization,
+    };
+    let work = reconcile::reconcile(user, context.clone());
+    Box::pin(told(context, subject, work)).await
 }
 
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.

@@ -8,10 +8,11 @@
 mod admin;
 mod error;
 mod gate;
+mod observer;
 mod wire;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{Method, redirect, retry};
 use serde::Serialize;
@@ -20,7 +21,8 @@ use zeroize::Zeroizing;
 
 use admin::{Admin, Refusal};
 pub use error::{Error, Kind, Sent};
-pub use gate::{Gate, Hooks, Limits};
+pub use gate::{Gate, Hooks, Limits, Use};
+pub use observer::Observer;
 use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
@@ -221,7 +223,7 @@ impl Client {
     /// for; a 403 means that the platform knows the token and refuses the list, so it proves the token too.
     pub async fn accepts(&self, token: &Token) -> Result<bool, Error> {
         let route = Route::new(Method::GET, "/setup/account");
-        self.admin.check()?;
+        self.admin.check().inspect_err(|e| self.gate.held(e))?;
         let _turn = self.gate.enter().await?;
         match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
@@ -247,7 +249,7 @@ impl Client {
             if how == How::Probe {
                 Ok(())
             } else {
-                self.admin.check()
+                self.admin.check().inspect_err(|e| self.gate.held(e))
             }
         };
         loop {
@@ -294,7 +296,21 @@ impl Client {
         }
     }
 
+    /// One request and its answer.
     async fn attempt<B: Serialize + Sync>(
+        &self,
+        http: &reqwest::Client,
+        route: &Route,
+        token: &Token,
+        body: Option<&B>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let begun = Instant::now();
+        let reply = self.exchange(http, route, token, body).await;
+        self.gate.called(route, &reply, begun.elapsed());
+        reply
+    }
+
+    async fn exchange<B: Serialize + Sync>(
         &self,
         http: &reqwest::Client,
         route: &Route,

@@ -15,6 +15,7 @@ mod escapes;
 mod helm;
 mod install;
 mod matrix;
+mod monitoring;
 mod objects;
 mod package;
 mod rights;

@@ -30,7 +30,7 @@ const SETS: [(&str, &[&str]); 4] = [
             "--set",
             "rbac.mode=cluster,platform.enabled=true,platform.storage=1Gi,serviceMonitor.enabled=true",
             "--set",
-            "prometheusRule.enabled=true,image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+            "prometheusRule.enabled=true,dashboards.enabled=true,image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "--set",
             "controller.organizations={acme},controller.instanceId=abcdef,networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=ops",
         ],

@@ -27,7 +27,7 @@ async fn until<T>(world: &World, what: &str, wanted: impl Fn(&Organization) -> O
 }
 
 /// Changes the spec of the world's organization.
-async fn change(world: &World, spec: Value) {
+pub async fn change(world: &World, spec: Value) {
     let api: Api<Organization> = Api::all(world.client());
     let patch = Patch::Merge(json!({"spec": spec}));
     api.patch(world.organization_name(), &PatchParams::default(), &patch)
@@ -52,7 +52,7 @@ fn answered(world: &World, status: u16) -> usize {
 }
 
 /// A user of this installation on the platform, made by nobody's object.
-async fn orphan(world: &World, uid8: &str, nonce: &str) -> String {
+pub async fn orphan(world: &World, uid8: &str, nonce: &str) -> String {
     let secrets: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
     let secret = secrets.get("programmatic-users-instance").await.unwrap();
     let instance = String::from_utf8(secret.data.unwrap()["instance-id"].0.clone()).unwrap();

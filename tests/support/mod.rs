@@ -10,6 +10,7 @@
 //! | `platform`, `operator` | the two processes under test |
 //! | `proxy` | stands between controller and API server, or platform, and makes faults |
 //! | `process` | child processes that end with the test, however it ends |
+//! | `prometheus` | a Prometheus that reads the metrics and evaluates the chart's alerts |
 //! | `pod` | a pod that runs a script, or the same script with the environment that the pod would have |
 //! | `audit` | what the API server recorded |
 //! | `canary` | looks for tokens where none may be |
@@ -35,6 +36,7 @@ pub mod operator;
 pub mod platform;
 pub mod pod;
 pub mod process;
+pub mod prometheus;
 pub mod proxied;
 pub mod proxy;
 pub mod rights;

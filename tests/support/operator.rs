@@ -186,6 +186,12 @@ impl Operator {
         self.process.lock().await.take().map(Managed::detach)
     }
 
+    /// Where probes and metrics are, such as `http://127.0.0.1:4711`.
+    pub async fn url(&self) -> String {
+        let process = self.process.lock().await;
+        process.as_ref().expect("the controller runs").url.clone()
+    }
+
     /// Status and text of `/livez`, `/readyz` or `/metrics`.
     pub async fn probe(&self, path: &str) -> Result<(u16, String), String> {
         let url = self

@@ -7,8 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What both servers print when they can be reached.
-const LISTENING: &str = "listening on ";
+/// How a server tells that it can be reached, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Announcement {
+    /// On standard error and not on standard output.
+    pub on_stderr: bool,
+    /// What stands before the address.
+    pub before: &'static str,
+}
+
+/// As both our servers do it.
+const LISTENING: Announcement = Announcement {
+    on_stderr: false,
+    before: "listening on ",
+};
 
 /// A running child. Dropping it kills it; if this process is killed first, a watchdog does.
 #[derive(Debug)]
@@ -23,13 +35,24 @@ pub struct Managed {
 impl Managed {
     /// Starts a server and waits for its line `listening on URL`. Output is appended to `NAME.out` and `NAME.err`
     /// in `dir`.
-    pub async fn start(mut command: Command, dir: &Path, name: &str) -> Result<Self, String> {
+    pub async fn start(command: Command, dir: &Path, name: &str) -> Result<Self, String> {
+        Self::start_other(command, dir, name, LISTENING).await
+    }
+
+    /// The same of a server that tells in another way that it can be reached.
+    pub async fn start_other(
+        mut command: Command,
+        dir: &Path,
+        name: &str,
+        announcement: Announcement,
+    ) -> Result<Self, String> {
         let (out, err) = files(dir, name);
+        let told = if announcement.on_stderr { &err } else { &out };
         let open = |path: &PathBuf| {
             let file = OpenOptions::new().create(true).append(true).open(path);
             file.map_err(|e| format!("{}: {e}", path.display()))
         };
-        let before = std::fs::metadata(&out).map_or(0, |m| m.len());
+        let before = std::fs::metadata(told).map_or(0, |m| m.len());
         command
             .stdin(Stdio::null())
             .stdout(open(&out)?)
@@ -47,7 +70,7 @@ impl Managed {
         };
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
-            if let Some(url) = announced(&out, before) {
+            if let Some(url) = announced(told, before, announcement.before) {
                 managed.url = url;
                 return Ok(managed);
             }
@@ -153,16 +176,16 @@ pub fn files(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")))
 }
 
-fn announced(out: &Path, before: u64) -> Option<String> {
-    let text = std::fs::read(out).ok()?;
+fn announced(told: &Path, before: u64, words: &str) -> Option<String> {
+    let text = std::fs::read(told).ok()?;
     let fresh = text.get(usize::try_from(before).ok()?..)?;
     let fresh = String::from_utf8_lossy(fresh);
     // Only whole lines.
     let (lines, _) = fresh.rsplit_once('\n')?;
     lines
         .lines()
-        .find_map(|l| l.strip_prefix(LISTENING))
-        .map(|url| url.trim().to_owned())
+        .find_map(|l| l.split_once(words)?.1.split_whitespace().next())
+        .map(str::to_owned)
 }
 
 /// The last lines of a file.

@@ -116,7 +116,7 @@ pub(super) async fn orphans(
                     user_id = id,
                     "deleted a user whose object is gone"
                 );
-                context.metrics.orphan_deleted();
+                context.metrics.orphan_deleted(name);
                 gone.push(id.clone());
             }
             Ok(false) => {}

@@ -97,6 +97,11 @@ impl Seat {
         }
     }
 
+    /// The connection, if there is one and nobody is making another.
+    pub(in crate::controller) fn connected(&self) -> Option<Arc<Platform>> {
+        self.platform.try_lock().ok()?.clone()
+    }
+
     /// The last list of users.
     pub(in crate::controller) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         lock(&self.snapshot).clone()

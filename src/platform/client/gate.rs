@@ -6,6 +6,7 @@
 //! makes its callers ask again cannot promise.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,8 @@ use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{Error, Kind};
+use super::observer::{Observer, outcome};
+use super::wire::Route;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -44,6 +47,23 @@ impl Default for Limits {
 pub struct Gate {
     state: Mutex<State>,
     hooks: Hooks,
+    /// Calls that wait for their turn.
+    waiting: AtomicUsize,
+}
+
+/// How much of the limits is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The limits.
+    pub limits: Limits,
+    /// Calls that wait for their turn.
+    pub waiting: usize,
+    /// Calls that are on their way.
+    pub in_flight: usize,
+    /// How much longer the platform wants a pause.
+    pub pause: Duration,
+    /// Users that may still be made within this hour.
+    pub budget_left: usize,
 }
 
 /// What a gate asks and tells.
@@ -52,6 +72,8 @@ pub struct Hooks {
     pub margin: Box<dyn Fn() -> Duration + Send + Sync>,
     /// The platform has refused the credential.
     pub refused: Box<dyn Fn() + Send + Sync>,
+    /// Hears of every call.
+    pub observer: Box<dyn Observer>,
 }
 
 impl Default for Hooks {
@@ -60,6 +82,7 @@ impl Default for Hooks {
         Self {
             margin: Box::new(|| Duration::MAX),
             refused: Box::new(|| ()),
+            observer: Box::new(()),
         }
     }
 }
@@ -92,6 +115,25 @@ impl Gate {
                 deleted: HashMap::new(),
             }),
             hooks,
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// How much of the limits is used now.
+    #[must_use]
+    pub fn used(&self) -> Use {
+        let now = Instant::now();
+        let mut state = self.state();
+        let limits = state.limits;
+        let until = state.pause.as_ref().map(|(_, until)| *until);
+        Use {
+            limits,
+            waiting: self.waiting.load(Ordering::Relaxed),
+            in_flight: limits
+                .max_in_flight
+                .saturating_sub(state.slots.available_permits()),
+            pause: until.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)),
+            budget_left: limits.creates_per_hour.saturating_sub(state.budget.spent(now)),
         }
     }
 
@@ -113,6 +155,29 @@ impl Gate {
 
     /// Waits for a turn.
     pub(super) async fn enter(&self) -> Result<Turn, Error> {
+        self.waited(self.next_turn()).await
+    }
+
+    /// Has the observer told of it, however it ends.
+    async fn waited(&self, turn: impl Future<Output = Result<Turn, Error>>) -> Result<Turn, Error> {
+        let begun = Instant::now();
+        let _one = Waiting::new(&self.waiting);
+        let turn = turn.await;
+        self.hooks.observer.waited(begun.elapsed());
+        turn.inspect_err(|e| self.held(e))
+    }
+
+    /// A call was not sent.
+    pub(super) fn held(&self, error: &Error) {
+        self.hooks.observer.held(error.reason());
+    }
+
+    /// A call was sent.
+    pub(super) fn called<T>(&self, route: &Route, reply: &Result<T, Error>, took: Duration) {
+        self.hooks.observer.called(&route.name(), outcome(reply), took);
+    }
+
+    async fn next_turn(&self) -> Result<Turn, Error> {
         self.paused()?;
         let slot = self.slot().await;
         let at = self.state().pace.take(Instant::now());
@@ -148,6 +213,10 @@ impl Gate {
     /// The same for a call that makes a user. It has a journaled ticket, which is not to be used late: turn and call
     /// have one deadline each, `timeout`, and together they fit into the settle window.
     pub(super) async fn enter_create(&self, route: &str, timeout: Duration) -> Result<Turn, Error> {
+        self.waited(self.next_create(route, timeout)).await
+    }
+
+    async fn next_create(&self, route: &str, timeout: Duration) -> Result<Turn, Error> {
         let turn = self.enter_before(Instant::now() + timeout).await?;
         let turn = turn.ok_or_else(|| {
             Error::held(
@@ -238,6 +307,22 @@ pub(super) struct Turn {
     _slot: Option<OwnedSemaphorePermit>,
 }
 
+/// One that waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Spreads calls over time, after a small burst: each caller gets the next free moment.
 struct Pace {
     interval: Duration,
@@ -286,6 +371,16 @@ struct Budget {
 impl Budget {
     /// One more, unless there are `most` within an hour: then when there is room again.
     fn take(&mut self, most: usize, now: Instant) -> Result<(), Duration> {
+        if self.spent(now) < most {
+            self.made.push_back(now);
+            return Ok(());
+        }
+        let oldest = self.made.get(self.made.len().saturating_sub(most.max(1)));
+        Err(oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(*at))))
+    }
+
+    /// How many were made within an hour.
+    fn spent(&mut self, now: Instant) -> usize {
         while self
             .made
             .front()
@@ -293,121 +388,9 @@ impl Budget {
         {
             self.made.pop_front();
         }
-        if self.made.len() < most {
-            self.made.push_back(now);
-            return Ok(());
-        }
-        let oldest = self.made.get(self.made.len().saturating_sub(most.max(1)));
-        Err(oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(*at))))
+        self.made.len()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::{Budget, Gate, Hooks, Limits, Pace};
-    use crate::platform::client::error::{Error, Kind};
-
-    #[test]
-    fn a_burst_goes_at_once_and_the_rest_at_an_even_pace_in_the_order_of_coming() {
-        let now = Instant::now();
-        let mut pace = Pace::new(60);
-        let times: Vec<_> = (0..10)
-            .map(|_| pace.take(now).duration_since(now).as_secs())
-            .collect();
-        assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
-        // After a rest there is a burst again, and not more than one.
-        let later = now + Duration::from_mins(10);
-        let times: Vec<_> = (0..9)
-            .map(|_| pace.take(later).duration_since(later).as_secs())
-            .collect();
-        assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2]);
-    }
-
-    #[test]
-    fn the_slowest_pace_has_no_burst() {
-        let now = Instant::now();
-        let mut pace = Pace::new(1);
-        assert_eq!(pace.take(now), now);
-        // Who cannot wait for so long takes nothing away from the others.
-        assert_eq!(pace.take_before(now, now + Duration::from_secs(10)), None);
-        assert_eq!(pace.take(now), now + Duration::from_mins(1));
-    }
-
-    #[test]
-    fn a_budget_frees_itself_as_its_hour_passes() {
-        let now = Instant::now();
-        let minutes = |m: u64| now + Duration::from_mins(m);
-        let mut budget = Budget::default();
-        assert_eq!(budget.take(2, now), Ok(()));
-        assert_eq!(budget.take(2, minutes(10)), Ok(()));
-        assert_eq!(budget.take(2, minutes(20)), Err(Duration::from_mins(40)));
-        assert_eq!(budget.take(2, minutes(60)), Ok(()));
-        assert_eq!(budget.take(2, minutes(60)), Err(Duration::from_mins(10)));
-        // A limit that was lowered in the meantime.
-        assert_eq!(budget.take(1, minutes(60)), Err(Duration::from_hours(1)));
-    }
-
-    #[tokio::test]
-    async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_counts() {
-        let gate = Gate::new(Limits::default(), Hooks::default());
-        let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
-        gate.pause(&error, Duration::from_mins(5));
-        gate.pause(&error, Duration::from_secs(1));
-        let refused = gate.enter().await.err();
-        let Some(Kind::RateLimited(Some(left))) = refused.as_ref().map(|e| e.kind) else {
-            panic!("{refused:?}");
-        };
-        assert!(left > Duration::from_mins(4), "{left:?}");
-        assert_eq!(
-            refused.map(|e| e.to_string()),
-            Some(error.to_string()),
-            "the same words each time"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
-        let timeout = Duration::from_millis(20);
-        let limits = Limits {
-            creates_per_hour: 1,
-            max_in_flight: 1,
-            ..Limits::default()
-        };
-        let kind = |r: Result<super::Turn, Error>| r.map(drop).map_err(|e| e.kind);
-        let hooks = Hooks {
-            margin: Box::new(|| Duration::from_millis(20)),
-            ..Hooks::default()
-        };
-        let short = Gate::new(limits, hooks);
-        assert_eq!(
-            kind(short.enter_create("POST /x", timeout).await),
-            Err(Kind::NotLeading)
-        );
-
-        let gate = Gate::new(limits, Hooks::default());
-        let held = gate.enter().await;
-        assert_eq!(
-            kind(gate.enter_create("POST /x", timeout).await),
-            Err(Kind::RateLimited(Some(timeout)))
-        );
-        drop(held);
-        assert_eq!(kind(gate.enter_create("POST /x", timeout).await), Ok(()));
-        let refused = gate.enter_create("POST /x", timeout).await;
-        let error = refused.map(drop).err();
-        assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
-    }
-
-    #[test]
-    fn deleted_users_are_remembered_for_lists_that_are_older() {
-        let gate = Gate::new(Limits::default(), Hooks::default());
-        let before = Instant::now();
-        gate.note_deleted("pu-1");
-        assert_eq!(gate.deleted_since(before), ["pu-1"]);
-        assert_eq!(
-            gate.deleted_since(Instant::now() + Duration::from_secs(1)),
-            Vec::<String>::new()
-        );
-    }
-}
+mod tests;

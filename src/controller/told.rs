@@ -1,0 +1,87 @@
+//! What is told of each reconcile: one span with one closing line, how long it waited and took, and what came of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::runtime::controller::Action;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+
+use super::context::{Context, fresh_nonce};
+use super::error::Error;
+use super::queue::Queue;
+
+/// What a reconcile is about.
+pub(super) struct Subject {
+    pub(super) kind: &'static str,
+    pub(super) namespace: Option<String>,
+    pub(super) name: String,
+    /// Of the user, or the object itself; may be empty.
+    pub(super) organization: String,
+}
+
+impl Context {
+    fn queue(&self, kind: &str) -> &Queue {
+        if kind == "Organization" {
+            &self.queues.organizations
+        } else {
+            &self.queues.users
+        }
+    }
+}
+
+/// Runs a reconcile; `work` says when to look again, and whether anything was changed.
+pub(super) async fn told(
+    context: Arc<Context>,
+    subject: Subject,
+    work: impl Future<Output = Result<(Action, bool), Error>> + Send,
+) -> Result<Action, Error> {
+    let Subject {
+        kind,
+        namespace,
+        name,
+        organization,
+    } = subject;
+    // Enabled at every level: otherwise the lines of one that asks for errors only would not say what they are about.
+    let span = tracing::error_span!(
+        "reconcile",
+        kind,
+        namespace,
+        // In JSON `name` is that of the span.
+        object = name,
+        organization,
+        id = fresh_nonce(),
+        attempt = Empty,
+        outcome = Empty,
+        reason = Empty,
+        seconds = Empty,
+    );
+    let lag = context.queue(kind).begin(namespace.as_deref(), &name);
+    context.metrics.waited(kind, lag);
+    let begun = Instant::now();
+    let result = context.watchdog.watch(kind, work).instrument(span.clone()).await;
+    let took = begun.elapsed();
+    let (outcome, reason) = match &result {
+        Ok((_, true)) => ("changed", ""),
+        Ok((_, false)) => ("unchanged", ""),
+        Err(error) => ("error", error.reason()),
+    };
+    context.metrics.reconciled(kind, outcome, reason, took);
+    span.record("outcome", outcome);
+    span.record("seconds", took.as_secs_f64());
+    if !reason.is_empty() {
+        span.record("reason", reason);
+    }
+    span.in_scope(|| match &result {
+        Ok((_, true)) => tracing::info!("reconciled"),
+        // At rest there is nothing to say.
+        Ok((_, false)) => tracing::debug!("reconciled"),
+        Err(error) => tracing::warn!(%error, "reconcile failed; it is tried again"),
+    });
+    result.map(|(action, _)| action)
+}
+
+/// Names the attempt to make a user that the reconcile is about from now on.
+pub(super) fn attempt(nonce: &str) {
+    Span::current().record("attempt", nonce);
+}

@@ -1,0 +1,458 @@
+//! What is at the moment when somebody asks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::series::Series;
+use super::{OfKind, OfOrganization, PREFIX, of};
+use crate::api::{ProgrammaticUser, READY};
+
+/// Reasons of `Ready` that a label may have; each is explained in `docs/failures.md`. A status is an object's, and
+/// others than the operator may have written it.
+const REASONS: [&str; 33] = [
+    "AccessMissing",
+    "Creating",
+    "CreateBudgetExhausted",
+    "CredentialInvalid",
+    "CredentialMissing",
+    "CredentialUnreadable",
+    "DeletionBlocked",
+    "Expired",
+    "InvalidConfiguration",
+    "InvalidEndpoint",
+    "InvalidSpec",
+    "JournalInvalid",
+    "NotAllowed",
+    "NotLeading",
+    "OrganizationChanged",
+    "OrganizationGone",
+    "PlatformError",
+    "PlatformUnreachable",
+    "RateLimited",
+    "Ready",
+    "Recovering",
+    "RejectedByPlatform",
+    "SecretConflict",
+    "SecretImmutable",
+    "SecretRejected",
+    "TokenNotAccepted",
+    "TooManyUsers",
+    "UnknownAccount",
+    "UnknownClass",
+    "UnknownGroup",
+    "UnknownOrganization",
+    "UnknownPolicy",
+    "UserNotOurs",
+];
+/// Any other.
+const OTHER: &str = "Other";
+/// The object has no condition yet.
+const NEW: &str = "New";
+
+/// Everything that is looked up.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// By kind.
+    pub reconciles: BTreeMap<&'static str, Reconciles>,
+    /// By name.
+    pub organizations: BTreeMap<String, OrganizationFigures>,
+    /// Users by the name of their organization; empty: of one that is not there.
+    pub users: BTreeMap<String, UserFigures>,
+}
+
+/// Reconciles of one kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reconciles {
+    /// That have begun and not ended.
+    pub running: usize,
+    /// That wait for a place among those of their organization.
+    pub waiting: usize,
+    /// How long ago the oldest of the running ones was begun.
+    pub oldest: Duration,
+}
+
+/// One organization.
+#[derive(Debug, Default)]
+pub struct OrganizationFigures {
+    /// Whether its condition `Ready` is true.
+    pub ready: bool,
+    /// Whether the platform refuses the token under `credentials.key`.
+    pub refused: bool,
+    /// Whether nothing is sent since all tokens are refused.
+    pub breaker_open: bool,
+    /// When the last list of users that went well had ended.
+    pub listed: Option<Timestamp>,
+    /// How often there should be one.
+    pub interval: Duration,
+    /// Calls that wait for their turn.
+    pub waiting: usize,
+    /// Calls that are on their way.
+    pub in_flight: usize,
+    /// How much longer the platform wants a pause.
+    pub pause: Duration,
+    /// Users that may be made in an hour.
+    pub budget: usize,
+    /// Those of them that may still be made.
+    pub budget_left: usize,
+    /// Users on the platform, as the last list told: state and number.
+    pub on_platform: Vec<(&'static str, i64)>,
+}
+
+/// The users of one organization, in one pass over the cache.
+#[derive(Debug, Default)]
+pub struct UserFigures {
+    /// By status and reason of `Ready`.
+    by_condition: BTreeMap<(&'static str, &'static str), i64>,
+    retiring: usize,
+    unsettled: usize,
+    oldest_token: Duration,
+    overdue: Duration,
+    oldest_not_ready: Duration,
+}
+
+impl UserFigures {
+    /// Takes up one object. `now` is by this machine's clock, `platform_now` by the platform's, and `max_age` what the
+    /// class allows.
+    pub fn add(
+        &mut self,
+        user: &ProgrammaticUser,
+        max_age: Option<Duration>,
+        now: Timestamp,
+        platform_now: Timestamp,
+    ) {
+        let status = user.status.as_ref();
+        let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == READY));
+        let (truth, reason) = ready.map_or(("Unknown", NEW), |c| {
+            let known = REASONS.iter().find(|r| **r == c.reason);
+            let truth = match c.status.as_str() {
+                "True" => "True",
+                "False" => "False",
+                _ => "Unknown",
+            };
+            (truth, known.copied().unwrap_or(OTHER))
+        });
+        *self.by_condition.entry((truth, reason)).or_default() += 1;
+        // One that is suspended is not worked on because somebody wants it so.
+        if truth != "True" && !user.spec.suspend {
+            let since = ready.map(|c| c.last_transition_time.0);
+            let made = || user.metadata.creation_timestamp.as_ref().map(|t| t.0);
+            let age = since.or_else(made).map(|at| since_then(at, now));
+            self.oldest_not_ready = self.oldest_not_ready.max(age.unwrap_or_default());
+        }
+        let Some(status) = status else { return };
+        self.retiring += status.journal.retiring.len();
+        self.unsettled += status.journal.abandoned.len() + usize::from(status.journal.pending.is_some());
+        if status.journal.current.is_none() {
+            return;
+        }
+        let age = status.token_issued_at.map(|at| since_then(at, platform_now));
+        let age = age.unwrap_or_default();
+        self.oldest_token = self.oldest_token.max(age);
+        let planned = status.next_rotation.map(|at| since_then(at, platform_now));
+        let beyond = max_age.map(|most| age.saturating_sub(most));
+        for late in [planned, beyond].into_iter().flatten() {
+            self.overdue = self.overdue.max(late);
+        }
+    }
+}
+
+/// Zero for what is still to come.
+fn since_then(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(at)).unwrap_or_default()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct ByCondition {
+    organization: String,
+    ready: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct ByState {
+    organization: String,
+    state: &'static str,
+}
+
+type Numbers<S> = Series<S, Gauge>;
+type Times<S> = Series<S, Gauge<f64, std::sync::atomic::AtomicU64>>;
+
+fn number<S: Ord>(series: &Numbers<S>, labels: S, n: impl TryInto<i64>) {
+    series.with(labels, |g| {
+        g.set(n.try_into().unwrap_or(i64::MAX));
+    });
+}
+
+fn time<S: Ord>(series: &Times<S>, labels: S, span: Duration) {
+    series.with(labels, |g| {
+        g.set(span.as_secs_f64());
+    });
+}
+
+fn numbers<S>(registry: &mut Registry, name: &str, help: &str) -> Numbers<S>
+where
+    S: EncodeLabelSet + Ord + Send + Sync + 'static,
+{
+    let series = Series::new(Gauge::default);
+    registry.register(name, help, series.clone());
+    series
+}
+
+fn times<S>(registry: &mut Registry, name: &str, help: &str) -> Times<S>
+where
+    S: EncodeLabelSet + Ord + Send + Sync + 'static,
+{
+    let series = Series::new(Gauge::default);
+    registry.register_with_unit(name, help, Unit::Seconds, series.clone());
+    series
+}
+
+impl Figures {
+    /// All of it as gauges.
+    pub(super) fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix(PREFIX);
+        self.of_reconciles(&mut registry);
+        self.of_organizations(&mut registry);
+        self.of_limits(&mut registry);
+        self.of_users(&mut registry);
+        registry
+    }
+
+    fn of_reconciles(&self, r: &mut Registry) {
+        let running = numbers(
+            r,
+            "reconciles_running",
+            "Reconciles that have begun and not ended",
+        );
+        let waiting = numbers(
+            r,
+            "reconciles_waiting",
+            "Reconciles that wait for a place among those of their organization",
+        );
+        let oldest = times(
+            r,
+            "oldest_reconcile",
+            "How long ago the oldest reconcile that has not ended was begun",
+        );
+        for (&kind, found) in &self.reconciles {
+            number(&running, OfKind { kind }, found.running);
+            number(&waiting, OfKind { kind }, found.waiting);
+            time(&oldest, OfKind { kind }, found.oldest);
+        }
+    }
+
+    fn of_organizations(&self, r: &mut Registry) {
+        let ready = numbers(
+            r,
+            "organization_ready",
+            "1 while the Organization's condition Ready is true",
+        );
+        let refused = numbers(
+            r,
+            "credential_refused",
+            "1 while the platform refuses the token under credentials.key",
+        );
+        let breaker = numbers(
+            r,
+            "breaker_open",
+            "1 while nothing but one question a minute is sent, since the platform refuses the credential",
+        );
+        let listed: Series<OfOrganization, Gauge<f64, std::sync::atomic::AtomicU64>> = times(
+            r,
+            "last_list_timestamp",
+            "When the last list of all users went well, in Unix time; 0: never since this process leads",
+        );
+        let interval = times(r, "list_interval", "How often a list of all users is asked for");
+        let users = numbers(
+            r,
+            "platform_users",
+            "Programmatic users on the platform as the last list told: managed (of this installation), unmanaged, orphaned (managed, and no object knows them)",
+        );
+        for (name, found) in &self.organizations {
+            number(&ready, of(name), i64::from(found.ready));
+            number(&refused, of(name), i64::from(found.refused));
+            number(&breaker, of(name), i64::from(found.breaker_open));
+            let at = found.listed.map(|t| since_then(Timestamp::UNIX_EPOCH, t));
+            time(&listed, of(name), at.unwrap_or_default());
+            time(&interval, of(name), found.interval);
+            for &(state, n) in &found.on_platform {
+                let organization = name.clone();
+                number(&users, ByState { organization, state }, n);
+            }
+        }
+    }
+
+    fn of_limits(&self, r: &mut Registry) {
+        let waiting = numbers(r, "limiter_waiting", "Calls that wait for their turn");
+        let in_flight = numbers(r, "limiter_in_flight", "Calls that are on their way");
+        let pause = times(
+            r,
+            "limiter_pause",
+            "How much longer nothing is sent, since the platform asked for a pause",
+        );
+        let budget = numbers(
+            r,
+            "create_budget",
+            "Users that may be made in an hour (limits.createsPerHour)",
+        );
+        let left = numbers(
+            r,
+            "create_budget_remaining",
+            "Users that may still be made in this hour",
+        );
+        // Limits are known once something was asked of the platform.
+        for (name, found) in self.organizations.iter().filter(|(_, f)| f.budget > 0) {
+            number(&waiting, of(name), found.waiting);
+            number(&in_flight, of(name), found.in_flight);
+            time(&pause, of(name), found.pause);
+            number(&budget, of(name), found.budget);
+            number(&left, of(name), found.budget_left);
+        }
+    }
+
+    fn of_users(&self, r: &mut Registry) {
+        let users = numbers(r, "users", "ProgrammaticUsers by status and reason of Ready");
+        let retiring = numbers(
+            r,
+            "retiring_users",
+            "Users whose tokens were replaced, and whose overlap is not over",
+        );
+        let unsettled = numbers(
+            r,
+            "unsettled_attempts",
+            "Attempts to make a user that are under way, or may have left a user behind",
+        );
+        let oldest = times(
+            r,
+            "oldest_token_age",
+            "Age of the oldest token that a Secret carries, by the platform's clock",
+        );
+        let overdue = times(
+            r,
+            "token_overdue",
+            "For how long the most overdue token should have been replaced, by its rotation or its class's maxAge",
+        );
+        let not_ready = times(
+            r,
+            "oldest_not_ready",
+            "For how long the user that has waited longest is not Ready; without suspended ones",
+        );
+        for (name, found) in &self.users {
+            for (&(ready, reason), &n) in &found.by_condition {
+                let labels = ByCondition {
+                    organization: name.clone(),
+                    ready,
+                    reason,
+                };
+                number(&users, labels, n);
+            }
+            number(&retiring, of(name), found.retiring);
+            number(&unsettled, of(name), found.unsettled);
+            time(&oldest, of(name), found.oldest_token);
+            time(&overdue, of(name), found.overdue);
+            time(&not_ready, of(name), found.oldest_not_ready);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::{Figures, REASONS, UserFigures};
+    use crate::api::ProgrammaticUser;
+
+    const HOUR: i64 = 3600;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn user(status: &serde_json::Value) -> ProgrammaticUser {
+        serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+            "metadata": {"name": "ci", "creationTimestamp": at(0)},
+            "spec": {"className": "c", "scope": "Account", "access": {"role": "Viewer", "accounts": [{"id": "act-1"}]}},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn ready(status: &str, reason: &str) -> serde_json::Value {
+        json!([{"type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": at(HOUR)}])
+    }
+
+    #[test]
+    fn users_are_counted_by_reasons_of_a_closed_set() {
+        let mut found = UserFigures::default();
+        let now = at(3 * HOUR);
+        let mut add = |status| found.add(&user(&status), None, now, now);
+        add(json!(null));
+        add(json!({"conditions": ready("True", "Ready")}));
+        add(json!({"conditions": ready("False", "SecretConflict")}));
+        add(json!({"conditions": ready("perhaps", "made-up-by-somebody")}));
+        let by: Vec<_> = found.by_condition.into_iter().collect();
+        let expected = [
+            (("False", "SecretConflict"), 1),
+            (("True", "Ready"), 1),
+            (("Unknown", "New"), 1),
+            (("Unknown", "Other"), 1),
+        ];
+        assert_eq!(by, expected);
+        // The one without a condition was made three hours ago.
+        assert_eq!(found.oldest_not_ready, Duration::from_hours(3));
+    }
+
+    #[test]
+    fn a_token_is_overdue_by_its_rotation_or_by_what_the_class_allows() {
+        let status = json!({
+            "tokenIssuedAt": at(0), "nextRotation": at(9 * HOUR),
+            "journal": {"current": {"nonce": "n", "userId": "pu-1", "fingerprint": ""}},
+        });
+        let overdue = |max_age, hours: i64| {
+            let mut found = UserFigures::default();
+            found.add(&user(&status), max_age, at(0), at(hours * HOUR));
+            (
+                found.oldest_token.as_secs() / 3600,
+                found.overdue.as_secs() / 3600,
+            )
+        };
+        assert_eq!(overdue(None, 8), (8, 0));
+        assert_eq!(overdue(None, 10), (10, 1));
+        assert_eq!(overdue(Some(Duration::from_hours(7)), 8), (8, 1));
+    }
+
+    /// What `docs/failures.md` explains is what a label may say, and the other way round.
+    #[test]
+    fn every_reason_of_ready_is_known() {
+        let table = include_str!("../../docs/failures.md");
+        let rows = table.lines().filter(|l| l.starts_with("| `"));
+        let of_users = rows
+            .filter_map(|l| l.split('|').nth(1))
+            .filter(|c| !c.contains('('));
+        let mut known: Vec<&str> = of_users
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .chain(["Creating", "Ready"])
+            .collect();
+        known.sort_unstable();
+        let mut reasons = REASONS.to_vec();
+        reasons.sort_unstable();
+        assert_eq!(reasons, known, "REASONS and docs/failures.md differ");
+    }
+
+    #[test]
+    fn nobody_is_no_series() {
+        let registry = Figures::default().registry();
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode_registry(&mut text, &registry).unwrap();
+        assert!(text.lines().all(|l| l.starts_with('#')), "{text}");
+    }
+}

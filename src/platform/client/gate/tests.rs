@@ -1,0 +1,128 @@
+use std::time::{Duration, Instant};
+
+use super::{Budget, Gate, Hooks, Limits, Pace};
+use crate::platform::client::error::{Error, Kind};
+
+#[test]
+fn a_burst_goes_at_once_and_the_rest_at_an_even_pace_in_the_order_of_coming() {
+    let now = Instant::now();
+    let mut pace = Pace::new(60);
+    let times: Vec<_> = (0..10)
+        .map(|_| pace.take(now).duration_since(now).as_secs())
+        .collect();
+    assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
+    // After a rest there is a burst again, and not more than one.
+    let later = now + Duration::from_mins(10);
+    let times: Vec<_> = (0..9)
+        .map(|_| pace.take(later).duration_since(later).as_secs())
+        .collect();
+    assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2]);
+}
+
+#[test]
+fn the_slowest_pace_has_no_burst() {
+    let now = Instant::now();
+    let mut pace = Pace::new(1);
+    assert_eq!(pace.take(now), now);
+    // Who cannot wait for so long takes nothing away from the others.
+    assert_eq!(pace.take_before(now, now + Duration::from_secs(10)), None);
+    assert_eq!(pace.take(now), now + Duration::from_mins(1));
+}
+
+#[test]
+fn a_budget_frees_itself_as_its_hour_passes() {
+    let now = Instant::now();
+    let minutes = |m: u64| now + Duration::from_mins(m);
+    let mut budget = Budget::default();
+    assert_eq!(budget.take(2, now), Ok(()));
+    assert_eq!(budget.take(2, minutes(10)), Ok(()));
+    assert_eq!(budget.take(2, minutes(20)), Err(Duration::from_mins(40)));
+    assert_eq!(budget.take(2, minutes(60)), Ok(()));
+    assert_eq!(budget.take(2, minutes(60)), Err(Duration::from_mins(10)));
+    // A limit that was lowered in the meantime.
+    assert_eq!(budget.take(1, minutes(60)), Err(Duration::from_hours(1)));
+}
+
+#[tokio::test]
+async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_counts() {
+    let gate = Gate::new(Limits::default(), Hooks::default());
+    let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
+    gate.pause(&error, Duration::from_mins(5));
+    gate.pause(&error, Duration::from_secs(1));
+    let refused = gate.enter().await.err();
+    let Some(Kind::RateLimited(Some(left))) = refused.as_ref().map(|e| e.kind) else {
+        panic!("{refused:?}");
+    };
+    assert!(left > Duration::from_mins(4), "{left:?}");
+    assert_eq!(
+        refused.map(|e| e.to_string()),
+        Some(error.to_string()),
+        "the same words each time"
+    );
+}
+
+#[tokio::test]
+async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
+    let timeout = Duration::from_millis(20);
+    let limits = Limits {
+        creates_per_hour: 1,
+        max_in_flight: 1,
+        ..Limits::default()
+    };
+    let kind = |r: Result<super::Turn, Error>| r.map(drop).map_err(|e| e.kind);
+    let hooks = Hooks {
+        margin: Box::new(|| Duration::from_millis(20)),
+        ..Hooks::default()
+    };
+    let short = Gate::new(limits, hooks);
+    assert_eq!(
+        kind(short.enter_create("POST /x", timeout).await),
+        Err(Kind::NotLeading)
+    );
+
+    let gate = Gate::new(limits, Hooks::default());
+    let held = gate.enter().await;
+    assert_eq!(
+        kind(gate.enter_create("POST /x", timeout).await),
+        Err(Kind::RateLimited(Some(timeout)))
+    );
+    drop(held);
+    assert_eq!(kind(gate.enter_create("POST /x", timeout).await), Ok(()));
+    let refused = gate.enter_create("POST /x", timeout).await;
+    let error = refused.map(drop).err();
+    assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
+}
+
+#[tokio::test]
+async fn what_is_used_is_told() {
+    let limits = Limits {
+        max_in_flight: 1,
+        creates_per_hour: 2,
+        ..Limits::default()
+    };
+    let gate = Gate::new(limits, Hooks::default());
+    let turn = gate.enter_create("POST /x", Duration::from_secs(1)).await;
+    let mut second = std::pin::pin!(gate.enter());
+    assert!(futures::poll!(&mut second).is_pending());
+    let used = gate.used();
+    assert_eq!((used.in_flight, used.waiting, used.budget_left), (1, 1, 1));
+    drop(turn);
+    assert!(second.await.is_ok());
+    let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
+    gate.pause(&error, Duration::from_mins(5));
+    let used = gate.used();
+    assert_eq!((used.in_flight, used.waiting), (0, 0));
+    assert!(used.pause > Duration::from_mins(4), "{:?}", used.pause);
+}
+
+#[test]
+fn deleted_users_are_remembered_for_lists_that_are_older() {
+    let gate = Gate::new(Limits::default(), Hooks::default());
+    let before = Instant::now();
+    gate.note_deleted("pu-1");
+    assert_eq!(gate.deleted_since(before), ["pu-1"]);
+    assert_eq!(
+        gate.deleted_since(Instant::now() + Duration::from_secs(1)),
+        Vec::<String>::new()
+    );
+}

@@ -1,0 +1,33 @@
+//! Who wants to know of every call.
+
+use std::time::Duration;
+
+use super::error::{Error, Kind};
+
+/// Hears of calls and of waiting; must not block.
+pub trait Observer: Send + Sync {
+    /// A call was sent, to a route without ids in it, and ended after `took`. `outcome` is `Ok`, `NotFound`, or the
+    /// error's [`Error::reason`].
+    fn called(&self, route: &str, outcome: &'static str, took: Duration);
+    /// A call waited for its turn.
+    fn waited(&self, span: Duration);
+    /// A call was not sent; the error's [`Error::reason`].
+    fn held(&self, reason: &'static str);
+}
+
+/// Nobody.
+impl Observer for () {
+    fn called(&self, _: &str, _: &'static str, _: Duration) {}
+    fn waited(&self, _: Duration) {}
+    fn held(&self, _: &'static str) {}
+}
+
+/// One word for how a call ended.
+pub(super) fn outcome<T>(result: &Result<T, Error>) -> &'static str {
+    match result {
+        Ok(_) => "Ok",
+        // What is gone already is no fault of a call that deletes it.
+        Err(error) if error.kind == Kind::NotFound => "NotFound",
+        Err(error) => error.reason(),
+    }
+}
