@@ -9,6 +9,7 @@ mod observe;
 mod organization;
 mod platforms;
 mod reconcile;
+mod rest;
 mod secret;
 mod streams;
 mod triggers;

@@ -15,6 +15,7 @@ use rand::Rng as _;
 use super::error::Error;
 use super::lease::Standing;
 use super::platforms::Platforms;
+use super::rest::AtRest;
 use super::streams::{Cache, SecretNames};
 use super::triggers::Triggers;
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     /// Metadata of the Secrets of the operator's own namespace.
     pub(super) own_secrets: SecretNames,
     pub(super) triggers: Arc<Triggers>,
+    pub(super) rest: Arc<AtRest>,
     pub(super) standing: Arc<Standing>,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct Context {
     pub(super) own_secrets: SecretNames,
     pub(super) platforms: Platforms,
     pub(super) triggers: Arc<Triggers>,
+    /// Users that need no look.
+    pub(super) rest: Arc<AtRest>,
     pub(super) metrics: Metrics,
     standing: Arc<Standing>,
     /// Users, by UID, that are to be compared with the platform in full at their next reconcile.
@@ -79,6 +83,7 @@ impl Context {
             caches,
             own_secrets,
             triggers,
+            rest,
             standing,
         } = parts;
         let hooks = {
@@ -114,6 +119,7 @@ impl Context {
             caches,
             own_secrets,
             triggers,
+            rest,
             standing,
             metrics: Metrics::default(),
             checks: Mutex::default(),
@@ -290,6 +296,7 @@ impl Context {
 
     /// Forgets an object that is gone.
     pub(super) fn forget(&self, uid: &str) {
+        self.rest.forget(uid);
         self.give_back_place(uid);
         self.went_well(uid);
         self.take_check(uid);

@@ -12,7 +12,7 @@ use super::context::Context;
 use super::error::Error;
 use super::observe::observe;
 use crate::api::ProgrammaticUser;
-use crate::plan::{self, Again, Next, Notice, Observed};
+use crate::plan::{self, Again, Next, Notice, Observed, SecretView};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;
@@ -45,7 +45,17 @@ pub(super) async fn reconcile(
         context.publish(&*user, &notice).await;
         return Ok(Action::await_change());
     }
-    let result = work(&context, &namespace, &name, &user.uid().unwrap_or_default()).await;
+    let uid = user.uid().unwrap_or_default();
+    if let Some(due) = context
+        .rest
+        .is(&uid, user.resource_version().as_deref().unwrap_or_default())
+    {
+        return Ok(due.map_or_else(Action::await_change, Action::requeue));
+    }
+    let result = work(&context, &namespace, &name, &uid).await;
+    if result.is_err() {
+        context.rest.forget(&uid);
+    }
     let outcome = match &result {
         Ok((_, true)) => "changed",
         Ok((_, false)) => "unchanged",
@@ -60,6 +70,7 @@ pub(super) async fn reconcile(
 
 async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<(Action, bool), Error> {
     context.synced().await?;
+    context.rest.begin(uid);
     let Some(mut observed) = observe(context, namespace, name).await? else {
         context.forget(uid);
         return Ok((Action::await_change(), false));
@@ -81,23 +92,42 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
     );
     let uid = observed.user.uid().unwrap_or_default();
     let mut hand = Hand::new(context, &namespace);
+    let mut versions = vec![observed.user.resource_version().unwrap_or_default()];
     for _ in 0..MAX_STEPS {
         let rest = match plan::next(observed, Timestamp::now()) {
             Next::Do(step) => {
                 hand.take(step, observed).await?;
                 observed.platform_now = context.platform_time(observed.organization.as_deref());
+                versions.extend(observed.user.resource_version());
                 continue;
             }
             Next::Stop(rest) => rest,
         };
         if let Some(status) = rest.status {
             hand.write_status(observed, *status).await?;
+            versions.extend(observed.user.resource_version());
         }
         if let Some(notice) = &rest.event {
             context.publish(&*observed.user, notice).await;
         }
         if rest.again != Again::Backoff {
             context.went_well(&uid);
+        }
+        let due = match rest.again {
+            Again::After(span) => Some(span),
+            Again::Backoff | Again::OnChange => None,
+        };
+        if rest.again == Again::Backoff || observed.learned.finalizer_removed {
+            context.rest.forget(&uid);
+        } else {
+            versions.sort_unstable();
+            versions.dedup();
+            let secrets = [&observed.secret, &observed.target]
+                .into_iter()
+                .filter_map(version_of);
+            context
+                .rest
+                .end(&uid, versions.iter().map(String::as_str), secrets, due);
         }
         let action = match rest.again {
             Again::Backoff => Action::requeue(context.backoff(&uid)),
@@ -108,6 +138,14 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
     }
     tracing::error!(namespace, name, "a plan did not come to an end");
     Ok((Action::requeue(context.backoff(&uid)), hand.wrote))
+}
+
+/// Of a Secret of ours.
+fn version_of(secret: &SecretView) -> Option<&str> {
+    match secret {
+        SecretView::Ours(own) => Some(&own.resource_version),
+        _ => None,
+    }
 }
 
 /// After an error that no status could tell of.

@@ -8,6 +8,7 @@
 use std::fmt::Debug;
 use std::future::ready;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
@@ -19,6 +20,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::rest::AtRest;
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -191,8 +193,13 @@ pub(super) fn readiness(organization: &DeserializeGuard<Organization>) -> Option
     Some(hasher.finish())
 }
 
-/// Metadata of the Secrets that the operator made; their data never gets here.
-pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<PartialObjectMeta<Secret>> {
+/// Metadata of the Secrets that the operator made, unless they are as their users' last reconcile left them; their data
+/// never gets here.
+pub(super) fn secrets(
+    client: &Client,
+    namespace: Option<&str>,
+    rest: Arc<AtRest>,
+) -> impl Changes<PartialObjectMeta<Secret>> {
     let api: Api<PartialObjectMeta<Secret>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -202,9 +209,16 @@ pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<
         .modify(prune)
         .default_backoff()
         // A deleted Secret counts too.
-        .touched_objects()
-        .predicate_filter(predicates::resource_version, PredicateConfig::default());
-    good("Secret", stream)
+        .touched_objects();
+    let news = move |secret: &PartialObjectMeta<Secret>| {
+        let owner = secret
+            .owner_references()
+            .iter()
+            .find(|o| o.controller == Some(true));
+        let version = secret.resource_version().unwrap_or_default();
+        owner.is_none_or(|owner| rest.secret_is_news(&owner.uid, &version))
+    };
+    good("Secret", stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }
 
 /// Metadata of all Secrets of the operator's own namespace; their data never gets here.

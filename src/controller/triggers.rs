@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 
+use super::rest::AtRest;
 use super::streams::{Cache, Changes};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 
@@ -19,21 +20,31 @@ pub(super) type OrganizationTriggers = UnboundedReceiver<ObjectRef<DeserializeGu
 pub(super) struct Triggers {
     users: Vec<(Cache<ProgrammaticUser>, UnboundedSender<UserRef>)>,
     organizations: UnboundedSender<ObjectRef<DeserializeGuard<Organization>>>,
+    rest: Arc<AtRest>,
 }
 
 impl Triggers {
     /// Ways to the controllers of these caches and to that of the organizations, and what comes out at their ends.
-    pub(super) fn new(caches: &[Cache<ProgrammaticUser>]) -> (Self, Vec<UserTriggers>, OrganizationTriggers) {
+    pub(super) fn new(
+        caches: &[Cache<ProgrammaticUser>],
+        rest: Arc<AtRest>,
+    ) -> (Self, Vec<UserTriggers>, OrganizationTriggers) {
         let (senders, receivers): (Vec<_>, Vec<_>) = caches.iter().map(|_| mpsc::unbounded()).unzip();
         let (organizations, for_organizations) = mpsc::unbounded();
         let users = caches.iter().cloned().zip(senders).collect();
-        (Self { users, organizations }, receivers, for_organizations)
+        let triggers = Self {
+            users,
+            organizations,
+            rest,
+        };
+        (triggers, receivers, for_organizations)
     }
 
     /// One user.
     pub(super) fn user(&self, user: &UserRef) {
         for (cache, sender) in &self.users {
-            if cache.get(user).is_some() {
+            if let Some(found) = cache.get(user) {
+                self.rest.disturb(found.uid().as_deref().unwrap_or_default());
                 let _ = sender.unbounded_send(user.clone());
             }
         }
@@ -44,6 +55,7 @@ impl Triggers {
         for (cache, sender) in &self.users {
             for user in cache.state() {
                 if user.0.as_ref().is_ok_and(&wanted) {
+                    self.rest.disturb(user.uid().as_deref().unwrap_or_default());
                     let _ = sender.unbounded_send(ObjectRef::from_obj(&*user));
                 }
             }

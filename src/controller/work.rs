@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::context::{Caches, Context, Parts};
 use super::error::Error;
 use super::lease::Standing;
+use super::rest::AtRest;
 use super::streams::{Changes, cached, own_secrets, readiness, secrets, spec_changes, watched};
 use super::triggers::{Triggers, UserTriggers, fan_out};
 use super::{Config, organization, reconcile};
@@ -22,6 +23,7 @@ use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 
 /// Users of one organization that are worked on at one time. The others wait in the order of coming, so that a
 /// platform that does not answer holds up nobody else's users, and many users of one class no others of it for long.
+/// Users that have no token yet have as many places of their own: they do not wait until all others are replaced.
 const LANE: usize = 16;
 
 type Begin = dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send;
@@ -67,7 +69,8 @@ pub(super) fn prepare(
         )
     });
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
-    let (triggers, for_users, for_organizations) = Triggers::new(&users);
+    let rest = Arc::new(AtRest::default());
+    let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone());
     let triggers = Arc::new(triggers);
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
@@ -80,6 +83,7 @@ pub(super) fn prepare(
         },
         own_secrets: own,
         triggers: triggers.clone(),
+        rest: rest.clone(),
         standing,
     }));
 
@@ -93,7 +97,7 @@ pub(super) fn prepare(
             let controller = users_of(
                 cache.store(),
                 changes,
-                secrets(&client, scope.as_deref()),
+                secrets(&client, scope.as_deref(), rest.clone()),
                 triggers,
             );
             let (lanes, stop) = (lanes.clone(), shutdown.clone());
@@ -175,14 +179,17 @@ async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: 
 
 /// Places by organization.
 #[derive(Default)]
-struct Lanes(Mutex<HashMap<String, Arc<Semaphore>>>);
+struct Lanes(Mutex<HashMap<Lane, Arc<Semaphore>>>);
+
+/// An organization, and whether a user has a token there.
+type Lane = (String, bool);
 
 impl Lanes {
-    /// Waits for a place among the users of `organization`.
-    async fn enter(&self, organization: String) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a place.
+    async fn enter(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
         let lane = {
             let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let lane = lanes.entry(organization);
+            let lane = lanes.entry(lane);
             lane.or_insert_with(|| Arc::new(Semaphore::new(LANE))).clone()
         };
         // It is never closed.
@@ -199,19 +206,21 @@ async fn in_lane(
 ) -> Result<Action, Error> {
     // What waits takes little room: the reconcile itself is made only when it begins.
     let _place = tokio::select! {
-        place = lanes.enter(organization_of(&user, &context)) => place,
+        place = lanes.enter(lane_of(&user, &context)) => place,
         () = stop.cancelled() => return Ok(Action::await_change()),
     };
     Box::pin(reconcile::reconcile(user, context)).await
 }
 
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.
-fn organization_of(user: &DeserializeGuard<ProgrammaticUser>, context: &Context) -> String {
-    let Ok(user) = &user.0 else { return String::new() };
+fn lane_of(user: &DeserializeGuard<ProgrammaticUser>, context: &Context) -> Lane {
+    let Ok(user) = &user.0 else {
+        return (String::new(), false);
+    };
     let status = user.status.as_ref();
     let begun = status.and_then(|s| s.organization_name.clone().filter(|_| !s.journal.is_empty()));
     let class = || context.class(&user.spec.class_name).ok().flatten();
-    begun
-        .or_else(|| class().map(|c| c.spec.organization_name.clone()))
-        .unwrap_or_default()
+    let organization = begun.or_else(|| class().map(|c| c.spec.organization_name.clone()));
+    let has_token = status.is_some_and(|s| s.journal.current.is_some());
+    (organization.unwrap_or_default(), has_token)
 }

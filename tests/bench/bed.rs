@@ -122,7 +122,9 @@ impl Bed {
     /// Applies all, several at one time.
     pub async fn apply_all(&self, names: &[String]) {
         futures::stream::iter(names)
-            .for_each_concurrent(CONCURRENCY, async |name| drop(self.apply(name).await))
+            .for_each_concurrent(CONCURRENCY, async |name| {
+                self.apply(name).await;
+            })
             .await;
     }
 

@@ -40,6 +40,15 @@ impl Default for Limits {
     }
 }
 
+/// What a user is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its object has no token yet.
+    First,
+    /// It replaces another one, whose token still works.
+    Replacement,
+}
+
 /// One organization's gate.
 pub struct Gate {
     state: Mutex<State>,
@@ -147,7 +156,12 @@ impl Gate {
 
     /// The same for a call that makes a user. It has a journaled ticket, which is not to be used late: turn and call
     /// have one deadline each, `timeout`, and together they fit into the settle window.
-    pub(super) async fn enter_create(&self, route: &str, timeout: Duration) -> Result<Turn, Error> {
+    pub(super) async fn enter_create(
+        &self,
+        route: &str,
+        timeout: Duration,
+        purpose: Purpose,
+    ) -> Result<Turn, Error> {
         let turn = self.enter_before(Instant::now() + timeout).await?;
         let turn = turn.ok_or_else(|| {
             Error::held(
@@ -164,11 +178,22 @@ impl Gate {
             ));
         }
         let mut state = self.state();
-        let most = state.limits.creates_per_hour;
+        let all = state.limits.creates_per_hour;
+        let most = match purpose {
+            Purpose::First => all,
+            Purpose::Replacement => all - kept_for_new_users(all),
+        };
         state.budget.take(most, Instant::now()).map_err(|after| {
             let seconds = u32::try_from(after.as_secs() + 1).unwrap_or(u32::MAX);
             let text =
-                format!("{most} users were made within an hour, as many as limits.createsPerHour allows");
+                match purpose {
+                    Purpose::First => format!(
+                        "{most} users were made within an hour, as many as limits.createsPerHour allows"
+                    ),
+                    Purpose::Replacement => format!(
+                        "{most} users were made within an hour; what limits.createsPerHour allows beyond that, up to {all}, is kept for new users"
+                    ),
+                };
             Error::held(Kind::BudgetExhausted(seconds), route, &text)
         })?;
         Ok(turn)
@@ -231,6 +256,11 @@ impl Gate {
         let later = deleted.iter().filter(|(_, at)| **at >= since);
         later.map(|(id, _)| id.clone()).collect()
     }
+}
+
+/// Of the users that may be made in an hour, those that no replacement may take away from new ones: a tenth.
+fn kept_for_new_users(all: usize) -> usize {
+    if all > 1 { all.div_ceil(10) } else { 0 }
 }
 
 /// The right to send one request.
@@ -306,7 +336,7 @@ impl Budget {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Budget, Gate, Hooks, Limits, Pace};
+    use super::{Budget, Gate, Hooks, Limits, Pace, Purpose};
     use crate::platform::client::error::{Error, Kind};
 
     #[test]
@@ -382,21 +412,47 @@ mod tests {
         };
         let short = Gate::new(limits, hooks);
         assert_eq!(
-            kind(short.enter_create("POST /x", timeout).await),
+            kind(short.enter_create("POST /x", timeout, Purpose::First).await),
             Err(Kind::NotLeading)
         );
 
         let gate = Gate::new(limits, Hooks::default());
         let held = gate.enter().await;
         assert_eq!(
-            kind(gate.enter_create("POST /x", timeout).await),
+            kind(gate.enter_create("POST /x", timeout, Purpose::First).await),
             Err(Kind::RateLimited(Some(timeout)))
         );
         drop(held);
-        assert_eq!(kind(gate.enter_create("POST /x", timeout).await), Ok(()));
-        let refused = gate.enter_create("POST /x", timeout).await;
+        assert_eq!(
+            kind(gate.enter_create("POST /x", timeout, Purpose::First).await),
+            Ok(())
+        );
+        let refused = gate.enter_create("POST /x", timeout, Purpose::First).await;
         let error = refused.map(drop).err();
         assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
+    }
+
+    #[tokio::test]
+    async fn replacements_leave_a_part_of_the_budget_to_new_users() {
+        let limits = Limits {
+            creates_per_hour: 10,
+            ..Limits::default()
+        };
+        let gate = Gate::new(limits, Hooks::default());
+        let make = async |purpose| {
+            let turn = gate
+                .enter_create("POST /x", Duration::from_secs(1), purpose)
+                .await;
+            turn.map(drop).map_err(|e| e.to_string())
+        };
+        for _ in 0..9 {
+            assert_eq!(make(Purpose::Replacement).await, Ok(()));
+        }
+        let told = make(Purpose::Replacement).await.unwrap_err();
+        assert!(told.contains("up to 10, is kept for new users"), "{told}");
+        assert_eq!(make(Purpose::First).await, Ok(()));
+        assert!(make(Purpose::First).await.is_err());
+        assert_eq!([1, 2, 10, 1000].map(super::kept_for_new_users), [0, 1, 1, 100]);
     }
 
     #[test]
