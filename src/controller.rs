@@ -4,6 +4,7 @@ mod apply;
 mod context;
 mod error;
 mod instance;
+mod known;
 mod lease;
 mod observe;
 mod organization;

@@ -13,10 +13,11 @@ use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
 use super::error::Error;
+use super::known::Known;
 use super::lease::Standing;
 use super::platforms::Platforms;
 use super::rest::AtRest;
-use super::streams::{Cache, SecretNames};
+use super::streams::{Cache, Guarded, SecretNames};
 use super::triggers::Triggers;
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::metrics::Metrics;
@@ -30,9 +31,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mi
 /// Caches of the watched kinds.
 pub(super) struct Caches {
     /// One for each watched namespace, or one for all.
-    pub(super) users: Vec<Cache<ProgrammaticUser>>,
-    pub(super) classes: Cache<ProgrammaticUserClass>,
-    pub(super) organizations: Cache<Organization>,
+    pub(super) users: Vec<Cache<Known>>,
+    pub(super) classes: Guarded<ProgrammaticUserClass>,
+    pub(super) organizations: Guarded<Organization>,
 }
 
 /// What a context is made of.
@@ -152,7 +153,7 @@ impl Context {
     }
 
     /// Has a user compared with the platform in full, soon.
-    pub(super) fn check(&self, user: &ObjectRef<DeserializeGuard<ProgrammaticUser>>, uid: &str) {
+    pub(super) fn check(&self, user: &ObjectRef<Known>, uid: &str) {
         self.checks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -228,19 +229,13 @@ impl Context {
     /// cache shows a user only after it has been begun.
     pub(super) fn siblings(&self, user: &ProgrammaticUser, max: usize) -> usize {
         let uid = user.metadata.uid.clone().unwrap_or_default();
-        let alike = |o: &&ProgrammaticUser| {
-            o.metadata.namespace == user.metadata.namespace && o.spec.class_name == user.spec.class_name
-        };
-        let cached: Vec<_> = self.caches.users.iter().flat_map(|users| users.state()).collect();
-        let all: Vec<&ProgrammaticUser> = cached
-            .iter()
-            .filter_map(|o| o.0.as_ref().ok())
-            .filter(alike)
-            .collect();
-        let has_begun = |o: &&&ProgrammaticUser| o.status.as_ref().is_some_and(|s| !s.journal.is_empty());
-        let uid_of = |o: &&ProgrammaticUser| o.metadata.uid.clone();
-        let mut taken: BTreeSet<String> = all.iter().filter(has_begun).filter_map(uid_of).collect();
-        let known: BTreeSet<String> = all.iter().filter_map(uid_of).collect();
+        let alike =
+            |o: &Arc<Known>| o.meta().namespace == user.metadata.namespace && o.is_of(&user.spec.class_name);
+        let cached = self.caches.users.iter().flat_map(|users| users.state());
+        let all: Vec<_> = cached.filter(alike).collect();
+        let begun = all.iter().filter(|o| o.has_begun());
+        let mut taken: BTreeSet<String> = begun.map(|o| o.uid_ref().to_owned()).collect();
+        let known: BTreeSet<String> = all.iter().map(|o| o.uid_ref().to_owned()).collect();
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         taken.extend(places.intersection(&known).cloned());
         taken.remove(&uid);

@@ -4,42 +4,37 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
 use super::apply::Hand;
 use super::context::Context;
 use super::error::Error;
+use super::known::Known;
 use super::observe::observe;
-use crate::api::ProgrammaticUser;
 use crate::plan::{self, Again, Next, Notice, Observed, SecretView};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;
 
-pub(super) async fn reconcile(
-    user: Arc<DeserializeGuard<ProgrammaticUser>>,
-    context: Arc<Context>,
-) -> Result<Action, Error> {
+pub(super) async fn reconcile(user: Arc<Known>, context: Arc<Context>) -> Result<Action, Error> {
     let kind = "ProgrammaticUser";
     let (namespace, name) = (
         user.namespace().ok_or(Error::Malformed("namespace"))?,
         user.name_any(),
     );
-    if let Err(invalid) = &user.0 {
+    if let Err(invalid) = &user.class {
         context.metrics.undecodable();
         tracing::warn!(
             namespace,
             name,
-            error = invalid.error,
+            error = %invalid,
             "ProgrammaticUser cannot be read and is passed over"
         );
         let notice = Notice {
             warning: true,
             reason: "Undecodable".to_owned(),
             message: format!(
-                "this object cannot be read and is passed over until it is corrected: {}",
-                invalid.error
+                "this object cannot be read and is passed over until it is corrected: {invalid}"
             ),
         };
         context.publish(&*user, &notice).await;
@@ -150,10 +145,6 @@ fn version_of(secret: &SecretView) -> Option<&str> {
 
 /// After an error that no status could tell of.
 #[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
-pub(super) fn on_error(
-    user: Arc<DeserializeGuard<ProgrammaticUser>>,
-    error: &Error,
-    context: Arc<Context>,
-) -> Action {
+pub(super) fn on_error(user: Arc<Known>, error: &Error, context: Arc<Context>) -> Action {
     error.again(|| context.backoff(&user.uid().unwrap_or_default()))
 }

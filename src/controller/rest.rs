@@ -16,8 +16,8 @@ pub(super) struct AtRest {
     objects: Mutex<HashMap<Digest, State>>,
 }
 
-/// There are many: of names and versions only a hash is kept.
-type Digest = u64;
+/// There are many: of names, UIDs and versions only a hash is kept.
+pub(super) type Digest = u64;
 
 enum State {
     /// A reconcile is going on.
@@ -45,7 +45,7 @@ struct Rest {
     until: Option<Instant>,
 }
 
-fn digest(text: &str) -> Digest {
+pub(super) fn digest(text: &str) -> Digest {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()

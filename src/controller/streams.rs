@@ -5,12 +5,13 @@
 //! dropped. `managedFields` and the last applied configuration, three quarters of an object's memory, are cut
 //! before an object is cached.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::ready;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::Store;
@@ -20,8 +21,9 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::rest::AtRest;
-use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
+use super::known::Known;
+use super::rest::{AtRest, Digest, digest};
+use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, ProgrammaticUser, READY};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -82,12 +84,12 @@ fn short(error: &watcher::Error) -> String {
     }
 }
 
-/// A watched kind in memory; its objects may be undecodable.
+/// A watched kind in memory.
 ///
 /// Whether it is filled is told by a channel of our own: `Store::wait_until_ready` wakes only the one who asked
 /// last, and the controller runtime asks, too.
 pub(super) struct Cache<K: Resource<DynamicType = ()> + 'static> {
-    store: Store<DeserializeGuard<K>>,
+    store: Store<K>,
     filled: watch::Receiver<bool>,
 }
 
@@ -101,7 +103,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Clone for Cache<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> std::ops::Deref for Cache<K> {
-    type Target = Store<DeserializeGuard<K>>;
+    type Target = Store<K>;
     fn deref(&self) -> &Self::Target {
         &self.store
     }
@@ -119,17 +121,20 @@ impl<K: Resource<DynamicType = ()> + 'static> Cache<K> {
     }
 
     /// For the controller runtime.
-    pub(super) fn store(&self) -> Store<DeserializeGuard<K>> {
+    pub(super) fn store(&self) -> Store<K> {
         self.store.clone()
     }
 }
+
+/// A cached kind whose objects may be undecodable.
+pub(super) type Guarded<K> = Cache<DeserializeGuard<K>>;
 
 /// A cached kind, with a stream of the objects for which `counts` gives another answer than before.
 pub(super) fn cached<K>(
     kind: &'static str,
     api: Api<DeserializeGuard<K>>,
     counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
-) -> (Cache<K>, impl Changes<DeserializeGuard<K>>)
+) -> (Guarded<K>, impl Changes<DeserializeGuard<K>>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -148,6 +153,48 @@ where
         .applied_objects()
         .predicate_filter(counts, PredicateConfig::default());
     (cache, good(kind, stream))
+}
+
+/// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
+/// before.
+pub(super) fn users(
+    api: Api<DeserializeGuard<ProgrammaticUser>>,
+    rest: Arc<AtRest>,
+) -> (Cache<Known>, impl Changes<Known>) {
+    let writer = Writer::<Known>::new(());
+    let (fill, filled) = watch::channel(false);
+    let cache = Cache {
+        store: writer.as_reader(),
+        filled,
+    };
+    let mut asked = HashMap::<Digest, u64>::new();
+    let mut is_news = move |event: &Result<watcher::Event<Known>, watcher::Error>| match event {
+        Ok(watcher::Event::Apply(user) | watcher::Event::InitApply(user)) => {
+            asked.insert(digest(user.uid_ref()), user.asks) != Some(user.asks)
+        }
+        Ok(watcher::Event::Delete(user)) => {
+            asked.remove(&digest(user.uid_ref()));
+            rest.forget(user.uid_ref());
+            false
+        }
+        _ => true,
+    };
+    let known = watcher(api, config()).map_ok(|event| match event {
+        watcher::Event::Apply(user) => watcher::Event::Apply(Known::from(user)),
+        watcher::Event::Delete(user) => watcher::Event::Delete(Known::from(user)),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitApply(user) => watcher::Event::InitApply(Known::from(user)),
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    });
+    let stream = reflector(writer, known.default_backoff())
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                fill.send_replace(true);
+            }
+        })
+        .filter(move |event| ready(is_news(event)))
+        .applied_objects();
+    (cache, good("ProgrammaticUser", stream))
 }
 
 /// The same stream without a cache.

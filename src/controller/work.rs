@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Caches, Context, Parts};
 use super::error::Error;
+use super::known::Known;
 use super::lease::Standing;
 use super::rest::AtRest;
-use super::streams::{Changes, cached, own_secrets, readiness, secrets, spec_changes, watched};
+use super::streams::{Changes, cached, own_secrets, readiness, secrets, spec_changes, users, watched};
 use super::triggers::{Triggers, UserTriggers, fan_out};
 use super::{Config, organization, reconcile};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
@@ -61,15 +62,11 @@ pub(super) fn prepare(
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let watched = scopes.iter().map(|scope| {
-        cached::<ProgrammaticUser>(
-            "ProgrammaticUser",
-            scoped(&client, scope.as_deref()),
-            spec_changes(),
-        )
-    });
-    let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
     let rest = Arc::new(AtRest::default());
+    let watched = scopes
+        .iter()
+        .map(|scope| users(scoped(&client, scope.as_deref()), rest.clone()));
+    let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
     let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone());
     let triggers = Arc::new(triggers);
     let context = Arc::new(Context::new(Parts {
@@ -144,11 +141,11 @@ pub(super) fn prepare(
 
 /// The controller of the users of one scope. It begins all reconciles at once; [`in_lane`] bounds them.
 fn users_of(
-    store: kube::runtime::reflector::Store<DeserializeGuard<ProgrammaticUser>>,
-    changes: impl Changes<DeserializeGuard<ProgrammaticUser>>,
+    store: kube::runtime::reflector::Store<Known>,
+    changes: impl Changes<Known>,
     secrets: impl Changes<PartialObjectMeta<Secret>>,
     triggers: UserTriggers,
-) -> Controller<DeserializeGuard<ProgrammaticUser>> {
+) -> Controller<Known> {
     Controller::for_stream(changes, store)
         .owns_stream(secrets)
         .reconcile_on(triggers)
@@ -201,7 +198,7 @@ impl Lanes {
 async fn in_lane(
     lanes: Arc<Lanes>,
     stop: CancellationToken,
-    user: Arc<DeserializeGuard<ProgrammaticUser>>,
+    user: Arc<Known>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     // What waits takes little room: the reconcile itself is made only when it begins.
@@ -213,14 +210,17 @@ async fn in_lane(
 }
 
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.
-fn lane_of(user: &DeserializeGuard<ProgrammaticUser>, context: &Context) -> Lane {
-    let Ok(user) = &user.0 else {
-        return (String::new(), false);
+fn lane_of(user: &Known, context: &Context) -> Lane {
+    let begun = user.view.organization.as_deref().filter(|_| user.has_begun());
+    let class = || {
+        user.class
+            .as_deref()
+            .ok()
+            .and_then(|name| context.class(name).ok().flatten())
     };
-    let status = user.status.as_ref();
-    let begun = status.and_then(|s| s.organization_name.clone().filter(|_| !s.journal.is_empty()));
-    let class = || context.class(&user.spec.class_name).ok().flatten();
-    let organization = begun.or_else(|| class().map(|c| c.spec.organization_name.clone()));
-    let has_token = status.is_some_and(|s| s.journal.current.is_some());
+    let organization = begun
+        .map(str::to_owned)
+        .or_else(|| class().map(|c| c.spec.organization_name.clone()));
+    let has_token = user.view.journal.as_ref().is_some_and(|j| j.current.is_some());
     (organization.unwrap_or_default(), has_token)
 }

@@ -1,23 +1,16 @@
 //! Compares a list of the platform's users with the objects in the cache. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::api::{Journal, UserCounts};
-use crate::controller::platforms::{Snapshot, names};
+use crate::api::UserCounts;
+use crate::controller::known::View;
+use crate::controller::platforms::Snapshot;
 use crate::plan::Marker;
 use crate::platform::UserType;
 
-/// What counts of one object.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct View {
-    /// The organization of its users.
-    pub(super) organization: Option<String>,
-    /// `None`: the object cannot be read. It exists all the same.
-    pub(super) journal: Option<Journal>,
-}
-
 /// All objects by UID.
-pub(super) type Views = BTreeMap<String, View>;
+pub(super) type Views = BTreeMap<String, Arc<View>>;
 
 /// What a comparison found.
 #[derive(Debug, Default, PartialEq)]
@@ -42,15 +35,15 @@ pub(super) fn compare(
     deleted: &[String],
 ) -> Findings {
     let mut found = Findings::default();
-    let here = |view: &&View| view.organization.as_deref() == Some(name);
+    let here = |view: &View| view.organization.as_deref() == Some(name);
     for (uid, view) in after.iter().filter(|(_, v)| here(v)) {
         let Some(journal) = &view.journal else { continue };
-        found.counts.retiring += count(journal.retiring.len());
+        found.counts.retiring += count(journal.retiring);
         let unchanged = before.get(uid).and_then(|b| b.journal.as_ref()?.current.as_ref());
         let Some(current) = journal.current.as_ref().filter(|c| unchanged == Some(c)) else {
             continue;
         };
-        let as_it_should = snapshot.users.get(&current.user_id).is_some_and(|user| {
+        let as_it_should = snapshot.users.get(&*current.user_id).is_some_and(|user| {
             let marker = Marker::new(instance, uid, &current.nonce);
             user.user_type == UserType::Programmatic && Marker::parse(&user.username) == Some(marker)
         });
@@ -71,7 +64,7 @@ pub(super) fn compare(
                 found.orphans.insert(id.clone(), marker.clone());
                 continue;
             };
-            let explains = |v: &View| v.journal.as_ref().is_none_or(|j| names(j, &marker.nonce));
+            let explains = |v: &View| v.journal.as_ref().is_none_or(|j| j.has(&marker.nonce));
             if theirs.iter().any(|(_, v)| explains(v)) {
                 continue;
             }

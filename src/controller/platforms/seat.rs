@@ -77,7 +77,7 @@ impl Snapshot {
 }
 
 /// Whether a journal names this attempt.
-pub(in crate::controller) fn names(journal: &Journal, nonce: &str) -> bool {
+fn names(journal: &Journal, nonce: &str) -> bool {
     journal.pending.as_ref().is_some_and(|p| p.nonce == nonce)
         || journal.current.as_ref().is_some_and(|c| c.nonce == nonce)
         || journal.retiring.iter().any(|r| r.nonce == nonce)
