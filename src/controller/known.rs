@@ -4,13 +4,15 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
+use kube::Resource;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
-use kube::{Resource, ResourceExt as _};
+use serde::Deserialize;
 
 use crate::api::{Journal, ProgrammaticUser};
 
-/// A user's object.
-#[derive(Debug, Clone)]
+/// A user's object, which may be undecodable.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "DeserializeGuard<ProgrammaticUser>")]
 pub(super) struct Known {
     /// Name, namespace, UID and version, and nothing else.
     metadata: ObjectMeta,
@@ -176,9 +178,7 @@ mod tests {
     use super::Known;
 
     fn known(object: &Value) -> Known {
-        let guard: kube::core::DeserializeGuard<crate::api::ProgrammaticUser> =
-            serde_json::from_value(object.clone()).unwrap();
-        guard.into()
+        serde_json::from_value(object.clone()).unwrap()
     }
 
     fn object() -> Value {

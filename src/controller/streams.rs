@@ -11,7 +11,7 @@ use std::future::ready;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::Store;
@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use super::known::Known;
 use super::rest::{AtRest, Digest, digest};
-use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, ProgrammaticUser, READY};
+use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -157,10 +157,7 @@ where
 
 /// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
 /// before.
-pub(super) fn users(
-    api: Api<DeserializeGuard<ProgrammaticUser>>,
-    rest: Arc<AtRest>,
-) -> (Cache<Known>, impl Changes<Known>) {
+pub(super) fn users(api: Api<Known>, rest: Arc<AtRest>) -> (Cache<Known>, impl Changes<Known>) {
     let writer = Writer::<Known>::new(());
     let (fill, filled) = watch::channel(false);
     let cache = Cache {
@@ -179,14 +176,7 @@ pub(super) fn users(
         }
         _ => true,
     };
-    let known = watcher(api, config()).map_ok(|event| match event {
-        watcher::Event::Apply(user) => watcher::Event::Apply(Known::from(user)),
-        watcher::Event::Delete(user) => watcher::Event::Delete(Known::from(user)),
-        watcher::Event::Init => watcher::Event::Init,
-        watcher::Event::InitApply(user) => watcher::Event::InitApply(Known::from(user)),
-        watcher::Event::InitDone => watcher::Event::InitDone,
-    });
-    let stream = reflector(writer, known.default_backoff())
+    let stream = reflector(writer, watcher(api, config()).default_backoff())
         .inspect(move |event| {
             if matches!(event, Ok(watcher::Event::InitDone)) {
                 fill.send_replace(true);

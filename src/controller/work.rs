@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as Workers, Controller};
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,7 +20,7 @@ use super::rest::AtRest;
 use super::streams::{Changes, cached, own_secrets, readiness, secrets, spec_changes, users, watched};
 use super::triggers::{Triggers, UserTriggers, fan_out};
 use super::{Config, organization, reconcile};
-use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::api::{Organization, ProgrammaticUserClass};
 
 /// Users of one organization that are worked on at one time. The others wait in the order of coming, so that a
 /// platform that does not answer holds up nobody else's users, and many users of one class no others of it for long.
@@ -152,7 +152,7 @@ fn users_of(
         .with_config(Workers::default())
 }
 
-fn scoped(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<ProgrammaticUser>> {
+fn scoped(client: &Client, namespace: Option<&str>) -> Api<Known> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
