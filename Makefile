@@ -38,7 +38,7 @@ durability: ## Kill the platform under 16 writers, 20 times, and look for what i
 load: ## Measure the platform against its own /healthz and against raw SQLite, and with USERS=100000
 	@SPAN_MS=$(or $(SPAN_MS),4000) USERS=$(or $(USERS),100000) cargo test --locked --release --test load -- --nocapture
 
-# `make test` runs it with 20 users. An optimised build, with nothing else running; N=100000 puts most of its users there.
+# `make test` runs it with 40 users. An optimised build, with nothing else running; N=100000 puts most of its users there.
 bench: controlplane ## Measure the operator with N=1000 users: against the API server, at rest, in memory, restarted, rotated
 	@N=$(or $(N),1000) cargo test --locked --release --test bench -- --nocapture
 

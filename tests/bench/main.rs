@@ -63,7 +63,7 @@ fn number(name: &str, default: usize) -> usize {
 
 impl Numbers {
     fn from_environment() -> Self {
-        let users = number("N", 20);
+        let users = number("N", 40);
         assert!(users >= 10, "N={users}: give 10 or more");
         // Whoever has made 10,000 makes more at the same rate.
         let made = number("MADE", if users > 10_000 { 1000 } else { users }).min(users);
@@ -73,7 +73,7 @@ impl Numbers {
             idle: (made / 10).clamp(2, 100),
             loaded: (made / 4).clamp(3, 300),
             rotated: number("ROTATED", users.min(10_000)).min(users),
-            storm: (users / 2).clamp(10, 200),
+            storm: users.min(200),
         }
     }
 

@@ -12,10 +12,12 @@ use crate::eyes::Seen;
 use crate::report::Report;
 use crate::rotate::ask;
 
-/// New users that come, one after the other, while the storm goes on.
-const NEW: usize = 5;
+/// New users that come while the storm goes on.
+const NEW: usize = 3;
+/// Calls to the platform that a rotation takes.
+const CALLS: usize = 3;
 /// How long the storm is to take about, in seconds: the limit is set for that.
-const SPAN: (usize, usize) = (5, 30);
+const SPAN: (usize, usize) = (20, 30);
 
 /// Limits how hard the platform is used.
 async fn limit(bed: &Bed, per_minute: usize) {
@@ -32,8 +34,7 @@ pub async fn blow(bed: &mut Bed, report: &mut Report) {
     let new = bed.claim("new", NEW);
     let bed = &*bed;
     let span = if names.len() < 100 { SPAN.0 } else { SPAN.1 };
-    // A rotation takes 5 calls or more.
-    let per_minute = names.len() * 5 * 60 / span;
+    let per_minute = names.len() * CALLS * 60 / span;
     limit(bed, per_minute).await;
     let begin = Instant::now();
     let before = bed.platform_calls().await;
@@ -49,14 +50,13 @@ pub async fn blow(bed: &mut Bed, report: &mut Report) {
             },
         )
         .await;
-    let mut times = Vec::new();
-    for name in &new {
-        let applied = bed.apply(name).await;
-        bed.eyes
-            .ready(std::slice::from_ref(name), Bed::patience(names.len()) * 4)
-            .await;
-        times.push(bed.eyes.of(name).ready.unwrap() - applied);
-    }
+    let applied = futures::future::join_all(new.iter().map(|name| bed.apply(name))).await;
+    bed.eyes.ready(&new, Bed::patience(names.len()) * 4).await;
+    let ready = new.iter().map(|name| bed.eyes.of(name).ready.unwrap());
+    let times = ready
+        .zip(applied)
+        .map(|(ready, applied)| ready - applied)
+        .collect();
     let rotated = bed.eyes.count(&names, done);
     bed.eyes
         .rotated(&names, "storm", Bed::patience(names.len()) * 4)
