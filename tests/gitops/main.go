@@ -1,5 +1,5 @@
-// What GitOps tools make of our objects, by their own code: Argo CD's Lua
-// runtime and diff, and the kstatus library that Flux uses.
+// What GitOps tools make of our objects: Argo CD's Lua sandbox and its
+// three-way diff, and the kstatus library that Flux uses.
 //
 // It reads one JSON request a line and answers with one line each:
 //
@@ -13,21 +13,21 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"reflect"
 	"strings"
 
-	"github.com/argoproj/argo-cd/v3/pkg/apis/application/v1alpha1"
-	"github.com/argoproj/argo-cd/v3/util/lua"
-	"github.com/argoproj/gitops-engine/pkg/diff"
-	jsonpatch "github.com/evanphx/json-patch"
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kubejson "k8s.io/apimachinery/pkg/util/json"
+	luajson "layeh.com/gopher-json"
 	"sigs.k8s.io/yaml"
 )
 
 type request struct {
-	Object map[string]any `json:"object"`
-	Config map[string]any `json:"config"`
-	Action string         `json:"action"`
+	Object map[string]any
+	Config map[string]any
+	Action string
 }
 
 type verdict struct {
@@ -44,8 +44,23 @@ type answer struct {
 	Error   string          `json:"error,omitempty"`
 }
 
+// scripts are what Argo CD is told about one kind.
+type scripts struct {
+	health  string
+	actions struct {
+		Discovery   string `json:"discovery.lua"`
+		Definitions []struct {
+			Name   string `json:"name"`
+			Action string `json:"action.lua"`
+		} `json:"definitions"`
+	}
+}
+
+// tool knows the scripts by GROUP/KIND.
+type tool map[string]scripts
+
 func main() {
-	vm, err := configured(os.Args[1])
+	t, err := configured(os.Args[1])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -54,10 +69,10 @@ func main() {
 	lines.Buffer(nil, 16<<20)
 	out := json.NewEncoder(os.Stdout)
 	for lines.Scan() {
-		var r request
-		a, err := &answer{}, json.Unmarshal(lines.Bytes(), &r)
+		r, err := read(lines.Bytes())
+		var a *answer
 		if err == nil {
-			a, err = vm.answer(r)
+			a, err = t.answer(r)
 		}
 		if err != nil {
 			a = &answer{Error: err.Error()}
@@ -69,11 +84,19 @@ func main() {
 	}
 }
 
-type machine struct{ lua.VM }
+// read keeps whole numbers whole, as clients of Kubernetes do.
+func read(line []byte) (request, error) {
+	var all map[string]any
+	err := kubejson.Unmarshal(line, &all)
+	object, _ := all["object"].(map[string]any)
+	config, _ := all["config"].(map[string]any)
+	action, _ := all["action"].(string)
+	return request{object, config, action}, err
+}
 
 // configured reads the ConfigMap as Argo CD's settings do: a key ends with
 // GROUP_KIND, and what is meant is GROUP/KIND.
-func configured(path string) (*machine, error) {
+func configured(path string) (tool, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -84,7 +107,7 @@ func configured(path string) (*machine, error) {
 	if err := yaml.Unmarshal(text, &config); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	overrides := map[string]v1alpha1.ResourceOverride{}
+	t := tool{}
 	for key, script := range config.Data {
 		rest, found := strings.CutPrefix(key, "resource.customizations.")
 		what, groupKind, dotted := strings.Cut(rest, ".")
@@ -92,86 +115,108 @@ func configured(path string) (*machine, error) {
 		if !found || !dotted || !split {
 			return nil, fmt.Errorf("%s: Argo CD does not know %q", path, key)
 		}
-		override := overrides[group+"/"+kind]
+		s := t[group+"/"+kind]
 		switch what {
 		case "health":
-			override.HealthLua = script
+			s.health = script
 		case "actions":
-			override.Actions = script
+			if err := yaml.UnmarshalStrict([]byte(script), &s.actions); err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", path, key, err)
+			}
 		default:
 			return nil, fmt.Errorf("%s: %q is not tested", path, key)
 		}
-		overrides[group+"/"+kind] = override
+		t[group+"/"+kind] = s
 	}
-	return &machine{lua.VM{ResourceOverrides: overrides}}, nil
+	return t, nil
 }
 
-func (m *machine) answer(r request) (*answer, error) {
+func (t tool) answer(r request) (*answer, error) {
 	object := &unstructured.Unstructured{Object: r.Object}
+	kind := object.GroupVersionKind().GroupKind()
+	s := t[kind.Group+"/"+kind.Kind]
 	switch {
 	case r.Config != nil:
-		result, err := diff.Diff(&unstructured.Unstructured{Object: r.Config}, object)
-		if err != nil {
-			return nil, err
-		}
-		return &answer{Differs: &result.Modified}, nil
+		differs, err := differs(r.Config, r.Object)
+		return &answer{Differs: &differs}, err
 	case r.Action != "":
-		return m.act(object, r.Action)
+		return s.act(r.Object, r.Action)
 	default:
-		return m.judge(object)
+		return s.judge(object)
 	}
 }
 
-func (m *machine) judge(object *unstructured.Unstructured) (*answer, error) {
-	health, err := lua.ResourceHealthOverrides(m.ResourceOverrides).GetResourceHealth(object)
+// call runs a script and decodes what it returned.
+func call(object map[string]any, script string, into any) error {
+	value, err := run(object, script)
 	if err != nil {
-		return nil, fmt.Errorf("health: %w", err)
+		return err
 	}
+	text, err := luajson.Encode(value)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
+func (s scripts) judge(object *unstructured.Unstructured) (*answer, error) {
 	a := &answer{Actions: map[string]bool{}}
-	// Without a script of its own a kind counts as healthy.
-	if health != nil {
-		a.Argo = &verdict{string(health.Status), health.Message}
+	if s.health != "" {
+		a.Argo = &verdict{}
+		if err := call(object.Object, s.health, a.Argo); err != nil {
+			return nil, fmt.Errorf("health: %w", err)
+		}
 	}
 	result, err := status.Compute(object)
 	if err != nil {
 		return nil, fmt.Errorf("kstatus: %w", err)
 	}
 	a.Kstatus = &verdict{string(result.Status), result.Message}
-	scripts, err := m.GetResourceActionDiscovery(object)
-	if err != nil || len(scripts) == 0 {
-		return a, err
+	if s.actions.Discovery == "" {
+		return a, nil
 	}
-	actions, err := m.ExecuteResourceActionDiscovery(object, scripts)
-	if err != nil {
+	found := map[string]struct {
+		Disabled    bool   `json:"disabled"`
+		DisplayName string `json:"displayName"`
+	}{}
+	if err := call(object.Object, s.actions.Discovery, &found); err != nil {
 		return nil, fmt.Errorf("actions: %w", err)
 	}
-	for _, action := range actions {
-		a.Actions[action.Name] = !action.Disabled
+	for name, action := range found {
+		a.Actions[name] = !action.Disabled
 	}
 	return a, nil
 }
 
 // act makes the patch as Argo CD's server does.
-func (m *machine) act(object *unstructured.Unstructured, name string) (*answer, error) {
-	action, err := m.GetResourceAction(object, name)
-	if err != nil {
-		return nil, err
+func (s scripts) act(object map[string]any, name string) (*answer, error) {
+	for _, definition := range s.actions.Definitions {
+		if definition.Name != name {
+			continue
+		}
+		var changed map[string]any
+		if err := call(object, definition.Action, &changed); err != nil {
+			return nil, err
+		}
+		live, err := json.Marshal(object)
+		if err != nil {
+			return nil, err
+		}
+		wanted, err := json.Marshal(cleanReturnedObj(changed, object))
+		if err != nil {
+			return nil, err
+		}
+		patch, err := jsonpatch.CreateMergePatch(live, wanted)
+		return &answer{Patch: patch}, err
 	}
-	impacted, err := m.ExecuteResourceAction(object.DeepCopy(), action.ActionLua, nil)
-	if err != nil {
-		return nil, err
+	return nil, fmt.Errorf("there is no action %q", name)
+}
+
+func equal(a, b []byte) (bool, error) {
+	var x, y any
+	if err := json.Unmarshal(a, &x); err != nil {
+		return false, err
 	}
-	if len(impacted) != 1 || impacted[0].K8SOperation != lua.PatchOperation {
-		return nil, fmt.Errorf("%s changes other things than its object", name)
-	}
-	live, err := json.Marshal(object)
-	if err != nil {
-		return nil, err
-	}
-	changed, err := json.Marshal(impacted[0].UnstructuredObj)
-	if err != nil {
-		return nil, err
-	}
-	patch, err := jsonpatch.CreateMergePatch(live, changed)
-	return &answer{Patch: patch}, err
+	err := json.Unmarshal(b, &y)
+	return reflect.DeepEqual(x, y), err
 }

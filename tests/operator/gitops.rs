@@ -408,6 +408,7 @@ fn manifests(world: &World, mode: &str) -> Vec<Value> {
             "className": name("class"),
             "scope": "Organization",
             "access": {"role": "Viewer", "accounts": [{"id": PAYMENTS}, {"id": crate::support::BILLING, "role": "Editor"}]},
+            "secret": {"account": PAYMENTS},
             "rotation": {"every": "700h"},
             "deletionPolicy": "Retain"
         }),
