@@ -17,9 +17,11 @@ func differs(config, live map[string]any) (bool, error) {
 	metadata, _ := live["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
 	if text, ok := annotations[lastApplied].(string); ok {
-		if err := json.Unmarshal([]byte(text), &original); err != nil {
+		var applied map[string]any
+		if err := json.Unmarshal([]byte(text), &applied); err != nil {
 			return false, err
 		}
+		original = applied
 		// kubectl writes an empty map where the manifest has none.
 		if m, ok := original["metadata"].(map[string]any); ok {
 			if a, ok := m["annotations"].(map[string]any); ok && len(a) == 0 {
