@@ -7,7 +7,7 @@ export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-faults soak durability load model static lint audit crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-faults soak durability load bench model static lint audit crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,10 @@ durability: ## Kill the platform under 16 writers, 20 times, and look for what i
 load: ## Measure the platform against its own /healthz and against raw SQLite, and with USERS=100000
 	@SPAN_MS=$(or $(SPAN_MS),4000) USERS=$(or $(USERS),100000) cargo test --locked --release --test load -- --nocapture
 
+# `make test` runs it with 40 users. An optimised build, with nothing else running; N=100000 puts most of its users there.
+bench: controlplane ## Measure the operator with N=1000 users: against the API server, at rest, in memory, restarted, rotated
+	@N=$(or $(N),1000) cargo test --locked --release --test bench -- --nocapture
+
 model: ## Look at tens of millions of worlds around the plan, and whether it keeps its promises in each
 	@MODEL=large cargo test --locked --release --test model -- --nocapture large
 
@@ -55,7 +59,7 @@ static: ## Build the program that images are made of, static: target/image/progr
 lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
-	@for module in controlplane conformance/go; do (cd tests/$$module && test -z "$$(gofmt -l .)" && go vet .) || exit 1; done
+	@for module in controlplane conformance/go gitops; do (cd tests/$$module && test -z "$$(gofmt -l .)" && go vet .) || exit 1; done
 
 audit: prerequisites ## Check the dependencies, and write what the program is made of (SBOM)
 	@tests/audit.sh

@@ -24,15 +24,31 @@ pub use user::{
     Rotation, RotationWindow, Scope, SecretKeys, SecretSpec, SecretTemplate, SecretValue,
 };
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
 
 /// All custom resource definitions with the name of the file under `crds/` that each belongs in.
 #[must_use]
 pub fn crds() -> [(&'static str, CustomResourceDefinition); 3] {
     [
-        ("organizations.yaml", Organization::crd()),
+        ("organizations.yaml", unobserved_at_first(Organization::crd())),
         ("programmaticuserclasses.yaml", ProgrammaticUserClass::crd()),
-        ("programmaticusers.yaml", ProgrammaticUser::crd()),
+        (
+            "programmaticusers.yaml",
+            unobserved_at_first(ProgrammaticUser::crd()),
+        ),
     ]
+}
+
+/// An object without a status is done with in the eyes of kstatus. One that nobody has looked at yet is not, and so
+/// it says that it was looked at before its first generation.
+fn unobserved_at_first(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas = crd.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut());
+    let roots = schemas.filter_map(|s| s.open_api_v3_schema.as_mut());
+    for properties in roots.filter_map(|root| root.properties.as_mut()) {
+        if let Some(status) = properties.get_mut("status") {
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+        }
+    }
+    crd
 }

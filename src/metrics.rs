@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use figures::{Figures, OrganizationFigures, Reconciles, UserFigures};
+pub use figures::{Figures, OrganizationFigures, Reconciles, UserFacts, UserFigures};
 use series::Series;
 
 /// Before all names.

@@ -128,7 +128,8 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_in_flight: Option<i32>,
-    /// New users an hour, rotations included. Default 1000. Counted from the start of the operator's process.
+    /// New users an hour, rotations included; these leave a tenth of it to users that have no token yet. Default 1000. Counted
+    /// from the start of the operator's process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub creates_per_hour: Option<i32>,

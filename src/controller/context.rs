@@ -13,9 +13,11 @@ use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
 use super::error::Error;
+use super::known::Known;
 use super::lease::Standing;
 use super::platforms::Platforms;
-use super::streams::{Cache, SecretNames};
+use super::rest::AtRest;
+use super::streams::{Cache, Guarded, SecretNames};
 use super::triggers::{Queues, Triggers};
 use super::work::Lanes;
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
@@ -31,9 +33,9 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mi
 /// Caches of the watched kinds.
 pub(super) struct Caches {
     /// One for each watched namespace, or one for all.
-    pub(super) users: Vec<Cache<ProgrammaticUser>>,
-    pub(super) classes: Cache<ProgrammaticUserClass>,
-    pub(super) organizations: Cache<Organization>,
+    pub(super) users: Vec<Cache<Known>>,
+    pub(super) classes: Guarded<ProgrammaticUserClass>,
+    pub(super) organizations: Guarded<Organization>,
 }
 
 /// What a context is made of.
@@ -45,6 +47,7 @@ pub(super) struct Parts {
     /// Metadata of the Secrets of the operator's own namespace.
     pub(super) own_secrets: SecretNames,
     pub(super) triggers: Arc<Triggers>,
+    pub(super) rest: Arc<AtRest>,
     pub(super) standing: Arc<Standing>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
@@ -59,6 +62,8 @@ pub(super) struct Context {
     pub(super) own_secrets: SecretNames,
     pub(super) platforms: Platforms,
     pub(super) triggers: Arc<Triggers>,
+    /// Users that need no look.
+    pub(super) rest: Arc<AtRest>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
@@ -86,6 +91,7 @@ impl Context {
             caches,
             own_secrets,
             triggers,
+            rest,
             standing,
             watchdog,
             queues,
@@ -129,6 +135,7 @@ impl Context {
             caches,
             own_secrets,
             triggers,
+            rest,
             standing,
             metrics,
             watchdog,
@@ -164,7 +171,7 @@ impl Context {
     }
 
     /// Has a user compared with the platform in full, soon.
-    pub(super) fn check(&self, user: &ObjectRef<DeserializeGuard<ProgrammaticUser>>, uid: &str) {
+    pub(super) fn check(&self, user: &ObjectRef<Known>, uid: &str) {
         self.checks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -240,19 +247,13 @@ impl Context {
     /// cache shows a user only after it has been begun.
     pub(super) fn siblings(&self, user: &ProgrammaticUser, max: usize) -> usize {
         let uid = user.metadata.uid.clone().unwrap_or_default();
-        let alike = |o: &&ProgrammaticUser| {
-            o.metadata.namespace == user.metadata.namespace && o.spec.class_name == user.spec.class_name
-        };
-        let cached: Vec<_> = self.caches.users.iter().flat_map(|users| users.state()).collect();
-        let all: Vec<&ProgrammaticUser> = cached
-            .iter()
-            .filter_map(|o| o.0.as_ref().ok())
-            .filter(alike)
-            .collect();
-        let has_begun = |o: &&&ProgrammaticUser| o.status.as_ref().is_some_and(|s| !s.journal.is_empty());
-        let uid_of = |o: &&ProgrammaticUser| o.metadata.uid.clone();
-        let mut taken: BTreeSet<String> = all.iter().filter(has_begun).filter_map(uid_of).collect();
-        let known: BTreeSet<String> = all.iter().filter_map(uid_of).collect();
+        let alike =
+            |o: &Arc<Known>| o.meta().namespace == user.metadata.namespace && o.is_of(&user.spec.class_name);
+        let cached = self.caches.users.iter().flat_map(|users| users.state());
+        let all: Vec<_> = cached.filter(alike).collect();
+        let begun = all.iter().filter(|o| o.has_begun());
+        let mut taken: BTreeSet<String> = begun.map(|o| o.uid_ref().to_owned()).collect();
+        let known: BTreeSet<String> = all.iter().map(|o| o.uid_ref().to_owned()).collect();
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         taken.extend(places.intersection(&known).cloned());
         taken.remove(&uid);
@@ -308,6 +309,7 @@ impl Context {
 
     /// Forgets an object that is gone.
     pub(super) fn forget(&self, uid: &str) {
+        self.rest.forget(uid);
         self.give_back_place(uid);
         self.went_well(uid);
         self.take_check(uid);

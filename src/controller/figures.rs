@@ -106,9 +106,11 @@ impl Context {
             .collect();
         for cache in &self.caches.users {
             for user in cache.state() {
-                let Ok(user) = &user.0 else { continue };
-                let class = classes.get(&user.spec.class_name);
-                let lives = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
+                let (Ok(class), Some(facts)) = (&user.class, &user.facts) else {
+                    continue;
+                };
+                let class = classes.get(&**class);
+                let lives = user.view.organization.as_deref();
                 let name = lives.or(class.map(|c| c.0.as_str())).unwrap_or_default();
                 if !name.is_empty() && !self.looks_after(name) {
                     continue;
@@ -118,11 +120,11 @@ impl Context {
                 let clock = clocks.get(name).copied().unwrap_or(now);
                 let max_age = class.and_then(|c| c.1);
                 match all.get_mut(name) {
-                    Some(found) => found.add(user, max_age, now, clock),
+                    Some(found) => found.add(facts, max_age, now, clock),
                     None => all
                         .entry(name.to_owned())
                         .or_default()
-                        .add(user, max_age, now, clock),
+                        .add(facts, max_age, now, clock),
                 }
             }
         }

@@ -10,19 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource as _, ResourceExt as _};
 
 use super::context::Context;
 use super::error::Error;
+use super::known::View;
 use super::platforms::{Platform, Snapshot, platform_problem};
 use super::told::{Subject, told};
 use super::triggers::UserRef;
 use crate::api::{Organization, OrphanPolicy, UserCounts};
 use crate::plan::{Marker, Problem, Retry};
-use drift::{Findings, View, Views};
+use drift::{Findings, Views};
 use protect::Hold;
 
 /// Longest pause between tries while something is wrong: everything else of the organization waits for it.
@@ -192,16 +193,8 @@ async fn look(
 /// What the cache knows of all objects now.
 fn views(context: &Context) -> Views {
     let all = context.caches.users.iter().flat_map(|users| users.state());
-    all.filter_map(|user| {
-        let uid = user.meta().uid.clone()?;
-        let status = user.0.as_ref().ok().map(|u| u.status.clone().unwrap_or_default());
-        let view = View {
-            organization: status.as_ref().and_then(|s| s.organization_name.clone()),
-            journal: status.map(|s| s.journal),
-        };
-        Some((uid, view))
-    })
-    .collect()
+    all.map(|user| (user.uid_ref().to_owned(), user.view.clone()))
+        .collect()
 }
 
 /// Has those users looked at again whose turn it is, or of which the list says something unexpected.

@@ -19,7 +19,7 @@ use super::streams::SecretNames;
 use crate::api::{Limits, Organization};
 use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint};
 use crate::platform::{Token, client};
-pub(super) use seat::{Seat, Snapshot, names};
+pub(super) use seat::{Seat, Snapshot};
 
 /// How long accounts, policies and groups are remembered; what is missing is looked up again at once.
 const CATALOG_AGE: Duration = Duration::from_secs(30);

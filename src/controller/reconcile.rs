@@ -4,52 +4,58 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 
 use super::apply::Hand;
 use super::context::Context;
 use super::error::Error;
+use super::known::Known;
 use super::observe::observe;
 use super::told;
-use crate::api::ProgrammaticUser;
-use crate::plan::{self, Again, Next, Notice, Observed};
+use crate::plan::{self, Again, Next, Notice, Observed, SecretView};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;
 
-pub(super) async fn reconcile(
-    user: Arc<DeserializeGuard<ProgrammaticUser>>,
-    context: Arc<Context>,
-) -> Result<(Action, bool), Error> {
+pub(super) async fn reconcile(user: Arc<Known>, context: Arc<Context>) -> Result<(Action, bool), Error> {
     let (namespace, name) = (
         user.namespace().ok_or(Error::Malformed("namespace"))?,
         user.name_any(),
     );
-    if let Err(invalid) = &user.0 {
+    if let Err(invalid) = &user.class {
         context.metrics.undecodable();
         tracing::warn!(
             namespace,
             name,
-            error = invalid.error,
+            error = %invalid,
             "ProgrammaticUser cannot be read and is passed over"
         );
         let notice = Notice {
             warning: true,
             reason: "Undecodable".to_owned(),
             message: format!(
-                "this object cannot be read and is passed over until it is corrected: {}",
-                invalid.error
+                "this object cannot be read and is passed over until it is corrected: {invalid}"
             ),
         };
         context.publish(&*user, &notice).await;
         return Ok((Action::await_change(), false));
     }
-    work(&context, &namespace, &name, &user.uid().unwrap_or_default()).await
+    let uid = user.uid().unwrap_or_default();
+    let version = user.resource_version().unwrap_or_default();
+    if let Some(due) = context.rest.is(&uid, &version) {
+        let again = |pause| context.queues.users.again(Some(&namespace), &name, pause);
+        return Ok((due.map_or_else(Action::await_change, again), false));
+    }
+    let result = work(&context, &namespace, &name, &uid).await;
+    if result.is_err() {
+        context.rest.forget(&uid);
+    }
+    result
 }
 
 async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<(Action, bool), Error> {
     context.synced().await?;
+    context.rest.begin(uid);
     let Some(mut observed) = observe(context, namespace, name).await? else {
         context.forget(uid);
         return Ok((Action::await_change(), false));
@@ -72,6 +78,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
     let uid = observed.user.uid().unwrap_or_default();
     let mut hand = Hand::new(context, &namespace);
     let mut attempt = None;
+    let mut versions = vec![observed.user.resource_version().unwrap_or_default()];
     for _ in 0..MAX_STEPS {
         let journal = observed.user.status.as_ref().map(|s| &s.journal);
         let pending = journal.and_then(|j| j.pending.as_ref()).map(|p| p.nonce.clone());
@@ -83,12 +90,14 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
             Next::Do(step) => {
                 hand.take(step, observed).await?;
                 observed.platform_now = context.platform_time(observed.organization.as_deref());
+                versions.extend(observed.user.resource_version());
                 continue;
             }
             Next::Stop(rest) => rest,
         };
         if let Some(status) = rest.status {
             hand.write_status(observed, *status).await?;
+            versions.extend(observed.user.resource_version());
         }
         if let Some(notice) = &rest.event {
             context.publish(&*observed.user, notice).await;
@@ -97,6 +106,22 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
             context.went_well(&uid);
         }
         let after = |pause| context.queues.users.again(Some(&namespace), &name, pause);
+        let due = match rest.again {
+            Again::After(span) => Some(span),
+            Again::Backoff | Again::OnChange => None,
+        };
+        if rest.again == Again::Backoff || observed.learned.finalizer_removed {
+            context.rest.forget(&uid);
+        } else {
+            versions.sort_unstable();
+            versions.dedup();
+            let secrets = [&observed.secret, &observed.target]
+                .into_iter()
+                .filter_map(version_of);
+            context
+                .rest
+                .end(&uid, versions.iter().map(String::as_str), secrets, due);
+        }
         let action = match rest.again {
             Again::Backoff => after(context.backoff(&uid)),
             Again::After(span) => after(span),
@@ -112,13 +137,17 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
     ))
 }
 
+/// Of a Secret of ours.
+fn version_of(secret: &SecretView) -> Option<&str> {
+    match secret {
+        SecretView::Ours(own) => Some(&own.resource_version),
+        _ => None,
+    }
+}
+
 /// After an error that no status could tell of.
 #[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
-pub(super) fn on_error(
-    user: Arc<DeserializeGuard<ProgrammaticUser>>,
-    error: &Error,
-    context: Arc<Context>,
-) -> Action {
+pub(super) fn on_error(user: Arc<Known>, error: &Error, context: Arc<Context>) -> Action {
     let pause = error.again(|| context.backoff(&user.uid().unwrap_or_default()));
     let namespace = user.namespace();
     context

@@ -5,9 +5,11 @@
 //! dropped. `managedFields` and the last applied configuration, three quarters of an object's memory, are cut
 //! before an object is cached.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::ready;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
@@ -19,6 +21,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use super::known::Known;
+use super::rest::{AtRest, Digest, digest};
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -80,12 +84,12 @@ fn short(error: &watcher::Error) -> String {
     }
 }
 
-/// A watched kind in memory; its objects may be undecodable.
+/// A watched kind in memory.
 ///
 /// Whether it is filled is told by a channel of our own: `Store::wait_until_ready` wakes only the one who asked
 /// last, and the controller runtime asks, too.
 pub(super) struct Cache<K: Resource<DynamicType = ()> + 'static> {
-    store: Store<DeserializeGuard<K>>,
+    store: Store<K>,
     filled: watch::Receiver<bool>,
 }
 
@@ -99,7 +103,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Clone for Cache<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> std::ops::Deref for Cache<K> {
-    type Target = Store<DeserializeGuard<K>>;
+    type Target = Store<K>;
     fn deref(&self) -> &Self::Target {
         &self.store
     }
@@ -117,17 +121,20 @@ impl<K: Resource<DynamicType = ()> + 'static> Cache<K> {
     }
 
     /// For the controller runtime.
-    pub(super) fn store(&self) -> Store<DeserializeGuard<K>> {
+    pub(super) fn store(&self) -> Store<K> {
         self.store.clone()
     }
 }
+
+/// A cached kind whose objects may be undecodable.
+pub(super) type Guarded<K> = Cache<DeserializeGuard<K>>;
 
 /// A cached kind, with a stream of the objects for which `counts` gives another answer than before.
 pub(super) fn cached<K>(
     kind: &'static str,
     api: Api<DeserializeGuard<K>>,
     counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
-) -> (Cache<K>, impl Changes<DeserializeGuard<K>>)
+) -> (Guarded<K>, impl Changes<DeserializeGuard<K>>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -146,6 +153,38 @@ where
         .applied_objects()
         .predicate_filter(counts, PredicateConfig::default());
     (cache, good(kind, stream))
+}
+
+/// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
+/// before.
+pub(super) fn users(api: Api<Known>, rest: Arc<AtRest>) -> (Cache<Known>, impl Changes<Known>) {
+    let writer = Writer::<Known>::new(());
+    let (fill, filled) = watch::channel(false);
+    let cache = Cache {
+        store: writer.as_reader(),
+        filled,
+    };
+    let mut asked = HashMap::<Digest, u64>::new();
+    let mut is_news = move |event: &Result<watcher::Event<Known>, watcher::Error>| match event {
+        Ok(watcher::Event::Apply(user) | watcher::Event::InitApply(user)) => {
+            asked.insert(digest(user.uid_ref()), user.asks) != Some(user.asks)
+        }
+        Ok(watcher::Event::Delete(user)) => {
+            asked.remove(&digest(user.uid_ref()));
+            rest.forget(user.uid_ref());
+            false
+        }
+        _ => true,
+    };
+    let stream = reflector(writer, watcher(api, config()).default_backoff())
+        .inspect(move |event| {
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                fill.send_replace(true);
+            }
+        })
+        .filter(move |event| ready(is_news(event)))
+        .applied_objects();
+    (cache, good("ProgrammaticUser", stream))
 }
 
 /// The same stream without a cache.
@@ -191,8 +230,13 @@ pub(super) fn readiness(organization: &DeserializeGuard<Organization>) -> Option
     Some(hasher.finish())
 }
 
-/// Metadata of the Secrets that the operator made; their data never gets here.
-pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<PartialObjectMeta<Secret>> {
+/// Metadata of the Secrets that the operator made, unless they are as their users' last reconcile left them; their data
+/// never gets here.
+pub(super) fn secrets(
+    client: &Client,
+    namespace: Option<&str>,
+    rest: Arc<AtRest>,
+) -> impl Changes<PartialObjectMeta<Secret>> {
     let api: Api<PartialObjectMeta<Secret>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -202,9 +246,16 @@ pub(super) fn secrets(client: &Client, namespace: Option<&str>) -> impl Changes<
         .modify(prune)
         .default_backoff()
         // A deleted Secret counts too.
-        .touched_objects()
-        .predicate_filter(predicates::resource_version, PredicateConfig::default());
-    good("Secret", stream)
+        .touched_objects();
+    let news = move |secret: &PartialObjectMeta<Secret>| {
+        let owner = secret
+            .owner_references()
+            .iter()
+            .find(|o| o.controller == Some(true));
+        let version = secret.resource_version().unwrap_or_default();
+        owner.is_none_or(|owner| rest.secret_is_news(&owner.uid, &version))
+    };
+    good("Secret", stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }
 
 /// Metadata of all Secrets of the operator's own namespace; their data never gets here.

@@ -8,18 +8,21 @@ use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
 
+use super::known::Known;
 use super::queue::Queue;
-use super::streams::{Cache, Changes};
-use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
+use super::rest::AtRest;
+use super::streams::{Cache, Changes, Guarded};
+use crate::api::{Organization, ProgrammaticUserClass};
 
-pub(super) type UserRef = ObjectRef<DeserializeGuard<ProgrammaticUser>>;
+pub(super) type UserRef = ObjectRef<Known>;
 pub(super) type UserTriggers = UnboundedReceiver<UserRef>;
 pub(super) type OrganizationTriggers = UnboundedReceiver<ObjectRef<DeserializeGuard<Organization>>>;
 
 /// Ways to the controllers. A send fails only when the controller has ended.
 pub(super) struct Triggers {
-    users: Vec<(Cache<ProgrammaticUser>, UnboundedSender<UserRef>)>,
+    users: Vec<(Cache<Known>, UnboundedSender<UserRef>)>,
     organizations: UnboundedSender<ObjectRef<DeserializeGuard<Organization>>>,
+    rest: Arc<AtRest>,
     queues: Arc<Queues>,
 }
 
@@ -33,7 +36,8 @@ pub(super) struct Queues {
 impl Triggers {
     /// Ways to the controllers of these caches and to that of the organizations, and what comes out at their ends.
     pub(super) fn new(
-        caches: &[Cache<ProgrammaticUser>],
+        caches: &[Cache<Known>],
+        rest: Arc<AtRest>,
         queues: Arc<Queues>,
     ) -> (Self, Vec<UserTriggers>, OrganizationTriggers) {
         let (senders, receivers): (Vec<_>, Vec<_>) = caches.iter().map(|_| mpsc::unbounded()).unzip();
@@ -42,6 +46,7 @@ impl Triggers {
         let triggers = Self {
             users,
             organizations,
+            rest,
             queues,
         };
         (triggers, receivers, for_organizations)
@@ -50,7 +55,8 @@ impl Triggers {
     /// One user.
     pub(super) fn user(&self, user: &UserRef) {
         for (cache, sender) in &self.users {
-            if cache.get(user).is_some() {
+            if let Some(found) = cache.get(user) {
+                self.rest.disturb(found.uid_ref());
                 self.queues.users.asked(user.namespace.as_deref(), &user.name);
                 let _ = sender.unbounded_send(user.clone());
             }
@@ -58,10 +64,11 @@ impl Triggers {
     }
 
     /// All users that `wanted` picks.
-    fn users(&self, wanted: impl Fn(&ProgrammaticUser) -> bool) {
+    fn users(&self, wanted: impl Fn(&Known) -> bool) {
         for (cache, sender) in &self.users {
             for user in cache.state() {
-                if user.0.as_ref().is_ok_and(&wanted) {
+                if wanted(&user) {
+                    self.rest.disturb(user.uid_ref());
                     self.queues
                         .users
                         .asked(user.namespace().as_deref(), &user.name_any());
@@ -82,7 +89,7 @@ impl Triggers {
 pub(super) async fn fan_out(
     classes_changed: impl Changes<DeserializeGuard<ProgrammaticUserClass>>,
     organizations_changed: impl Changes<DeserializeGuard<Organization>>,
-    classes: Cache<ProgrammaticUserClass>,
+    classes: Guarded<ProgrammaticUserClass>,
     triggers: Arc<Triggers>,
 ) {
     let by_class = classes_changed.map(|item| {
@@ -106,9 +113,8 @@ pub(super) async fn fan_out(
     while let Some((organization, classes)) = changed.next().await {
         triggers.users(|user| {
             // A user may live in an organization that its class does not name any more.
-            let lives = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
-            classes.contains(&user.spec.class_name)
-                || (lives == Some(organization.as_str()) && !organization.is_empty())
+            let lives = !organization.is_empty() && user.lives_in(&organization);
+            lives || classes.iter().any(|class| user.is_of(class))
         });
     }
 }

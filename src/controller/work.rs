@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as Workers, Controller};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::{Caches, Context, Parts};
 use super::error::Error;
+use super::known::Known;
 use super::lease::Standing;
-use super::streams::{Cache, Changes, cached, own_secrets, readiness, secrets, spec_changes, watched};
+use super::rest::AtRest;
+use super::streams::{Cache, Changes, cached, own_secrets, readiness, secrets, spec_changes, users, watched};
 use super::told::{Subject, told};
 use super::triggers::{Queues, Triggers, UserTriggers, fan_out};
 use super::{Config, organization, reconcile};
@@ -26,6 +28,7 @@ use crate::health::watchdog::Watchdog;
 
 /// Users of one organization that are worked on at one time. The others wait in the order of coming, so that a
 /// platform that does not answer holds up nobody else's users, and many users of one class no others of it for long.
+/// Users that have no token yet have as many places of their own: they do not wait until all others are replaced.
 const LANE: usize = 16;
 
 type Begin = dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send;
@@ -65,15 +68,12 @@ pub(super) fn prepare(
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let watched = scopes.iter().map(|scope| {
-        cached::<ProgrammaticUser>(
-            "ProgrammaticUser",
-            scoped(&client, scope.as_deref()),
-            spec_changes(),
-        )
-    });
+    let rest = Arc::new(AtRest::default());
+    let watched = scopes
+        .iter()
+        .map(|scope| users(scoped(&client, scope.as_deref()), rest.clone()));
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
-    let (triggers, for_users, for_organizations) = Triggers::new(&users, queues.clone());
+    let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone(), queues.clone());
     let triggers = Arc::new(triggers);
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
@@ -86,6 +86,7 @@ pub(super) fn prepare(
         },
         own_secrets: own,
         triggers: triggers.clone(),
+        rest: rest.clone(),
         standing,
         watchdog,
         queues: queues.clone(),
@@ -103,7 +104,7 @@ pub(super) fn prepare(
                 changes.inspect_ok(move |user| {
                     asked.users.asked(user.namespace().as_deref(), &user.name_any());
                 }),
-                secrets(&client, scope.as_deref())
+                secrets(&client, scope.as_deref(), rest.clone())
                     .inspect_ok(move |secret| ask_owner(secret, &owners.0, &owners.1)),
                 triggers,
             );
@@ -154,18 +155,18 @@ pub(super) fn prepare(
 
 /// The controller of the users of one scope. It begins all reconciles at once; [`in_lane`] bounds them.
 fn users_of(
-    store: kube::runtime::reflector::Store<DeserializeGuard<ProgrammaticUser>>,
-    changes: impl Changes<DeserializeGuard<ProgrammaticUser>>,
+    store: kube::runtime::reflector::Store<Known>,
+    changes: impl Changes<Known>,
     secrets: impl Changes<PartialObjectMeta<Secret>>,
     triggers: UserTriggers,
-) -> Controller<DeserializeGuard<ProgrammaticUser>> {
+) -> Controller<Known> {
     Controller::for_stream(changes, store)
         .owns_stream(secrets)
         .reconcile_on(triggers)
         .with_config(Workers::default())
 }
 
-fn scoped(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<ProgrammaticUser>> {
+fn scoped(client: &Client, namespace: Option<&str>) -> Api<Known> {
     match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -188,7 +189,7 @@ async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: 
 }
 
 /// A Secret that changed has its owner looked at.
-fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<ProgrammaticUser>) {
+fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<Known>) {
     let kind = ProgrammaticUser::kind(&());
     let owners = secret.owner_references().iter().filter(|o| o.kind == kind);
     for owner in owners {
@@ -206,16 +207,19 @@ fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<
 /// Places by organization.
 #[derive(Default)]
 pub(super) struct Lanes {
-    places: Mutex<HashMap<String, Arc<Semaphore>>>,
+    places: Mutex<HashMap<Lane, Arc<Semaphore>>>,
     waiting: AtomicUsize,
 }
 
+/// An organization, and whether a user has a token there.
+type Lane = (String, bool);
+
 impl Lanes {
-    /// Waits for a place among the users of `organization`.
-    async fn enter(&self, organization: String) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a place.
+    async fn enter(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
         let lane = {
             let mut lanes = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let lane = lanes.entry(organization);
+            let lane = lanes.entry(lane);
             lane.or_insert_with(|| Arc::new(Semaphore::new(LANE))).clone()
         };
         let _one = Waiting::new(&self.waiting);
@@ -246,15 +250,12 @@ impl Drop for Waiting<'_> {
 }
 
 /// A reconcile, when it is its turn.
-async fn in_lane(
-    stop: CancellationToken,
-    user: Arc<DeserializeGuard<ProgrammaticUser>>,
-    context: Arc<Context>,
-) -> Result<Action, Error> {
+async fn in_lane(stop: CancellationToken, user: Arc<Known>, context: Arc<Context>) -> Result<Action, Error> {
     // What waits takes little room: the reconcile itself is made only when it begins.
-    let organization = organization_of(&user, &context);
+    let lane = lane_of(&user, &context);
+    let organization = lane.0.clone();
     let _place = tokio::select! {
-        place = context.lanes.enter(organization.clone()) => place,
+        place = context.lanes.enter(lane) => place,
         () = stop.cancelled() => return Ok(Action::await_change()),
     };
     let subject = Subject {
@@ -268,12 +269,17 @@ async fn in_lane(
 }
 
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.
-fn organization_of(user: &DeserializeGuard<ProgrammaticUser>, context: &Context) -> String {
-    let Ok(user) = &user.0 else { return String::new() };
-    let status = user.status.as_ref();
-    let begun = status.and_then(|s| s.organization_name.clone().filter(|_| !s.journal.is_empty()));
-    let class = || context.class(&user.spec.class_name).ok().flatten();
-    begun
-        .or_else(|| class().map(|c| c.spec.organization_name.clone()))
-        .unwrap_or_default()
+fn lane_of(user: &Known, context: &Context) -> Lane {
+    let begun = user.view.organization.as_deref().filter(|_| user.has_begun());
+    let class = || {
+        user.class
+            .as_deref()
+            .ok()
+            .and_then(|name| context.class(name).ok().flatten())
+    };
+    let organization = begun
+        .map(str::to_owned)
+        .or_else(|| class().map(|c| c.spec.organization_name.clone()));
+    let has_token = user.view.journal.as_ref().is_some_and(|j| j.current.is_some());
+    (organization.unwrap_or_default(), has_token)
 }

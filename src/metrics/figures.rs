@@ -115,19 +115,27 @@ pub struct UserFigures {
     oldest_not_ready: Duration,
 }
 
-impl UserFigures {
-    /// Takes up one object. `now` is by this machine's clock, `platform_now` by the platform's, and `max_age` what the
-    /// class allows.
-    pub fn add(
-        &mut self,
-        user: &ProgrammaticUser,
-        max_age: Option<Duration>,
-        now: Timestamp,
-        platform_now: Timestamp,
-    ) {
+/// What is counted of one user. There are many: it is what a cache keeps of each.
+#[derive(Debug, Clone)]
+pub struct UserFacts {
+    /// Status and reason of `Ready`.
+    ready: (&'static str, &'static str),
+    /// Since when `Ready` is as it is, or since when the object exists.
+    since: Option<Timestamp>,
+    suspended: bool,
+    retiring: usize,
+    unsettled: usize,
+    /// When the current token was issued; `None` also if there is none.
+    issued: Option<Timestamp>,
+    /// When it is to be replaced.
+    next: Option<Timestamp>,
+}
+
+impl From<&ProgrammaticUser> for UserFacts {
+    fn from(user: &ProgrammaticUser) -> Self {
         let status = user.status.as_ref();
         let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == READY));
-        let (truth, reason) = ready.map_or(("Unknown", NEW), |c| {
+        let said = ready.map_or(("Unknown", NEW), |c| {
             let known = REASONS.iter().find(|r| **r == c.reason);
             let truth = match c.status.as_str() {
                 "True" => "True",
@@ -136,25 +144,43 @@ impl UserFigures {
             };
             (truth, known.copied().unwrap_or(OTHER))
         });
-        *self.by_condition.entry((truth, reason)).or_default() += 1;
+        let made = || user.metadata.creation_timestamp.as_ref().map(|t| t.0);
+        let journal = status.map(|s| &s.journal);
+        let current = status.filter(|s| s.journal.current.is_some());
+        Self {
+            ready: said,
+            since: ready.map(|c| c.last_transition_time.0).or_else(made),
+            suspended: user.spec.suspend,
+            retiring: journal.map_or(0, |j| j.retiring.len()),
+            unsettled: journal.map_or(0, |j| j.abandoned.len() + usize::from(j.pending.is_some())),
+            issued: current.and_then(|s| s.token_issued_at),
+            next: current.and_then(|s| s.next_rotation),
+        }
+    }
+}
+
+impl UserFigures {
+    /// Takes up one object. `now` is by this machine's clock, `platform_now` by the platform's, and `max_age` what the
+    /// class allows.
+    pub fn add(
+        &mut self,
+        user: &UserFacts,
+        max_age: Option<Duration>,
+        now: Timestamp,
+        platform_now: Timestamp,
+    ) {
+        *self.by_condition.entry(user.ready).or_default() += 1;
         // One that is suspended is not worked on because somebody wants it so.
-        if truth != "True" && !user.spec.suspend {
-            let since = ready.map(|c| c.last_transition_time.0);
-            let made = || user.metadata.creation_timestamp.as_ref().map(|t| t.0);
-            let age = since.or_else(made).map(|at| since_then(at, now));
+        if user.ready.0 != "True" && !user.suspended {
+            let age = user.since.map(|at| since_then(at, now));
             self.oldest_not_ready = self.oldest_not_ready.max(age.unwrap_or_default());
         }
-        let Some(status) = status else { return };
-        self.retiring += status.journal.retiring.len();
-        self.unsettled += status.journal.abandoned.len() + usize::from(status.journal.pending.is_some());
-        if status.journal.current.is_none() {
-            return;
-        }
-        let age = status.token_issued_at.map(|at| since_then(at, platform_now));
-        let age = age.unwrap_or_default();
-        self.oldest_token = self.oldest_token.max(age);
-        let planned = status.next_rotation.map(|at| since_then(at, platform_now));
-        let beyond = max_age.map(|most| age.saturating_sub(most));
+        self.retiring += user.retiring;
+        self.unsettled += user.unsettled;
+        let age = user.issued.map(|at| since_then(at, platform_now));
+        self.oldest_token = self.oldest_token.max(age.unwrap_or_default());
+        let planned = user.next.map(|at| since_then(at, platform_now));
+        let beyond = age.and_then(|age| Some(age.saturating_sub(max_age?)));
         for late in [planned, beyond].into_iter().flatten() {
             self.overdue = self.overdue.max(late);
         }
@@ -367,7 +393,7 @@ mod tests {
     use jiff::Timestamp;
     use serde_json::json;
 
-    use super::{Figures, REASONS, UserFigures};
+    use super::{Figures, REASONS, UserFacts, UserFigures};
     use crate::api::ProgrammaticUser;
 
     const HOUR: i64 = 3600;
@@ -394,7 +420,7 @@ mod tests {
     fn users_are_counted_by_reasons_of_a_closed_set() {
         let mut found = UserFigures::default();
         let now = at(3 * HOUR);
-        let mut add = |status| found.add(&user(&status), None, now, now);
+        let mut add = |status| found.add(&UserFacts::from(&user(&status)), None, now, now);
         add(json!(null));
         add(json!({"conditions": ready("True", "Ready")}));
         add(json!({"conditions": ready("False", "SecretConflict")}));
@@ -419,7 +445,7 @@ mod tests {
         });
         let overdue = |max_age, hours: i64| {
             let mut found = UserFigures::default();
-            found.add(&user(&status), max_age, at(0), at(hours * HOUR));
+            found.add(&UserFacts::from(&user(&status)), max_age, at(0), at(hours * HOUR));
             (
                 found.oldest_token.as_secs() / 3600,
                 found.overdue.as_secs() / 3600,

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use admin::{Admin, Refusal};
 pub use error::{Error, Kind, Sent};
-pub use gate::{Gate, Hooks, Limits, Use};
+pub use gate::{Gate, Hooks, Limits, Purpose, Use};
 pub use observer::Observer;
 use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
@@ -69,7 +69,7 @@ enum How {
     /// Sent again with the previous credential, if the current one is refused.
     Usual,
     /// At most once.
-    Create,
+    Create(Purpose),
     /// Even while the credential counts as refused: to find out whether it still is.
     Probe,
 }
@@ -132,9 +132,10 @@ impl Client {
     pub async fn create_programmatic_user(
         &self,
         body: &CreateProgrammaticUser,
+        purpose: Purpose,
     ) -> Result<CreatedUser, Error> {
         let route = Route::new(Method::POST, "/setup/user/programmatic");
-        let reply = self.send(&route, How::Create, Some(body)).await?;
+        let reply = self.send(&route, How::Create(purpose), Some(body)).await?;
         let mut items = items::<CreatedUser>(&route, &reply)?;
         // Anything else is a 200 whose user and token are unknown: the caller has to look for the user.
         match (items.pop(), items.len()) {
@@ -255,16 +256,16 @@ impl Client {
         loop {
             check()?;
             let _turn = match how {
-                How::Create => self.gate.enter_create(&route.name(), self.create_timeout).await?,
+                How::Create(purpose) => {
+                    let timeout = self.create_timeout;
+                    self.gate.enter_create(&route.name(), timeout, purpose).await?
+                }
                 How::Usual | How::Probe => self.gate.enter().await?,
             };
             // It may have been refused while this call waited.
             check()?;
-            let http = if how == How::Create {
-                &self.fresh
-            } else {
-                &self.shared
-            };
+            let is_create = matches!(how, How::Create(_));
+            let http = if is_create { &self.fresh } else { &self.shared };
             let used = self.admin.used();
             let reply = self.attempt(http, route, self.admin.at(used), body).await;
             match &reply {
@@ -274,7 +275,7 @@ impl Client {
                     self.tell(how, refusal);
                     // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
                     let other = matches!(refusal, Refusal::Switched | Refusal::TryNext);
-                    if other && how != How::Create {
+                    if other && !is_create {
                         continue;
                     }
                 }

@@ -17,6 +17,7 @@ mod drift;
 mod failures;
 mod faults;
 mod figures;
+mod gitops;
 mod grants;
 mod isolation;
 mod lifetime;

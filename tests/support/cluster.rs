@@ -331,6 +331,12 @@ pub fn helm_program() -> Result<PathBuf, String> {
         .clone()
 }
 
+/// Builds the program of `tests/gitops` with the code of Argo CD and Flux, some minutes' work the first time.
+pub fn gitops_program() -> Result<PathBuf, String> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    BUILT.get_or_init(|| build("tests/gitops", ".", "gitops")).clone()
+}
+
 /// Builds the program that images are made of, as the image recipe does: some minutes' work the first time.
 pub fn static_program() -> Result<PathBuf, String> {
     let mut command = Command::new("make");

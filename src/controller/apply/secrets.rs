@@ -60,7 +60,15 @@ impl Hand<'_> {
             Ok(secret) => secret,
             Err(why) => return Committed::No(rejected(&draft.name, &why)),
         };
-        let write = self.put_secret(draft, &secret, &params);
+        let write = async {
+            let written = self.put_secret(draft, &secret, &params).await?;
+            let (uid, version) = (o.user.uid(), written.resource_version());
+            self.context.rest.wrote(
+                uid.as_deref().unwrap_or_default(),
+                version.as_deref().unwrap_or_default(),
+            );
+            Ok(written)
+        };
         let carries = |found: &Secret| secret::carries(found, &o.user, draft);
         certainly(&self.secrets(), &draft.name, write, carries).await
     }

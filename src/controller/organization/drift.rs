@@ -1,23 +1,15 @@
 //! Compares a list of the platform's users with the objects in the cache. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::api::{Journal, UserCounts};
-use crate::controller::platforms::{Snapshot, names};
+use crate::api::UserCounts;
+use crate::controller::known::View;
+use crate::controller::platforms::Snapshot;
 use crate::plan::Marker;
-use crate::platform::UserType;
-
-/// What counts of one object.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct View {
-    /// The organization of its users.
-    pub(super) organization: Option<String>,
-    /// `None`: the object cannot be read. It exists all the same.
-    pub(super) journal: Option<Journal>,
-}
 
 /// All objects by UID.
-pub(super) type Views = BTreeMap<String, View>;
+pub(super) type Views = BTreeMap<String, Arc<View>>;
 
 /// What a comparison found.
 #[derive(Debug, Default, PartialEq)]
@@ -42,18 +34,19 @@ pub(super) fn compare(
     deleted: &[String],
 ) -> Findings {
     let mut found = Findings::default();
-    let here = |view: &&View| view.organization.as_deref() == Some(name);
+    let deleted: BTreeSet<&str> = deleted.iter().map(String::as_str).collect();
+    let here = |view: &View| view.organization.as_deref() == Some(name);
     for (uid, view) in after.iter().filter(|(_, v)| here(v)) {
         let Some(journal) = &view.journal else { continue };
-        found.counts.retiring += count(journal.retiring.len());
+        found.counts.retiring += count(journal.retiring);
         let unchanged = before.get(uid).and_then(|b| b.journal.as_ref()?.current.as_ref());
         let Some(current) = journal.current.as_ref().filter(|c| unchanged == Some(c)) else {
             continue;
         };
-        let as_it_should = snapshot.users.get(&current.user_id).is_some_and(|user| {
-            let marker = Marker::new(instance, uid, &current.nonce);
-            user.user_type == UserType::Programmatic && Marker::parse(&user.username) == Some(marker)
-        });
+        let marker = Marker::new(instance, uid, &current.nonce);
+        let as_it_should = snapshot
+            .name_of(&current.user_id)
+            .is_some_and(|name| Marker::parse(name) == Some(marker));
         if !as_it_should {
             found.suspects.insert(uid.clone());
         }
@@ -62,16 +55,16 @@ pub(super) fn compare(
     let mut objects = BTreeMap::<String, Vec<(&String, &View)>>::new();
     for (uid, view) in before.iter().chain(after) {
         let place = objects.entry(Marker::new(instance, uid, "").uid8).or_default();
-        place.push((uid, view));
+        place.push((uid, &**view));
     }
-    for (uid8, users) in &snapshot.ours {
+    for (uid8, users) in snapshot.ours() {
         found.counts.managed += count(users.len());
         for (id, marker) in users.iter().filter(|(id, _)| !deleted.contains(id)) {
             let Some(theirs) = objects.get(uid8) else {
-                found.orphans.insert(id.clone(), marker.clone());
+                found.orphans.insert((*id).to_owned(), marker.clone());
                 continue;
             };
-            let explains = |v: &View| v.journal.as_ref().is_none_or(|j| names(j, &marker.nonce));
+            let explains = |v: &View| v.journal.as_ref().is_none_or(|j| j.has(&marker.nonce));
             if theirs.iter().any(|(_, v)| explains(v)) {
                 continue;
             }
@@ -81,17 +74,12 @@ pub(super) fn compare(
                     found.counts.orphaned += 1;
                 }
                 None => {
-                    found.strangers.insert(id.clone());
+                    found.strangers.insert((*id).to_owned());
                 }
             }
         }
     }
-    let programmatic = snapshot
-        .users
-        .values()
-        .filter(|u| u.user_type == UserType::Programmatic)
-        .count();
-    found.counts.unmanaged = count(programmatic) - found.counts.managed;
+    found.counts.unmanaged = count(snapshot.count()) - found.counts.managed;
     found.counts.orphaned += count(found.orphans.len() + found.strangers.len());
     found
 }

@@ -60,12 +60,8 @@ pub(super) async fn hold(
 
 /// Objects that need it, as far as the cache knows: enough to go on waiting.
 fn cached(context: &Context, name: &str) -> usize {
-    let needs = |user: &ProgrammaticUser| {
-        let status = user.status.as_ref();
-        status.is_some_and(|s| s.organization_name.as_deref() == Some(name) && !s.journal.is_empty())
-    };
     let all = context.caches.users.iter().flat_map(|users| users.state());
-    all.filter(|user| user.0.as_ref().is_ok_and(needs)).count()
+    all.filter(|user| user.lives_in(name) && user.has_begun()).count()
 }
 
 /// The same from the API server, and of objects that cannot be read, too.

@@ -27,34 +27,74 @@ pub(in crate::controller) struct Seat {
     checked: Mutex<String>,
 }
 
-/// All users of an organization, as one list call told.
+/// The programmatic users of an organization, as one list call told. There may be many, and it is kept until the next.
 pub(in crate::controller) struct Snapshot {
     /// When the call was begun: what happened before is in it.
     pub(in crate::controller) begun: Instant,
     /// When the answer was there: what happened later is not in it.
     pub(in crate::controller) ended: Instant,
-    /// By id.
-    pub(in crate::controller) users: BTreeMap<String, UserSummary>,
-    /// Programmatic users with a marker of this installation: ids by the digest of the object's UID.
-    pub(in crate::controller) ours: BTreeMap<String, Vec<(String, Marker)>>,
+    /// In the order of their ids.
+    listed: Box<[Listed]>,
+    /// Those with a marker of this installation: digest of the object's UID, and place among the listed.
+    ours: Box<[(Box<str>, u32)]>,
+}
+
+/// One programmatic user.
+struct Listed {
+    id: Box<str>,
+    name: Box<str>,
 }
 
 impl Snapshot {
     /// Sorts a list.
     pub(in crate::controller) fn new(begun: Instant, users: Vec<UserSummary>, instance: &str) -> Self {
-        let mut ours = BTreeMap::<_, Vec<_>>::new();
-        for user in users.iter().filter(|u| u.user_type == UserType::Programmatic) {
-            if let Some(marker) = Marker::parse(&user.username).filter(|m| m.instance == instance) {
-                let place = ours.entry(marker.uid8.clone()).or_default();
-                place.push((user.user_id.clone(), marker));
-            }
-        }
+        let programmatic = users
+            .into_iter()
+            .filter(|u| u.user_type == UserType::Programmatic);
+        let mut listed: Vec<Listed> = programmatic
+            .map(|u| Listed {
+                id: u.user_id.into(),
+                name: u.username.into(),
+            })
+            .collect();
+        listed.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let ours = (0u32..).zip(&listed).filter_map(|(place, user)| {
+            let marker = Marker::parse(&user.name).filter(|m| m.instance == instance)?;
+            Some((marker.uid8.into(), place))
+        });
+        let mut ours: Vec<(Box<str>, u32)> = ours.collect();
+        ours.sort_unstable();
         Self {
             begun,
             ended: Instant::now(),
-            users: users.into_iter().map(|u| (u.user_id.clone(), u)).collect(),
-            ours,
+            listed: listed.into(),
+            ours: ours.into(),
         }
+    }
+
+    /// The name of a programmatic user.
+    pub(in crate::controller) fn name_of(&self, id: &str) -> Option<&str> {
+        let place = self.listed.binary_search_by(|user| (*user.id).cmp(id)).ok()?;
+        Some(&self.listed[place].name)
+    }
+
+    /// How many programmatic users there are.
+    pub(in crate::controller) fn count(&self) -> usize {
+        self.listed.len()
+    }
+
+    /// Users with a marker of this installation, in groups of one object each: the digest of its UID, ids, markers.
+    pub(in crate::controller) fn ours(&self) -> impl Iterator<Item = (&str, Vec<(&str, Marker)>)> {
+        let groups = self.ours.chunk_by(|a, b| a.0 == b.0);
+        groups.map(|group| (&*group[0].0, self.marked(group)))
+    }
+
+    fn marked(&self, group: &[(Box<str>, u32)]) -> Vec<(&str, Marker)> {
+        let places = group.iter().filter_map(|(_, place)| usize::try_from(*place).ok());
+        let users = places.filter_map(|place| self.listed.get(place));
+        users
+            .filter_map(|user| Some((&*user.id, Marker::parse(&user.name)?)))
+            .collect()
     }
 
     /// Users of the object with this UID whose attempts are in none of `journals`, without those that are known to
@@ -67,17 +107,27 @@ impl Snapshot {
         deleted: &[String],
     ) -> Vec<UserSummary> {
         let uid8 = Marker::new(instance, uid, "").uid8;
-        let theirs = self.ours.get(&uid8).map(Vec::as_slice).unwrap_or_default();
-        theirs
-            .iter()
-            .filter(|(id, marker)| !deleted.contains(id) && !journals.iter().any(|j| names(j, &marker.nonce)))
-            .filter_map(|(id, _)| self.users.get(id).cloned())
+        let from = self.ours.partition_point(|(of, _)| **of < *uid8);
+        let to = self.ours.partition_point(|(of, _)| **of <= *uid8);
+        let theirs = self.marked(&self.ours[from..to]).into_iter();
+        let strays = theirs.filter(|(id, marker)| {
+            !deleted.iter().any(|d| d == id) && !journals.iter().any(|j| names(j, &marker.nonce))
+        });
+        strays
+            .map(|(id, _)| UserSummary {
+                user_id: id.to_owned(),
+                username: self.name_of(id).unwrap_or_default().to_owned(),
+                user_type: UserType::Programmatic,
+                email: None,
+                mfa: false,
+                group_names: Vec::new(),
+            })
             .collect()
     }
 }
 
 /// Whether a journal names this attempt.
-pub(in crate::controller) fn names(journal: &Journal, nonce: &str) -> bool {
+fn names(journal: &Journal, nonce: &str) -> bool {
     journal.pending.as_ref().is_some_and(|p| p.nonce == nonce)
         || journal.current.as_ref().is_some_and(|c| c.nonce == nonce)
         || journal.retiring.iter().any(|r| r.nonce == nonce)
@@ -162,8 +212,11 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::{Duration, Instant};
 
-    use super::Seat;
+    use super::{Seat, Snapshot};
+    use crate::api::{Abandoned, Journal};
+    use crate::plan::Marker;
     use crate::platform::client::{Gate, Hooks, Limits};
+    use crate::platform::{UserSummary, UserType};
 
     const S: Duration = Duration::from_secs(1);
 
@@ -184,6 +237,52 @@ mod tests {
         assert_eq!(at(&one, 51), BTreeSet::from(one.clone()));
         assert!(at(&[], 60).is_empty());
         assert!(at(&one, 120).is_empty(), "a list without it was between");
+    }
+
+    #[test]
+    fn a_list_tells_whose_each_user_is_and_which_attempts_nobody_knows() {
+        let (one, two) = ("aaaabbbbccccdddd", "eeeeffffgggghhhh");
+        let user = |id: &str, name: String, user_type| UserSummary {
+            user_id: id.to_owned(),
+            username: name,
+            user_type,
+            email: None,
+            mfa: false,
+            group_names: vec![],
+        };
+        let of = |uid: &str, nonce: &str| Marker::new("abcdef", uid, nonce).name("ci");
+        let users = vec![
+            user("pu-3", of("b", one), UserType::Programmatic),
+            user("pu-2", of("a", two), UserType::Programmatic),
+            user("pu-1", of("a", one), UserType::Programmatic),
+            user("pu-4", "by hand".to_owned(), UserType::Programmatic),
+            user(
+                "pu-5",
+                Marker::new("zzzzzz", "a", one).name("ci"),
+                UserType::Programmatic,
+            ),
+            user("u-1", of("a", one), UserType::Personal),
+        ];
+        let list = Snapshot::new(Instant::now(), users, "abcdef");
+        assert_eq!(list.count(), 5);
+        assert_eq!(
+            (list.name_of("pu-4"), list.name_of("u-1")),
+            (Some("by hand"), None)
+        );
+        let mut sizes: Vec<usize> = list.ours().map(|(_, theirs)| theirs.len()).collect();
+        sizes.sort_unstable();
+        assert_eq!(sizes, [1, 2]);
+        let mut journal = Journal::default();
+        journal.abandoned.push(Abandoned {
+            nonce: one.to_owned(),
+        });
+        let strays = |deleted: &[String]| {
+            let found = list.strays("abcdef", "a", &[&journal], deleted);
+            found.into_iter().map(|u| u.user_id).collect::<Vec<_>>()
+        };
+        assert_eq!(strays(&[]), ["pu-2"]);
+        assert!(strays(&["pu-2".to_owned()]).is_empty());
+        assert!(list.strays("abcdef", "c", &[], &[]).is_empty());
     }
 
     #[test]

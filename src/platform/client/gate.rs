@@ -43,6 +43,15 @@ impl Default for Limits {
     }
 }
 
+/// What a user is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its object has no token yet.
+    First,
+    /// It replaces another one, whose token still works.
+    Replacement,
+}
+
 /// One organization's gate.
 pub struct Gate {
     state: Mutex<State>,
@@ -212,11 +221,16 @@ impl Gate {
 
     /// The same for a call that makes a user. It has a journaled ticket, which is not to be used late: turn and call
     /// have one deadline each, `timeout`, and together they fit into the settle window.
-    pub(super) async fn enter_create(&self, route: &str, timeout: Duration) -> Result<Turn, Error> {
-        self.waited(self.next_create(route, timeout)).await
+    pub(super) async fn enter_create(
+        &self,
+        route: &str,
+        timeout: Duration,
+        purpose: Purpose,
+    ) -> Result<Turn, Error> {
+        self.waited(self.next_create(route, timeout, purpose)).await
     }
 
-    async fn next_create(&self, route: &str, timeout: Duration) -> Result<Turn, Error> {
+    async fn next_create(&self, route: &str, timeout: Duration, purpose: Purpose) -> Result<Turn, Error> {
         let turn = self.enter_before(Instant::now() + timeout).await?;
         let turn = turn.ok_or_else(|| {
             Error::held(
@@ -233,11 +247,22 @@ impl Gate {
             ));
         }
         let mut state = self.state();
-        let most = state.limits.creates_per_hour;
+        let all = state.limits.creates_per_hour;
+        let most = match purpose {
+            Purpose::First => all,
+            Purpose::Replacement => all - kept_for_new_users(all),
+        };
         state.budget.take(most, Instant::now()).map_err(|after| {
             let seconds = u32::try_from(after.as_secs() + 1).unwrap_or(u32::MAX);
             let text =
-                format!("{most} users were made within an hour, as many as limits.createsPerHour allows");
+                match purpose {
+                    Purpose::First => format!(
+                        "{most} users were made within an hour, as many as limits.createsPerHour allows"
+                    ),
+                    Purpose::Replacement => format!(
+                        "{most} users were made within an hour; what limits.createsPerHour allows beyond that, up to {all}, is kept for new users"
+                    ),
+                };
             Error::held(Kind::BudgetExhausted(seconds), route, &text)
         })?;
         Ok(turn)
@@ -300,6 +325,11 @@ impl Gate {
         let later = deleted.iter().filter(|(_, at)| **at >= since);
         later.map(|(id, _)| id.clone()).collect()
     }
+}
+
+/// Of the users that may be made in an hour, those that no replacement may take away from new ones: a tenth.
+fn kept_for_new_users(all: usize) -> usize {
+    if all > 1 { all.div_ceil(10) } else { 0 }
 }
 
 /// The right to send one request.

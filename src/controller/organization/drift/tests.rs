@@ -1,10 +1,12 @@
 //! What a list of users says about the objects, and what it does not.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Findings, View, Views, compare, next_in_turn};
+use super::{Findings, Views, compare, next_in_turn};
 use crate::api::{Abandoned, Current, Journal};
+use crate::controller::known::{Names, View};
 use crate::controller::platforms::Snapshot;
 use crate::plan::Marker;
 use crate::platform::{UserSummary, UserType};
@@ -41,9 +43,11 @@ fn journal(nonce: &str, id: &str) -> Journal {
 }
 
 fn views(entries: &[(&str, &str, Option<Journal>)]) -> Views {
-    let view = |organization: &str, journal: &Option<Journal>| View {
-        organization: Some(organization.to_owned()),
-        journal: journal.clone(),
+    let view = |organization: &str, journal: &Option<Journal>| {
+        Arc::new(View {
+            organization: Some(organization.into()),
+            journal: journal.as_ref().map(Names::from),
+        })
     };
     entries
         .iter()

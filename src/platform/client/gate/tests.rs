@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use super::{Budget, Gate, Hooks, Limits, Pace};
+use super::{Budget, Gate, Hooks, Limits, Pace, Purpose};
 use crate::platform::client::error::{Error, Kind};
 
 #[test]
@@ -76,19 +76,22 @@ async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
     };
     let short = Gate::new(limits, hooks);
     assert_eq!(
-        kind(short.enter_create("POST /x", timeout).await),
+        kind(short.enter_create("POST /x", timeout, Purpose::First).await),
         Err(Kind::NotLeading)
     );
 
     let gate = Gate::new(limits, Hooks::default());
     let held = gate.enter().await;
     assert_eq!(
-        kind(gate.enter_create("POST /x", timeout).await),
+        kind(gate.enter_create("POST /x", timeout, Purpose::First).await),
         Err(Kind::RateLimited(Some(timeout)))
     );
     drop(held);
-    assert_eq!(kind(gate.enter_create("POST /x", timeout).await), Ok(()));
-    let refused = gate.enter_create("POST /x", timeout).await;
+    assert_eq!(
+        kind(gate.enter_create("POST /x", timeout, Purpose::First).await),
+        Ok(())
+    );
+    let refused = gate.enter_create("POST /x", timeout, Purpose::First).await;
     let error = refused.map(drop).err();
     assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
 }
@@ -101,7 +104,9 @@ async fn what_is_used_is_told() {
         ..Limits::default()
     };
     let gate = Gate::new(limits, Hooks::default());
-    let turn = gate.enter_create("POST /x", Duration::from_secs(1)).await;
+    let turn = gate
+        .enter_create("POST /x", Duration::from_secs(1), Purpose::First)
+        .await;
     let mut second = std::pin::pin!(gate.enter());
     assert!(futures::poll!(&mut second).is_pending());
     let used = gate.used();
@@ -113,6 +118,29 @@ async fn what_is_used_is_told() {
     let used = gate.used();
     assert_eq!((used.in_flight, used.waiting), (0, 0));
     assert!(used.pause > Duration::from_mins(4), "{:?}", used.pause);
+}
+
+#[tokio::test]
+async fn replacements_leave_a_part_of_the_budget_to_new_users() {
+    let limits = Limits {
+        creates_per_hour: 10,
+        ..Limits::default()
+    };
+    let gate = Gate::new(limits, Hooks::default());
+    let make = async |purpose| {
+        let turn = gate
+            .enter_create("POST /x", Duration::from_secs(1), purpose)
+            .await;
+        turn.map(drop).map_err(|e| e.to_string())
+    };
+    for _ in 0..9 {
+        assert_eq!(make(Purpose::Replacement).await, Ok(()));
+    }
+    let told = make(Purpose::Replacement).await.unwrap_err();
+    assert!(told.contains("up to 10, is kept for new users"), "{told}");
+    assert_eq!(make(Purpose::First).await, Ok(()));
+    assert!(make(Purpose::First).await.is_err());
+    assert_eq!([1, 2, 10, 1000].map(super::kept_for_new_users), [0, 1, 1, 100]);
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! What is kept in memory of each user: as little as is asked of all of them. Whoever works on one reads it anew.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use kube::Resource;
+use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
+use serde::Deserialize;
+
+use crate::api::{Journal, ProgrammaticUser};
+use crate::metrics::UserFacts;
+
+/// A user's object, which may be undecodable.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "DeserializeGuard<ProgrammaticUser>")]
+pub(super) struct Known {
+    /// Name, namespace, UID and version, and nothing else.
+    metadata: ObjectMeta,
+    /// The class that it names, or why the object cannot be read.
+    pub(super) class: Result<Box<str>, Box<str>>,
+    /// What its status says.
+    pub(super) view: Arc<View>,
+    /// What metrics count; `None` if the object cannot be read.
+    pub(super) facts: Option<UserFacts>,
+    /// A digest of spec, annotations and finalizers, as far as one is needed to see a change.
+    pub(super) asks: u64,
+}
+
+/// What counts of one object's status.
+#[derive(Debug, PartialEq)]
+pub(super) struct View {
+    /// The organization of its users.
+    pub(super) organization: Option<Box<str>>,
+    /// `None`: the object cannot be read. It exists all the same.
+    pub(super) journal: Option<Names>,
+}
+
+/// What a journal names.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Names {
+    pub(super) current: Option<Current>,
+    /// Users that were replaced.
+    pub(super) retiring: usize,
+    /// Attempts but the current one.
+    others: Box<[Box<str>]>,
+}
+
+/// The user whose token the Secret carries.
+#[derive(Debug, PartialEq)]
+pub(super) struct Current {
+    pub(super) nonce: Box<str>,
+    pub(super) user_id: Box<str>,
+}
+
+impl Names {
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.current.is_none() && self.others.is_empty()
+    }
+
+    /// Whether this attempt is among them.
+    pub(super) fn has(&self, nonce: &str) -> bool {
+        self.current.as_ref().is_some_and(|c| *c.nonce == *nonce) || self.others.iter().any(|n| **n == *nonce)
+    }
+}
+
+impl From<&Journal> for Names {
+    fn from(journal: &Journal) -> Self {
+        let pending = journal.pending.iter().map(|p| &p.nonce);
+        let retiring = journal.retiring.iter().map(|r| &r.nonce);
+        let abandoned = journal.abandoned.iter().map(|a| &a.nonce);
+        let others = pending.chain(retiring).chain(abandoned);
+        Self {
+            current: journal.current.as_ref().map(|current| Current {
+                nonce: current.nonce.as_str().into(),
+                user_id: current.user_id.as_str().into(),
+            }),
+            retiring: journal.retiring.len(),
+            others: others.map(|nonce| nonce.as_str().into()).collect(),
+        }
+    }
+}
+
+impl From<DeserializeGuard<ProgrammaticUser>> for Known {
+    fn from(object: DeserializeGuard<ProgrammaticUser>) -> Self {
+        let metadata = object.meta();
+        let mut asks = DefaultHasher::new();
+        (metadata.generation, &metadata.annotations, &metadata.finalizers).hash(&mut asks);
+        let view = match &object.0 {
+            Ok(user) => View {
+                organization: user
+                    .status
+                    .as_ref()
+                    .and_then(|s| s.organization_name.as_deref().map(Box::from)),
+                journal: Some(
+                    user.status
+                        .as_ref()
+                        .map(|s| Names::from(&s.journal))
+                        .unwrap_or_default(),
+                ),
+            },
+            Err(_) => View {
+                organization: None,
+                journal: None,
+            },
+        };
+        Self {
+            metadata: ObjectMeta {
+                name: metadata.name.clone(),
+                namespace: metadata.namespace.clone(),
+                uid: metadata.uid.clone(),
+                resource_version: metadata.resource_version.clone(),
+                ..ObjectMeta::default()
+            },
+            class: match &object.0 {
+                Ok(user) => Ok(user.spec.class_name.as_str().into()),
+                Err(invalid) => Err(invalid.error.as_str().into()),
+            },
+            view: Arc::new(view),
+            facts: object.0.as_ref().ok().map(UserFacts::from),
+            asks: asks.finish(),
+        }
+    }
+}
+
+impl Known {
+    /// Whether its users live, or may live, in the organization of this name.
+    pub(super) fn lives_in(&self, organization: &str) -> bool {
+        self.view.organization.as_deref() == Some(organization)
+    }
+
+    /// Whether it may have a user; one that cannot be read is not asked for.
+    pub(super) fn has_begun(&self) -> bool {
+        self.view.journal.as_ref().is_some_and(|j| !j.is_empty())
+    }
+
+    /// Whether it is readable and of this class.
+    pub(super) fn is_of(&self, class: &str) -> bool {
+        self.class.as_deref().is_ok_and(|c| c == class)
+    }
+
+    /// Its UID; the API server gives one to each object.
+    pub(super) fn uid_ref(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+}
+
+impl Resource for Known {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        ProgrammaticUser::kind(&())
+    }
+
+    fn group(_: &()) -> Cow<'_, str> {
+        ProgrammaticUser::group(&())
+    }
+
+    fn version(_: &()) -> Cow<'_, str> {
+        ProgrammaticUser::version(&())
+    }
+
+    fn plural(_: &()) -> Cow<'_, str> {
+        ProgrammaticUser::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::Known;
+
+    fn known(object: &Value) -> Known {
+        serde_json::from_value(object.clone()).unwrap()
+    }
+
+    fn object() -> Value {
+        json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+            "metadata": {"name": "ci", "namespace": "payments", "uid": "1", "resourceVersion": "7", "generation": 1},
+            "spec": {"className": "editors", "scope": "Account"},
+            "status": {"organizationName": "acme", "journal": {
+                "current": {"nonce": "a", "userId": "pu-1", "fingerprint": ""},
+                "retiring": [{"nonce": "b", "userId": "pu-0", "notBefore": "2026-01-01T00:00:00Z"}],
+                "abandoned": [{"nonce": "c"}],
+            }},
+        })
+    }
+
+    #[test]
+    fn every_attempt_of_a_journal_is_known() {
+        let known = known(&object());
+        let names = known.view.journal.as_ref().unwrap();
+        assert_eq!(
+            ["a", "b", "c", "d"].map(|nonce| names.has(nonce)),
+            [true, true, true, false]
+        );
+        assert_eq!(names.retiring, 1);
+        assert!(known.lives_in("acme") && known.has_begun() && known.is_of("editors"));
+        assert!(!known.lives_in("other") && !known.is_of("viewers"));
+    }
+
+    #[test]
+    fn a_change_of_what_is_asked_for_is_seen_and_one_of_the_status_is_not() {
+        let before = known(&object());
+        for (pointer, value) in [
+            ("/metadata/generation", json!(2)),
+            ("/metadata/annotations", json!({"a": "b"})),
+            ("/metadata/finalizers", json!(["a"])),
+        ] {
+            let mut changed = object();
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            changed.pointer_mut(parent).unwrap()[key] = value;
+            assert_ne!(known(&changed).asks, before.asks, "{pointer}");
+        }
+        let mut changed = object();
+        changed["status"]["journal"]["abandoned"] = json!([]);
+        assert_eq!(known(&changed).asks, before.asks);
+    }
+
+    #[test]
+    fn what_cannot_be_read_exists() {
+        let mut broken = object();
+        broken["spec"]["scope"] = json!(7);
+        let known = known(&broken);
+        assert!(known.class.is_err() && known.view.journal.is_none());
+        assert!(!known.has_begun() && !known.is_of("editors"));
+        assert_eq!(known.uid_ref(), "1");
+    }
+}

@@ -1,0 +1,210 @@
+//! Objects at rest, so that the echo of our own writes does not have them looked at again.
+//!
+//! Each write of a reconcile comes back by a watch, and so does, after a start, each Secret. If nothing but versions
+//! that the reconcile itself read or wrote is seen of an object and its Secrets, there is nothing to look at. What is
+//! in doubt is not at rest, and whoever wants an object looked at for another reason disturbs it.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// All objects at rest, and those that are being worked on.
+#[derive(Default)]
+pub(super) struct AtRest {
+    /// By the object's UID.
+    objects: Mutex<HashMap<Digest, State>>,
+}
+
+/// There are many: of names, UIDs and versions only a hash is kept.
+pub(super) type Digest = u64;
+
+enum State {
+    /// A reconcile is going on.
+    Working(Box<Work>),
+    /// It ended, and there was nothing more to do.
+    Resting(Rest),
+}
+
+#[derive(Default)]
+struct Work {
+    /// Versions of the object's Secrets that a watch has shown meanwhile.
+    seen: Vec<Digest>,
+    /// Versions of them that were written.
+    written: Vec<Digest>,
+    /// Somebody wants another look.
+    disturbed: bool,
+}
+
+struct Rest {
+    /// Versions of the object that were read or written.
+    object: Box<[Digest]>,
+    /// Versions of its Secrets that were read or written.
+    secrets: Box<[Digest]>,
+    /// When something is due.
+    until: Option<Instant>,
+}
+
+pub(super) fn digest(text: &str) -> Digest {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl AtRest {
+    fn objects(&self) -> MutexGuard<'_, HashMap<Digest, State>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the object, of which the cache has this version, is at rest; and for how long it is, if something is due.
+    pub(super) fn is(&self, uid: &str, version: &str) -> Option<Option<Duration>> {
+        match self.objects().get(&digest(uid)) {
+            Some(State::Resting(rest)) if rest.object.contains(&digest(version)) => match rest.until {
+                None => Some(None),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    (!left.is_zero()).then_some(Some(left))
+                }
+            },
+            _ => None,
+        }
+    }
+
+    /// A reconcile begins, before it reads anything.
+    pub(super) fn begin(&self, uid: &str) {
+        self.objects().insert(digest(uid), State::Working(Box::default()));
+    }
+
+    /// It has written a Secret of the object, which has this version now.
+    pub(super) fn wrote(&self, uid: &str, version: &str) {
+        if let Some(State::Working(work)) = self.objects().get_mut(&digest(uid)) {
+            work.written.push(digest(version));
+        }
+    }
+
+    /// It ended well. `versions` are those of the object, `secrets` those of its Secrets that it read; `due` is when it has
+    /// to be looked at again in any case.
+    pub(super) fn end<'a>(
+        &self,
+        uid: &str,
+        versions: impl Iterator<Item = &'a str>,
+        secrets: impl Iterator<Item = &'a str>,
+        due: Option<Duration>,
+    ) {
+        let uid = digest(uid);
+        let mut objects = self.objects();
+        let Some(State::Working(work)) = objects.remove(&uid) else {
+            return;
+        };
+        let secrets: Box<[Digest]> = secrets.map(digest).chain(work.written.iter().copied()).collect();
+        if work.disturbed || !work.seen.iter().all(|version| secrets.contains(version)) {
+            return;
+        }
+        let rest = Rest {
+            object: versions.map(digest).collect(),
+            secrets,
+            until: due.map(|span| Instant::now() + span),
+        };
+        objects.insert(uid, State::Resting(rest));
+    }
+
+    /// A watch shows a Secret of the object. Whether that is news.
+    pub(super) fn secret_is_news(&self, uid: &str, version: &str) -> bool {
+        let (uid, version) = (digest(uid), digest(version));
+        let mut objects = self.objects();
+        match objects.get_mut(&uid) {
+            Some(State::Working(work)) => {
+                work.seen.push(version);
+                true
+            }
+            Some(State::Resting(rest)) if rest.secrets.contains(&version) => false,
+            _ => {
+                objects.remove(&uid);
+                true
+            }
+        }
+    }
+
+    /// Somebody wants the object looked at; or it is gone.
+    pub(super) fn disturb(&self, uid: &str) {
+        let uid = digest(uid);
+        let mut objects = self.objects();
+        match objects.get_mut(&uid) {
+            Some(State::Working(work)) => work.disturbed = true,
+            _ => drop(objects.remove(&uid)),
+        }
+    }
+
+    /// A reconcile ended otherwise, or the object is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        self.objects().remove(&digest(uid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::AtRest;
+
+    /// An object that was read as version 1, written as 2, and whose Secret was read as `old` and written as `new`.
+    fn rested(due: Option<Duration>, meanwhile: impl Fn(&AtRest)) -> AtRest {
+        let all = AtRest::default();
+        all.begin("a");
+        all.wrote("a", "new");
+        meanwhile(&all);
+        all.end("a", ["1", "2"].into_iter(), ["old"].into_iter(), due);
+        all
+    }
+
+    #[test]
+    fn the_echo_of_its_own_writes_does_not_wake_an_object() {
+        let all = rested(None, |all| {
+            assert!(
+                all.secret_is_news("a", "new"),
+                "what is in work may need another look"
+            );
+        });
+        assert_eq!(all.is("a", "1"), Some(None));
+        assert_eq!(all.is("a", "2"), Some(None));
+        assert!(!all.secret_is_news("a", "new"));
+        assert!(!all.secret_is_news("a", "old"));
+        assert_eq!(all.is("a", "2"), Some(None));
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_does() {
+        let all = rested(None, |_| ());
+        assert_eq!(all.is("a", "3"), None);
+        assert_eq!(all.is("b", "1"), None);
+        assert!(all.secret_is_news("a", "foreign"));
+        assert_eq!(
+            all.is("a", "2"),
+            None,
+            "and it stays awake until it was looked at"
+        );
+        let all = rested(None, |all| assert!(all.secret_is_news("a", "foreign")));
+        assert_eq!(all.is("a", "2"), None, "also what came while it was worked on");
+    }
+
+    #[test]
+    fn so_does_who_wants_a_look_whenever_that_is() {
+        let all = rested(None, |all| all.disturb("a"));
+        assert_eq!(all.is("a", "2"), None);
+        let all = rested(None, |_| ());
+        all.disturb("a");
+        assert_eq!(all.is("a", "2"), None);
+    }
+
+    #[test]
+    fn it_wakes_when_something_is_due() {
+        let all = rested(Some(Duration::from_hours(1)), |_| ());
+        assert!(
+            all.is("a", "2")
+                .flatten()
+                .is_some_and(|left| left > Duration::from_mins(59))
+        );
+        let all = rested(Some(Duration::ZERO), |_| ());
+        assert_eq!(all.is("a", "2"), None);
+    }
+}
