@@ -11,6 +11,7 @@ use super::context::Context;
 use super::error::Error;
 use super::known::Known;
 use super::observe::observe;
+use super::rest::Sleep;
 use crate::plan::{self, Again, Next, Notice, Observed, SecretView};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
@@ -41,11 +42,13 @@ pub(super) async fn reconcile(user: Arc<Known>, context: Arc<Context>) -> Result
         return Ok(Action::await_change());
     }
     let uid = user.uid().unwrap_or_default();
-    if let Some(due) = context
+    match context
         .rest
-        .is(&uid, user.resource_version().as_deref().unwrap_or_default())
+        .how(&uid, user.resource_version().as_deref().unwrap_or_default())
     {
-        return Ok(due.map_or_else(Action::await_change, Action::requeue));
+        Sleep::Awake => {}
+        Sleep::Sound => return Ok(Action::await_change()),
+        Sleep::For(left) => return Ok(Action::requeue(left)),
     }
     let result = work(&context, &namespace, &name, &uid).await;
     if result.is_err() {

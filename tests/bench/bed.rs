@@ -89,7 +89,9 @@ impl Bed {
     pub async fn template(&mut self) -> Template {
         let [name] = self.claim("first", 1).try_into().unwrap();
         self.apply(&name).await;
-        self.eyes.ready(&[name.clone()], Self::patience(1)).await;
+        self.eyes
+            .ready(std::slice::from_ref(&name), Self::patience(1))
+            .await;
         Template {
             user: self.world.get(&name).await,
             secret: self.world.secrets().get(&name).await.unwrap(),
