@@ -11,6 +11,7 @@ use super::context::Context;
 use super::error::Error;
 use super::known::Known;
 use super::observe::observe;
+use super::rest::Sleep;
 use super::told;
 use crate::plan::{self, Again, Next, Notice, Observed, SecretView};
 
@@ -41,10 +42,12 @@ pub(super) async fn reconcile(user: Arc<Known>, context: Arc<Context>) -> Result
         return Ok((Action::await_change(), false));
     }
     let uid = user.uid().unwrap_or_default();
+    let again = |pause| context.queues.users.again(Some(&namespace), &name, pause);
     let version = user.resource_version().unwrap_or_default();
-    if let Some(due) = context.rest.is(&uid, &version) {
-        let again = |pause| context.queues.users.again(Some(&namespace), &name, pause);
-        return Ok((due.map_or_else(Action::await_change, again), false));
+    match context.rest.how(&uid, &version) {
+        Sleep::Awake => {}
+        Sleep::Sound => return Ok((Action::await_change(), false)),
+        Sleep::For(left) => return Ok((again(left), false)),
     }
     let result = work(&context, &namespace, &name, &uid).await;
     if result.is_err() {

@@ -16,6 +16,17 @@ pub(super) struct AtRest {
     objects: Mutex<HashMap<Digest, State>>,
 }
 
+/// How an object rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sleep {
+    /// Not at all: it has to be looked at.
+    Awake,
+    /// Until something changes.
+    Sound,
+    /// So long, unless something changes.
+    For(Duration),
+}
+
 /// There are many: of names, UIDs and versions only a hash is kept.
 pub(super) type Digest = u64;
 
@@ -56,17 +67,18 @@ impl AtRest {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the object, of which the cache has this version, is at rest; and for how long it is, if something is due.
-    pub(super) fn is(&self, uid: &str, version: &str) -> Option<Option<Duration>> {
+    /// How the object rests, of which the cache has this version.
+    pub(super) fn how(&self, uid: &str, version: &str) -> Sleep {
         match self.objects().get(&digest(uid)) {
-            Some(State::Resting(rest)) if rest.object.contains(&digest(version)) => match rest.until {
-                None => Some(None),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    (!left.is_zero()).then_some(Some(left))
-                }
-            },
-            _ => None,
+            Some(State::Resting(rest)) if rest.object.contains(&digest(version)) => {
+                rest.until.map_or(Sleep::Sound, |until| {
+                    match until.saturating_duration_since(Instant::now()) {
+                        Duration::ZERO => Sleep::Awake,
+                        left => Sleep::For(left),
+                    }
+                })
+            }
+            _ => Sleep::Awake,
         }
     }
 
@@ -145,7 +157,7 @@ impl AtRest {
 mod tests {
     use std::time::Duration;
 
-    use super::AtRest;
+    use super::{AtRest, Sleep};
 
     /// An object that was read as version 1, written as 2, and whose Secret was read as `old` and written as `new`.
     fn rested(due: Option<Duration>, meanwhile: impl Fn(&AtRest)) -> AtRest {
@@ -165,46 +177,50 @@ mod tests {
                 "what is in work may need another look"
             );
         });
-        assert_eq!(all.is("a", "1"), Some(None));
-        assert_eq!(all.is("a", "2"), Some(None));
+        assert_eq!(all.how("a", "1"), Sleep::Sound);
+        assert_eq!(all.how("a", "2"), Sleep::Sound);
         assert!(!all.secret_is_news("a", "new"));
         assert!(!all.secret_is_news("a", "old"));
-        assert_eq!(all.is("a", "2"), Some(None));
+        assert_eq!(all.how("a", "2"), Sleep::Sound);
     }
 
     #[test]
     fn what_somebody_else_wrote_does() {
         let all = rested(None, |_| ());
-        assert_eq!(all.is("a", "3"), None);
-        assert_eq!(all.is("b", "1"), None);
+        assert_eq!(all.how("a", "3"), Sleep::Awake);
+        assert_eq!(all.how("b", "1"), Sleep::Awake);
         assert!(all.secret_is_news("a", "foreign"));
         assert_eq!(
-            all.is("a", "2"),
-            None,
+            all.how("a", "2"),
+            Sleep::Awake,
             "and it stays awake until it was looked at"
         );
         let all = rested(None, |all| assert!(all.secret_is_news("a", "foreign")));
-        assert_eq!(all.is("a", "2"), None, "also what came while it was worked on");
+        assert_eq!(
+            all.how("a", "2"),
+            Sleep::Awake,
+            "also what came while it was worked on"
+        );
     }
 
     #[test]
     fn so_does_who_wants_a_look_whenever_that_is() {
         let all = rested(None, |all| all.disturb("a"));
-        assert_eq!(all.is("a", "2"), None);
+        assert_eq!(all.how("a", "2"), Sleep::Awake);
         let all = rested(None, |_| ());
         all.disturb("a");
-        assert_eq!(all.is("a", "2"), None);
+        assert_eq!(all.how("a", "2"), Sleep::Awake);
     }
 
     #[test]
     fn it_wakes_when_something_is_due() {
         let all = rested(Some(Duration::from_hours(1)), |_| ());
+        let how = all.how("a", "2");
         assert!(
-            all.is("a", "2")
-                .flatten()
-                .is_some_and(|left| left > Duration::from_mins(59))
+            matches!(how, Sleep::For(left) if left > Duration::from_mins(59)),
+            "{how:?}"
         );
         let all = rested(Some(Duration::ZERO), |_| ());
-        assert_eq!(all.is("a", "2"), None);
+        assert_eq!(all.how("a", "2"), Sleep::Awake);
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
-use programmatic_users::api::ProgrammaticUser;
+use kube::{Api, ResourceExt as _};
+use programmatic_users::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 
 use crate::Numbers;
 use crate::eyes::Eyes;
@@ -34,6 +34,8 @@ pub struct Bed {
 pub struct Template {
     pub user: ProgrammaticUser,
     pub secret: Secret,
+    pub class: ProgrammaticUserClass,
+    pub organization: Organization,
 }
 
 /// Memory of a process, in bytes.
@@ -87,10 +89,17 @@ impl Bed {
     pub async fn template(&mut self) -> Template {
         let [name] = self.claim("first", 1).try_into().unwrap();
         self.apply(&name).await;
-        self.eyes.ready(&[name.clone()], Self::patience(1)).await;
+        self.eyes
+            .ready(std::slice::from_ref(&name), Self::patience(1))
+            .await;
         Template {
             user: self.world.get(&name).await,
             secret: self.world.secrets().get(&name).await.unwrap(),
+            class: Api::all(self.world.client())
+                .get(self.world.class_name())
+                .await
+                .unwrap(),
+            organization: self.world.organization().await,
         }
     }
 

@@ -1,5 +1,5 @@
-// What GitOps tools make of our objects: Argo CD's Lua sandbox and its
-// three-way diff, and the kstatus library that Flux uses.
+// What GitOps tools make of our objects: Argo CD's Lua sandbox and a
+// three-way merge like its diff's, and the kstatus library that Flux uses.
 //
 // It reads one JSON request a line and answers with one line each:
 //

@@ -20,7 +20,8 @@ const CONFIG: &str = "docs/gitops/argocd/argocd-cm.yaml";
 
 /// Asks Argo CD and kstatus, one question after the other.
 async fn ask(questions: Vec<Value>) -> Vec<Value> {
-    let lines: String = questions.iter().map(|q| format!("{q}\n")).collect();
+    let lines: Vec<String> = questions.iter().map(Value::to_string).collect();
+    let lines = lines.join("\n");
     let work = move || {
         let program = gitops_program().unwrap_or_else(|e| panic!("{e}"));
         run(Command::new(program).arg(root().join(CONFIG)), Some(&lines))
@@ -151,6 +152,7 @@ const EXPECTED: [(&str, &str, &str, bool); 15] = [
 ];
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one state after the other")]
 async fn argo_cd_and_flux_see_what_is_the_case() {
     let world = World::builder("gitops-health")
         .drift("1s")
