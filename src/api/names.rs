@@ -30,6 +30,9 @@ pub const ROTATE_AT_ANNOTATION: &str = "programmatic-users.io/rotate-at";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced and the old one deleted at once.
 pub const REVOKE_NOW_ANNOTATION: &str = "programmatic-users.io/revoke-now";
 
+/// Prefix of the annotation of pod templates by which workloads are restarted; the name of the `ProgrammaticUser` follows.
+pub const RESTART_PREFIX: &str = "rotation.programmatic-users.io/";
+
 /// Everything asked for is true: user, access, Secret.
 pub const READY: &str = "Ready";
 /// Work is going on, or is being retried. Present only while it is true (kstatus).
@@ -45,6 +48,10 @@ pub const ROTATING: &str = "Rotating";
 /// The platform has users of this object that its journal does not know: the cluster's state went back in time, or
 /// somebody changed the status. Present only while it is true.
 pub const HISTORY_REWOUND: &str = "HistoryRewound";
+/// Workloads that read the Secret are being restarted, or cannot be. Present only while it is true.
+pub const RESTARTING_CONSUMERS: &str = "RestartingConsumers";
+/// A replaced user is kept after its overlap, because pods may still use its token. Present only while it is true.
+pub const WAITING_FOR_CONSUMERS: &str = "WaitingForConsumers";
 /// `spec.suspend` is true. Present only while it is true.
 pub const SUSPENDED: &str = "Suspended";
 /// The platform accepts the organization's admin credential.

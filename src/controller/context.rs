@@ -12,6 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
+use super::consumers::Readers;
 use super::error::Error;
 use super::lease::Standing;
 use super::platforms::Platforms;
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     /// Metadata of the Secrets of the operator's own namespace.
     pub(super) own_secrets: SecretNames,
     pub(super) triggers: Arc<Triggers>,
+    pub(super) readers: Arc<Readers>,
     pub(super) standing: Arc<Standing>,
 }
 
@@ -55,6 +57,8 @@ pub(super) struct Context {
     pub(super) own_secrets: SecretNames,
     pub(super) platforms: Platforms,
     pub(super) triggers: Arc<Triggers>,
+    /// Workloads that read Secrets.
+    pub(super) readers: Arc<Readers>,
     pub(super) metrics: Metrics,
     standing: Arc<Standing>,
     /// Users, by UID, that are to be compared with the platform in full at their next reconcile.
@@ -79,6 +83,7 @@ impl Context {
             caches,
             own_secrets,
             triggers,
+            readers,
             standing,
         } = parts;
         let hooks = {
@@ -114,6 +119,7 @@ impl Context {
             caches,
             own_secrets,
             triggers,
+            readers,
             standing,
             metrics: Metrics::default(),
             checks: Mutex::default(),

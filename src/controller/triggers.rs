@@ -40,7 +40,7 @@ impl Triggers {
     }
 
     /// All users that `wanted` picks.
-    fn users(&self, wanted: impl Fn(&ProgrammaticUser) -> bool) {
+    pub(super) fn users(&self, wanted: impl Fn(&ProgrammaticUser) -> bool) {
         for (cache, sender) in &self.users {
             for user in cache.state() {
                 if user.0.as_ref().is_ok_and(&wanted) {
