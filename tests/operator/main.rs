@@ -12,6 +12,7 @@
 mod support;
 
 mod access;
+mod consumers;
 mod creation;
 mod drift;
 mod failures;
@@ -22,6 +23,7 @@ mod lifetime;
 mod organizations;
 mod refusals;
 mod replicas;
+mod restarts;
 mod restore;
 mod rotation;
 #[path = "../conformance/sdk.rs"]

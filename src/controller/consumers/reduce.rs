@@ -66,7 +66,7 @@ impl Reads for Deployment {
             status.available_replicas,
         ]
         .map(Option::unwrap_or_default);
-        let seen = status.observed_generation >= self.meta().generation;
+        let seen = status.observed_generation >= self.metadata.generation;
         if seen && updated >= wanted && all <= updated && available >= updated {
             return Rollout::Complete;
         }
@@ -100,7 +100,7 @@ impl Reads for StatefulSet {
             return Rollout::Held("has an update partition");
         }
         let wanted = spec.replicas.unwrap_or(1);
-        let seen = status.observed_generation >= self.meta().generation;
+        let seen = status.observed_generation >= self.metadata.generation;
         let [updated, ready] =
             [status.updated_replicas, status.ready_replicas].map(Option::unwrap_or_default);
         let same = status.update_revision == status.current_revision;
@@ -130,7 +130,7 @@ impl Reads for DaemonSet {
         let wanted = status.desired_number_scheduled;
         let [updated, available] =
             [status.updated_number_scheduled, status.number_available].map(Option::unwrap_or_default);
-        let seen = status.observed_generation >= self.meta().generation;
+        let seen = status.observed_generation >= self.metadata.generation;
         if seen && updated >= wanted && available >= wanted {
             Rollout::Complete
         } else {
