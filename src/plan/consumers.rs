@@ -156,9 +156,16 @@ pub(super) fn look(o: &Observed, status: &ProgrammaticUserStatus) -> Result<(), 
 
 /// After a replacement, until no workload has old pods any more.
 fn matters(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
-    let any = o.consumers.workloads.as_ref().is_some_and(|all| !all.is_empty());
-    let replaced = !status.journal.retiring.is_empty() || status.consumers.iter().any(|c| c.outdated);
-    any && replaced && status.journal.current.is_some()
+    let Some(workloads) = o.consumers.workloads.as_ref().filter(|all| !all.is_empty()) else {
+        return false;
+    };
+    let Some(current) = &status.journal.current else {
+        return false;
+    };
+    let unlisted = |w: &Workload| !status.consumers.iter().any(|c| c.is(&w.id()));
+    !status.journal.retiring.is_empty()
+        || status.consumers.iter().any(|c| c.outdated)
+        || current.replaced_at.is_some() && status.more_consumers.is_none() && workloads.iter().any(unlisted)
 }
 
 fn read_pods(status: &ProgrammaticUserStatus) -> Halt {
@@ -315,7 +322,16 @@ pub(super) fn list(o: &Observed, status: &mut ProgrammaticUserStatus) {
     let read = workloads
         .iter()
         .filter(|w| named.iter().any(|name| w.secrets.contains(*name)));
-    let before = |w: &Workload| status.consumers.iter().any(|c| c.outdated && c.is(&w.id()));
+    // Of one that is new here nobody knows how old its pods are, if there was an older token.
+    let replaced = status
+        .journal
+        .current
+        .as_ref()
+        .is_some_and(|c| c.replaced_at.is_some());
+    let before = |w: &Workload| {
+        let mut listed = status.consumers.iter();
+        listed.find(|c| c.is(&w.id())).map_or(replaced, |c| c.outdated)
+    };
     let outdated = |w: &Workload| {
         let own = |pod: &&Pod| pod.workload.as_ref() == Some(&w.id());
         pods(o).map_or_else(

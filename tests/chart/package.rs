@@ -135,12 +135,18 @@ fn rights_to_workloads_are_those_of_the_level() {
         // As YAML reads an unquoted `off`.
         ("consumers=false", "off", None),
         ("consumers=observe", "observe", Some("verbs: [list, watch]")),
-        ("consumers=restart", "restart", Some("verbs: [list, watch, patch]")),
+        (
+            "consumers=restart",
+            "restart",
+            Some("verbs: [list, watch, patch]"),
+        ),
     ] {
         for mode in ["rbac.mode=strict", "rbac.mode=cluster"] {
             let rendered = template(NAME, &["--set", value, "--set", mode]).unwrap();
             assert!(rendered.contains(&format!("- --consumers={level}\n")), "{value}");
-            let (_, rest) = rendered.split_once("resources: [deployments, statefulsets, daemonsets]\n").unzip();
+            let (_, rest) = rendered
+                .split_once("resources: [deployments, statefulsets, daemonsets]\n")
+                .unzip();
             let found = rest.and_then(|rest| rest.lines().next()).map(str::trim);
             assert_eq!(found, verbs, "{value}");
             assert_eq!(rendered.contains("resources: [pods]"), verbs.is_some(), "{value}");

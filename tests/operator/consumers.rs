@@ -62,7 +62,11 @@ pub fn env_from(secret: &str) -> Value {
 
 async fn made<K>(world: &World, kind: &str, name: &str, spec: Value)
 where
-    K: kube::Resource<DynamicType = ()> + Clone + serde::Serialize + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource<DynamicType = ()>
+        + Clone
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug,
 {
     let metadata = json!({"name": name, "namespace": world.namespace()});
     let object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec});
@@ -92,7 +96,9 @@ fn consumer(kind: WorkloadKind, name: &str, outdated: bool) -> Consumer {
 
 async fn until_consumers(world: &World, name: &str, expected: &[Consumer]) {
     let same = |u: &ProgrammaticUser| u.status.as_ref().is_some_and(|s| s.consumers == expected);
-    world.until(name, &format!("to have consumers {expected:?}"), same).await;
+    world
+        .until(name, &format!("to have consumers {expected:?}"), same)
+        .await;
 }
 
 /// Asks for another token, and waits until it is published.
@@ -120,8 +126,18 @@ async fn workloads_are_found_wherever_they_read_the_secret_and_nothing_is_writte
     let none = json!({"replicas": 0});
     let key = |secret: &str| json!({"name": "T", "valueFrom": {"secretKeyRef": {"name": secret, "key": "SPOTINST_TOKEN"}}});
     let plain = runs("true", &json!({}));
-    deployment(&world, "by-env", spec("e", &runs("true", &json!({"env": [key("ci-token")]})), &none)).await;
-    deployment(&world, "of-another", spec("o", &runs("true", &json!({"env": [key("other")]})), &none)).await;
+    deployment(
+        &world,
+        "by-env",
+        spec("e", &runs("true", &json!({"env": [key("ci-token")]})), &none),
+    )
+    .await;
+    deployment(
+        &world,
+        "of-another",
+        spec("o", &runs("true", &json!({"env": [key("other")]})), &none),
+    )
+    .await;
     deployment(&world, "reads-nothing", spec("n", &plain, &none)).await;
     let mut init = plain.clone();
     init["initContainers"] = runs("true", &env_from("ci-token"))["containers"].clone();
@@ -129,7 +145,12 @@ async fn workloads_are_found_wherever_they_read_the_secret_and_nothing_is_writte
     deployment(&world, "by-init", spec("i", &init, &none)).await;
     let mut volume = plain.clone();
     volume["volumes"] = json!([{"name": "v", "secret": {"secretName": "ci-token"}}]);
-    stateful_set(&world, "by-volume", spec("v", &volume, &json!({"replicas": 0, "serviceName": "none"}))).await;
+    stateful_set(
+        &world,
+        "by-volume",
+        spec("v", &volume, &json!({"replicas": 0, "serviceName": "none"})),
+    )
+    .await;
     let mut projected = plain.clone();
     projected["volumes"] =
         json!([{"name": "v", "projected": {"sources": [{"secret": {"name": "ci-token"}}]}}]);
@@ -146,17 +167,33 @@ async fn workloads_are_found_wherever_they_read_the_secret_and_nothing_is_writte
     ];
     until_consumers(&world, "ci", &all).await;
     // One that comes and one that goes.
-    deployment(&world, "late", spec("l", &runs("true", &env_from("ci-token")), &none)).await;
+    deployment(
+        &world,
+        "late",
+        spec("l", &runs("true", &env_from("ci-token")), &none),
+    )
+    .await;
     all.insert(3, consumer(WorkloadKind::Deployment, "late", false));
     until_consumers(&world, "ci", &all).await;
-    let kubectl = |args: &[&str]| world.cluster().kubectl(&[&["-n", world.namespace()], args].concat()).unwrap();
+    let kubectl = |args: &[&str]| {
+        world
+            .cluster()
+            .kubectl(&[&["-n", world.namespace()], args].concat())
+            .unwrap()
+    };
     kubectl(&["delete", "statefulset", "by-volume"]);
     all.truncate(4);
     until_consumers(&world, "ci", &all).await;
     // What does not matter here, and a controller that begins anew.
     let mark = world.audit_mark().await;
     kubectl(&["annotate", "deployment", "by-env", "team=a"]);
-    kubectl(&["patch", "deployment", "late", "-p", r#"{"spec": {"revisionHistoryLimit": 3}}"#]);
+    kubectl(&[
+        "patch",
+        "deployment",
+        "late",
+        "-p",
+        r#"{"spec": {"revisionHistoryLimit": 3}}"#,
+    ]);
     world.controller().restart().await;
     let user = world.user("after").viewer(PAYMENTS);
     user.apply().await;
@@ -174,23 +211,49 @@ async fn workloads_are_found_wherever_they_read_the_secret_and_nothing_is_writte
 #[tokio::test]
 async fn an_installation_that_may_not_restart_or_look_says_so_before_anything_is_made() {
     let world = World::new("consumers-level").await;
-    let restarts = world.user("restarts").viewer(PAYMENTS).with(|s| s.consumers = on_rotation());
+    let restarts = world
+        .user("restarts")
+        .viewer(PAYMENTS)
+        .with(|s| s.consumers = on_rotation());
     restarts.apply().await;
     let message = world.stalled("restarts", "ConsumersNotEnabled").await;
-    assert!(message.contains("--consumers=restart, and this one runs with --consumers=observe"), "{message}");
+    assert!(
+        message.contains("--consumers=restart, and this one runs with --consumers=observe"),
+        "{message}"
+    );
     assert_eq!(world.platform().users().await.len(), 0);
-    let waiting = || world.user("waits").viewer(PAYMENTS).with(|s| s.rotation = Some(waits("1h", "2h")));
+    let waiting = || {
+        world
+            .user("waits")
+            .viewer(PAYMENTS)
+            .with(|s| s.rotation = Some(waits("1h", "2h")))
+    };
     waiting().apply().await;
     world.ready("waits").await;
-    deployment(&world, "web", spec("w", &runs("true", &env_from("waits")), &json!({"replicas": 0}))).await;
-    until_consumers(&world, "waits", &[consumer(WorkloadKind::Deployment, "web", false)]).await;
+    deployment(
+        &world,
+        "web",
+        spec("w", &runs("true", &env_from("waits")), &json!({"replicas": 0})),
+    )
+    .await;
+    until_consumers(
+        &world,
+        "waits",
+        &[consumer(WorkloadKind::Deployment, "web", false)],
+    )
+    .await;
 
     world.controller().kill().await;
     let mut options = world.controller().options().clone();
     options.flags.extend(["--consumers".to_owned(), "off".to_owned()]);
-    let blind = crate::support::Operator::start(world.dir(), "blind", options).await.unwrap();
+    let blind = crate::support::Operator::start(world.dir(), "blind", options)
+        .await
+        .unwrap();
     let message = world.stalled("waits", "ConsumersNotEnabled").await;
-    assert!(message.contains("--consumers=observe, and this one runs with --consumers=off"), "{message}");
+    assert!(
+        message.contains("--consumers=observe, and this one runs with --consumers=off"),
+        "{message}"
+    );
     until_consumers(&world, "waits", &[]).await;
     world.user("plain").viewer(PAYMENTS).apply().await;
     world.ready("plain").await;
@@ -214,10 +277,22 @@ async fn pods_run(world: &World) -> bool {
 
 /// Waits until all pods of a `Deployment` are as its template says; their names.
 async fn rolled_out(world: &World, app: &str) -> Vec<String> {
-    let kubectl = |args: &[&str]| world.cluster().kubectl(&[&["-n", world.namespace()], args].concat());
+    let kubectl = |args: &[&str]| {
+        world
+            .cluster()
+            .kubectl(&[&["-n", world.namespace()], args].concat())
+    };
     kubectl(&["rollout", "status", &format!("deployment/{app}"), "--timeout=90s"]).unwrap();
     let label = format!("app={app}");
-    let names = kubectl(&["get", "pods", "-l", &label, "-o", "jsonpath={.items[*].metadata.name}"]).unwrap();
+    let names = kubectl(&[
+        "get",
+        "pods",
+        "-l",
+        &label,
+        "-o",
+        "jsonpath={.items[*].metadata.name}",
+    ])
+    .unwrap();
     names.split_whitespace().map(str::to_owned).collect()
 }
 
@@ -246,12 +321,29 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
     for name in ["patient", "bounded"] {
         old.push(rolled_out(&world, name).await.remove(0));
         let paused = Patch::Merge(json!({"spec": {"paused": true}}));
-        deployments.patch(name, &PatchParams::default(), &paused).await.unwrap();
+        deployments
+            .patch(name, &PatchParams::default(), &paused)
+            .await
+            .unwrap();
     }
     // One without pods, and one whose pods are replaced by hand: neither is restarted.
     let by_hand = json!({"replicas": 0, "serviceName": "none", "updateStrategy": {"type": "OnDelete"}});
-    stateful_set(&world, "by-hand", spec("by-hand", &runs(LOOP, &env_from("patient")), &by_hand)).await;
-    deployment(&world, "empty", spec("empty", &runs(LOOP, &env_from("patient")), &json!({"replicas": 0}))).await;
+    stateful_set(
+        &world,
+        "by-hand",
+        spec("by-hand", &runs(LOOP, &env_from("patient")), &by_hand),
+    )
+    .await;
+    deployment(
+        &world,
+        "empty",
+        spec(
+            "empty",
+            &runs(LOOP, &env_from("patient")),
+            &json!({"replicas": 0}),
+        ),
+    )
+    .await;
 
     let tokens = [world.token("patient").await, world.token("bounded").await];
     for name in ["patient", "bounded"] {
@@ -260,7 +352,10 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
     let message = told(&world, "patient", "RestartingConsumers", "RolloutHeld").await;
     assert!(message.starts_with("Deployment patient is paused"), "{message}");
     let message = told(&world, "patient", "WaitingForConsumers", "PodsFromBefore").await;
-    assert!(message.contains(&format!("pod {} of Deployment patient", old[0])), "{message}");
+    assert!(
+        message.contains(&format!("pod {} of Deployment patient", old[0])),
+        "{message}"
+    );
     until_consumers(
         &world,
         "patient",
@@ -275,7 +370,12 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
     let over = |u: &ProgrammaticUser| u.status.as_ref().is_some_and(|s| s.journal.retiring.is_empty());
     world.until("bounded", "to wait no longer", over).await;
     assert!(!world.platform().accepts(&tokens[1]).await);
-    until_consumers(&world, "bounded", &[consumer(WorkloadKind::Deployment, "bounded", true)]).await;
+    until_consumers(
+        &world,
+        "bounded",
+        &[consumer(WorkloadKind::Deployment, "bounded", true)],
+    )
+    .await;
     // The other is waited for: nothing is written meanwhile.
     assert!(world.platform().accepts(&tokens[0]).await, "it is in use");
     let mark = world.audit_mark().await;
@@ -320,21 +420,32 @@ async fn who_revokes_waits_for_no_pod_and_pods_are_restarted_all_the_same() {
         .apply()
         .await;
     world.ready("leaked").await;
-    deployment(&world, "web", spec("web", &runs(LOOP, &env_from("leaked")), &json!({}))).await;
+    deployment(
+        &world,
+        "web",
+        spec("web", &runs(LOOP, &env_from("leaked")), &json!({})),
+    )
+    .await;
     let old = rolled_out(&world, "web").await;
     let token = world.token("leaked").await;
     let revoke = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "incident"}}});
     world.change("leaked", revoke).await.unwrap();
     world
         .eventually("the token to die", SOON, async || {
-            if world.platform().accepts(&token).await { Err("it lives".to_owned()) } else { Ok(()) }
+            if world.platform().accepts(&token).await {
+                Err("it lives".to_owned())
+            } else {
+                Ok(())
+            }
         })
         .await;
     let new = |u: &ProgrammaticUser| {
         let status = u.status.as_ref().unwrap();
         !status.consumers.is_empty() && status.consumers.iter().all(|c| !c.outdated)
     };
-    world.until("leaked", "to have consumers with the new token only", new).await;
+    world
+        .until("leaked", "to have consumers with the new token only", new)
+        .await;
     let now = rolled_out(&world, "web").await;
     assert!(old.iter().all(|name| !now.contains(name)), "{old:?} {now:?}");
 }

@@ -13,7 +13,9 @@ use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{ProgrammaticUser, RESTARTING_CONSUMERS, SecretKeys, WorkloadKind};
 use serde_json::json;
 
-use crate::consumers::{daemon_set, deployment, env_from, on_rotation, rotate, runs, spec, stateful_set, waits};
+use crate::consumers::{
+    daemon_set, deployment, env_from, on_rotation, rotate, runs, spec, stateful_set, waits,
+};
 use crate::support::observe::condition;
 use crate::support::wait::eventually;
 use crate::support::{PAYMENTS, World, pod};
@@ -74,7 +76,12 @@ impl Watch {
         let users = world.platform().users().await;
         let alive: BTreeSet<&str> = users.iter().filter_map(|u| u["userId"].as_str()).collect();
         let listed = pods.list(&ListParams::default()).await.unwrap();
-        let running: BTreeSet<String> = listed.items.iter().filter(|p| may_run(p)).map(|p| p.name_any()).collect();
+        let running: BTreeSet<String> = listed
+            .items
+            .iter()
+            .filter(|p| may_run(p))
+            .map(|p| p.name_any())
+            .collect();
         for old in &*self.old.lock().unwrap() {
             let left: Vec<_> = old.pods.intersection(&running).collect();
             if !alive.contains(old.user_id.as_str()) && !left.is_empty() {
@@ -112,8 +119,13 @@ async fn listen(world: &World, pods: &Api<Pod>, over: &AtomicBool) -> BTreeMap<S
     while !over.load(Ordering::Relaxed) {
         for pod in pods.list(&ListParams::default()).await.unwrap().items {
             let name = pod.name_any();
-            let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
-            let runs = statuses.into_iter().any(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
+            let statuses = pod
+                .status
+                .iter()
+                .flat_map(|s| s.container_statuses.iter().flatten());
+            let runs = statuses
+                .into_iter()
+                .any(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
             if runs && !heard.contains_key(&name) {
                 let (cluster, namespace) = (world.cluster(), world.namespace().to_owned());
                 let of = name.clone();
@@ -125,7 +137,12 @@ async fn listen(world: &World, pods: &Api<Pod>, over: &AtomicBool) -> BTreeMap<S
     }
     let mut said = BTreeMap::new();
     for (name, task) in heard {
-        said.insert(name, task.await.unwrap().unwrap_or_else(|error| format!("LOST {error}")));
+        said.insert(
+            name,
+            task.await
+                .unwrap()
+                .unwrap_or_else(|error| format!("LOST {error}")),
+        );
     }
     said
 }
@@ -140,7 +157,12 @@ async fn make_workloads(world: &World) {
     stateful_set(world, "second-set", spec("second-set", &calls("second"), &set)).await;
     daemon_set(world, "third-set", spec("third-set", &calls("third"), &json!({}))).await;
     // What has no pods is not touched.
-    deployment(world, "empty", spec("empty", &calls("first"), &json!({"replicas": 0}))).await;
+    deployment(
+        world,
+        "empty",
+        spec("empty", &calls("first"), &json!({"replicas": 0})),
+    )
+    .await;
 }
 
 async fn pods_of(pods: &Api<Pod>, user: &str) -> BTreeSet<String> {
@@ -151,12 +173,20 @@ async fn pods_of(pods: &Api<Pod>, user: &str) -> BTreeSet<String> {
 
 fn is_over(user: &ProgrammaticUser) -> Result<(), String> {
     let status = user.status.as_ref().unwrap();
-    let outdated: Vec<_> = status.consumers.iter().filter(|c| c.outdated).map(|c| &c.name).collect();
+    let outdated: Vec<_> = status
+        .consumers
+        .iter()
+        .filter(|c| c.outdated)
+        .map(|c| &c.name)
+        .collect();
     let restarting = condition(user, RESTARTING_CONSUMERS).map(|c| c.message.clone());
     if status.journal.retiring.is_empty() && outdated.is_empty() && restarting.is_none() {
         Ok(())
     } else {
-        Err(format!("{outdated:?} {restarting:?} {:?}", status.journal.retiring))
+        Err(format!(
+            "{outdated:?} {restarting:?} {:?}",
+            status.journal.retiring
+        ))
     }
 }
 
@@ -164,7 +194,10 @@ fn is_over(user: &ProgrammaticUser) -> Result<(), String> {
 async fn replace(world: &World, pods: &Api<Pod>, watch: &Watch, user: &str, round: usize) -> Duration {
     let user_id = world.get(user).await.status.unwrap().user_id.unwrap();
     let before = pods_of(pods, user).await;
-    watch.old.lock().unwrap().push(Old { user_id, pods: before.clone() });
+    watch.old.lock().unwrap().push(Old {
+        user_id,
+        pods: before.clone(),
+    });
     let began = Instant::now();
     rotate(world, user, &round.to_string()).await;
     world
@@ -175,23 +208,34 @@ async fn replace(world: &World, pods: &Api<Pod>, watch: &Watch, user: &str, roun
     let took = began.elapsed();
     let now = pods_of(pods, user).await;
     // The pod of a StatefulSet has the same name again.
-    let same: Vec<_> = now.intersection(&before).filter(|name| !name.contains("second-set")).collect();
+    let same: Vec<_> = now
+        .intersection(&before)
+        .filter(|name| !name.contains("second-set"))
+        .collect();
     assert!(same.is_empty(), "{same:?} still run");
     took
 }
 
 /// Answers of the platform with this code.
 async fn answered(world: &World, code: u16) -> f64 {
-    let text = reqwest::get(format!("{}/metrics", world.platform().url())).await.unwrap();
+    let text = reqwest::get(format!("{}/metrics", world.platform().url()))
+        .await
+        .unwrap();
     let text = text.text().await.unwrap();
-    let counts = text.lines().filter(|l| l.starts_with("programmatic_users_platform_requests_total{"));
+    let counts = text
+        .lines()
+        .filter(|l| l.starts_with("programmatic_users_platform_requests_total{"));
     let of = counts.filter(|l| l.contains(&format!("code=\"{code}\"")));
     of.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_the_last_old_pod() {
-    let world = World::builder("restarts").restarts_consumers().reachable_from_pods().start().await;
+    let world = World::builder("restarts")
+        .restarts_consumers()
+        .reachable_from_pods()
+        .start()
+        .await;
     if !world.cluster().has_node() {
         println!("no pods run here ({})", world.cluster().info().node_reason);
         return;
@@ -213,9 +257,22 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
         world.ready(user).await;
     }
     make_workloads(&world).await;
-    let rollouts = ["deployment/first", "deployment/second", "deployment/third", "statefulset/second-set", "daemonset/third-set"];
+    let rollouts = [
+        "deployment/first",
+        "deployment/second",
+        "deployment/third",
+        "statefulset/second-set",
+        "daemonset/third-set",
+    ];
     for workload in rollouts {
-        let args = ["-n", world.namespace(), "rollout", "status", workload, "--timeout=120s"];
+        let args = [
+            "-n",
+            world.namespace(),
+            "rollout",
+            "status",
+            workload,
+            "--timeout=120s",
+        ];
         world.cluster().kubectl(&args).unwrap();
     }
     let pods: Api<Pod> = Api::namespaced(world.client(), world.namespace());
@@ -228,7 +285,9 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
                 // In the middle of the restarts the controller is killed.
                 let killed = async {
                     let begun = |u: &ProgrammaticUser| condition(u, RESTARTING_CONSUMERS).is_some();
-                    world.until("second", "to be restarting its consumers", begun).await;
+                    world
+                        .until("second", "to be restarting its consumers", begun)
+                        .await;
                     world.controller().restart().await;
                 };
                 let (all, ()) = tokio::join!(all, killed);
@@ -267,7 +326,11 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
     let (mut calls, mut ended) = (0, 0);
     let mut failures = Vec::new();
     for (pod, said) in &heard {
-        failures.extend(said.lines().filter(|l| l.starts_with("FAILED")).map(|l| format!("{pod}: {l}")));
+        failures.extend(
+            said.lines()
+                .filter(|l| l.starts_with("FAILED"))
+                .map(|l| format!("{pod}: {l}")),
+        );
         if let Some(end) = said.lines().find_map(|l| l.strip_prefix("ENDED ")) {
             calls += end.split(' ').next().unwrap().parse::<u64>().unwrap();
             ended += 1;
@@ -290,14 +353,24 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
     assert_eq!(world.platform().users().await.len(), USERS.len());
     let deployments: Api<Deployment> = Api::namespaced(world.client(), world.namespace());
     let empty = deployments.get("empty").await.unwrap();
-    assert_eq!(empty.metadata.generation, Some(1), "what has no pods was not restarted");
+    assert_eq!(
+        empty.metadata.generation,
+        Some(1),
+        "what has no pods was not restarted"
+    );
     let listed = world.get("first").await.status.unwrap().consumers;
-    assert!(listed.iter().any(|c| c.kind == WorkloadKind::Deployment && c.name == "empty"));
+    assert!(
+        listed
+            .iter()
+            .any(|c| c.kind == WorkloadKind::Deployment && c.name == "empty")
+    );
     assert!(world.leaks().await.is_empty());
-    eventually("the pods to go", PATIENCE, async || match pods.list(&ListParams::default()).await {
-        Ok(list) if list.items.is_empty() => Ok(()),
-        Ok(list) => Err(format!("{} are left", list.items.len())),
-        Err(error) => Err(error.to_string()),
+    eventually("the pods to go", PATIENCE, async || {
+        match pods.list(&ListParams::default()).await {
+            Ok(list) if list.items.is_empty() => Ok(()),
+            Ok(list) => Err(format!("{} are left", list.items.len())),
+            Err(error) => Err(error.to_string()),
+        }
     })
     .await
     .unwrap();

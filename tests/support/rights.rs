@@ -72,8 +72,7 @@ pub async fn grant(
     make_roles(client, snapshot).await?;
     let subject = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": own}]);
     let binding = |place: &str, namespace: Option<&str>| {
-        let role =
-            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(snapshot, place)});
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(snapshot, place)});
         let metadata = json!({"name": format!("{own}-{place}"), "namespace": namespace});
         json!({"metadata": metadata, "roleRef": role, "subjects": subject})
     };

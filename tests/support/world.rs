@@ -426,7 +426,8 @@ impl WorldBuilder {
         .await?;
         let watched = self.watched.as_ref().unwrap_or(&namespaces);
         let mut options = operator::Options {
-            kubeconfig: rights::grant(cluster, &client, &dir, &operator_namespace, watched, self.rights).await?,
+            kubeconfig: rights::grant(cluster, &client, &dir, &operator_namespace, watched, self.rights)
+                .await?,
             namespace: operator_namespace.clone(),
             watch_namespaces: watched.clone(),
             organizations: vec![organization_name.clone()],
