@@ -53,7 +53,15 @@ struct Watch {
     /// What must not be.
     wrong: Mutex<Vec<String>>,
     looks: Mutex<usize>,
+    /// The last rotation is.
     over: AtomicBool,
+    /// Nobody looks any more.
+    looked: AtomicBool,
+}
+
+/// Name and UID: the pod of a `StatefulSet` has the same name again.
+fn id(pod: &Pod) -> String {
+    format!("{} {}", pod.name_any(), pod.uid().unwrap_or_default())
 }
 
 /// Whether a pod's containers may run.
@@ -76,12 +84,7 @@ impl Watch {
         let users = world.platform().users().await;
         let alive: BTreeSet<&str> = users.iter().filter_map(|u| u["userId"].as_str()).collect();
         let listed = pods.list(&ListParams::default()).await.unwrap();
-        let running: BTreeSet<String> = listed
-            .items
-            .iter()
-            .filter(|p| may_run(p))
-            .map(|p| p.name_any())
-            .collect();
+        let running: BTreeSet<String> = listed.items.iter().filter(|p| may_run(p)).map(id).collect();
         for old in &*self.old.lock().unwrap() {
             let left: Vec<_> = old.pods.intersection(&running).collect();
             if !alive.contains(old.user_id.as_str()) && !left.is_empty() {
@@ -118,7 +121,7 @@ async fn listen(world: &World, pods: &Api<Pod>, over: &AtomicBool) -> BTreeMap<S
     let mut heard = BTreeMap::new();
     while !over.load(Ordering::Relaxed) {
         for pod in pods.list(&ListParams::default()).await.unwrap().items {
-            let name = pod.name_any();
+            let (name, id) = (pod.name_any(), id(&pod));
             let statuses = pod
                 .status
                 .iter()
@@ -126,11 +129,10 @@ async fn listen(world: &World, pods: &Api<Pod>, over: &AtomicBool) -> BTreeMap<S
             let runs = statuses
                 .into_iter()
                 .any(|c| c.state.as_ref().is_some_and(|s| s.running.is_some()));
-            if runs && !heard.contains_key(&name) {
+            if runs && !heard.contains_key(&id) {
                 let (cluster, namespace) = (world.cluster(), world.namespace().to_owned());
-                let of = name.clone();
-                let follow = move || cluster.kubectl(&["-n", &namespace, "logs", "-f", &of]);
-                heard.insert(name, tokio::task::spawn_blocking(follow));
+                let follow = move || cluster.kubectl(&["-n", &namespace, "logs", "-f", &name]);
+                heard.insert(id, tokio::task::spawn_blocking(follow));
             }
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -168,7 +170,7 @@ async fn make_workloads(world: &World) {
 async fn pods_of(pods: &Api<Pod>, user: &str) -> BTreeSet<String> {
     let apps = format!("app in ({user},{user}-set)");
     let listed = pods.list(&ListParams::default().labels(&apps)).await.unwrap();
-    listed.items.iter().map(|p| p.name_any()).collect()
+    listed.items.iter().map(id).collect()
 }
 
 fn is_over(user: &ProgrammaticUser) -> Result<(), String> {
@@ -207,11 +209,7 @@ async fn replace(world: &World, pods: &Api<Pod>, watch: &Watch, user: &str, roun
         .await;
     let took = began.elapsed();
     let now = pods_of(pods, user).await;
-    // The pod of a StatefulSet has the same name again.
-    let same: Vec<_> = now
-        .intersection(&before)
-        .filter(|name| !name.contains("second-set"))
-        .collect();
+    let same: Vec<_> = now.intersection(&before).collect();
     assert!(same.is_empty(), "{same:?} still run");
     took
 }
@@ -304,22 +302,14 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
             watch.look(&world, &pods).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        // The last pods end, too, and tell what they saw.
+        for workload in rollouts {
+            let args = ["-n", world.namespace(), "delete", workload, "--wait=false"];
+            world.cluster().kubectl(&args).unwrap();
+        }
+        watch.looked.store(true, Ordering::Relaxed);
     };
-    let hearing = async {
-        let over = &watch.over;
-        let heard = async { listen(&world, &pods, over).await };
-        let ended = async {
-            // With the last round the workloads go, and what their pods say comes to its end.
-            while !over.load(Ordering::Relaxed) {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            for workload in rollouts {
-                let args = ["-n", world.namespace(), "delete", workload, "--wait=false"];
-                world.cluster().kubectl(&args).unwrap();
-            }
-        };
-        tokio::join!(heard, ended).0
-    };
+    let hearing = listen(&world, &pods, &watch.looked);
     let (mut spans, (), heard) = tokio::join!(rounds, looking, hearing);
 
     spans.sort();
