@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use programmatic_users::api::{
     Consumer, Consumers, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Restart, Rotation,
     WorkloadKind,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::observe::condition;
 use crate::support::wait::SOON;
+use crate::support::workloads::{daemon_set, deployment, env_from, runs, spec, stateful_set};
 use crate::support::{PAYMENTS, World, pod};
 
 /// A rotation that waits for pods.
@@ -30,60 +31,6 @@ pub fn on_rotation() -> Option<Consumers> {
     Some(Consumers {
         restart: Restart::OnRotation,
     })
-}
-
-/// The spec of a workload whose pods are made so.
-pub fn spec(app: &str, pod: &Value, more: &Value) -> Value {
-    let mut spec = json!({
-        "selector": {"matchLabels": {"app": app}},
-        "template": {"metadata": {"labels": {"app": app}}, "spec": pod},
-    });
-    for (key, value) in more.as_object().into_iter().flatten() {
-        spec[key] = value.clone();
-    }
-    spec
-}
-
-/// A pod with one container of these words and this environment.
-pub fn runs(script: &str, env: &Value) -> Value {
-    let mut main = serde_json::to_value(pod::container(script)).unwrap();
-    for (key, value) in env.as_object().into_iter().flatten() {
-        main[key] = value.clone();
-    }
-    json!({
-        "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 10, "containers": [main],
-    })
-}
-
-/// All keys of a Secret.
-pub fn env_from(secret: &str) -> Value {
-    json!({"envFrom": [{"secretRef": {"name": secret}}]})
-}
-
-async fn made<K>(world: &World, kind: &str, name: &str, spec: Value)
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + serde::Serialize
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug,
-{
-    let metadata = json!({"name": name, "namespace": world.namespace()});
-    let object = json!({"apiVersion": "apps/v1", "kind": kind, "metadata": metadata, "spec": spec});
-    let object: K = serde_json::from_value(object).unwrap();
-    world.apply(&object).await.unwrap();
-}
-
-pub async fn deployment(world: &World, name: &str, spec: Value) {
-    made::<Deployment>(world, "Deployment", name, spec).await;
-}
-
-pub async fn stateful_set(world: &World, name: &str, spec: Value) {
-    made::<StatefulSet>(world, "StatefulSet", name, spec).await;
-}
-
-pub async fn daemon_set(world: &World, name: &str, spec: Value) {
-    made::<DaemonSet>(world, "DaemonSet", name, spec).await;
 }
 
 fn consumer(kind: WorkloadKind, name: &str, outdated: bool) -> Consumer {

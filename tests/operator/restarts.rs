@@ -15,11 +15,10 @@ use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{ProgrammaticUser, RESTARTING_CONSUMERS, SecretKeys, WorkloadKind};
 use serde_json::json;
 
-use crate::consumers::{
-    daemon_set, deployment, env_from, on_rotation, rotate, runs, spec, stateful_set, waits,
-};
+use crate::consumers::{on_rotation, rotate, waits};
 use crate::support::observe::condition;
 use crate::support::wait::eventually;
+use crate::support::workloads::{daemon_set, deployment, env_from, runs, spec, stateful_set};
 use crate::support::{PAYMENTS, World, pod};
 
 const USERS: [&str; 3] = ["first", "second", "third"];
@@ -218,7 +217,7 @@ async fn replace(world: &World, pods: &Api<Pod>, watch: &Watch, user: &str, roun
 }
 
 /// Answers of the platform with this code.
-async fn answered(world: &World, code: u16) -> f64 {
+async fn answered(world: &World, code: u16) -> u64 {
     let text = reqwest::get(format!("{}/metrics", world.platform().url()))
         .await
         .unwrap();
@@ -227,7 +226,7 @@ async fn answered(world: &World, code: u16) -> f64 {
         .lines()
         .filter(|l| l.starts_with("programmatic_users_platform_requests_total{"));
     let of = counts.filter(|l| l.contains(&format!("code=\"{code}\"")));
-    of.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    of.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -350,10 +349,10 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
         spans[spans.len() / 2].as_secs_f64(),
         spans.last().unwrap().as_secs_f64()
     );
-    assert!(spans.len() >= 10 && calls > 500 && ended > 20 && taken > 500.0);
+    assert!(spans.len() >= 10 && calls > 500 && ended > 20 && taken > 500);
     failures.truncate(5);
     assert_eq!(failures, Vec::<String>::new());
-    assert!(refused == 0.0, "{refused} calls were refused");
+    assert_eq!(refused, 0, "calls were refused");
     assert_eq!(*watch.wrong.lock().unwrap(), Vec::<String>::new());
     assert_eq!(world.platform().users().await.len(), USERS.len());
     let deployments: Api<Deployment> = Api::namespaced(world.client(), world.namespace());

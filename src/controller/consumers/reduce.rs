@@ -219,3 +219,125 @@ fn environment(env: &Option<Vec<EnvVar>>, from: &Option<Vec<EnvFromSource>>) -> 
         .filter_map(|f| Some(f.secret_ref.as_ref()?.name.clone()));
     single.chain(whole).collect::<Vec<_>>().into_iter()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rollout<K: Reads + serde::de::DeserializeOwned>(spec: &Value, status: &Value) -> Rollout {
+        let mut whole = json!({"selector": {}, "template": {}, "serviceName": "none"});
+        for (key, value) in spec.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let object = json!({"metadata": {"name": "w", "generation": 2}, "spec": whole, "status": status});
+        serde_json::from_value::<K>(object).unwrap().rollout()
+    }
+
+    #[test]
+    fn a_deployment_is_complete_when_all_pods_are_of_its_template_and_available() {
+        let two = json!({"replicas": 2});
+        let status = |seen: i64, updated: i32, all: i32, available: i32| json!({"observedGeneration": seen, "updatedReplicas": updated, "replicas": all, "availableReplicas": available});
+        for (status, expected) in [
+            (status(2, 2, 2, 2), Rollout::Complete),
+            (status(1, 2, 2, 2), Rollout::Going),
+            (status(2, 1, 2, 2), Rollout::Going),
+            (status(2, 2, 3, 3), Rollout::Going),
+            (status(2, 2, 2, 1), Rollout::Going),
+        ] {
+            assert_eq!(rollout::<Deployment>(&two, &status), expected, "{status}");
+        }
+        let mut late = status(2, 1, 2, 1);
+        late["conditions"] =
+            json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
+        assert_eq!(rollout::<Deployment>(&two, &late), Rollout::Stuck);
+        let paused = json!({"replicas": 2, "paused": true});
+        assert_eq!(rollout::<Deployment>(&paused, &late), Rollout::Held("is paused"));
+        let none = json!({"replicas": 0});
+        let empty = json!({"observedGeneration": 2});
+        assert_eq!(rollout::<Deployment>(&none, &empty), Rollout::Complete);
+    }
+
+    #[test]
+    fn sets_are_complete_when_all_pods_are_updated_and_ready() {
+        let one = json!({"replicas": 1});
+        let status = |updated: i32, ready: i32, revision: &str| {
+            json!({
+                "observedGeneration": 2, "replicas": 1, "updatedReplicas": updated, "readyReplicas": ready,
+                "currentRevision": "a", "updateRevision": revision,
+            })
+        };
+        for (status, expected) in [
+            (status(0, 1, "a"), Rollout::Complete),
+            (status(0, 1, "b"), Rollout::Going),
+            (status(1, 0, "b"), Rollout::Going),
+            (status(1, 1, "b"), Rollout::Complete),
+        ] {
+            assert_eq!(rollout::<StatefulSet>(&one, &status), expected, "{status}");
+        }
+        let by_hand = json!({"updateStrategy": {"type": "OnDelete"}});
+        let half = json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}});
+        let good = status(1, 1, "a");
+        assert_eq!(rollout::<StatefulSet>(&by_hand, &good), Rollout::Held(ON_DELETE));
+        assert!(matches!(rollout::<StatefulSet>(&half, &good), Rollout::Held(_)));
+        let on_nodes = |updated: i32, available: i32| {
+            json!({
+                "observedGeneration": 2, "desiredNumberScheduled": 3, "currentNumberScheduled": 3, "numberMisscheduled": 0,
+                "numberReady": 3, "updatedNumberScheduled": updated, "numberAvailable": available,
+            })
+        };
+        assert_eq!(
+            rollout::<DaemonSet>(&json!({}), &on_nodes(3, 3)),
+            Rollout::Complete
+        );
+        assert_eq!(rollout::<DaemonSet>(&json!({}), &on_nodes(2, 3)), Rollout::Going);
+        assert_eq!(rollout::<DaemonSet>(&json!({}), &on_nodes(3, 2)), Rollout::Going);
+        assert_eq!(
+            rollout::<DaemonSet>(&by_hand, &on_nodes(3, 3)),
+            Rollout::Held(ON_DELETE)
+        );
+    }
+
+    #[test]
+    fn a_pod_counts_from_when_a_node_has_it_until_it_has_ended() {
+        let pod = |node: Option<&str>, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "web-5c9fb7f855-x", "labels": {"pod-template-hash": "5c9fb7f855"},
+                    "creationTimestamp": "2026-01-05T10:11:12Z",
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5c9fb7f855", "uid": "u", "controller": true}],
+                    "annotations": {"rotation.programmatic-users.io/ci": "m", "other": "x"},
+                },
+                "spec": {
+                    "nodeName": node,
+                    "containers": [{"name": "a", "env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "one", "key": "k"}}}]}],
+                    "initContainers": [{"name": "b", "envFrom": [{"secretRef": {"name": "two"}}]}],
+                    "ephemeralContainers": [{"name": "c", "envFrom": [{"secretRef": {"name": "three"}}]}],
+                    "imagePullSecrets": [{"name": "registry"}],
+                    "volumes": [
+                        {"name": "v", "secret": {"secretName": "four"}},
+                        {"name": "w", "projected": {"sources": [{"secret": {"name": "five"}}, {"configMap": {"name": "not"}}]}},
+                    ],
+                },
+                "status": {"phase": phase},
+            }))
+            .unwrap()
+        };
+        let found = pod_of(&pod(Some("node"), "Running")).unwrap();
+        assert_eq!(found.workload, Some((WorkloadKind::Deployment, "web".to_owned())));
+        let secrets: Vec<&str> = found.secrets.iter().map(String::as_str).collect();
+        assert_eq!(secrets, ["five", "four", "one", "three", "two"]);
+        assert_eq!(found.marks.len(), 1);
+        assert!(found.created.is_some() && !found.ends);
+        assert!(pod_of(&pod(Some("node"), "Pending")).is_some());
+        for (node, phase) in [
+            (None, "Pending"),
+            (Some("node"), "Succeeded"),
+            (Some("node"), "Failed"),
+        ] {
+            assert_eq!(pod_of(&pod(node, phase)), None, "{phase}");
+        }
+    }
+}
