@@ -74,8 +74,8 @@ pub struct ControllerArgs {
     /// How much longer than two create timeouts an attempt without a certain answer is waited for
     #[arg(long, default_value = "30s", value_parser = seconds::<0, 3600>, value_name = "SPAN")]
     pub settle_slack: Duration,
-    /// What may be done with Deployments, StatefulSets and DaemonSets that read a Secret of a user: nothing, look at them
-    /// and at pods, or also restart them; each needs more rights than the one before
+    /// What may be done with workloads that read a Secret of a user: nothing, look at them and at pods, or also restart
+    /// them; each needs more rights than the one before
     #[arg(long, default_value = "observe", value_parser = level, value_name = "off|observe|restart")]
     pub consumers: Level,
 }

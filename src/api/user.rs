@@ -343,8 +343,8 @@ pub struct RotationWindow {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Consumers {
-    /// `OnRotation`: after the token was replaced, Deployments, StatefulSets and DaemonSets of this namespace that read the
-    /// Secret are restarted, one after the other. `Never`: they are left alone.
+    /// `OnRotation`: after the token was replaced, each `Deployment`, `StatefulSet` and `DaemonSet` of this namespace that
+    /// reads the Secret is restarted, one after the other. `Never`: they are left alone.
     #[serde(default)]
     pub restart: Restart,
 }

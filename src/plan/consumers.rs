@@ -313,15 +313,14 @@ pub(super) fn list(o: &Observed, status: &mut ProgrammaticUserStatus) {
         }
         return;
     };
-    let names = names(status);
-    let named = if status.secret_name.is_some() {
-        names
+    let secrets = if status.secret_name.is_some() {
+        names(status)
     } else {
         BTreeSet::new()
     };
     let read = workloads
         .iter()
-        .filter(|w| named.iter().any(|name| w.secrets.contains(*name)));
+        .filter(|w| secrets.iter().any(|name| w.secrets.contains(*name)));
     // Of one that is new here nobody knows how old its pods are, if there was an older token.
     let replaced = status
         .journal

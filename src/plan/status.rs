@@ -10,8 +10,8 @@ use super::{
     Again, Notice, Observed, Problem, Refusal, Rest, Retry, STALLED_RECHECK, consumers, rotation, sweep,
 };
 use crate::api::{
-    ACCESS_APPLIED, HISTORY_REWOUND, ProgrammaticUserStatus, READY, RECONCILING, RESTARTING_CONSUMERS,
-    ROTATING, Retiring, SECRET_PUBLISHED, STALLED, SUSPENDED, WAITING_FOR_CONSUMERS,
+    ACCESS_APPLIED, Current, HISTORY_REWOUND, ProgrammaticUserStatus, READY, RECONCILING,
+    RESTARTING_CONSUMERS, ROTATING, Retiring, SECRET_PUBLISHED, STALLED, SUSPENDED, WAITING_FOR_CONSUMERS,
 };
 
 /// Present only while they are true.
@@ -151,40 +151,7 @@ pub(super) fn rest(
         }
     };
     if let Some(current) = &status.journal.current {
-        let published =
-            well || observed.learned.committed.is_some() || observed.secret_with(&current.nonce).is_some();
-        wanted.push(if published {
-            (
-                SECRET_PUBLISHED,
-                true,
-                "Published",
-                "the Secret carries the current token",
-            )
-        } else {
-            (
-                SECRET_PUBLISHED,
-                false,
-                "SecretMissing",
-                "no Secret carries the current token",
-            )
-        });
-        let digest = desired.map(|d| d.access_digest.as_str());
-        let applied = digest.is_some() && current.access.as_deref() == digest;
-        wanted.push(if applied {
-            (
-                ACCESS_APPLIED,
-                true,
-                "Applied",
-                "policies and groups are as asked for, and the token was accepted",
-            )
-        } else {
-            (
-                ACCESS_APPLIED,
-                false,
-                "Pending",
-                "policies and groups are not yet as asked for",
-            )
-        });
+        wanted.extend(of_current(observed, current, desired, well));
     }
     let rotating = status.journal.pending.as_ref().map(|p| p.reason.clone());
     if let (Some(reason), Some(_)) = (&rotating, &status.journal.current) {
@@ -220,6 +187,51 @@ pub(super) fn rest(
         again,
         event,
     }
+}
+
+/// Whether the current user's token is published, and its access applied.
+fn of_current(
+    observed: &Observed,
+    current: &Current,
+    desired: Option<&Desired>,
+    well: bool,
+) -> [Wanted<'static>; 2] {
+    let published =
+        well || observed.learned.committed.is_some() || observed.secret_with(&current.nonce).is_some();
+    let digest = desired.map(|d| d.access_digest.as_str());
+    let applied = digest.is_some() && current.access.as_deref() == digest;
+    [
+        if published {
+            (
+                SECRET_PUBLISHED,
+                true,
+                "Published",
+                "the Secret carries the current token",
+            )
+        } else {
+            (
+                SECRET_PUBLISHED,
+                false,
+                "SecretMissing",
+                "no Secret carries the current token",
+            )
+        },
+        if applied {
+            (
+                ACCESS_APPLIED,
+                true,
+                "Applied",
+                "policies and groups are as asked for, and the token was accepted",
+            )
+        } else {
+            (
+                ACCESS_APPLIED,
+                false,
+                "Pending",
+                "policies and groups are not yet as asked for",
+            )
+        },
+    ]
 }
 
 /// Whether the Secret carries the token of a user that is as asked for.

@@ -11,7 +11,7 @@
 //! | `proxy` | stands between controller and API server, or platform, and makes faults |
 //! | `process` | child processes that end with the test, however it ends |
 //! | `pod` | a pod that runs a script, or the same script with the environment that the pod would have |
-//! | `workloads` | Deployments, StatefulSets and DaemonSets whose pods run a script |
+//! | `workloads` | workloads whose pods run a script |
 //! | `audit` | what the API server recorded |
 //! | `canary` | looks for tokens where none may be |
 //! | `wait` | polling towards a deadline |

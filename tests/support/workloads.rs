@@ -1,4 +1,4 @@
-//! Deployments, StatefulSets and DaemonSets of a test.
+//! Workloads of a test whose pods run a script.
 
 use std::fmt::Debug;
 

@@ -192,12 +192,12 @@ fn secrets(spec: &PodSpec) -> BTreeSet<String> {
         .containers
         .iter()
         .chain(spec.init_containers.iter().flatten());
-    let usual = usual.map(|c| (&c.env, &c.env_from));
+    let usual = usual.map(|c| (c.env.as_deref(), c.env_from.as_deref()));
     let added = spec
         .ephemeral_containers
         .iter()
         .flatten()
-        .map(|c| (&c.env, &c.env_from));
+        .map(|c| (c.env.as_deref(), c.env_from.as_deref()));
     let mut names: BTreeSet<String> = usual
         .chain(added)
         .flat_map(|(env, from)| environment(env, from))
@@ -210,11 +210,11 @@ fn secrets(spec: &PodSpec) -> BTreeSet<String> {
     names
 }
 
-fn environment(env: &Option<Vec<EnvVar>>, from: &Option<Vec<EnvFromSource>>) -> impl Iterator<Item = String> {
-    let single = env.iter().flatten();
+fn environment(env: Option<&[EnvVar]>, from: Option<&[EnvFromSource]>) -> impl Iterator<Item = String> {
+    let single = env.into_iter().flatten();
     let single = single.filter_map(|e| Some(e.value_from.as_ref()?.secret_key_ref.as_ref()?.name.clone()));
     let whole = from
-        .iter()
+        .into_iter()
         .flatten()
         .filter_map(|f| Some(f.secret_ref.as_ref()?.name.clone()));
     single.chain(whole).collect::<Vec<_>>().into_iter()
