@@ -27,10 +27,10 @@ pub fn waits(overlap: &str, max: &str) -> Rotation {
     }
 }
 
-pub fn on_rotation() -> Option<Consumers> {
-    Some(Consumers {
+pub fn on_rotation() -> Consumers {
+    Consumers {
         restart: Restart::OnRotation,
-    })
+    }
 }
 
 fn consumer(kind: WorkloadKind, name: &str, outdated: bool) -> Consumer {
@@ -161,7 +161,7 @@ async fn an_installation_that_may_not_restart_or_look_says_so_before_anything_is
     let restarts = world
         .user("restarts")
         .viewer(PAYMENTS)
-        .with(|s| s.consumers = on_rotation());
+        .with(|s| s.consumers = Some(on_rotation()));
     restarts.apply().await;
     let message = world.stalled("restarts", "ConsumersNotEnabled").await;
     assert!(
@@ -257,7 +257,7 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
         world
             .user(name)
             .viewer(PAYMENTS)
-            .with(|s| (s.rotation, s.consumers) = (Some(waits("2s", max)), on_rotation()))
+            .with(|s| (s.rotation, s.consumers) = (Some(waits("2s", max)), Some(on_rotation())))
             .apply()
             .await;
         world.ready(name).await;
@@ -363,7 +363,7 @@ async fn who_revokes_waits_for_no_pod_and_pods_are_restarted_all_the_same() {
     world
         .user("leaked")
         .viewer(PAYMENTS)
-        .with(|s| (s.rotation, s.consumers) = (Some(waits("1h", "2h")), on_rotation()))
+        .with(|s| (s.rotation, s.consumers) = (Some(waits("1h", "2h")), Some(on_rotation())))
         .apply()
         .await;
     world.ready("leaked").await;

@@ -246,7 +246,7 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
             .user(user)
             .viewer(PAYMENTS)
             .with(|s| {
-                (s.rotation, s.consumers) = (Some(waits("1s", "30m")), on_rotation());
+                (s.rotation, s.consumers) = (Some(waits("1s", "30m")), Some(on_rotation()));
                 s.secret.keys = Some(SecretKeys {
                     endpoint: Some("SPOTINST_ENDPOINT".to_owned()),
                     ..SecretKeys::default()
