@@ -223,7 +223,7 @@ async fn pods_run(world: &World) -> bool {
 }
 
 /// Waits until all pods of a `Deployment` are as its template says; their names.
-async fn rolled_out(world: &World, app: &str) -> Vec<String> {
+fn rolled_out(world: &World, app: &str) -> Vec<String> {
     let kubectl = |args: &[&str]| {
         world
             .cluster()
@@ -266,7 +266,7 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
     let deployments: Api<Deployment> = Api::namespaced(world.client(), world.namespace());
     let mut old = Vec::new();
     for name in ["patient", "bounded"] {
-        old.push(rolled_out(&world, name).await.remove(0));
+        old.push(rolled_out(&world, name).remove(0));
         let paused = Patch::Merge(json!({"spec": {"paused": true}}));
         deployments
             .patch(name, &PatchParams::default(), &paused)
@@ -373,7 +373,7 @@ async fn who_revokes_waits_for_no_pod_and_pods_are_restarted_all_the_same() {
         spec("web", &runs(LOOP, &env_from("leaked")), &json!({})),
     )
     .await;
-    let old = rolled_out(&world, "web").await;
+    let old = rolled_out(&world, "web");
     let token = world.token("leaked").await;
     let revoke = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "incident"}}});
     world.change("leaked", revoke).await.unwrap();
@@ -393,6 +393,6 @@ async fn who_revokes_waits_for_no_pod_and_pods_are_restarted_all_the_same() {
     world
         .until("leaked", "to have consumers with the new token only", new)
         .await;
-    let now = rolled_out(&world, "web").await;
+    let now = rolled_out(&world, "web");
     assert!(old.iter().all(|name| !now.contains(name)), "{old:?} {now:?}");
 }

@@ -229,6 +229,7 @@ async fn answered(world: &World, code: u16) -> u64 {
     of.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_the_last_old_pod() {
     let world = World::builder("restarts")
@@ -316,7 +317,7 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
     };
     let hearing = listen(&world, &pods, &watch.looked);
     let all = AssertUnwindSafe(async { tokio::join!(rounds, looking, hearing) });
-    let (mut spans, (), heard) = all.catch_unwind().await.unwrap_or_else(|panic| {
+    let (mut spans, (), heard) = Box::pin(all.catch_unwind()).await.unwrap_or_else(|panic| {
         // Whoever listens to a pod does so until it ends.
         delete_all();
         std::panic::resume_unwind(panic)
