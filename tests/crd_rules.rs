@@ -506,7 +506,7 @@ async fn kubectl_explains_the_fields() {
     for (field, words) in [
         ("pu.spec.secret.template.data", "{{ token }}"),
         ("pu.spec.rotation", "by the platform's clock"),
-        ("pu.spec.consumers.restart", "one workload at a time"),
+        ("pu.spec.consumers.restart", "one after the other"),
         ("pu.status.consumers", "from before the Secret changed"),
         ("pu.spec.deletionPolicy", "Retain"),
         ("pu.status.journal", "Not for other programs"),
