@@ -19,9 +19,9 @@ pub use organization::{
     OrganizationStatus, OrphanPolicy, UserCounts,
 };
 pub use user::{
-    Abandoned, Access, AccountEntry, Consumers, Current, DeletionPolicy, GroupEntry, Journal, Pending,
-    PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec, ProgrammaticUserStatus, Restart, Retiring, Role,
-    Rotation, RotationWindow, Scope, SecretKeys, SecretSpec, SecretTemplate, SecretValue,
+    Abandoned, Access, AccountEntry, Consumer, Consumers, Current, DeletionPolicy, GroupEntry, Journal,
+    Pending, PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec, ProgrammaticUserStatus, Restart, Retiring,
+    Role, Rotation, RotationWindow, Scope, SecretKeys, SecretSpec, SecretTemplate, SecretValue, WorkloadKind,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};

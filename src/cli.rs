@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::command::Verb;
 use crate::controller;
-use crate::plan;
+use crate::plan::{self, Level};
 use crate::platform::Token;
 use crate::server::{AccountSeed, Database, DatabaseUrl, Password, Platform, PlatformConfig, Tls};
 use crate::shutdown;
@@ -101,6 +101,10 @@ pub struct ControllerArgs {
     /// How much longer than two create timeouts an attempt without a certain answer is waited for
     #[arg(long, default_value = "30s", value_parser = seconds::<0, 3600>, value_name = "SPAN")]
     pub settle_slack: Duration,
+    /// What may be done with workloads that read a Secret of a user: nothing, look at them and at pods, or also restart
+    /// them; each needs more rights than the one before
+    #[arg(long, default_value = "observe", value_parser = level, value_name = "off|observe|restart")]
+    pub consumers: Level,
 }
 
 impl From<ControllerArgs> for controller::Config {
@@ -115,6 +119,7 @@ impl From<ControllerArgs> for controller::Config {
             lease_duration,
             create_timeout,
             settle_slack,
+            consumers,
         } = args;
         Self {
             namespace,
@@ -126,8 +131,15 @@ impl From<ControllerArgs> for controller::Config {
             lease_duration,
             create_timeout,
             settle_slack,
+            consumers,
         }
     }
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    let all = [Level::Off, Level::Observe, Level::Restart];
+    let found = all.into_iter().find(|level| level.name() == text);
+    found.ok_or_else(|| "give off, observe or restart".to_owned())
 }
 
 fn instance_id(text: &str) -> Result<String, String> {
@@ -373,6 +385,9 @@ mod tests {
             let told = controller(&["--create-timeout", bad]).unwrap_err();
             assert!(told.contains("give a span of 1s to 60s"), "{told}");
         }
+        assert_eq!(config.consumers, crate::plan::Level::Observe);
+        let told = controller(&["--consumers", "reload"]).unwrap_err();
+        assert!(told.contains("give off, observe or restart"), "{told}");
         assert!(controller(&["--settle-slack", "0s"]).is_ok());
         assert!(controller(&["--lease-duration", "0s"]).is_err());
     }

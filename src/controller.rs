@@ -1,6 +1,7 @@
 //! The operator: observes, applies what `plan` decided, and writes status.
 
 mod apply;
+mod consumers;
 mod context;
 mod error;
 mod figures;
@@ -58,6 +59,8 @@ pub struct Config {
     pub create_timeout: Duration,
     /// How much longer than two such deadlines an attempt without a certain answer is waited for.
     pub settle_slack: Duration,
+    /// What may be done with workloads that read the Secrets.
+    pub consumers: crate::plan::Level,
 }
 
 /// Why the controller cannot run.

@@ -19,6 +19,7 @@
 
 mod attempt;
 mod class;
+mod consumers;
 mod desired;
 mod endpoint;
 mod gone;
@@ -43,6 +44,7 @@ use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, Secre
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
 pub use class::{allows, check as check_class};
+pub use consumers::{Consumers, Level, Pod, Restart, Rollout, Workload};
 pub use desired::{Desired, desired};
 pub use endpoint::check_endpoint;
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
@@ -149,6 +151,10 @@ pub enum Step {
     },
     /// Make the Secret nobody's, so that it stays when the object goes.
     Release(OwnSecret),
+    /// Read the pods of the namespace that read one of these Secrets.
+    ReadPods(Vec<String>),
+    /// Mark the pod template of a workload, so that its pods are replaced.
+    Restart(Restart),
     /// Take our finalizer off the object.
     RemoveFinalizer,
 }

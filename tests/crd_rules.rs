@@ -78,10 +78,6 @@ fn user_cases() -> Vec<Case> {
             json!({"secret": {"keys": {"token": "T"}, "extraKeys": {"T": "account"}}}),
             "a key may carry one value only: secret.extraKeys repeats a key of secret.keys",
         ),
-        (
-            json!({"consumers": {"restart": "OnRotation"}}),
-            "spec.consumers.restart: OnRotation is not supported by this version: use Never or remove it",
-        ),
     ]);
     cases.extend(template_cases());
     cases.extend(rotation_cases(|rotation| json!({"rotation": rotation})));
@@ -150,6 +146,30 @@ fn rotation_cases(put: impl Fn(Value) -> Value) -> Vec<Case> {
         (
             put(json!({"every": "12h"})),
             "rotation.overlap, 24h by default, has to be shorter than rotation.every",
+        ),
+        (
+            put(json!({"waitForConsumers": true})),
+            "rotation.waitForConsumers needs rotation.maxOverlap: without a bound a rollout that is stuck would keep an old token valid for ever",
+        ),
+        (
+            put(json!({"maxOverlap": "48h"})),
+            "rotation.maxOverlap needs rotation.waitForConsumers: true; without it rotation.overlap says how long the old token stays valid",
+        ),
+        (
+            put(json!({"maxOverlap": "48h", "waitForConsumers": false})),
+            "rotation.maxOverlap needs rotation.waitForConsumers: true",
+        ),
+        (
+            put(json!({"overlap": "2h", "maxOverlap": "1h", "waitForConsumers": true})),
+            "rotation.maxOverlap has to be as long as rotation.overlap, 24h by default, or longer",
+        ),
+        (
+            put(json!({"maxOverlap": "12h", "waitForConsumers": true})),
+            "rotation.maxOverlap has to be as long as rotation.overlap, 24h by default, or longer",
+        ),
+        (
+            put(json!({"every": "72h", "maxOverlap": "72h", "waitForConsumers": true})),
+            "rotation.maxOverlap has to be shorter than rotation.every, or more and more old tokens stay valid",
         ),
         (
             put(json!({"every": "720h", "windows": [{"cron": "0 2 * * SUN", "duration": "169h"}]})),
@@ -351,6 +371,10 @@ async fn values_of_the_wrong_shape_are_refused_with_the_field() {
     let cases = vec![
         (json!({"className": ""}), "spec.className"),
         (json!({"scope": "Galaxy"}), "spec.scope"),
+        (
+            json!({"consumers": {"restart": "Always"}}),
+            "spec.consumers.restart",
+        ),
         (json!({"access": {"role": "Owner"}}), "spec.access.role"),
         (
             json!({"access": {"accounts": [{"id": "11aa22bb"}]}}),
@@ -482,6 +506,8 @@ async fn kubectl_explains_the_fields() {
     for (field, words) in [
         ("pu.spec.secret.template.data", "{{ token }}"),
         ("pu.spec.rotation", "by the platform's clock"),
+        ("pu.spec.consumers.restart", "one after the other"),
+        ("pu.status.consumers", "from before the Secret changed"),
         ("pu.spec.deletionPolicy", "Retain"),
         ("pu.status.journal", "Not for other programs"),
         ("puc.spec.allow", "accounts"),

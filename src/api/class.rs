@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Duration, Role, Rotation, Scope, SecretKeys};
+use super::{Access, Consumers, Duration, Role, Rotation, Scope, SecretKeys};
 
 /// What may be asked for in one organization, and by which namespaces. Owned by cluster administrators, like a
 /// `StorageClass`: a `ProgrammaticUser` names a class, and gets nothing that the class does not allow.
@@ -122,6 +122,9 @@ pub struct ClassDefaults {
     /// Used as a whole if the user's object has no `rotation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// Used as a whole if the user's object has no `consumers`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumers: Option<Consumers>,
     /// For the Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretDefaults>,

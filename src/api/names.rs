@@ -32,6 +32,9 @@ pub const REVOKE_NOW_ANNOTATION: &str = "programmatic-users.io/revoke-now";
 /// Annotation of the operator's Lease: how much the controllers log, in the form of `RUST_LOG`.
 pub const LOG_LEVEL_ANNOTATION: &str = "programmatic-users.io/log-level";
 
+/// Prefix of the annotation of pod templates by which workloads are restarted; the name of the `ProgrammaticUser` follows.
+pub const RESTART_PREFIX: &str = "rotation.programmatic-users.io/";
+
 /// Everything asked for is true: user, access, Secret.
 pub const READY: &str = "Ready";
 /// Work is going on, or is being retried. Present only while it is true (kstatus).
@@ -47,6 +50,10 @@ pub const ROTATING: &str = "Rotating";
 /// The platform has users of this object that its journal does not know: the cluster's state went back in time, or
 /// somebody changed the status. Present only while it is true.
 pub const HISTORY_REWOUND: &str = "HistoryRewound";
+/// Workloads that read the Secret are being restarted, or cannot be. Present only while it is true.
+pub const RESTARTING_CONSUMERS: &str = "RestartingConsumers";
+/// A replaced user is kept after its overlap, because pods may still use its token. Present only while it is true.
+pub const WAITING_FOR_CONSUMERS: &str = "WaitingForConsumers";
 /// `spec.suspend` is true. Present only while it is true.
 pub const SUSPENDED: &str = "Suspended";
 /// The platform accepts the organization's admin credential.

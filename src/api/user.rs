@@ -1,14 +1,18 @@
 //! `ProgrammaticUser`: a user that reaches the platform by API only, and the Secret with its token.
 
+mod status;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Duration;
+pub use status::{
+    Abandoned, Consumer, Current, Journal, Pending, ProgrammaticUserStatus, Retiring, WorkloadKind,
+};
 
 /// CEL: no key of a map of labels or annotations has a meaning for others.
 const FREE_KEYS: &str = "self.all(k, !k.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|argoproj[.]io|fluxcd[.]io|helm[.]sh|programmatic-users[.]io)/') || k in ['app.kubernetes.io/name', 'app.kubernetes.io/component', 'app.kubernetes.io/part-of', 'app.kubernetes.io/version'])";
@@ -54,7 +58,6 @@ const SECRET_KEYS: &str = "self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))";
 #[x_kube(validation = Rule::new("!has(self.access) || self.access.role == 'PolicyBased' || !has(self.access.policies) || size(self.access.policies) == 0").message("access.policies needs role: PolicyBased; with role Viewer or Editor leave policies out").field_path(".access"))]
 #[x_kube(validation = Rule::new("!has(self.access) || self.access.role != 'PolicyBased' || !has(self.access.accounts) || self.access.accounts.all(a, !has(a.role))").message("an account's own role goes with role Viewer or Editor only; with PolicyBased the policies say what is allowed").field_path(".access"))]
 #[x_kube(validation = Rule::new("self.scope != 'Account' || !has(self.access) || !has(self.access.policies) || !has(self.access.accounts) || self.access.policies.all(p, !has(p.accounts) || p.accounts.all(x, self.access.accounts.exists(a, a.id == x)))").message("scope Account: a policy holds in the one account of access.accounts; leave policies[].accounts out").field_path(".access"))]
-#[x_kube(validation = Rule::new("!has(self.consumers) || self.consumers.restart == 'Never'").message("spec.consumers.restart: OnRotation is not supported by this version: use Never or remove it").field_path(".consumers"))]
 pub struct ProgrammaticUserSpec {
     /// The `ProgrammaticUserClass` that says in which organization the user is made and what it may be given.
     #[schemars(length(min = 1, max = 253))]
@@ -81,7 +84,7 @@ pub struct ProgrammaticUserSpec {
     /// (annotation `programmatic-users.io/rotate-at`), and when the platform or the Secret lost it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// What happens to the workloads that read the Secret.
+    /// What happens to the workloads that read the Secret. Default: the class's `defaults.consumers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumers: Option<Consumers>,
     /// What happens to the user and the Secret when this object is deleted.
@@ -293,6 +296,10 @@ pub struct SecretTemplate {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.windows) || size(self.windows) == 0 || has(self.every)").message("rotation.windows needs rotation.every: windows say when a token that is old enough is replaced").field_path(".windows"))]
 #[x_kube(validation = Rule::new("!has(self.every) || duration(has(self.overlap) ? self.overlap : '24h') < duration(self.every)").message("rotation.overlap, 24h by default, has to be shorter than rotation.every, or more and more old tokens stay valid").field_path(".overlap"))]
+#[x_kube(validation = Rule::new("!has(self.waitForConsumers) || !self.waitForConsumers || has(self.maxOverlap)").message("rotation.waitForConsumers needs rotation.maxOverlap: without a bound a rollout that is stuck would keep an old token valid for ever").field_path(".maxOverlap"))]
+#[x_kube(validation = Rule::new("!has(self.maxOverlap) || (has(self.waitForConsumers) && self.waitForConsumers)").message("rotation.maxOverlap needs rotation.waitForConsumers: true; without it rotation.overlap says how long the old token stays valid").field_path(".maxOverlap"))]
+#[x_kube(validation = Rule::new("!has(self.maxOverlap) || duration(self.maxOverlap) >= duration(has(self.overlap) ? self.overlap : '24h')").message("rotation.maxOverlap has to be as long as rotation.overlap, 24h by default, or longer").field_path(".maxOverlap"))]
+#[x_kube(validation = Rule::new("!has(self.maxOverlap) || !has(self.every) || duration(self.maxOverlap) < duration(self.every)").message("rotation.maxOverlap has to be shorter than rotation.every, or more and more old tokens stay valid").field_path(".maxOverlap"))]
 pub struct Rotation {
     /// Age at which a token is replaced, by the platform's clock. Up to a tenth of it earlier, by a share that is
     /// fixed for each token, so that not all are replaced at once.
@@ -303,6 +310,13 @@ pub struct Rotation {
     /// never change. Shorter than `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<Duration>,
+    /// Keep the old token valid after the overlap, too, while a pod runs that reads the Secret and was there before it
+    /// changed; needs `maxOverlap`. `revoke-now` and `expireAt` do not wait.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wait_for_consumers: bool,
+    /// The old token dies after this at the latest, whoever still uses it. At least `overlap`; shorter than `every`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_overlap: Option<Duration>,
     /// Replace by age only within these; a token that would become older than the class's `maxAge` does not wait for one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
@@ -329,7 +343,8 @@ pub struct RotationWindow {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Consumers {
-    /// `Never`: they are left alone.
+    /// `OnRotation`: after the token was replaced, each `Deployment`, `StatefulSet` and `DaemonSet` of this namespace that
+    /// reads the Secret is restarted, one after the other. `Never`: they are left alone.
     #[serde(default)]
     pub restart: Restart,
 }
@@ -340,7 +355,8 @@ pub enum Restart {
     /// They are left alone.
     #[default]
     Never,
-    /// When the token was replaced. Not supported yet.
+    /// When the token was replaced, one workload at a time; paused ones, and those whose pods are all newer than the
+    /// change, are left alone. Needs a controller that runs with `--consumers=restart`.
     OnRotation,
 }
 
@@ -352,147 +368,4 @@ pub enum DeletionPolicy {
     Delete,
     /// User and Secret stay, and the token stays valid; nobody looks after them any more.
     Retain,
-}
-
-/// What the operator did and found.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ProgrammaticUserStatus {
-    /// The generation of the spec that this status is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready`, `SecretPublished`, `AccessApplied`; `Reconciling` or `Stalled` while they are true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// The organization in which the user lives, fixed at its creation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub organization_name: Option<String>,
-    /// The platform's id of the user.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_id: Option<String>,
-    /// The Secret that carries the token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_name: Option<String>,
-    /// Last four characters of the token, as the platform shows them too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_last_digits: Option<String>,
-    /// When the token was made, by the platform's clock where it tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_issued_at: Option<Timestamp>,
-    /// When the token will be replaced because of its age.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_rotation: Option<Timestamp>,
-    /// The last value of the `rotate-at` annotation that was acted on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_rotate_at: Option<String>,
-    /// The last value of the `revoke-now` annotation that was acted on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_revoke_now: Option<String>,
-    /// The operator's record of what it asked the platform for. Not for other programs.
-    #[serde(default, skip_serializing_if = "Journal::is_blank")]
-    pub journal: Journal,
-}
-
-/// The operator's record of what it asked the platform for, written before it asks.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Journal {
-    /// The attempt whose outcome is not known yet: the only ticket for one create call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<Pending>,
-    /// The user whose token the Secret carries.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub current: Option<Current>,
-    /// Users whose tokens were replaced, until their overlap is over.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub retiring: Vec<Retiring>,
-    /// Attempts that were given up and may still have left a user behind.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub abandoned: Vec<Abandoned>,
-    /// When the attempts of the last hour were begun: there is a bound, so that nobody who deletes a Secret again
-    /// and again can flood the organization.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub begun: Vec<Timestamp>,
-    /// Digest of this journal and of what else of the status is decided by. Where it does not fit, nothing is done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checksum: Option<String>,
-}
-
-impl Journal {
-    /// Whether it names nothing that may be on the platform.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_none()
-            && self.current.is_none()
-            && self.retiring.is_empty()
-            && self.abandoned.is_empty()
-    }
-
-    /// Whether there is nothing to be kept.
-    fn is_blank(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// An attempt whose outcome is not known yet.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Pending {
-    /// Random, once used; part of the user's name on the platform.
-    pub nonce: String,
-    /// When it was written.
-    pub started_at: Timestamp,
-    /// Why a user is being made, such as `Create`, `Age`, `Requested`, `SpecChanged`, `SecretMissing`.
-    pub reason: String,
-    /// Digest of what it is being made of, see `current`.
-    #[serde(default)]
-    pub fingerprint: String,
-    /// The Secret that its token is meant for.
-    #[serde(default)]
-    pub secret_name: String,
-    /// Value of the `rotate-at` annotation when it was begun.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotate_at: Option<String>,
-    /// Value of the `revoke-now` annotation when it was begun.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoke_now: Option<String>,
-}
-
-/// The user whose token the Secret carries.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Current {
-    /// The attempt that made it.
-    pub nonce: String,
-    /// The platform's id.
-    pub user_id: String,
-    /// Digest of what only a new user could change: name, description, roles, scope, shape of the Secret.
-    pub fingerprint: String,
-    /// Digest of the policies and groups that were applied last; absent until they are.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access: Option<String>,
-}
-
-/// A user whose token was replaced.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Retiring {
-    /// The attempt that made it.
-    pub nonce: String,
-    /// The platform's id.
-    pub user_id: String,
-    /// It is not deleted before this time, by the platform's clock.
-    pub not_before: Timestamp,
-    /// The Secret that carried its token, if the new token went into another one: deleted together with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_name: Option<String>,
-}
-
-/// An attempt that was given up.
-#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Abandoned {
-    /// The attempt.
-    pub nonce: String,
 }

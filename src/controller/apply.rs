@@ -1,6 +1,7 @@
 //! IO out: takes one step and notes its answer.
 
 mod secrets;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -52,7 +53,10 @@ impl<'a> Hand<'a> {
                 o.learned.ticket = ticket;
             }
             Step::Create(body) => o.learned.created = Some(self.create(o, &body).await),
-            Step::Commit(draft) => o.learned.committed = Some(self.commit(o, &draft).await),
+            Step::Commit(draft) => {
+                let (outcome, changed) = self.commit(o, &draft).await;
+                (o.learned.committed, o.learned.changed) = (Some(outcome), changed);
+            }
             Step::Compensate(id) => {
                 // The token has no home: wipe it before anything else.
                 self.token = None;
@@ -79,7 +83,10 @@ impl<'a> Hand<'a> {
             Step::Stage { nonce, user_id } => {
                 o.learned.staged = Some(self.stage(o, &nonce, &user_id).await);
             }
-            Step::Publish(nonce, draft) => o.learned.published = Some(self.publish(o, &nonce, &draft).await),
+            Step::Publish(nonce, draft) => {
+                let (outcome, changed) = self.publish(o, &nonce, &draft).await;
+                (o.learned.published, o.learned.changed) = (Some(outcome), changed);
+            }
             Step::Unstage(staged) => {
                 let answer = self.unstage(&staged).await;
                 o.learned.unstaged.insert(staged.nonce, answer);
@@ -104,6 +111,11 @@ impl<'a> Hand<'a> {
                 o.learned.old_secrets_deleted.insert((name, nonce), answer);
             }
             Step::Release(own) => o.learned.released = Some(self.release(o, &own).await),
+            Step::ReadPods(names) => o.learned.pods = Some(self.read_pods(&names).await),
+            Step::Restart(restart) => {
+                let answer = self.restart(&restart).await;
+                o.learned.restarted.insert(restart.workload, answer);
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
+use super::consumers::Readers;
 use super::error::Error;
 use super::known::Known;
 use super::lease::Standing;
@@ -48,6 +49,7 @@ pub(super) struct Parts {
     pub(super) own_secrets: SecretNames,
     pub(super) triggers: Arc<Triggers>,
     pub(super) rest: Arc<AtRest>,
+    pub(super) readers: Arc<Readers>,
     pub(super) standing: Arc<Standing>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
@@ -64,6 +66,8 @@ pub(super) struct Context {
     pub(super) triggers: Arc<Triggers>,
     /// Users that need no look.
     pub(super) rest: Arc<AtRest>,
+    /// Workloads that read Secrets.
+    pub(super) readers: Arc<Readers>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
@@ -92,6 +96,7 @@ impl Context {
             own_secrets,
             triggers,
             rest,
+            readers,
             standing,
             watchdog,
             queues,
@@ -136,6 +141,7 @@ impl Context {
             own_secrets,
             triggers,
             rest,
+            readers,
             standing,
             metrics,
             watchdog,

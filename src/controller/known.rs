@@ -21,6 +21,8 @@ pub(super) struct Known {
     pub(super) class: Result<Box<str>, Box<str>>,
     /// What its status says.
     pub(super) view: Arc<View>,
+    /// Whether its status names workloads.
+    has_consumers: bool,
     /// What metrics count; `None` if the object cannot be read.
     pub(super) facts: Option<UserFacts>,
     /// A digest of spec, annotations and finalizers, as far as one is needed to see a change.
@@ -118,6 +120,10 @@ impl From<DeserializeGuard<ProgrammaticUser>> for Known {
                 Err(invalid) => Err(invalid.error.as_str().into()),
             },
             view: Arc::new(view),
+            has_consumers: object
+                .0
+                .as_ref()
+                .is_ok_and(|u| u.status.as_ref().is_some_and(|s| !s.consumers.is_empty())),
             facts: object.0.as_ref().ok().map(UserFacts::from),
             asks: asks.finish(),
         }
@@ -138,6 +144,11 @@ impl Known {
     /// Whether it is readable and of this class.
     pub(super) fn is_of(&self, class: &str) -> bool {
         self.class.as_deref().is_ok_and(|c| c == class)
+    }
+
+    /// Whether its status names workloads, or users that may have to wait for some.
+    pub(super) fn minds_workloads(&self) -> bool {
+        self.has_consumers || self.view.journal.as_ref().is_some_and(|j| j.retiring > 0)
     }
 
     /// Its UID; the API server gives one to each object.

@@ -28,6 +28,7 @@ pub(super) async fn observe(
         .await
         .map_err(Error::from_kube("read the ProgrammaticUser"))?
     else {
+        context.readers.forget(namespace, name);
         return Ok(None);
     };
     let status = user.status.clone().unwrap_or_default();
@@ -84,6 +85,7 @@ pub(super) async fn observe(
         secret,
         target,
         staged: staging(context, &user).await?,
+        consumers: context.readers.of(&user),
         intact: plan::is_intact(&context.instance, &user),
         check: context.take_check(&uid),
         strays: context.strays(&user, asked),

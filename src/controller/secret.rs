@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::ObjectMeta;
@@ -38,10 +39,18 @@ pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretVi
             user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
             unedited: is_unedited(secret),
             immutable: secret.immutable == Some(true),
+            changed: written(&secret.metadata),
         }),
         Some(owner) => SecretView::Foreign(format!("belongs to {} {}", owner.kind, owner.name)),
         None => SecretView::Foreign("exists and was not made for this object".to_owned()),
     }
+}
+
+/// When the operator last wrote this object, by the API server's clock.
+pub(super) fn written(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let fields = metadata.managed_fields.iter().flatten();
+    let ours = fields.filter(|f| f.manager.as_deref() == Some(MANAGER));
+    ours.filter_map(|f| f.time.as_ref().map(|time| time.0)).max()
 }
 
 /// Token, user id and attempt go into one object, and so into one write. An error is a sentence without the token.

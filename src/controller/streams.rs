@@ -258,6 +258,19 @@ pub(super) fn secrets(
     good("Secret", stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }
 
+/// What happens to objects of a kind, for those who keep of each only what they need.
+pub(super) fn events<K>(
+    kind: &'static str,
+    api: Api<K>,
+) -> impl Stream<Item = watcher::Event<K>> + Send + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    // Whole objects are in memory for a moment only, a page of them at a time.
+    let stream = watcher(api, config().page_size(100)).default_backoff();
+    good(kind, stream).filter_map(|item| ready(item.ok()))
+}
+
 /// Metadata of all Secrets of the operator's own namespace; their data never gets here.
 pub(super) type SecretNames = Store<PartialObjectMeta<Secret>>;
 

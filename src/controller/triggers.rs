@@ -64,7 +64,7 @@ impl Triggers {
     }
 
     /// All users that `wanted` picks.
-    fn users(&self, wanted: impl Fn(&Known) -> bool) {
+    pub(super) fn users(&self, wanted: impl Fn(&Known) -> bool) {
         for (cache, sender) in &self.users {
             for user in cache.state() {
                 if wanted(&user) {

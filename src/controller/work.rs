@@ -14,6 +14,7 @@ use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::consumers::{self, Readers};
 use super::context::{Caches, Context, Parts};
 use super::error::Error;
 use super::known::Known;
@@ -75,6 +76,7 @@ pub(super) fn prepare(
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
     let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone(), queues.clone());
     let triggers = Arc::new(triggers);
+    let readers = Arc::new(Readers::new(config.consumers, scopes.len()));
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
         instance,
@@ -87,6 +89,7 @@ pub(super) fn prepare(
         own_secrets: own,
         triggers: triggers.clone(),
         rest: rest.clone(),
+        readers: readers.clone(),
         standing,
         watchdog,
         queues: queues.clone(),
@@ -129,9 +132,10 @@ pub(super) fn prepare(
             .for_each(|_| ready(()));
         controllers.push(controller.boxed());
         let stop = shutdown.clone().cancelled_owned();
-        let others = futures::future::join(
+        let others = futures::future::join3(
             fan_out(class_changes, readiness_changes, classes, triggers.clone()),
             credentials(own_changes, context.clone()),
+            consumers::follow(client, scopes, readers, triggers.clone()),
         );
         let others = tokio::spawn(async move {
             tokio::select! {

@@ -308,11 +308,20 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
     let at_once = pending.reason == rotation::REVOKED;
     let now = o.time(now);
     let not_before = if at_once { now } else { overlap_ends(o, now) };
+    let not_after = if at_once {
+        Some(now)
+    } else {
+        wait_ends(o, not_before)
+    };
     if at_once {
         for old in &mut status.journal.retiring {
             old.not_before = old.not_before.min(now);
+            old.not_after = Some(now);
         }
     }
+    let seen = o.secret_with(&pending.nonce).and_then(|s| s.changed);
+    let changed = o.learned.changed.or(seen).unwrap_or(now);
+    let replaced_at = status.journal.current.as_ref().map(|_| changed);
     let renamed = status
         .secret_name
         .take()
@@ -322,8 +331,12 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
             nonce: old.nonce,
             user_id: old.user_id,
             not_before,
+            not_after,
+            replaced_at,
             secret_name: renamed,
         });
+        // Until the pods have been looked at.
+        status.consumers.iter_mut().for_each(|c| c.outdated = true);
     }
     status.secret_name = Some(pending.secret_name);
     status.user_id = Some(user_id.to_owned());
@@ -336,6 +349,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
         user_id: user_id.to_owned(),
         fingerprint: pending.fingerprint,
         access: None,
+        replaced_at,
     });
 }
 
@@ -343,6 +357,12 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
 pub(super) fn overlap_ends(o: &Observed, now: Timestamp) -> Timestamp {
     let overlap = SignedDuration::try_from(rotation::overlap(o)).unwrap_or(SignedDuration::MAX);
     now.saturating_add(overlap).unwrap_or(now)
+}
+
+/// When a token whose overlap ends then dies, whoever uses it; `None`: when the overlap ends.
+fn wait_ends(o: &Observed, not_before: Timestamp) -> Option<Timestamp> {
+    let more = SignedDuration::try_from(rotation::wait(o)?).unwrap_or(SignedDuration::MAX);
+    not_before.saturating_add(more).ok()
 }
 
 /// From now on the pending attempt's user is looked for and deleted.

@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::rotation::Schedule;
 use super::{Refusal, marker, template};
 use crate::api::{
-    Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Role, Scope, SecretKeys, SecretTemplate,
-    SecretValue,
+    Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Restart, Role, Scope, SecretKeys,
+    SecretTemplate, SecretValue,
 };
 
 /// What one object asks for, defaults applied, before names are looked up on the platform.
@@ -38,6 +38,8 @@ pub struct Desired {
     pub access_digest: String,
     /// When the token is replaced.
     pub schedule: Schedule,
+    /// Whether workloads that read the Secret are restarted then.
+    pub restart: bool,
 }
 
 /// Applies defaults and checks what can be checked without the platform.
@@ -69,6 +71,7 @@ pub fn desired(
         .clone()
         .or_else(|| defaults?.secret.as_ref()?.keys.clone())
         .unwrap_or_default();
+    let consumers = spec.consumers.as_ref().or_else(|| defaults?.consumers.as_ref());
     let account = account_of(user, &access)?;
     let layout = layout(&keys, &spec.secret.extra_keys, account.is_some())?;
     let display_name = spec.display_name.clone().unwrap_or_else(|| own_name.clone());
@@ -116,6 +119,7 @@ pub fn desired(
         fingerprint,
         access_digest,
         schedule: Schedule::new(user, class)?,
+        restart: consumers.is_some_and(|c| c.restart == Restart::OnRotation),
     };
     check_template(&desired)?;
     Ok(desired)

@@ -6,7 +6,8 @@ use super::desired::{Desired, desired};
 use super::grants::{apply_access, grants};
 use super::status::{CREATING, Outcome, rest};
 use super::{
-    Answer, Next, Observed, Problem, Refusal, Retry, SecretView, Step, attempt, class, gone, rotation, sweep,
+    Answer, Next, Observed, Problem, Refusal, Retry, SecretView, Step, attempt, class, consumers, gone,
+    rotation, sweep,
 };
 use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
 use crate::platform::UserDetails;
@@ -158,6 +159,7 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
     // The number of users is a bound for new ones.
     let siblings = (!o.has_begun()).then_some(o.siblings);
     class::check(&o.user, class, &desired, &o.namespace_labels, siblings)?;
+    consumers::allowed(o, &desired)?;
     Ok(desired)
 }
 
@@ -177,6 +179,9 @@ fn proceed(
     sweep::hurry(o, status)?;
     let unsettled = settle(sweep::abandoned(o, status, false))?;
     let unretired = settle(sweep::retiring(o, status))?;
+    // Before anything that may have to wait until earlier users are gone.
+    consumers::look(o, status)?;
+    consumers::restart(o, desired, status, now)?;
     strays(o)?;
     let replace = |status: &mut ProgrammaticUserStatus, reason| match &unsettled {
         Some(problem) => Halt::Failed(problem.clone()),

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Marker, Problem};
-use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus};
+use super::{Consumers, Marker, Pod, Problem};
+use crate::api::{
+    Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
+};
 use crate::platform::{Account, Policy, UserDetails, UserGroup, UserSummary};
 
 /// What is known at the start of a reconcile, and what was learned in it.
@@ -38,6 +40,8 @@ pub struct Observed {
     /// Users that carry this object's marker and that the journal does not know, by a list read before the object;
     /// `None`: there was no list yet.
     pub strays: Option<Vec<UserSummary>>,
+    /// Workloads that read the Secret.
+    pub consumers: Consumers,
     /// Now, by the platform's clock; unknown until the platform has answered once.
     pub platform_now: Option<Timestamp>,
     /// This installation.
@@ -81,6 +85,8 @@ pub struct OwnSecret {
     pub unedited: bool,
     /// Whether somebody made it immutable.
     pub immutable: bool,
+    /// When the operator last changed it, by the API server's clock.
+    pub changed: Option<Timestamp>,
 }
 
 /// What is in the operator's own namespace of an attempt: a token that is not published yet, or the bar in its place.
@@ -113,6 +119,8 @@ pub struct Learned {
     pub staged: Option<Committed>,
     /// To [`super::Step::Publish`].
     pub published: Option<Committed>,
+    /// When the Secret got its token in this reconcile, by the API server's clock.
+    pub changed: Option<Timestamp>,
     /// To [`super::Step::Unstage`], by attempt.
     pub unstaged: BTreeMap<String, Answer<()>>,
     /// To [`super::Step::Bar`]; an error, if a token has been staged in the meantime.
@@ -139,6 +147,10 @@ pub struct Learned {
     pub old_secrets_deleted: BTreeMap<(String, String), Answer<()>>,
     /// To [`super::Step::Release`].
     pub released: Option<Answer<()>>,
+    /// To [`super::Step::ReadPods`].
+    pub pods: Option<Answer<Vec<Pod>>>,
+    /// To [`super::Step::Restart`], by workload: whether it still was the one that was seen.
+    pub restarted: BTreeMap<(WorkloadKind, String), Answer<bool>>,
     /// To [`super::Step::RemoveFinalizer`].
     pub finalizer_removed: bool,
 }

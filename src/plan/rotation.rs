@@ -59,6 +59,9 @@ impl Schedule {
             );
             return Err(Refusal::new("InvalidSpec", message));
         }
+        if rotation.wait_for_consumers {
+            bounded_wait(rotation, overlap)?;
+        }
         let windows: Result<_, _> = rotation.windows.iter().map(Window::new).collect();
         let max_age = class.spec.rotation.as_ref().and_then(|bounds| bounds.max_age);
         Ok(Self {
@@ -138,6 +141,20 @@ fn rotation<'a>(
     user.spec.rotation.as_ref().or_else(default)
 }
 
+/// The rules of the CRD again: a class may want a longer overlap, and objects from before a rule never met it.
+fn bounded_wait(rotation: &Rotation, overlap: Duration) -> Result<(), Refusal> {
+    let max = rotation.max_overlap.map(crate::api::Duration::get);
+    let every = rotation.every.map(crate::api::Duration::get);
+    if max.is_some_and(|max| max >= overlap && every.is_none_or(|every| max < every)) {
+        return Ok(());
+    }
+    let message = format!(
+        "rotation.waitForConsumers needs a rotation.maxOverlap that is not shorter than the overlap, here {}, and shorter than rotation.every: set one",
+        crate::api::Duration::from(overlap)
+    );
+    Err(Refusal::new("InvalidSpec", message))
+}
+
 /// Whether the class allows it.
 fn bounds(rotation: &Rotation, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
     let Some(bounds) = &class.spec.rotation else {
@@ -172,6 +189,14 @@ fn effective_overlap(rotation: Option<&Rotation>, class: Option<&ProgrammaticUse
     let asked = asked.map_or(OVERLAP, crate::api::Duration::get);
     let min = class.and_then(|c| c.spec.rotation.as_ref()?.min_overlap);
     asked.max(min.map(crate::api::Duration::get).unwrap_or_default())
+}
+
+/// How much longer than its overlap a token may stay valid because pods use it; `None`: pods do not matter.
+pub(super) fn wait(o: &Observed) -> Option<Duration> {
+    let class = o.class.as_deref();
+    let rotation = rotation(&o.user, class).filter(|r| r.wait_for_consumers)?;
+    let max = rotation.max_overlap?.get();
+    Some(max.saturating_sub(effective_overlap(Some(rotation), class)))
 }
 
 /// Value of one of the object's annotations.

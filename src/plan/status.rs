@@ -6,14 +6,24 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::desired::Desired;
-use super::{Again, Notice, Observed, Problem, Refusal, Rest, Retry, STALLED_RECHECK, rotation, sweep};
+use super::{
+    Again, Notice, Observed, Problem, Refusal, Rest, Retry, STALLED_RECHECK, consumers, rotation, sweep,
+};
 use crate::api::{
-    ACCESS_APPLIED, HISTORY_REWOUND, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SECRET_PUBLISHED,
-    STALLED, SUSPENDED,
+    ACCESS_APPLIED, Current, HISTORY_REWOUND, ProgrammaticUserStatus, READY, RECONCILING,
+    RESTARTING_CONSUMERS, ROTATING, Retiring, SECRET_PUBLISHED, STALLED, SUSPENDED, WAITING_FOR_CONSUMERS,
 };
 
 /// Present only while they are true.
-const PASSING: [&str; 5] = [RECONCILING, STALLED, ROTATING, HISTORY_REWOUND, SUSPENDED];
+const PASSING: [&str; 7] = [
+    RECONCILING,
+    STALLED,
+    ROTATING,
+    RESTARTING_CONSUMERS,
+    WAITING_FOR_CONSUMERS,
+    HISTORY_REWOUND,
+    SUSPENDED,
+];
 /// How long to wait for the platform's time when it is not known yet.
 const UNTIL_TIME: Duration = Duration::from_secs(5);
 
@@ -109,7 +119,12 @@ pub(super) fn rest(
     if let Some(desired) = desired {
         status.next_rotation = next_rotation(observed, desired, &status, time);
     }
+    let restarting = consumers::restarting(observed, &status, desired, now);
+    let waiting = consumers::waiting(observed, &status, time);
     let wake = wake(observed, &status, desired, time, well);
+    let look = consumers::recheck(observed, &status, desired, time, now).filter(|_| well);
+    let wake = wake.into_iter().chain(look).min();
+    consumers::list(observed, &mut status);
     // A replacement that has to wait takes nothing away from those who use the token.
     let ready = well || matches!(outcome, Outcome::Waiting(_)) && works(observed, &status, desired);
     let mut wanted: Vec<Wanted> = vec![(READY, ready, reason, &message)];
@@ -136,45 +151,20 @@ pub(super) fn rest(
         }
     };
     if let Some(current) = &status.journal.current {
-        let published =
-            well || observed.learned.committed.is_some() || observed.secret_with(&current.nonce).is_some();
-        wanted.push(if published {
-            (
-                SECRET_PUBLISHED,
-                true,
-                "Published",
-                "the Secret carries the current token",
-            )
-        } else {
-            (
-                SECRET_PUBLISHED,
-                false,
-                "SecretMissing",
-                "no Secret carries the current token",
-            )
-        });
-        let digest = desired.map(|d| d.access_digest.as_str());
-        let applied = digest.is_some() && current.access.as_deref() == digest;
-        wanted.push(if applied {
-            (
-                ACCESS_APPLIED,
-                true,
-                "Applied",
-                "policies and groups are as asked for, and the token was accepted",
-            )
-        } else {
-            (
-                ACCESS_APPLIED,
-                false,
-                "Pending",
-                "policies and groups are not yet as asked for",
-            )
-        });
+        wanted.extend(of_current(observed, current, desired, well));
     }
     let rotating = status.journal.pending.as_ref().map(|p| p.reason.clone());
     if let (Some(reason), Some(_)) = (&rotating, &status.journal.current) {
         let message = "a user is being made that will replace the current one";
         wanted.push((ROTATING, true, reason, message));
+    }
+    for (type_, told) in [
+        (RESTARTING_CONSUMERS, &restarting),
+        (WAITING_FOR_CONSUMERS, &waiting),
+    ] {
+        if let Some((reason, message)) = told {
+            wanted.push((type_, true, reason, message));
+        }
     }
     let rewound = rewound(observed, &status);
     if let Some(message) = &rewound {
@@ -197,6 +187,51 @@ pub(super) fn rest(
         again,
         event,
     }
+}
+
+/// Whether the current user's token is published, and its access applied.
+fn of_current(
+    observed: &Observed,
+    current: &Current,
+    desired: Option<&Desired>,
+    well: bool,
+) -> [Wanted<'static>; 2] {
+    let published =
+        well || observed.learned.committed.is_some() || observed.secret_with(&current.nonce).is_some();
+    let digest = desired.map(|d| d.access_digest.as_str());
+    let applied = digest.is_some() && current.access.as_deref() == digest;
+    [
+        if published {
+            (
+                SECRET_PUBLISHED,
+                true,
+                "Published",
+                "the Secret carries the current token",
+            )
+        } else {
+            (
+                SECRET_PUBLISHED,
+                false,
+                "SecretMissing",
+                "no Secret carries the current token",
+            )
+        },
+        if applied {
+            (
+                ACCESS_APPLIED,
+                true,
+                "Applied",
+                "policies and groups are as asked for, and the token was accepted",
+            )
+        } else {
+            (
+                ACCESS_APPLIED,
+                false,
+                "Pending",
+                "policies and groups are not yet as asked for",
+            )
+        },
+    ]
 }
 
 /// Whether the Secret carries the token of a user that is as asked for.
@@ -266,7 +301,11 @@ fn wake(
             Duration::try_from(at.duration_since(time)).unwrap_or_default()
         }
     };
-    let retiring = status.journal.retiring.iter().map(|r| r.not_before);
+    // One that is kept beyond its overlap is looked at again for another reason, and in the end because it has to go.
+    let kept =
+        |r: &Retiring| consumers::latest(observed, r).filter(|at| overdue(&r.not_before) && !overdue(at));
+    let retiring = status.journal.retiring.iter();
+    let retiring = retiring.map(|r| kept(r).unwrap_or(r.not_before));
     let due = retiring.chain(status.next_rotation.filter(|_| desired.is_some()));
     let due = due.filter(|at| well || !overdue(at)).min();
     let end = observed.user.spec.expire_at.filter(|end| !overdue(end));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::live::{Halt, do_first};
-use super::{Deletion, Observed, Problem, Retry, Step, attempt, rotation};
+use super::{Deletion, Observed, Problem, Retry, Step, attempt, consumers, rotation};
 use crate::api::{Abandoned, ProgrammaticUserStatus, Retiring};
 
 /// A little later than it has to be.
@@ -43,6 +43,8 @@ pub(super) fn published(
         nonce,
         user_id,
         not_before: attempt::overlap_ends(o, o.time(now)),
+        not_after: None,
+        replaced_at: None,
         secret_name: None,
     });
     Err(do_first(Step::Journal(Box::new(status.clone()), None)))
@@ -57,12 +59,15 @@ pub(super) fn hurry(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result
         .journal
         .retiring
         .iter_mut()
-        .filter(|r| r.not_before > now)
+        .filter(|r| r.not_before > now || consumers::latest(o, r).is_some_and(|at| at > now))
         .peekable();
     if late.peek().is_none() {
         return Ok(());
     }
-    late.for_each(|old| old.not_before = now);
+    late.for_each(|old| {
+        old.not_before = old.not_before.min(now);
+        old.not_after = Some(now);
+    });
     Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }
 
@@ -123,14 +128,15 @@ pub(super) fn unstage(o: &Observed, staged: &super::Staged) -> Result<(), Halt> 
     })
 }
 
-/// Deletes replaced users whose overlap is over, with the Secret that was theirs alone. Never one whose token the
-/// Secret carries, whatever the journal says.
+/// Deletes replaced users whose overlap is over and that no pod keeps, with the Secret that was theirs alone. Never one
+/// whose token the Secret carries, whatever the journal says.
 pub(super) fn retiring(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> {
     let Some(now) = o.platform_now else {
         return Ok(());
     };
     for old in status.journal.retiring.clone() {
-        if old.not_before <= now && !in_use(o, status, &old.nonce, &old.user_id) {
+        let due = old.not_before <= now && !in_use(o, status, &old.nonce, &old.user_id);
+        if due && !consumers::keep(o, status, &old, now)? {
             let deletion = revoke(o, &old)?;
             found(status, &old.nonce, deletion)?;
             status.journal.retiring.retain(|r| r.nonce != old.nonce);

@@ -1,6 +1,7 @@
 //! Tests of decisions: a small world answers the steps, and the order of the steps is looked at.
 
 mod bounds;
+mod consumers;
 mod corruption;
 mod creation;
 mod deletion;
@@ -8,6 +9,7 @@ mod readiness;
 mod recovery;
 mod refusals;
 mod rotation;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,6 +83,7 @@ fn observed(user: ProgrammaticUser) -> Observed {
         intact: true,
         check: false,
         strays: None,
+        consumers: Consumers::default(),
         platform_now: Some(now()),
         instance: "abcdef".to_owned(),
         fresh_nonce: NONCE.to_owned(),
@@ -172,6 +175,10 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
                 o.learned.old_secrets_deleted.insert((name, nonce), Ok(()));
             }
             Step::Release(_) => o.learned.released = Some(Ok(())),
+            Step::ReadPods(_) => o.learned.pods = Some(Ok(Vec::new())),
+            Step::Restart(restart) => {
+                o.learned.restarted.insert(restart.workload, Ok(true));
+            }
             Step::RemoveFinalizer => o.learned.finalizer_removed = true,
         }
     }
@@ -198,6 +205,8 @@ fn name(step: &Step) -> &'static str {
         Step::Fence(_) => "fence",
         Step::DeleteOldSecret { .. } => "delete-old-secret",
         Step::Release(_) => "release",
+        Step::ReadPods(_) => "pods",
+        Step::Restart(_) => "restart",
         Step::Verify(_) => "verify",
         Step::ListUsers => "list",
         Step::DeleteUser(..) => "delete-user",
@@ -264,5 +273,6 @@ fn own_secret(nonce: &str) -> SecretView {
         user_id: Some("pu-1".to_owned()),
         unedited: true,
         immutable: false,
+        changed: None,
     })
 }

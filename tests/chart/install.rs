@@ -4,7 +4,8 @@ use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use programmatic_users::api::{
-    DeletionPolicy, ORGANIZATION_FINALIZER, Organization, RETAINED_LABEL, REVOKE_NOW_ANNOTATION,
+    Consumers, DeletionPolicy, ORGANIZATION_FINALIZER, Organization, RETAINED_LABEL, REVOKE_NOW_ANNOTATION,
+    ROTATE_AT_ANNOTATION, Restart,
 };
 use serde_json::{Value, json};
 
@@ -12,7 +13,8 @@ use crate::helm::{RELEASE, helm, release};
 use crate::rights;
 use crate::support::cluster::static_program;
 use crate::support::wait::{SOON, eventually};
-use crate::support::{Cluster, PAYMENTS, World};
+use crate::support::workloads::{daemon_set, deployment, env_from, runs, spec, stateful_set};
+use crate::support::{Cluster, PAYMENTS, World, pod};
 
 const IMAGE: &str = "programmatic-users";
 
@@ -22,6 +24,7 @@ fn values(world: &World) -> Vec<String> {
         format!("image.repository={IMAGE},image.tag=test,image.pullPolicy=Never"),
         format!("rbac.namespaces={{{}}}", world.namespaces().join(",")),
         format!("controller.organizations={{{}}}", world.organization_name()),
+        "consumers=restart".to_owned(),
     ]
     .into_iter()
     .flat_map(|set| ["--set".to_owned(), set])
@@ -145,6 +148,7 @@ async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
     two_ready(&world).await;
 
     main_path(&world).await;
+    consumers_are_restarted(&world).await;
     the_leader_is_killed(&world).await;
 
     // An upgrade brings the definitions up to date, and the users stay as they are.
@@ -285,6 +289,57 @@ async fn main_path(world: &World) {
     world.ready("gone").await;
     world.delete("gone").await;
     world.gone("gone").await;
+}
+
+/// Workloads of each kind are found, restarted, and then have no old pods any more.
+async fn consumers_are_restarted(world: &World) {
+    pod::image(world.cluster()).await.unwrap();
+    world
+        .user("used")
+        .viewer(PAYMENTS)
+        .with(|spec| {
+            spec.consumers = Some(Consumers {
+                restart: Restart::OnRotation,
+            });
+        })
+        .apply()
+        .await;
+    world.ready("used").await;
+    let script = "trap 'exit 0' TERM; while true; do sleep 0.2; done";
+    let pods = runs(script, &env_from("used"));
+    deployment(world, "one", spec("one", &pods, &json!({}))).await;
+    stateful_set(world, "two", spec("two", &pods, &json!({"serviceName": "none"}))).await;
+    daemon_set(world, "three", spec("three", &pods, &json!({}))).await;
+    let rolled_out = || {
+        for workload in ["deployment/one", "statefulset/two", "daemonset/three"] {
+            let args = [
+                "-n",
+                world.namespace(),
+                "rollout",
+                "status",
+                workload,
+                "--timeout=90s",
+            ];
+            world.cluster().kubectl(&args).unwrap();
+        }
+    };
+    rolled_out();
+    let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
+    world.change("used", rotate).await.unwrap();
+    world
+        .eventually("all consumers to have the new token", 4 * SOON, async || {
+            let status = world.get("used").await.status.unwrap_or_default();
+            let new = status.consumers.iter().filter(|c| !c.outdated).count();
+            if status.last_handled_rotate_at.is_some() && new == 3 {
+                Ok(())
+            } else {
+                Err(format!("{:?}", status.consumers))
+            }
+        })
+        .await;
+    rolled_out();
+    world.delete("used").await;
+    world.gone("used").await;
 }
 
 async fn the_leader_is_killed(world: &World) {

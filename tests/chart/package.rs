@@ -14,16 +14,17 @@ use crate::support::cluster::root;
 const NAME: &str = "pu";
 
 /// Value sets whose rendering is kept in `snapshots/`.
-const SETS: [(&str, &[&str]); 4] = [
+const SETS: [(&str, &[&str]); 5] = [
     ("default", &[]),
     ("strict", &["--set", "rbac.namespaces={payments,search}"]),
     (
         "cluster",
         &[
             "--set",
-            "rbac.mode=cluster,crds.install=false,admission.enabled=false,rbac.roles=false",
+            "rbac.mode=cluster,crds.install=false,admission.enabled=false,rbac.roles=false,consumers=off",
         ],
     ),
+    ("restart", &["--set", "consumers=restart"]),
     (
         "everything",
         &[
@@ -114,10 +115,42 @@ fn values_that_make_no_sense_are_refused_with_their_place() {
             "/controller/instanceId",
             "does not match pattern",
         ),
+        (
+            "consumers=reload",
+            "/consumers",
+            "must be one of 'off', false, 'observe', 'restart'",
+        ),
         ("image.digest=abc", "/image/digest", "does not match pattern"),
     ] {
         let said = template(NAME, &["--set", flag]).expect_err(flag);
         assert!(said.contains(place) && said.contains(why), "{flag}: {said}");
+    }
+}
+
+/// What the operator is told, and what it may do, is the same.
+#[test]
+fn rights_to_workloads_are_those_of_the_level() {
+    for (value, level, verbs) in [
+        ("consumers=off", "off", None),
+        // As YAML reads an unquoted `off`.
+        ("consumers=false", "off", None),
+        ("consumers=observe", "observe", Some("verbs: [list, watch]")),
+        (
+            "consumers=restart",
+            "restart",
+            Some("verbs: [list, watch, patch]"),
+        ),
+    ] {
+        for mode in ["rbac.mode=strict", "rbac.mode=cluster"] {
+            let rendered = template(NAME, &["--set", value, "--set", mode]).unwrap();
+            assert!(rendered.contains(&format!("- --consumers={level}\n")), "{value}");
+            let (_, rest) = rendered
+                .split_once("resources: [deployments, statefulsets, daemonsets]\n")
+                .unzip();
+            let found = rest.and_then(|rest| rest.lines().next()).map(str::trim);
+            assert_eq!(found, verbs, "{value}");
+            assert_eq!(rendered.contains("resources: [pods]"), verbs.is_some(), "{value}");
+        }
     }
 }
 

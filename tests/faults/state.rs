@@ -79,9 +79,8 @@ impl Wanted {
             _ => user.editor(PAYMENTS).with(|spec| {
                 let overlap = Duration::parse("1s");
                 spec.rotation = Some(Rotation {
-                    every: None,
                     overlap,
-                    windows: vec![],
+                    ..Rotation::default()
                 });
             }),
         }

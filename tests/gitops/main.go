@@ -202,7 +202,7 @@ func (s scripts) act(object map[string]any, name string) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		wanted, err := json.Marshal(cleanReturnedObj(changed, object))
+		wanted, err := json.Marshal(mapsAgain(object, changed))
 		if err != nil {
 			return nil, err
 		}

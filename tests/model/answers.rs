@@ -103,6 +103,9 @@ pub fn learned(seen: &Seen) -> Learned {
             .collect(),
         old_secrets_deleted: old_secrets.map(|(key, gone)| (key, ended(gone))).collect(),
         released: done(l.released),
+        changed: None,
+        pods: None,
+        restarted: BTreeMap::new(),
         finalizer_removed: l.unlocked,
     }
 }

@@ -12,7 +12,8 @@ use programmatic_users::api::{
     USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::{
-    self, Catalog, Found, Kept, Marker, Next, Observed, OwnSecret, SecretDraft, SecretView, Staged, Step,
+    self, Catalog, Consumers, Found, Kept, Marker, Next, Observed, OwnSecret, SecretDraft, SecretView,
+    Staged, Step,
 };
 use serde_json::json;
 
@@ -55,6 +56,7 @@ fn view(secret: Secret, at: u8, version: &str) -> SecretView {
             user_id: (secret.n > 0).then(|| user_id(if secret.alien { ALIEN } else { secret.n })),
             unedited: secret.intact,
             immutable: false,
+            changed: None,
         }),
     }
 }
@@ -195,6 +197,7 @@ impl Translator {
             intact: true,
             check: self.check,
             strays: None,
+            consumers: Consumers::default(),
             platform_now: Some(self.now),
             instance: INSTANCE.to_owned(),
             fresh_nonce: nonce(world::FRESH),
@@ -227,6 +230,7 @@ impl Translator {
                 user_id: id(current.n, current.alien),
                 fingerprint: self.fingerprints[usize::from(current.spec)].clone(),
                 access: current.access.then(|| self.digest.clone()),
+                replaced_at: None,
             });
             real.user_id = Some(id(current.n, current.alien));
             real.secret_name = self.secret_of(current.spec);
@@ -241,6 +245,8 @@ impl Translator {
                 } else {
                     SignedDuration::from_hours(24)
                 },
+            not_after: None,
+            replaced_at: None,
             secret_name: [0, 1]
                 .into_iter()
                 .find(|at| has(status.left[usize::from(*at)], n))
@@ -323,7 +329,12 @@ impl Translator {
                 pending.reason.clear();
             }
             journal.retiring.sort_by(|a, b| a.nonce.cmp(&b.nonce));
+            // Nothing is decided by these where no pods are waited for.
+            if let Some(current) = &mut journal.current {
+                current.replaced_at = None;
+            }
             for old in &mut journal.retiring {
+                (old.not_after, old.replaced_at) = (None, None);
                 old.not_before = if old.not_before <= self.now {
                     Timestamp::MIN
                 } else {
@@ -366,7 +377,11 @@ impl Translator {
                 Act::DeleteOldSecret(secret_number(&name), number(&nonce))
             }
             Step::Release(own) => Act::Release(secret_number(&own.name)),
-            Step::LookUp(_) | Step::DryRun(_) | Step::PutPolicies(..) => {
+            Step::LookUp(_)
+            | Step::DryRun(_)
+            | Step::PutPolicies(..)
+            | Step::ReadPods(_)
+            | Step::Restart(_) => {
                 panic!("not in this model: {step:?}")
             }
         }

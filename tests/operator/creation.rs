@@ -154,6 +154,7 @@ async fn a_class_fills_in_what_a_user_leaves_out_and_writes_nothing_back() {
             spec.defaults = Some(programmatic_users::api::ClassDefaults {
                 access,
                 rotation: None,
+                consumers: None,
                 secret: Some(programmatic_users::api::SecretDefaults { keys: Some(keys) }),
             });
         })

@@ -12,6 +12,7 @@
 mod support;
 
 mod access;
+mod consumers;
 mod creation;
 mod drift;
 mod failures;
@@ -27,6 +28,7 @@ mod organizations;
 mod probes;
 mod refusals;
 mod replicas;
+mod restarts;
 mod restore;
 mod rotation;
 #[path = "../conformance/sdk.rs"]

@@ -48,9 +48,9 @@ async fn the_api_server_refuses_what_it_can_see() {
         ),
         (
             format!(
-                "scope: Account, access: {{role: Viewer, accounts: [{one}]}}, consumers: {{restart: OnRotation}}"
+                "scope: Account, access: {{role: Viewer, accounts: [{one}]}}, consumers: {{restart: Always}}"
             ),
-            "OnRotation is not supported",
+            "Unsupported value: \"Always\"",
         ),
         (
             format!(

@@ -19,7 +19,7 @@ fn rotation(every: Option<&str>, overlap: &str) -> Rotation {
     Rotation {
         every: every.map(span),
         overlap: Some(span(overlap)),
-        windows: Vec::new(),
+        ..Rotation::default()
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `process` | child processes that end with the test, however it ends |
 //! | `prometheus` | a Prometheus that reads the metrics and evaluates the chart's alerts |
 //! | `pod` | a pod that runs a script, or the same script with the environment that the pod would have |
+//! | `workloads` | workloads whose pods run a script |
 //! | `audit` | what the API server recorded |
 //! | `canary` | looks for tokens where none may be |
 //! | `wait` | polling towards a deadline |
@@ -41,6 +42,7 @@ pub mod proxied;
 pub mod proxy;
 pub mod rights;
 pub mod wait;
+pub mod workloads;
 pub mod world;
 
 pub use builders::{ClassBuilder, UserBuilder};

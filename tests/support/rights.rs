@@ -58,7 +58,8 @@ pub fn groups(own: &str) -> [String; 3] {
     ]
 }
 
-/// Gives the controllers of one world their rights, and waits until the API server knows of them. A kubeconfig by which
+/// Gives the controllers of one world the rights that the chart gives with the values of a snapshot, and waits until the
+/// API server knows of them. A kubeconfig by which
 /// an administrator acts as their account.
 pub async fn grant(
     cluster: &Cluster,
@@ -66,12 +67,12 @@ pub async fn grant(
     dir: &Path,
     own: &str,
     watched: &[String],
+    snapshot: &str,
 ) -> Result<PathBuf, String> {
-    make_roles(client).await?;
+    make_roles(client, snapshot).await?;
     let subject = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": own}]);
     let binding = |place: &str, namespace: Option<&str>| {
-        let role =
-            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(place)});
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role_name(snapshot, place)});
         let metadata = json!({"name": format!("{own}-{place}"), "namespace": namespace});
         json!({"metadata": metadata, "roleRef": role, "subjects": subject})
     };
@@ -87,6 +88,7 @@ pub async fn grant(
     for (group, resource, namespace) in [
         ("programmatic-users.io", "organizations", None),
         ("", "secrets", users),
+        ("apps", "deployments", users),
         ("coordination.k8s.io", "leases", Some(own)),
     ] {
         let verb = if resource == "leases" { "create" } else { "list" };
@@ -105,8 +107,8 @@ pub async fn grant(
     kubeconfig(cluster, dir, own)
 }
 
-fn role_name(place: &str) -> String {
-    format!("tests-operator-{place}")
+fn role_name(snapshot: &str, place: &str) -> String {
+    format!("tests-operator-{snapshot}-{place}")
 }
 
 fn typed<K: serde::de::DeserializeOwned>(object: Value) -> K {
@@ -114,12 +116,12 @@ fn typed<K: serde::de::DeserializeOwned>(object: Value) -> K {
 }
 
 /// They are the same for all worlds of a cluster; whoever comes later changes nothing.
-async fn make_roles(client: &Client) -> Result<(), String> {
+async fn make_roles(client: &Client, snapshot: &str) -> Result<(), String> {
     // That this is what the chart renders, tests of the chart say.
-    let path = root().join("tests/chart/snapshots/default.yaml");
+    let path = root().join(format!("tests/chart/snapshots/{snapshot}.yaml"));
     let rendered = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     for (place, rules) in roles(&rendered, RELEASE) {
-        let role = json!({"metadata": {"name": role_name(place)}, "rules": rules});
+        let role = json!({"metadata": {"name": role_name(snapshot, place)}, "rules": rules});
         apply::<ClusterRole>(client, &typed(role), MANAGER).await?;
     }
     Ok(())

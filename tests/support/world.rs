@@ -62,6 +62,8 @@ pub struct WorldBuilder {
     platform_flags: Vec<String>,
     operator_flags: Vec<String>,
     operator_env: Vec<(String, String)>,
+    /// The values by which the chart gives the controller its rights.
+    rights: &'static str,
 }
 
 /// Letters and digits that no other test has.
@@ -92,6 +94,7 @@ impl World {
             platform_flags: vec![],
             operator_flags: vec![],
             operator_env: vec![],
+            rights: "default",
         }
     }
 
@@ -339,6 +342,12 @@ impl WorldBuilder {
         self
     }
 
+    /// The controller may restart workloads, and does so.
+    pub fn restarts_consumers(mut self) -> Self {
+        self.rights = "restart";
+        self.controller_flags(&["--consumers", "restart"])
+    }
+
     /// More environment for the controller.
     pub fn controller_env(mut self, name: &str, value: &str) -> Self {
         self.operator_env.push((name.to_owned(), value.to_owned()));
@@ -417,7 +426,8 @@ impl WorldBuilder {
         .await?;
         let watched = self.watched.as_ref().unwrap_or(&namespaces);
         let mut options = operator::Options {
-            kubeconfig: rights::grant(cluster, &client, &dir, &operator_namespace, watched).await?,
+            kubeconfig: rights::grant(cluster, &client, &dir, &operator_namespace, watched, self.rights)
+                .await?,
             namespace: operator_namespace.clone(),
             watch_namespaces: watched.clone(),
             organizations: vec![organization_name.clone()],

@@ -37,6 +37,11 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* YAML takes an unquoted off for false. */}}
+{{- define "pu.consumers" -}}
+{{ .Values.consumers | default "off" }}
+{{- end }}
+
 {{/* Namespaces of mode strict: without any, the operator's own. */}}
 {{- define "pu.namespaces" -}}
 {{ .Values.rbac.namespaces | default (list .Release.Namespace) | toJson }}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};
@@ -50,15 +51,16 @@ impl Hand<'_> {
         }
     }
 
-    /// Writes the Secret with the token in hand.
-    pub(super) async fn commit(&self, o: &Observed, draft: &SecretDraft) -> Committed {
+    /// Writes the Secret with the token in hand; also when that was, by the API server's clock.
+    pub(super) async fn commit(&self, o: &Observed, draft: &SecretDraft) -> (Committed, Option<Timestamp>) {
         let Some(token) = &self.token else {
-            return Committed::No(rejected(&draft.name, "there is no token in hand"));
+            let why = "there is no token in hand";
+            return (Committed::No(rejected(&draft.name, why)), None);
         };
         let params = PostParams::default();
         let secret = match secret::build(&o.user, draft, token.expose()) {
             Ok(secret) => secret,
-            Err(why) => return Committed::No(rejected(&draft.name, &why)),
+            Err(why) => return (Committed::No(rejected(&draft.name, &why)), None),
         };
         let write = async {
             let written = self.put_secret(draft, &secret, &params).await?;
@@ -85,7 +87,7 @@ impl Hand<'_> {
         let is_it = |found: &Secret| {
             secret::staged(found, &o.user).is_some_and(|s| s.user_id.as_deref() == Some(user_id))
         };
-        let outcome = certainly(&secrets, &name, secrets.create(&params, &new), is_it).await;
+        let (outcome, _) = certainly(&secrets, &name, secrets.create(&params, &new), is_it).await;
         if outcome == Committed::Yes {
             // For its UID. Without it, it is found by the next reconcile.
             let found = secrets.get_opt(&name).await.ok().flatten();
@@ -95,11 +97,16 @@ impl Hand<'_> {
     }
 
     /// Writes the Secret with a staged token.
-    pub(super) async fn publish(&mut self, o: &Observed, nonce: &str, draft: &SecretDraft) -> Committed {
+    pub(super) async fn publish(
+        &mut self,
+        o: &Observed,
+        nonce: &str,
+        draft: &SecretDraft,
+    ) -> (Committed, Option<Timestamp>) {
         if self.token.is_none() {
             match self.staged_token(o, nonce).await {
                 Ok(token) => self.token = token,
-                Err(problem) => return Committed::Unknown(problem),
+                Err(problem) => return (Committed::Unknown(problem), None),
             }
         }
         self.commit(o, draft).await
@@ -231,9 +238,9 @@ async fn certainly(
     name: &str,
     write: impl Future<Output = kube::Result<Secret>>,
     carries: impl FnOnce(&Secret) -> bool,
-) -> Committed {
+) -> (Committed, Option<Timestamp>) {
     let (refused, why) = match tokio::time::timeout(WRITE_DEADLINE, write).await {
-        Ok(Ok(_)) => return Committed::Yes,
+        Ok(Ok(written)) => return (Committed::Yes, secret::written(&written.metadata)),
         Ok(Err(error)) => {
             let refused = matches!(&error, kube::Error::Api(status) if (400..500).contains(&status.code));
             (refused, describe(&error))
@@ -241,9 +248,9 @@ async fn certainly(
         Err(_) => (false, "no answer from the API server in time".to_owned()),
     };
     match tokio::time::timeout(WRITE_DEADLINE, secrets.get_opt(name)).await {
-        Ok(Ok(Some(found))) if carries(&found) => Committed::Yes,
-        Ok(Ok(_)) if refused => Committed::No(rejected(name, &why)),
-        _ => Committed::Unknown(rejected(name, &why)),
+        Ok(Ok(Some(found))) if carries(&found) => (Committed::Yes, secret::written(&found.metadata)),
+        Ok(Ok(_)) if refused => (Committed::No(rejected(name, &why)), None),
+        _ => (Committed::Unknown(rejected(name, &why)), None),
     }
 }
 

@@ -11,6 +11,8 @@ fn a_secret_that_two_replaced_users_were_in_goes_with_the_later_one() {
         nonce: nonce.to_owned(),
         user_id: id.to_owned(),
         not_before: now(),
+        not_after: None,
+        replaced_at: None,
         secret_name: Some(secret.to_owned()),
     };
     let status = object(&mut o).status.as_mut().unwrap();
@@ -37,6 +39,8 @@ fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
         nonce: NEXT.to_owned(),
         user_id: "pu-other".to_owned(),
         not_before: now(),
+        not_after: None,
+        replaced_at: None,
         secret_name: None,
     }];
     let mut deleted = Vec::new();
@@ -79,6 +83,8 @@ fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
         nonce: NEXT.to_owned(),
         user_id: "pu-7".to_owned(),
         not_before: now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+        not_after: None,
+        replaced_at: None,
         secret_name: None,
     };
     status.journal.retiring = vec![old; 4];
@@ -94,6 +100,8 @@ fn who_asks_for_a_revocation_waits_for_no_overlap() {
         nonce: format!("{n}{}", &NEXT[1..]),
         user_id: format!("pu-{n}"),
         not_before: now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+        not_after: None,
+        replaced_at: None,
         secret_name: None,
     };
     object(&mut o).status.as_mut().unwrap().journal.retiring = (3..7).map(old).collect();

@@ -16,6 +16,8 @@ fn written() -> Observed {
         nonce: "rrrrbbbbccccdddd".to_owned(),
         user_id: "pu-2".to_owned(),
         not_before: now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap(),
+        not_after: None,
+        replaced_at: None,
         secret_name: Some("older".to_owned()),
     });
     status.last_handled_rotate_at = Some("once".to_owned());

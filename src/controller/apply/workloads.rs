@@ -1,0 +1,82 @@
+//! Steps about pods and the workloads that make them.
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::Hand;
+use crate::api::WorkloadKind;
+use crate::controller::consumers::pod_of;
+use crate::controller::error::describe;
+use crate::plan::{self, Answer, Problem, Restart, Retry};
+
+/// Pods that are in memory as a whole at one time.
+const PAGE: u32 = 200;
+
+impl Hand<'_> {
+    /// Those that read one of these Secrets, read from the API server and not from a cache: a token dies because there is none.
+    pub(super) async fn read_pods(&self, secrets: &[String]) -> Answer<Vec<plan::Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.namespace);
+        let mut params = ListParams::default().limit(PAGE);
+        let mut found = Vec::new();
+        loop {
+            let page = pods.list(&params).await.map_err(|error| Problem {
+                reason: "PodsUnknown",
+                message: format!(
+                    "pods of namespace {} cannot be listed, so that nobody knows who uses a token: {}",
+                    self.namespace,
+                    describe(&error)
+                ),
+                retry: Retry::Backoff,
+            })?;
+            let all = page.items.iter().filter_map(pod_of);
+            found.extend(all.filter(|pod| secrets.iter().any(|name| pod.secrets.contains(name))));
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// `false`: somebody has changed it since it was seen.
+    pub(super) async fn restart(&mut self, restart: &Restart) -> Answer<bool> {
+        let (kind, name) = &restart.workload;
+        let (key, value) = &restart.mark;
+        let template = json!({"metadata": {"annotations": {key.as_str(): value}}});
+        let patch = json!({
+            "metadata": {"resourceVersion": restart.version}, "spec": {"template": template},
+        });
+        self.wrote = true;
+        let written = match kind {
+            WorkloadKind::DaemonSet => self.mark::<DaemonSet>(name, patch).await,
+            WorkloadKind::Deployment => self.mark::<Deployment>(name, patch).await,
+            WorkloadKind::StatefulSet => self.mark::<StatefulSet>(name, patch).await,
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(false),
+            Err(error) => Err(Problem {
+                reason: "RestartRefused",
+                message: format!("{} {name} cannot be changed: {}", kind.name(), describe(&error)),
+                retry: Retry::Backoff,
+            }),
+        }
+    }
+
+    async fn mark<K>(&self, name: &str, patch: Value) -> kube::Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.namespace);
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(drop)
+    }
+}

@@ -1,0 +1,282 @@
+//! Workloads that read Secrets: watched, and of each only kept what decisions need.
+//!
+//! Pods are not watched: there are many, they change all the time, and only after a rotation anybody asks for them. They
+//! are read then, from the API server.
+
+mod reduce;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt as _;
+use futures::future::{BoxFuture, join_all};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::Event;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+
+use super::streams::events;
+use super::triggers::Triggers;
+use crate::api::{ProgrammaticUser, WorkloadKind};
+use crate::plan::{Consumers, Level, Workload};
+
+use reduce::Reads;
+pub(super) use reduce::pod_of;
+
+/// Kinds that are watched in each scope.
+const KINDS: usize = 3;
+
+type Id = (WorkloadKind, String);
+
+/// What is known of workloads.
+pub(super) struct Readers {
+    level: Level,
+    /// Watches whose first list is awaited.
+    awaited: Mutex<usize>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// By namespace. Workloads that read no Secret are not here.
+    workloads: HashMap<String, BTreeMap<Id, Workload>>,
+    /// Objects by namespace and a Secret of theirs that has another name than they.
+    others: BTreeMap<(String, String), BTreeSet<String>>,
+}
+
+impl Readers {
+    /// Nothing is known yet of that many scopes.
+    pub(super) fn new(level: Level, scopes: usize) -> Self {
+        Self {
+            level,
+            awaited: Mutex::new(if level == Level::Off { 0 } else { scopes * KINDS }),
+            known: Mutex::default(),
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Workloads that read a Secret of this object; from now on it hears of their changes.
+    pub(super) fn of(&self, user: &ProgrammaticUser) -> Consumers {
+        let level = self.level;
+        let filled = *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) == 0;
+        if level == Level::Off {
+            return Consumers {
+                level,
+                workloads: None,
+            };
+        }
+        let (namespace, name) = (user.namespace().unwrap_or_default(), user.name_any());
+        let secrets = secrets_of(user);
+        let mut known = self.known();
+        for secret in secrets.iter().filter(|secret| **secret != name) {
+            let key = (namespace.clone(), secret.clone());
+            known.others.entry(key).or_default().insert(name.clone());
+        }
+        let here = known.workloads.get(&namespace);
+        let all = here.into_iter().flat_map(|all| all.values());
+        let workloads = filled.then(|| {
+            all.filter(|w| !w.secrets.is_disjoint(&secrets))
+                .cloned()
+                .collect()
+        });
+        Consumers { level, workloads }
+    }
+
+    /// Forgets an object that is gone.
+    pub(super) fn forget(&self, namespace: &str, name: &str) {
+        self.known().others.retain(|(place, _), users| {
+            if place == namespace {
+                users.remove(name);
+            }
+            !users.is_empty()
+        });
+    }
+
+    /// Puts a workload in the place of what was known of it, or takes it away. Secrets whose users have to hear of it.
+    fn put(&self, namespace: &str, id: &Id, new: Option<Workload>) -> BTreeSet<String> {
+        let mut known = self.known();
+        let new = new.filter(|w| !w.secrets.is_empty());
+        let secrets = |w: &Workload| w.secrets.clone();
+        let mut told: BTreeSet<String> = new.iter().flat_map(secrets).collect();
+        let old = match new {
+            Some(new) => {
+                let here = known.workloads.entry(namespace.to_owned()).or_default();
+                let old = here.insert(id.clone(), new.clone());
+                if old.as_ref().is_some_and(|old| is_no_news(old, &new)) {
+                    return BTreeSet::new();
+                }
+                old
+            }
+            None => known
+                .workloads
+                .get_mut(namespace)
+                .and_then(|here| here.remove(id)),
+        };
+        told.extend(old.iter().flat_map(secrets));
+        told
+    }
+
+    /// Workloads of one kind that are known.
+    fn ids(&self, kind: WorkloadKind, scope: Option<&str>) -> Vec<(String, Id)> {
+        let known = self.known();
+        let here = known
+            .workloads
+            .iter()
+            .filter(|(namespace, _)| scope.is_none_or(|s| s == *namespace));
+        let all = here.flat_map(|(namespace, all)| all.keys().map(move |id| (namespace.clone(), id.clone())));
+        all.filter(|(_, id)| id.0 == kind).collect()
+    }
+
+    /// Names of the objects whose Secret this is, or may be.
+    fn users(&self, namespace: &str, secret: &str) -> BTreeSet<String> {
+        let key = (namespace.to_owned(), secret.to_owned());
+        let mut users = self.known().others.get(&key).cloned().unwrap_or_default();
+        // Unless it says otherwise, an object has a Secret of its own name.
+        users.insert(secret.to_owned());
+        users
+    }
+}
+
+/// Whether two states of a workload lead to the same decisions.
+fn is_no_news(old: &Workload, new: &Workload) -> bool {
+    (&old.secrets, &old.marks, old.rollout) == (&new.secrets, &new.marks, new.rollout)
+}
+
+/// Secrets that the tokens of this object are or were in, or will be.
+fn secrets_of(user: &ProgrammaticUser) -> BTreeSet<String> {
+    let asked = user.spec.secret.name.clone().unwrap_or_else(|| user.name_any());
+    let status = user.status.iter();
+    let named = status.flat_map(|s| {
+        let retiring = s.journal.retiring.iter().filter_map(|r| r.secret_name.clone());
+        retiring.chain(s.secret_name.clone())
+    });
+    named.chain([asked]).collect()
+}
+
+/// Watches workloads for as long as it is polled.
+pub(super) async fn follow(
+    client: Client,
+    scopes: Vec<Option<String>>,
+    readers: Arc<Readers>,
+    triggers: Arc<Triggers>,
+) {
+    if readers.level == Level::Off {
+        return;
+    }
+    let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for scope in scopes {
+        let follower = Follower {
+            scope,
+            readers: readers.clone(),
+            triggers: triggers.clone(),
+        };
+        let follower = Arc::new(follower);
+        all.push(Box::pin(follower.clone().kind::<Deployment>(client.clone())));
+        all.push(Box::pin(follower.clone().kind::<StatefulSet>(client.clone())));
+        all.push(Box::pin(follower.kind::<DaemonSet>(client.clone())));
+    }
+    join_all(all).await;
+}
+
+struct Follower {
+    scope: Option<String>,
+    readers: Arc<Readers>,
+    triggers: Arc<Triggers>,
+}
+
+impl Follower {
+    async fn kind<K>(self: Arc<Self>, client: Client)
+    where
+        K: Reads + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + 'static,
+    {
+        let api: Api<K> = match &self.scope {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let mut events = std::pin::pin!(events(K::KIND.name(), api));
+        let (mut listed, mut first) = (BTreeSet::new(), true);
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Init => listed.clear(),
+                Event::InitApply(object) => {
+                    listed.insert(place(&object));
+                    self.put(&object);
+                }
+                Event::InitDone => {
+                    // What went while nobody watched.
+                    for (namespace, id) in self.readers.ids(K::KIND, self.scope.as_deref()) {
+                        if !listed.contains(&(namespace.clone(), id.1.clone())) {
+                            self.tell(&namespace, &self.readers.put(&namespace, &id, None));
+                        }
+                    }
+                    listed.clear();
+                    if std::mem::take(&mut first) {
+                        self.filled();
+                    }
+                }
+                Event::Apply(object) => self.put(&object),
+                Event::Delete(object) => {
+                    let (namespace, name) = place(&object);
+                    self.tell(&namespace, &self.readers.put(&namespace, &(K::KIND, name), None));
+                }
+            }
+        }
+    }
+
+    fn put<K: Reads>(&self, object: &K) {
+        let workload = object.reduced();
+        let id = workload.id();
+        let namespace = object.namespace_of();
+        self.tell(&namespace, &self.readers.put(&namespace, &id, Some(workload)));
+    }
+
+    /// Has the users of these Secrets looked at again.
+    fn tell(&self, namespace: &str, secrets: &BTreeSet<String>) {
+        for name in secrets
+            .iter()
+            .flat_map(|secret| self.readers.users(namespace, secret))
+        {
+            self.triggers.user(&ObjectRef::new(&name).within(namespace));
+        }
+    }
+
+    /// With the last list that was awaited, users are looked at again whose statuses name workloads, or that wait for them.
+    fn filled(&self) {
+        let left = {
+            let mut awaited = self
+                .readers
+                .awaited
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *awaited = awaited.saturating_sub(1);
+            *awaited
+        };
+        if left == 0 {
+            self.triggers.users(super::known::Known::minds_workloads);
+            let known = self.readers.known();
+            let all = known.workloads.iter().flat_map(|(namespace, all)| {
+                let secrets = all.values().flat_map(|w| w.secrets.clone()).collect();
+                [(namespace.clone(), secrets)]
+            });
+            let all: Vec<(String, BTreeSet<String>)> = all.collect();
+            drop(known);
+            for (namespace, secrets) in all {
+                self.tell(&namespace, &secrets);
+            }
+        }
+    }
+}
+
+fn place<K: Resource>(object: &K) -> (String, String) {
+    (
+        object.meta().namespace.clone().unwrap_or_default(),
+        object.meta().name.clone().unwrap_or_default(),
+    )
+}

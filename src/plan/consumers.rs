@@ -1,0 +1,400 @@
+//! Who reads the Secret: which workloads are restarted after it changed, and for which pods a replaced user is kept.
+//!
+//! A pod's environment was fixed when it started. Whether that was before the Secret changed is told by two times of the
+//! API server's clock, the pod's creation and the change of the Secret, or by the mark that a restart leaves on pods.
+
+mod age;
+mod tell;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::desired::Desired;
+use super::live::{Halt, do_first};
+use super::{Observed, Refusal, Step, rotation};
+use crate::api::{Consumer, Current, ProgrammaticUserStatus, Retiring, WorkloadKind};
+
+use age::{SPREAD, holds, is_outdated, mark};
+
+pub(super) use tell::{restarting, waiting};
+
+/// `StatefulSet`s and `DaemonSet`s have no deadline for their progress; this is the default of `Deployment`s.
+const STUCK: SignedDuration = SignedDuration::from_mins(10);
+/// Consumers that a status names.
+const LISTED: usize = 32;
+/// When pods that are on their way out, and other pods that are waited for, are looked at again. Of workloads a watch tells.
+const SOON: Duration = Duration::from_secs(3);
+const LATER: Duration = Duration::from_secs(30);
+
+/// What an installation may do with workloads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// It does not look at them.
+    #[default]
+    Off,
+    /// It looks at them and at pods.
+    Observe,
+    /// It also restarts them.
+    Restart,
+}
+
+/// What is known of workloads at the start of a reconcile.
+#[derive(Debug, Clone, Default)]
+pub struct Consumers {
+    /// What may be done.
+    pub level: Level,
+    /// Those of the namespace that read a Secret of this object, by kind and name; `None`: not known yet.
+    pub workloads: Option<Vec<Workload>>,
+}
+
+/// A workload, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// What it is.
+    pub kind: WorkloadKind,
+    /// Name.
+    pub name: String,
+    /// For compare-and-swap.
+    pub version: String,
+    /// Secrets that its pods read.
+    pub secrets: BTreeSet<String>,
+    /// Marks of restarts on its pod template, see [`crate::api::RESTART_PREFIX`].
+    pub marks: BTreeMap<String, String>,
+    /// When the operator last wrote it, by the API server's clock.
+    pub written: Option<Timestamp>,
+    /// How far its pods are what its template says.
+    pub rollout: Rollout,
+}
+
+/// How far the pods of a workload are what its template says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rollout {
+    /// All of them are.
+    Complete,
+    /// They become so.
+    Going,
+    /// Its deadline has passed.
+    Stuck,
+    /// A changed template does not replace them; the words say why, as in "Deployment a …".
+    Held(&'static str),
+}
+
+/// A pod that may run and reads a Secret of this object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Name.
+    pub name: String,
+    /// The workload that made it, if it is one of those that are looked at.
+    pub workload: Option<(WorkloadKind, String)>,
+    /// By the API server's clock.
+    pub created: Option<Timestamp>,
+    /// Secrets that it reads.
+    pub secrets: BTreeSet<String>,
+    /// Marks of restarts that it was made with.
+    pub marks: BTreeMap<String, String>,
+    /// Whether it is on its way out.
+    pub ends: bool,
+}
+
+/// A workload whose pods are to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// The workload, as it was seen.
+    pub workload: (WorkloadKind, String),
+    /// Only this version of it.
+    pub version: String,
+    /// Annotation of its pod template, and its new value.
+    pub mark: (String, String),
+}
+
+/// Whether the installation may do what the object asks for. Before anything is made.
+pub(super) fn allowed(o: &Observed, desired: &Desired) -> Result<(), Refusal> {
+    let (asks, needs, instead) = if desired.restart {
+        (
+            "spec.consumers.restart: OnRotation",
+            Level::Restart,
+            "use restart: Never",
+        )
+    } else if rotation::wait(o).is_some() {
+        let instead = "leave spec.rotation.waitForConsumers out";
+        ("spec.rotation.waitForConsumers", Level::Observe, instead)
+    } else {
+        return Ok(());
+    };
+    if o.consumers.level >= needs {
+        return Ok(());
+    }
+    let message = format!(
+        "{asks} needs an operator that runs with --consumers={}, and this one runs with --consumers={}: ask whoever installed it to set the chart's value consumers, or {instead}",
+        needs.name(),
+        o.consumers.level.name()
+    );
+    Err(Refusal::new("ConsumersNotEnabled", message))
+}
+
+impl Level {
+    /// As the flag names it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Observe => "observe",
+            Self::Restart => "restart",
+        }
+    }
+}
+
+/// Reads the pods, where it matters how old they are.
+pub(super) fn look(o: &Observed, status: &ProgrammaticUserStatus) -> Result<(), Halt> {
+    if o.learned.pods.is_none() && matters(o, status) {
+        return Err(read_pods(status));
+    }
+    Ok(())
+}
+
+/// After a replacement, until no workload has old pods any more.
+fn matters(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let Some(workloads) = o.consumers.workloads.as_ref().filter(|all| !all.is_empty()) else {
+        return false;
+    };
+    let Some(current) = &status.journal.current else {
+        return false;
+    };
+    let unlisted = |w: &Workload| !status.consumers.iter().any(|c| c.is(&w.id()));
+    !status.journal.retiring.is_empty()
+        || status.consumers.iter().any(|c| c.outdated)
+        || current.replaced_at.is_some() && status.more_consumers.is_none() && workloads.iter().any(unlisted)
+}
+
+fn read_pods(status: &ProgrammaticUserStatus) -> Halt {
+    let names = names(status).into_iter().map(str::to_owned).collect();
+    do_first(Step::ReadPods(names))
+}
+
+/// Secrets in which the tokens of this object are, or were.
+fn names(status: &ProgrammaticUserStatus) -> BTreeSet<&str> {
+    let retiring = status
+        .journal
+        .retiring
+        .iter()
+        .filter_map(|r| r.secret_name.as_deref());
+    retiring.chain(status.secret_name.as_deref()).collect()
+}
+
+fn pods(o: &Observed) -> Option<&[Pod]> {
+    Some(o.learned.pods.as_ref()?.as_ref().ok()?)
+}
+
+/// Until when a replaced user may be kept because of pods; `None`: they do not matter.
+pub(super) fn latest(o: &Observed, old: &Retiring) -> Option<Timestamp> {
+    match rotation::wait(o) {
+        Some(more) => {
+            let more = SignedDuration::try_from(more).unwrap_or(SignedDuration::MAX);
+            let asked = old.not_before.saturating_add(more).unwrap_or(old.not_before);
+            Some(old.not_after.map_or(asked, |at| at.min(asked)))
+        }
+        // What the class said is not known any more.
+        None if o.class.is_none() && o.user.spec.rotation.is_none() => old.not_after,
+        None => None,
+    }
+}
+
+/// Whether a replaced user whose overlap is over has to stay, because a pod may use its token.
+pub(super) fn keep(
+    o: &Observed,
+    status: &ProgrammaticUserStatus,
+    old: &Retiring,
+    time: Timestamp,
+) -> Result<bool, Halt> {
+    if latest(o, old).is_none_or(|latest| latest <= time) {
+        return Ok(false);
+    }
+    // Where nothing is known of pods, there may be some.
+    if o.consumers.workloads.is_none() {
+        return Ok(true);
+    }
+    match &o.learned.pods {
+        None => Err(read_pods(status)),
+        Some(Err(problem)) => Err(Halt::Failed(problem.clone())),
+        Some(Ok(pods)) => Ok(pods.iter().any(|pod| holds(o, status, old, pod))),
+    }
+}
+
+/// Restarts workloads with old pods, one after the other.
+pub(super) fn restart(
+    o: &Observed,
+    desired: &Desired,
+    status: &ProgrammaticUserStatus,
+    now: Timestamp,
+) -> Result<(), Halt> {
+    let Some(current) = status.journal.current.as_ref().filter(|_| desired.restart) else {
+        return Ok(());
+    };
+    // Pods that cannot get the token are no better than old ones.
+    if !o.secret_with(&current.nonce).is_some_and(|s| s.unedited) || unspread(current, now).is_some() {
+        return Ok(());
+    }
+    let mark = mark(o, current);
+    if turn(o, status, &mark, now).is_some() || o.learned.restarted.values().any(|r| *r == Ok(true)) {
+        return Ok(());
+    }
+    let tried = |w: &&Workload| !o.learned.restarted.contains_key(&w.id());
+    let next = readers(o, status)
+        .find(|w| w.rollout == Rollout::Complete && !w.has(&mark) && has_old_pods(o, status, w) && tried(w));
+    next.map_or(Ok(()), |w| {
+        Err(do_first(Step::Restart(Restart {
+            workload: w.id(),
+            version: w.version.clone(),
+            mark,
+        })))
+    })
+}
+
+/// How long it takes until every kubelet knows of the change. Clocks that differ by more than that do not count.
+fn unspread(current: &Current, now: Timestamp) -> Option<SignedDuration> {
+    let left = current
+        .replaced_at?
+        .saturating_add(SPREAD)
+        .ok()?
+        .duration_since(now);
+    (left.is_positive() && left <= SPREAD).then_some(left)
+}
+
+/// Workloads that read the Secret of the current token.
+fn readers<'a>(o: &'a Observed, status: &'a ProgrammaticUserStatus) -> impl Iterator<Item = &'a Workload> {
+    let secret = status.secret_name.as_deref();
+    let all = o.consumers.workloads.iter().flatten();
+    all.filter(move |w| secret.is_some_and(|secret| w.secrets.contains(secret)))
+}
+
+/// The workload whose restart has begun and goes on.
+fn turn<'a>(
+    o: &'a Observed,
+    status: &'a ProgrammaticUserStatus,
+    mark: &(String, String),
+    now: Timestamp,
+) -> Option<&'a Workload> {
+    readers(o, status).find(|w| w.has(mark) && w.rollout == Rollout::Going && !w.is_late(now))
+}
+
+/// Whether a restart would replace pods of it that are not on their way out already.
+fn has_old_pods(o: &Observed, status: &ProgrammaticUserStatus, w: &Workload) -> bool {
+    let own = |pod: &&Pod| !pod.ends && pod.workload.as_ref() == Some(&w.id());
+    let mut pods = pods(o).into_iter().flatten().filter(own);
+    pods.any(|pod| is_outdated(o, status, pod))
+}
+
+impl Workload {
+    /// Kind and name.
+    #[must_use]
+    pub fn id(&self) -> (WorkloadKind, String) {
+        (self.kind, self.name.clone())
+    }
+
+    fn has(&self, (key, value): &(String, String)) -> bool {
+        self.marks.get(key) == Some(value)
+    }
+
+    /// Whether a rollout has been going on for so long that it is stuck.
+    fn is_late(&self, now: Timestamp) -> bool {
+        let long = |at: Timestamp| now.duration_since(at) > STUCK;
+        self.kind != WorkloadKind::Deployment && self.written.is_some_and(long)
+    }
+}
+
+/// Workloads for the status.
+pub(super) fn list(o: &Observed, status: &mut ProgrammaticUserStatus) {
+    let Some(workloads) = &o.consumers.workloads else {
+        if o.consumers.level == Level::Off {
+            status.consumers.clear();
+            status.more_consumers = None;
+        }
+        return;
+    };
+    let secrets = if status.secret_name.is_some() {
+        names(status)
+    } else {
+        BTreeSet::new()
+    };
+    let read = workloads
+        .iter()
+        .filter(|w| secrets.iter().any(|name| w.secrets.contains(*name)));
+    // Of one that is new here nobody knows how old its pods are, if there was an older token.
+    let replaced = status
+        .journal
+        .current
+        .as_ref()
+        .is_some_and(|c| c.replaced_at.is_some());
+    let before = |w: &Workload| {
+        let mut listed = status.consumers.iter();
+        listed.find(|c| c.is(&w.id())).map_or(replaced, |c| c.outdated)
+    };
+    let outdated = |w: &Workload| {
+        let own = |pod: &&Pod| pod.workload.as_ref() == Some(&w.id());
+        pods(o).map_or_else(
+            || before(w),
+            |pods| pods.iter().filter(own).any(|pod| is_outdated(o, status, pod)),
+        )
+    };
+    let mut all: Vec<Consumer> = read
+        .map(|w| Consumer {
+            kind: w.kind,
+            name: w.name.clone(),
+            outdated: outdated(w),
+        })
+        .collect();
+    all.sort_by_key(|c| (!c.outdated, c.kind, c.name.clone()));
+    let more = all.len().saturating_sub(LISTED);
+    all.truncate(LISTED);
+    all.sort();
+    status.consumers = all;
+    status.more_consumers = u32::try_from(more).ok().filter(|more| *more > 0);
+}
+
+impl Consumer {
+    fn is(&self, (kind, name): &(WorkloadKind, String)) -> bool {
+        self.kind == *kind && self.name == *name
+    }
+}
+
+/// When to look again, where no watch tells.
+pub(super) fn recheck(
+    o: &Observed,
+    status: &ProgrammaticUserStatus,
+    desired: Option<&Desired>,
+    time: Timestamp,
+    now: Timestamp,
+) -> Option<Duration> {
+    let overdue = |old: &&Retiring| old.not_before <= time && latest(o, old).is_some_and(|at| at > time);
+    let kept: Vec<_> = status.journal.retiring.iter().filter(overdue).collect();
+    let old = |pod: &&Pod| is_outdated(o, status, pod);
+    let pause = match pods(o) {
+        Some(pods) if pods.iter().filter(old).any(|pod| pod.ends) => Some(SOON),
+        // After a change that this reconcile has made, and where the caches are not filled.
+        None if matters(o, status) || !kept.is_empty() => Some(SOON),
+        _ if !kept.is_empty() => Some(LATER),
+        _ => None,
+    };
+    let current = status
+        .journal
+        .current
+        .as_ref()
+        .filter(|_| desired.is_some_and(|d| d.restart));
+    let restart = current.and_then(|current| {
+        if let Some(left) = unspread(current, now) {
+            return Duration::try_from(left).ok();
+        }
+        let answers = o.learned.restarted.values();
+        let again = answers.filter_map(|answer| match answer {
+            Ok(true) => None,
+            Ok(false) => Some(SOON),
+            Err(_) => Some(LATER),
+        });
+        let going = turn(o, status, &mark(o, current), now).and_then(|w| w.written);
+        let late = going.and_then(|at| Duration::try_from(STUCK - now.duration_since(at)).ok());
+        again.chain(late).min()
+    });
+    pause.into_iter().chain(restart).min()
+}

@@ -1,0 +1,116 @@
+//! What people are told of restarts and of pods that are waited for.
+
+use jiff::Timestamp;
+
+use super::age::{holds, mark};
+use super::{Pod, Rollout, Workload, has_old_pods, latest, pods, readers, turn};
+use crate::api::{ProgrammaticUserStatus, Retiring, WorkloadKind};
+use crate::plan::Observed;
+use crate::plan::desired::Desired;
+
+fn called((kind, name): &(WorkloadKind, String)) -> String {
+    format!("{} {name}", kind.name())
+}
+
+/// Reason and message, while workloads are being restarted or cannot be.
+pub(in crate::plan) fn restarting(
+    o: &Observed,
+    status: &ProgrammaticUserStatus,
+    desired: Option<&Desired>,
+    now: Timestamp,
+) -> Option<(&'static str, String)> {
+    desired.filter(|d| d.restart)?;
+    let current = status.journal.current.as_ref()?;
+    let secret = status.secret_name.as_deref()?;
+    let mark = mark(o, current);
+    let begun = o
+        .learned
+        .restarted
+        .iter()
+        .find(|(_, answer)| **answer == Ok(true));
+    let begun = begun.map(|(id, _)| called(id));
+    if let Some(name) = begun.or_else(|| turn(o, status, &mark, now).map(|w| called(&w.id()))) {
+        let message = format!(
+            "{name} is being restarted, because Secret {secret} has another token; the others follow one after the other"
+        );
+        return Some(("RollingOut", message));
+    }
+    for (id, answer) in &o.learned.restarted {
+        if let Err(problem) = answer {
+            let message = format!(
+                "{} is not restarted: {}; it is tried again, and its pods keep the token from before",
+                called(id),
+                problem.message
+            );
+            return Some(("RestartRefused", message));
+        }
+    }
+    let old: Vec<&Workload> = readers(o, status)
+        .filter(|w| has_old_pods(o, status, w))
+        .collect();
+    let stuck = |w: &&&Workload| w.rollout == Rollout::Stuck || w.rollout == Rollout::Going && w.is_late(now);
+    if let Some(w) = old.iter().find(stuck) {
+        let message = format!(
+            "the rollout of {} does not come to its end, and it still has pods with the token from before: see why its new pods do not become ready",
+            called(&w.id())
+        );
+        return Some(("RolloutStuck", message));
+    }
+    let held = |w: &&Workload| match w.rollout {
+        Rollout::Held(why) => Some((w.id(), why)),
+        _ => None,
+    };
+    old.iter().find_map(held).map(|(id, why)| {
+        let message = format!(
+            "{} {why}, so that it is not restarted, and its pods keep the token from before: replace them yourself",
+            called(&id)
+        );
+        ("RolloutHeld", message)
+    })
+}
+
+/// Why a replaced user is kept although its overlap is over.
+pub(in crate::plan) fn waiting(
+    o: &Observed,
+    status: &ProgrammaticUserStatus,
+    time: Timestamp,
+) -> Option<(&'static str, String)> {
+    let kept = status
+        .journal
+        .retiring
+        .iter()
+        .filter(|old| old.not_before <= time);
+    let mut kept = kept.filter_map(|old| Some((old, latest(o, old).filter(|at| *at > time)?)));
+    kept.find_map(|(old, latest)| {
+        let who = blockers(o, status, old)?;
+        let message = format!(
+            "user {} is kept although its overlap is over: {who}. It is deleted when nothing uses its token any more, and at {} at the latest",
+            old.user_id,
+            latest.strftime("%Y-%m-%dT%H:%M:%SZ")
+        );
+        Some(("PodsFromBefore", message))
+    })
+}
+
+/// `None`: nobody.
+fn blockers(o: &Observed, status: &ProgrammaticUserStatus, old: &Retiring) -> Option<String> {
+    let Some(pods) = pods(o) else {
+        return Some("which pods use it is not known".to_owned());
+    };
+    let mut holders: Vec<&Pod> = pods.iter().filter(|pod| holds(o, status, old, pod)).collect();
+    holders.sort_by_key(|pod| (pod.workload.is_none(), &pod.workload, &pod.name));
+    let first = holders.first()?;
+    let of = first.workload.as_ref().map(|id| format!(" of {}", called(id)));
+    let others = match holders.len() - 1 {
+        0 => String::new(),
+        1 => " and one other".to_owned(),
+        n => format!(" and {n} others"),
+    };
+    let secret = old.secret_name.as_ref().or(status.secret_name.as_ref());
+    Some(format!(
+        "pod {}{}{others} read Secret {} before it changed and may use it",
+        first.name,
+        of.unwrap_or_default(),
+        secret.map_or("", String::as_str)
+    ))
+}

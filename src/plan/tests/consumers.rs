@@ -1,0 +1,438 @@
+//! Workloads that read the Secret: which they are, and their restart.
+
+use super::rotation::{NEXT, annotate, created, in_use, later, object, status};
+use super::*;
+use crate::api::{Consumer, RESTARTING_CONSUMERS, ROTATE_AT_ANNOTATION, WorkloadKind};
+
+pub(super) const DEPLOYMENT: WorkloadKind = WorkloadKind::Deployment;
+
+/// So many seconds after the Secret changed.
+pub(super) fn after(seconds: i64) -> Timestamp {
+    now() + jiff::SignedDuration::from_secs(seconds)
+}
+
+pub(super) fn workload(kind: WorkloadKind, name: &str) -> Workload {
+    Workload {
+        kind,
+        name: name.to_owned(),
+        version: "7".to_owned(),
+        secrets: ["ci".to_owned()].into(),
+        marks: BTreeMap::new(),
+        written: None,
+        rollout: Rollout::Complete,
+    }
+}
+
+pub(super) fn pod(name: &str, of: Option<(WorkloadKind, &str)>, created: i64) -> Pod {
+    Pod {
+        name: name.to_owned(),
+        workload: of.map(|(kind, name)| (kind, name.to_owned())),
+        created: Some(after(created)),
+        secrets: ["ci".to_owned()].into(),
+        marks: BTreeMap::new(),
+        ends: false,
+    }
+}
+
+/// Workloads `web` and `worker`, and an object that says so of its consumers and its rotation.
+pub(super) fn consumed(restart: bool, wait: bool) -> Observed {
+    let mut o = in_use();
+    let spec = &mut object(&mut o).spec;
+    let restart = if restart { "OnRotation" } else { "Never" };
+    spec.consumers = Some(serde_json::from_value(json!({"restart": restart})).unwrap());
+    let rotation = if wait {
+        json!({"overlap": "1h", "waitForConsumers": true, "maxOverlap": "3h"})
+    } else {
+        json!({"overlap": "1h"})
+    };
+    spec.rotation = Some(serde_json::from_value(rotation).unwrap());
+    let all = ["web", "worker"].map(|name| workload(DEPLOYMENT, name));
+    o.consumers = Consumers {
+        level: Level::Restart,
+        workloads: Some(all.into()),
+    };
+    o
+}
+
+/// The same after a replacement that changed the Secret at [`now`].
+pub(super) fn replaced(restart: bool, wait: bool) -> Observed {
+    let mut o = consumed(restart, wait);
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let (_, rest) = run(&mut o, |step, o| {
+        if let Step::Publish(..) = step {
+            o.learned.published = Some(Committed::Yes);
+            o.learned.changed = Some(now());
+            return true;
+        }
+        created(step, o)
+    });
+    later(&mut o, rest);
+    o.staged.clear();
+    o
+}
+
+/// Asks until the plan rests, so many seconds after the Secret changed.
+pub(super) fn run_at(o: &mut Observed, seconds: i64, pods: &[Pod]) -> (Vec<Step>, Rest) {
+    let mut taken = Vec::new();
+    o.platform_now = Some(after(seconds));
+    for _ in 0..40 {
+        let step = match next(o, after(seconds)) {
+            Next::Stop(rest) => return (taken, rest),
+            Next::Do(step) => step,
+        };
+        match &step {
+            Step::ReadPods(_) => o.learned.pods = Some(Ok(pods.to_vec())),
+            Step::Restart(restart) => {
+                o.learned.restarted.insert(restart.workload.clone(), Ok(true));
+            }
+            Step::DeleteUser(id, _) => {
+                o.learned.deleted.insert(id.clone(), Ok(Deletion::Gone));
+            }
+            Step::Journal(status, _) => object(o).status = Some((**status).clone()),
+            other => panic!("{other:?}"),
+        }
+        taken.push(step);
+    }
+    panic!("no end after {taken:?}");
+}
+
+pub(super) fn names(steps: &[Step]) -> Vec<&'static str> {
+    steps.iter().map(name).collect()
+}
+
+fn restarted(steps: &[Step]) -> Vec<&str> {
+    let restarts = steps.iter().filter_map(|step| match step {
+        Step::Restart(restart) => Some(restart.workload.1.as_str()),
+        _ => None,
+    });
+    restarts.collect()
+}
+
+/// What a watch would say of a workload after a restart.
+fn seen(o: &mut Observed, steps: &[Step], rollout: Rollout) {
+    o.learned = Learned::default();
+    for step in steps {
+        let Step::Restart(restart) = step else { continue };
+        let mut all = o.consumers.workloads.iter_mut().flatten();
+        let workload = all.find(|w| w.id() == restart.workload).unwrap();
+        workload.marks.extend([restart.mark.clone()]);
+        workload.written = Some(after(10));
+        workload.rollout = rollout;
+    }
+}
+
+pub(super) fn pods() -> [Pod; 2] {
+    ["web", "worker"].map(|name| pod(&format!("{name}-1"), Some((DEPLOYMENT, name)), -100))
+}
+
+pub(super) fn consumer(name: &str, outdated: bool) -> Consumer {
+    Consumer {
+        kind: DEPLOYMENT,
+        name: name.to_owned(),
+        outdated,
+    }
+}
+
+#[test]
+fn consumers_are_listed_and_nothing_else_is_done_where_nothing_was_replaced() {
+    let mut o = consumed(true, true);
+    let (steps, rest) = run_at(&mut o, 0, &pods());
+    assert_eq!(names(&steps), Vec::<&str>::new());
+    let listed = [consumer("web", false), consumer("worker", false)];
+    assert_eq!(rest.status.as_ref().unwrap().consumers, listed);
+    assert_eq!(rest.again, Again::OnChange);
+    // Steady: the same again.
+    let before = rest.status.clone();
+    later(&mut o, rest);
+    o.consumers.workloads.as_mut().unwrap().reverse();
+    let (steps, rest) = run_at(&mut o, 0, &pods());
+    assert_eq!((names(&steps), &rest.status), (vec![], &before));
+    // What is not known changes nothing, and who is not to look knows nothing.
+    o.consumers.workloads = None;
+    assert_eq!(run_at(&mut o, 0, &[]).1.status, before);
+    object(&mut o).spec.consumers = None;
+    object(&mut o).spec.rotation = None;
+    o.consumers.level = Level::Off;
+    assert_eq!(run_at(&mut o, 0, &[]).1.status.unwrap().consumers, []);
+}
+
+#[test]
+fn a_status_names_no_more_than_32_and_those_with_old_pods_first() {
+    let mut o = replaced(false, false);
+    let all: Vec<_> = (10..50).map(|n| workload(DEPLOYMENT, &format!("w{n}"))).collect();
+    o.consumers.workloads = Some(all);
+    let old = pod("w49-1", Some((DEPLOYMENT, "w49")), -1);
+    let (_, rest) = run_at(&mut o, 60, &[old]);
+    let status = rest.status.unwrap();
+    assert_eq!((status.consumers.len(), status.more_consumers), (32, Some(8)));
+    assert!(status.consumers.is_sorted());
+    let outdated: Vec<_> = status.consumers.iter().filter(|c| c.outdated).collect();
+    assert_eq!(outdated, [&consumer("w49", true)]);
+}
+
+#[test]
+fn workloads_are_restarted_after_the_secret_changed_one_at_a_time() {
+    let mut o = replaced(true, false);
+    assert_eq!(
+        status(&o).consumers,
+        [consumer("web", true), consumer("worker", true)]
+    );
+    // Kubelets may not know of the change yet.
+    let (steps, rest) = run_at(&mut o, 1, &pods());
+    assert_eq!(names(&steps), ["pods"]);
+    assert_eq!(rest.again, Again::After(Duration::from_secs(1)));
+    later(&mut o, rest);
+    let (steps, rest) = run_at(&mut o, 10, &pods());
+    assert_eq!(names(&steps), ["pods", "restart"]);
+    assert_eq!(restarted(&steps), ["web"]);
+    let (status, reason, message) = condition(&rest, RESTARTING_CONSUMERS).unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "RollingOut"));
+    assert!(
+        message.starts_with("Deployment web is being restarted"),
+        "{message}"
+    );
+    assert_eq!(super::reason(&rest), "Ready");
+
+    seen(&mut o, &steps, Rollout::Going);
+    let (steps, _) = run_at(&mut o, 11, &pods());
+    assert_eq!(restarted(&steps), Vec::<&str>::new(), "web goes on");
+
+    let web = steps_of(&mut o, "web", Rollout::Complete);
+    // Its new pod was made with the mark; however early that was, it has the token.
+    let mut new = pod("web-2", Some((DEPLOYMENT, "web")), 0);
+    new.marks = web;
+    let pods = [new.clone(), pods()[1].clone()];
+    let (steps, rest) = run_at(&mut o, 20, &pods);
+    assert_eq!(restarted(&steps), ["worker"]);
+    let listed = [consumer("web", false), consumer("worker", true)];
+    assert_eq!(rest.status.as_ref().unwrap().consumers, listed);
+    seen(&mut o, &steps, Rollout::Complete);
+    let (steps, rest) = run_at(&mut o, 30, &[new]);
+    assert_eq!(names(&steps), ["pods"]);
+    assert_eq!(condition(&rest, RESTARTING_CONSUMERS), None);
+    let status = rest.status.unwrap();
+    assert!(status.consumers.iter().all(|c| !c.outdated));
+}
+
+/// Brings a workload's rollout so far; its marks.
+fn steps_of(o: &mut Observed, name: &str, rollout: Rollout) -> BTreeMap<String, String> {
+    o.learned = Learned::default();
+    let mut all = o.consumers.workloads.iter_mut().flatten();
+    let workload = all.find(|w| w.name == name).unwrap();
+    workload.rollout = rollout;
+    workload.marks.clone()
+}
+
+#[test]
+fn the_mark_is_the_same_each_time_another_for_each_token_and_tells_nothing() {
+    let mut first = replaced(true, false);
+    let mark = |o: &mut Observed| {
+        let (steps, _) = run_at(o, 10, &pods());
+        steps.into_iter().find_map(|step| match step {
+            Step::Restart(restart) => Some(restart.mark),
+            _ => None,
+        })
+    };
+    let (key, value) = mark(&mut first).unwrap();
+    assert_eq!(key, "rotation.programmatic-users.io/ci");
+    assert!(value.len() == 16 && !value.contains(NEXT), "{value}");
+    first.learned = Learned::default();
+    assert_eq!(mark(&mut first).unwrap().1, value);
+    let mut other = replaced(true, false);
+    object(&mut other).metadata.uid = Some("uid-2".to_owned());
+    assert_ne!(mark(&mut other).unwrap().1, value);
+    let long = object(&mut other);
+    (long.spec.display_name, long.spec.secret.name) = (Some("ci".to_owned()), Some("ci".to_owned()));
+    long.metadata.name = Some("n".repeat(100));
+    other.learned = Learned::default();
+    let (key, _) = mark(&mut other).unwrap();
+    assert_eq!(key.len() - "rotation.programmatic-users.io/".len(), 63);
+}
+
+#[test]
+fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
+    let restarted_with = |change: &dyn Fn(&mut Observed), pods: &[Pod]| {
+        let mut o = replaced(true, false);
+        change(&mut o);
+        let (steps, rest) = run_at(&mut o, 10, pods);
+        let names: Vec<String> = restarted(&steps).into_iter().map(str::to_owned).collect();
+        let told = condition(&rest, RESTARTING_CONSUMERS).map(|c| (c.1, c.2));
+        (names, told)
+    };
+    let web = |o: &mut Observed, rollout: Rollout| {
+        o.consumers.workloads.as_mut().unwrap()[0].rollout = rollout;
+    };
+    // All pods newer: nothing to do, nothing to tell.
+    let new = [
+        pod("web-1", Some((DEPLOYMENT, "web")), 3),
+        pod("worker-1", Some((DEPLOYMENT, "worker")), 9),
+    ];
+    assert_eq!(restarted_with(&|_| {}, &new), (vec![], None));
+    // In the second after the change a kubelet may not have known of it.
+    let early = [pod("web-1", Some((DEPLOYMENT, "web")), 2)];
+    assert_eq!(restarted_with(&|_| {}, &early).0, ["web"]);
+    // Neither for one whose pods go already.
+    let mut going = pods()[0].clone();
+    going.ends = true;
+    assert_eq!(restarted_with(&|_| {}, &[going]), (vec![], None));
+    // The others do not wait for one that is paused.
+    assert_eq!(
+        restarted_with(&|o| web(o, Rollout::Held("is paused")), &pods()).0,
+        ["worker"]
+    );
+    let (names, told) = restarted_with(&|o| web(o, Rollout::Held("is paused")), &pods()[..1]);
+    let (reason, message) = told.unwrap();
+    assert_eq!((names.len(), reason.as_str()), (0, "RolloutHeld"));
+    assert!(
+        message.starts_with("Deployment web is paused, so that"),
+        "{message}"
+    );
+    // Nor for one whose rollout, ours or somebody else's, is stuck.
+    for marked in [true, false] {
+        let stuck = |o: &mut Observed| {
+            if marked {
+                let steps = run_at(o, 10, &pods()).0;
+                seen(o, &steps, Rollout::Stuck);
+            }
+            web(o, Rollout::Stuck);
+        };
+        assert_eq!(restarted_with(&stuck, &pods()).0, ["worker"]);
+        let (_, told) = restarted_with(&stuck, &pods()[..1]);
+        let (reason, message) = told.unwrap();
+        assert_eq!(reason, "RolloutStuck");
+        assert!(message.contains("Deployment web"), "{message}");
+    }
+    // Somebody else's rollout is not disturbed.
+    assert_eq!(restarted_with(&|o| web(o, Rollout::Going), &pods()).0, ["worker"]);
+}
+
+#[test]
+fn a_stateful_set_that_is_rolled_out_for_too_long_counts_as_stuck() {
+    let mut o = replaced(true, false);
+    o.consumers.workloads = Some(vec![
+        workload(WorkloadKind::StatefulSet, "db"),
+        workload(DEPLOYMENT, "web"),
+    ]);
+    let of_db = pod("db-0", Some((WorkloadKind::StatefulSet, "db")), -9);
+    let all = [of_db.clone()];
+    let (steps, _) = run_at(&mut o, 10, &all);
+    assert_eq!(restarted(&steps), ["db"]);
+    seen(&mut o, &steps, Rollout::Going);
+    let two = [of_db, pods()[0].clone()];
+    let (steps, rest) = run_at(&mut o, 600, &two);
+    assert_eq!(restarted(&steps), Vec::<&str>::new());
+    assert_eq!(rest.again, Again::After(Duration::from_secs(10)));
+    o.learned = Learned::default();
+    let (steps, _) = run_at(&mut o, 611, &two);
+    assert_eq!(restarted(&steps), ["web"]);
+}
+
+#[test]
+fn a_restart_that_is_refused_is_told_and_tried_again() {
+    for (answer, again) in [(Err(problem("RestartRefused")), 30), (Ok(false), 3)] {
+        let mut o = replaced(true, false);
+        let refused = answer.is_err();
+        let mut tried = Vec::new();
+        o.platform_now = Some(after(10));
+        let rest = loop {
+            match next(&o, after(10)) {
+                Next::Do(Step::ReadPods(_)) => o.learned.pods = Some(Ok(pods().into())),
+                Next::Do(Step::Restart(restart)) => {
+                    tried.push(restart.workload.1.clone());
+                    o.learned.restarted.insert(restart.workload, answer.clone());
+                }
+                Next::Do(other) => panic!("{other:?}"),
+                Next::Stop(rest) => break rest,
+            }
+        };
+        assert_eq!(tried, ["web", "worker"]);
+        assert_eq!(rest.again, Again::After(Duration::from_secs(again)));
+        let told = condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1);
+        assert_eq!(told.as_deref(), refused.then_some("RestartRefused"));
+    }
+}
+
+#[test]
+fn nothing_is_restarted_while_the_secret_does_not_carry_the_token() {
+    let mut o = replaced(true, false);
+    o.secret = SecretView::Absent;
+    o.target = SecretView::Absent;
+    let (steps, _) = run(&mut o, |step, o| {
+        let pods_asked = matches!(step, Step::ReadPods(_));
+        if pods_asked {
+            o.learned.pods = Some(Ok(pods().into()));
+        }
+        pods_asked || created(step, o)
+    });
+    assert!(!steps.contains(&"restart"), "{steps:?}");
+    assert!(steps.contains(&"publish"), "{steps:?}");
+}
+
+#[test]
+fn an_installation_that_may_not_says_so_before_anything_is_made() {
+    let ask = |level: Level, restart: bool, wait: bool| {
+        let mut o = consumed(restart, wait);
+        object(&mut o).status = None;
+        (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
+        o.consumers.level = level;
+        let (steps, rest) = run(&mut o, created);
+        (steps, condition(&rest, STALLED).map(|c| (c.1, c.2)))
+    };
+    for (level, restart, wait, words) in [
+        (
+            Level::Observe,
+            true,
+            false,
+            "--consumers=restart, and this one runs with --consumers=observe",
+        ),
+        (
+            Level::Off,
+            true,
+            true,
+            "--consumers=restart, and this one runs with --consumers=off",
+        ),
+        (
+            Level::Off,
+            false,
+            true,
+            "--consumers=observe, and this one runs with --consumers=off",
+        ),
+    ] {
+        let (steps, told) = ask(level, restart, wait);
+        assert_eq!(steps, Vec::<&str>::new());
+        let (reason, message) = told.unwrap();
+        assert_eq!(reason, "ConsumersNotEnabled");
+        assert!(
+            message.contains(words) && message.contains("the chart's value consumers"),
+            "{message}"
+        );
+    }
+    assert_eq!(ask(Level::Observe, false, true).1, None);
+    assert_eq!(ask(Level::Off, false, false).1, None);
+}
+
+#[test]
+fn defaults_of_the_class_count_and_its_longer_overlap_needs_a_longer_bound() {
+    let mut o = consumed(false, false);
+    let spec = &mut object(&mut o).spec;
+    (spec.consumers, spec.rotation) = (None, None);
+    let class = Arc::make_mut(o.class.as_mut().unwrap());
+    let defaults = json!({
+        "consumers": {"restart": "OnRotation"},
+        "rotation": {"waitForConsumers": true, "maxOverlap": "30h"}
+    });
+    class.spec.defaults = Some(serde_json::from_value(defaults).unwrap());
+    o.consumers.level = Level::Observe;
+    assert_eq!(reason(&run(&mut o, created).1), "ConsumersNotEnabled");
+    o.consumers.level = Level::Restart;
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let (_, rest) = run(&mut o, created);
+    let status = rest.status.unwrap();
+    assert_eq!(status.journal.retiring[0].not_after, Some(after(30 * 3600)));
+    let class = Arc::make_mut(o.class.as_mut().unwrap());
+    class.spec.rotation = Some(serde_json::from_value(json!({"minOverlap": "40h"})).unwrap());
+    o.learned = Learned::default();
+    let (_, rest) = run(&mut o, created);
+    assert_eq!(reason(&rest), "InvalidSpec");
+    assert!(condition(&rest, READY).unwrap().2.contains("here 40h"));
+}
