@@ -14,8 +14,9 @@ use crate::api::{ProgrammaticUser, READY};
 
 /// Reasons of `Ready` that a label may have; each is explained in `docs/failures.md`. A status is an object's, and
 /// others than the operator may have written it.
-const REASONS: [&str; 33] = [
+const REASONS: [&str; 35] = [
     "AccessMissing",
+    "ConsumersNotEnabled",
     "Creating",
     "CreateBudgetExhausted",
     "CredentialInvalid",
@@ -33,6 +34,7 @@ const REASONS: [&str; 33] = [
     "OrganizationGone",
     "PlatformError",
     "PlatformUnreachable",
+    "PodsUnknown",
     "RateLimited",
     "Ready",
     "Recovering",
