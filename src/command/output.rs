@@ -127,7 +127,7 @@ mod tests {
         table.row(["longer-name".to_owned(), "True".to_owned()]);
         assert_eq!(
             table.finish(),
-            "NAME          READY\nci\u{fffd}[2J       -\nlonger-name   True\n"
+            "NAME          READY\nci\u{fffd}[2J        -\nlonger-name   True\n"
         );
         assert_eq!(clean("a\u{202e}b"), "a\u{fffd}b");
     }
