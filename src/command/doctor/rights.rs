@@ -32,11 +32,17 @@ pub(super) const CLUSTER: [Rule; 7] = [
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 /// In a namespace with users.
-pub(super) const NAMESPACE: [Rule; 1] = [(
-    "",
-    "secrets",
-    &["get", "list", "watch", "create", "update", "patch", "delete"],
-)];
+pub(super) const NAMESPACE: [Rule; 5] = [
+    (
+        "",
+        "secrets",
+        &["get", "list", "watch", "create", "update", "patch", "delete"],
+    ),
+    ("apps", "deployments", &["list", "watch"]),
+    ("apps", "statefulsets", &["list", "watch"]),
+    ("apps", "daemonsets", &["list", "watch"]),
+    ("", "pods", &["list"]),
+];
 /// In the operator's own namespace.
 pub(super) const OWN: [Rule; 2] = [
     ("", "secrets", &["get", "list", "watch", "create", "delete"]),
@@ -82,6 +88,11 @@ fn shown(asked: &ResourceAttributes) -> String {
     format!("{} {}{sub}", text(&asked.verb), text(&asked.resource))
 }
 
+/// Whether an installation that has nothing to do with workloads does without the right.
+fn is_of_workloads(right: &ResourceAttributes) -> bool {
+    right.group.as_deref() == Some("apps") || right.resource.as_deref() == Some("pods")
+}
+
 /// One check a place. Needs the right to ask what others may do.
 pub(super) async fn of_operator(
     cluster: &Cluster,
@@ -102,11 +113,14 @@ pub(super) async fn of_operator(
     let mut checks = Vec::new();
     for (place, rights) in places.into_iter().chain(others) {
         let answers = join_all(rights.iter().map(|r| may(cluster, &user, own, r))).await;
-        let mut missing = Vec::new();
+        let (mut missing, mut workloads) = (Vec::new(), true);
         for (right, answer) in rights.iter().zip(answers) {
             match answer {
                 Ok(true) => {}
-                Ok(false) => missing.push(shown(right)),
+                Ok(false) => {
+                    workloads &= is_of_workloads(right);
+                    missing.push(shown(right));
+                }
                 Err(error) if is_forbidden(&error) => {
                     let message = "you may not ask what the operator may do (create subjectaccessreviews)";
                     checks.push(Check::warning(NAME, &place, message));
@@ -118,7 +132,11 @@ pub(super) async fn of_operator(
                 }
             }
         }
-        checks.push(if missing.is_empty() {
+        let without = "as it should be with `--consumers off`; otherwise install the chart's roles";
+        checks.push(if !missing.is_empty() && workloads {
+            let message = format!("{user} may not {}: {without}", missing.join(", "));
+            Check::warning(NAME, &place, message)
+        } else if missing.is_empty() {
             Check::ok(NAME, &place, format!("{user} has all that it needs"))
         } else {
             Check::failed(
