@@ -19,7 +19,7 @@ pub(super) mod users;
 
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool};
+use sqlx::{Any, AnyPool, Executor as _};
 
 use super::secret;
 
@@ -44,7 +44,25 @@ pub(super) struct Store {
     /// How a transaction begins that sees one moment.
     begin_read: &'static str,
     /// How a transaction begins that no other one writes beside.
-    begin_write: &'static str,
+    begin_write: BeginWrite,
+}
+
+/// How a transaction begins that no other one writes beside.
+#[derive(Debug, Clone, Copy)]
+struct BeginWrite {
+    begin: &'static str,
+    /// What takes the lock, if that is a statement of its own. It may fail, and then the transaction has to be ended.
+    lock: Option<&'static str>,
+}
+
+impl BeginWrite {
+    async fn on(self, writer: &AnyPool) -> Result<Transaction, sqlx::Error> {
+        let mut tx = writer.begin_with(self.begin).await?;
+        if let Some(lock) = self.lock {
+            tx.execute(lock).await?;
+        }
+        Ok(tx)
+    }
 }
 
 impl Store {
@@ -60,7 +78,7 @@ impl Store {
 
     /// The only transaction that writes; others wait, those of other processes too.
     pub(super) async fn write(&self) -> Result<Transaction, sqlx::Error> {
-        self.writer.begin_with(self.begin_write).await
+        self.begin_write.on(&self.writer).await
     }
 
     /// Waits for what runs and lets the database go.

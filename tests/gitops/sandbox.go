@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -55,8 +56,17 @@ func run(object map[string]any, script string) (lua.LValue, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	l.SetContext(ctx)
+	text, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	// All numbers are of one kind there.
+	given, err := luajson.Decode(l, text)
+	if err != nil {
+		return nil, err
+	}
 	l.SetGlobal("actionParams", l.NewTable())
-	l.SetGlobal("obj", luajson.DecodeValue(l, object))
+	l.SetGlobal("obj", given)
 	if err := l.DoString(script); err != nil {
 		return nil, err
 	}

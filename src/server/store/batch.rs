@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use sqlx::{AnyPool, AssertSqlSafe, Connection as _};
+use sqlx::{AnyPool, AssertSqlSafe};
 
-use super::Connection;
+use super::{BeginWrite, Connection};
 
 /// As the driver calls it.
 const SQLITE: &str = "SQLite";
@@ -94,15 +94,16 @@ impl Batch {
     }
 
     /// Executes them as a transaction.
-    pub(super) async fn commit(self, writer: &AnyPool, begin: &'static str) -> Result<(), sqlx::Error> {
-        let mut conn = writer.acquire().await?;
-        if conn.backend_name() != SQLITE || self.len() > 2 * TOGETHER {
-            let mut tx = conn.begin_with(begin).await?;
+    pub(super) async fn commit(self, writer: &AnyPool, begin: BeginWrite) -> Result<(), sqlx::Error> {
+        // In one text where that is all it takes.
+        if begin.lock.is_some() || self.len() > 2 * TOGETHER {
+            let mut tx = begin.on(writer).await?;
             self.execute(&mut tx).await?;
             return tx.commit().await;
         }
+        let mut conn = writer.acquire().await?;
         let (sql, values) = join(self.0);
-        let done = execute(&mut conn, format!("{begin};\n{sql}COMMIT;"), values).await;
+        let done = execute(&mut conn, format!("{};\n{sql}COMMIT;", begin.begin), values).await;
         if done.is_err() {
             // With its transaction, if there is one; the next writer has a new one.
             conn.close().await?;

@@ -9,8 +9,8 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use url::Url;
 
-use super::Store;
 use super::queue::Queue;
+use super::{BeginWrite, Store};
 use crate::server::{Database, Error};
 
 const READERS: u32 = 4;
@@ -85,7 +85,10 @@ impl Store {
             .connect_with(options)
             .await?;
         // It holds the lock from its first statement on.
-        let begin_write = "BEGIN IMMEDIATE";
+        let begin_write = BeginWrite {
+            begin: "BEGIN IMMEDIATE",
+            lock: None,
+        };
         Ok(Self {
             readers,
             queue: Queue::start(writer.clone(), begin_write),
@@ -129,7 +132,10 @@ impl Store {
             .max_connections(COUNTERS)
             .connect_with(options)
             .await?;
-        let begin_write = "BEGIN; LOCK TABLE organization IN EXCLUSIVE MODE";
+        let begin_write = BeginWrite {
+            begin: "BEGIN",
+            lock: Some("LOCK TABLE organization IN EXCLUSIVE MODE"),
+        };
         Ok(Self {
             readers,
             queue: Queue::start(writer.clone(), begin_write),

@@ -4,8 +4,8 @@ use sqlx::AnyPool;
 use sqlx::error::{DatabaseError, ErrorKind};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Store;
 use super::batch::{Batch, TOGETHER};
+use super::{BeginWrite, Store};
 
 /// How many may be handed in, before whoever comes waits with it.
 const LONGEST: usize = 1000;
@@ -32,7 +32,7 @@ pub(super) struct Queue(mpsc::Sender<Waiting>);
 
 impl Queue {
     /// Starts the task that commits; it ends when nobody can hand in any more.
-    pub(super) fn start(writer: AnyPool, begin: &'static str) -> Self {
+    pub(super) fn start(writer: AnyPool, begin: BeginWrite) -> Self {
         let (queue, mut waiting) = mpsc::channel(LONGEST);
         tokio::spawn(async move {
             while let Some(first) = waiting.recv().await {
@@ -88,7 +88,7 @@ fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting>
     together
 }
 
-async fn commit(mut together: Vec<Waiting>, writer: &AnyPool, begin: &'static str) {
+async fn commit(mut together: Vec<Waiting>, writer: &AnyPool, begin: BeginWrite) {
     // Whoever waits may go at any time: what they are told may be lost.
     together.retain(Waiting::is_wanted);
     if together.len() > 1 {
