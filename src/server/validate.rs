@@ -137,10 +137,11 @@ impl Object {
     /// can be.
     pub(super) fn email(&self, field: &str, problems: &mut Problems) -> String {
         let email = self.required(field, problems).trim().to_owned();
-        let parts = email
+        let has_parts = email
             .split_once('@')
             .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
-        if !email.is_empty() && !(parts && email.bytes().all(|b| b.is_ascii_graphic())) {
+        let valid = has_parts && email.bytes().all(|b| b.is_ascii_graphic());
+        if !email.is_empty() && !valid {
             problems.add(&self.path(field), "must be a valid email, in ASCII");
         }
         if email.len() > LONGEST_EMAIL {
