@@ -11,7 +11,8 @@ use crate::support::cluster::root;
 use crate::support::wait::SOON;
 use crate::support::{PAYMENTS, World};
 
-const COMMANDS: [&str; 9] = [
+/// What people ask with.
+pub(crate) const COMMANDS: [&str; 9] = [
     "get",
     "why",
     "rotate",

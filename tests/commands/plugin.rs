@@ -4,6 +4,7 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 use super::asked::{Said, program, run};
+use crate::docs::COMMANDS;
 use crate::support::cluster::binary;
 use crate::support::{PAYMENTS, World};
 
@@ -47,19 +48,7 @@ async fn kubectl_runs_it_as_a_plugin() {
 async fn help_names_the_program_as_it_was_called() {
     let said = run(Command::new(binary()).arg("--help")).expect(0);
     let said = said.shows("Usage: programmatic-users ");
-    for command in [
-        "get",
-        "why",
-        "rotate",
-        "revoke",
-        "audit",
-        "unmanaged",
-        "import",
-        "doctor",
-        "completion",
-        "controller",
-        "platform",
-    ] {
+    for command in COMMANDS.into_iter().chain(["controller", "platform"]) {
         let described =
             |l: &str| l.split_whitespace().next() == Some(command) && l.split_whitespace().count() > 3;
         assert!(
