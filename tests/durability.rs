@@ -101,7 +101,8 @@ async fn recorded(platform: &Platform, since: i64) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_is_there_after_a_kill() {
     let (rounds, span) = (number("ROUNDS", 3), number("SPAN", 2));
-    let dir = root().join("target/tests/durability");
+    // Each length has a folder of its own: two of them may run.
+    let dir = root().join(format!("target/tests/durability-{rounds}x{span}"));
     let _ = std::fs::remove_dir_all(&dir);
     let options = Options {
         address: "127.0.0.1".to_owned(),

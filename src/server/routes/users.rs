@@ -4,16 +4,17 @@ use std::collections::HashMap;
 
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{Admitted, Outcome, grants};
-use crate::platform::{PolicyGrant, Token, UserType};
+use crate::platform::{PolicyGrant, Token, UserSummary, UserType};
 use crate::server::gate::Call;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
 use crate::server::store::batch::Batch;
 use crate::server::store::queue::is_overtaken;
-use crate::server::store::{Connection, access, credentials, sign_in, users};
+use crate::server::store::{Connection, access, accounts, credentials, sign_in, users};
 use crate::server::validate::{Object, Problems};
 use crate::server::{App, catalog, secret};
 
@@ -201,9 +202,11 @@ pub(super) async fn create_personal(
     }
     call.tell(&mut batch, &id);
     batch.execute(&mut tx).await?;
+    let number = users::number(&mut tx, &id).await?;
     tx.commit().await?;
     let mut item = json!({
-        "userId": id, "displayName": name, "email": email,
+        // A number, from before users had ids of letters; deprecated by those who publish it.
+        "id": number, "userId": id, "displayName": name, "email": email,
         // A number here, though accounts have a string: one client decodes nothing else.
         "organizationId": app.organization.id.parse::<i64>().unwrap_or_default(),
     });
@@ -228,13 +231,39 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     Answer::list("spotinst:setup:organization:user", &users::list(&mut tx).await?)
 }
 
-/// Whoever has rights in one account, directly, by a group, or in all accounts.
+/// Whoever has rights in one account, directly, by a group, or in all accounts; with the accounts where they have any,
+/// as far as the caller has to do with these.
 pub(super) async fn of_account(State(app): State<App>, Extension(call): Admitted) -> Outcome {
+    let account = call.account()?;
     let mut tx = app.store.read().await?;
-    let members = users::of_account(&mut tx, call.account()?).await?;
-    let mut users = users::list(&mut tx).await?;
-    users.retain(|u| members.contains(&u.user_id));
-    Answer::list("spotinst:setup:user", &users)
+    let mut accounts = accounts::list(&mut tx).await?;
+    accounts.retain(|a| call.sees(&a.account_id));
+    let mut mapped = users::accounts(&mut tx).await?;
+    let member = |user: UserSummary| {
+        let theirs = mapped.remove(&user.user_id)?;
+        let have = |account: &str| theirs.contains("*") || theirs.contains(account);
+        have(account).then(|| UserOfAccount {
+            mapped_account_ids: accounts
+                .iter()
+                .map(|a| a.account_id.clone())
+                .filter(|id| have(id))
+                .collect(),
+            display_name: user.username.clone(),
+            user,
+        })
+    };
+    let members: Vec<_> = users::list(&mut tx).await?.into_iter().filter_map(member).collect();
+    Answer::list("spotinst:setup:user", &members)
+}
+
+/// What the list of users has, and what the published reply of this route has (its `userId` and `email` are the same).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserOfAccount {
+    mapped_account_ids: Vec<String>,
+    display_name: String,
+    #[serde(flatten)]
+    user: UserSummary,
 }
 
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {

@@ -1,6 +1,6 @@
 //! Users of both kinds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::FromRow;
 
@@ -67,30 +67,40 @@ pub(crate) async fn list(conn: &mut Connection) -> Result<Vec<UserSummary>, sqlx
 }
 
 /// How many users there are of each type.
-pub(crate) async fn count(conn: &mut Connection) -> Result<Vec<(&'static str, i64)>, sqlx::Error> {
-    let mut counted = Vec::new();
-    for user_type in ["personal", "programmatic"] {
-        let users = sqlx::query_scalar("SELECT count(*) FROM platform_user WHERE type = $1")
-            .bind(user_type)
-            .fetch_one(&mut *conn)
-            .await?;
-        counted.push((user_type, users));
-    }
-    Ok(counted)
+pub(crate) async fn count(conn: &mut Connection) -> Result<[(&'static str, i64); 2], sqlx::Error> {
+    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT type, count(*) FROM platform_user GROUP BY type")
+        .fetch_all(conn)
+        .await?;
+    let of = |user_type| {
+        let word = type_word(user_type);
+        (word, rows.iter().find(|(t, _)| t == word).map_or(0, |(_, n)| *n))
+    };
+    Ok([of(UserType::Personal), of(UserType::Programmatic)])
 }
 
-/// Ids of those who have a policy, directly or by a group, that holds in the account.
-pub(crate) async fn of_account(conn: &mut Connection, account: &str) -> Result<HashSet<String>, sqlx::Error> {
-    let ids: Vec<String> = sqlx::query_scalar(
-        "SELECT g.user_id FROM policy_grant g LEFT JOIN grant_account a ON a.grant_id = g.id
-         WHERE g.user_id IS NOT NULL AND (a.account_id IS NULL OR a.account_id IN ($1, '*'))
-         UNION SELECT m.user_id FROM group_member m JOIN policy_grant g ON g.group_id = m.group_id
-         LEFT JOIN grant_account a ON a.grant_id = g.id WHERE a.account_id IS NULL OR a.account_id IN ($1, '*')",
+/// The accounts in which each user has a policy that holds there, directly or by a group; `*` for all of them.
+pub(crate) async fn accounts(conn: &mut Connection) -> Result<HashMap<String, BTreeSet<String>>, sqlx::Error> {
+    let pairs: Vec<(String, String)> = sqlx::query_as(
+        "SELECT g.user_id, coalesce(a.account_id, '*') FROM policy_grant g
+         LEFT JOIN grant_account a ON a.grant_id = g.id WHERE g.user_id IS NOT NULL
+         UNION SELECT m.user_id, coalesce(a.account_id, '*') FROM group_member m
+         JOIN policy_grant g ON g.group_id = m.group_id LEFT JOIN grant_account a ON a.grant_id = g.id",
     )
-    .bind(account)
     .fetch_all(conn)
     .await?;
-    Ok(ids.into_iter().collect())
+    let mut found = HashMap::<String, BTreeSet<String>>::new();
+    for (user, account) in pairs {
+        found.entry(user).or_default().insert(account);
+    }
+    Ok(found)
+}
+
+/// The number of a user that is there, in the order of their creation.
+pub(crate) async fn number(conn: &mut Connection, id: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("SELECT position FROM platform_user WHERE id = $1")
+        .bind(id)
+        .fetch_one(conn)
+        .await
 }
 
 /// Everything about a user but its secrets.
