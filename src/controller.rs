@@ -7,6 +7,7 @@ mod error;
 mod figures;
 mod instance;
 mod known;
+mod lanes;
 mod lease;
 mod observe;
 mod organization;

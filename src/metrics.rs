@@ -72,7 +72,6 @@ pub struct Metrics {
     reconciles: Series<Ended, Counter>,
     durations: Series<OfKind, Histogram>,
     lags: Series<OfKind, Histogram>,
-    undecodable: Counter,
     leader: Gauge,
     orphans_deleted: Series<OfOrganization, Counter>,
     calls: Series<Answer, Counter>,
@@ -88,7 +87,6 @@ impl Default for Metrics {
             reconciles: Series::new(Counter::default),
             durations: Series::new(|| Histogram::new(SPANS)),
             lags: Series::new(|| Histogram::new(WAITS)),
-            undecodable: Counter::default(),
             leader: Gauge::default(),
             orphans_deleted: Series::new(Counter::default),
             calls: Series::new(Counter::default),
@@ -121,11 +119,6 @@ impl Metrics {
             "How long reconciles had to wait, from when they were asked for or due until their start",
             Unit::Seconds,
             self.lags.clone(),
-        );
-        r.register(
-            "undecodable_objects",
-            "Objects passed over since they cannot be read",
-            self.undecodable.clone(),
         );
         r.register(
             "leader",
@@ -185,11 +178,6 @@ impl Metrics {
     /// Notes how long a reconcile had to wait for its start.
     pub fn waited(&self, kind: &'static str, lag: Duration) {
         self.lags.with(OfKind { kind }, |h| h.observe(lag.as_secs_f64()));
-    }
-
-    /// Counts an object that cannot be read.
-    pub fn undecodable(&self) {
-        self.undecodable.inc();
     }
 
     /// Whether this process works.

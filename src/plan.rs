@@ -46,7 +46,7 @@ use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType
 pub use class::{allows, check as check_class};
 pub use consumers::{Consumers, Level, Pod, Restart, Rollout, Workload};
 pub use desired::{Desired, desired};
-pub use endpoint::check_endpoint;
+pub use endpoint::{check_endpoint, limits};
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
     Answer, Catalog, Committed, Created, Deletion, Found, Learned, Observed, OwnSecret, SecretView, Staged,

@@ -159,12 +159,14 @@ async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &
     checks.extend(kinds::definitions(cluster).await);
     checks.extend(kinds::policies(cluster).await);
     progress.tell("looking at the operator");
-    checks.extend(workload::deployments(cluster, own).await);
+    let (deployments, consumers) = workload::deployments(cluster, own).await;
+    checks.extend(deployments);
     checks.push(workload::lease(cluster, own, &args.lease_name).await);
     progress.tell("looking at rights");
     let users = objects::users(cluster, cluster.asked.as_deref()).await;
     let namespaces = rights::namespaces(users.as_deref().unwrap_or_default());
-    checks.extend(rights::of_operator(cluster, own, &args.service_account, &namespaces).await);
+    let (account, consumers) = (&args.service_account, consumers.as_deref());
+    checks.extend(rights::of_operator(cluster, own, account, &namespaces, consumers).await);
     checks.extend(rights::own(cluster, own).await);
     progress.tell("asking the platforms");
     checks.extend(organizations::all(cluster, &args.platform).await);

@@ -1,5 +1,7 @@
 //! How results look: tables for people, JSON for programs.
 
+use std::fmt::Write as _;
+
 use clap::ValueEnum;
 use comfy_table::presets;
 use jiff::Timestamp;
@@ -38,7 +40,20 @@ impl OutputArgs {
 pub(super) fn json<T: Serialize>(value: &T) -> String {
     // What is written here are texts, numbers, lists and maps by text: all of them have a JSON form.
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    format!("{text}\n")
+    let mut fit = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if steers(c) {
+            // All of them are in texts, where JSON may write each so.
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                let _ = write!(fit, "\\u{unit:04x}");
+            }
+        } else {
+            fit.push(c);
+        }
+    }
+    fit.push('\n');
+    fit
 }
 
 /// Aligned columns.
@@ -57,7 +72,7 @@ impl Table {
             if c.is_empty() {
                 "-".to_owned()
             } else {
-                clean(&c).replace('\n', " ")
+                one_line(&c)
             }
         }));
     }
@@ -75,17 +90,18 @@ impl Table {
 /// Text from outside, fit for a terminal: names on the platform may hold anything, the codes that move the cursor and
 /// those that turn the direction of writing among them.
 pub(super) fn clean(text: &str) -> String {
-    let hidden =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .map(|c| {
-            if (c.is_control() && c != '\n') || hidden(c) {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    let fit = |c: char| if steers(c) { '\u{fffd}' } else { c };
+    text.chars().map(fit).collect()
+}
+
+/// The same in one line.
+pub(super) fn one_line(text: &str) -> String {
+    clean(text).replace('\n', " ")
+}
+
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\n') || turns
 }
 
 /// How long ago, in one or two units, as `kubectl` shows it.
@@ -118,7 +134,7 @@ pub(super) fn count(n: usize, one: &str, many: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Table, clean, span, until};
+    use super::{Table, clean, json, one_line, span, steers, until};
 
     #[test]
     fn columns_are_aligned_and_nothing_moves_the_cursor() {
@@ -130,6 +146,15 @@ mod tests {
             "NAME          READY\nci\u{fffd}[2J        -\nlonger-name   True\n"
         );
         assert_eq!(clean("a\u{202e}b"), "a\u{fffd}b");
+        assert_eq!(one_line("a\nok Secret"), "a ok Secret");
+    }
+
+    #[test]
+    fn json_says_the_same_and_steers_no_terminal() {
+        let value = serde_json::json!({"name": "a\u{9b}2J\u{7f}\u{202e}\u{1b}[0m\nä"});
+        let text = json(&value);
+        assert!(!text.chars().any(steers), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::Failure;
 use super::cluster::{Cluster, is_forbidden};
-use crate::api::{Endpoint, Limits, Organization};
-use crate::plan::check_endpoint;
+use crate::api::{Endpoint, Organization};
+use crate::plan::{check_endpoint, limits};
 use crate::platform::{Token, client};
 
 /// The variable of the platform's own tools.
@@ -47,6 +47,9 @@ pub struct EndpointArgs {
     /// Certificates (PEM) to trust for --endpoint instead of the system's
     #[arg(long, value_name = "FILE", requires = "endpoint")]
     ca_file: Option<PathBuf>,
+    /// Let --endpoint be http://, on loopback, a private address or inside the cluster: the token travels in clear text
+    #[arg(long, requires = "endpoint")]
+    insecure: bool,
 }
 
 /// A platform, and who asks it.
@@ -89,6 +92,11 @@ impl EndpointArgs {
     pub(super) fn connect(&self) -> Option<Result<Reached, Failure>> {
         let url = self.endpoint.as_ref()?;
         let reach = || {
+            if url.starts_with("http://") && !self.insecure {
+                return Err(Failure::Failed(format!(
+                    "the token would travel to {url} in clear text: use https://, or give --insecure for a platform on loopback or inside the cluster"
+                )));
+            }
             let ca_bundle = match &self.ca_file {
                 None => None,
                 Some(path) => Some(
@@ -100,7 +108,7 @@ impl EndpointArgs {
                 url: url.clone(),
                 ca_bundle,
                 timeout: None,
-                insecure: true,
+                insecure: self.insecure,
             };
             let token = given_token()?.ok_or_else(|| {
                 Failure::Failed(format!(
@@ -125,20 +133,9 @@ pub(super) async fn connect(
         None => from_secret(cluster, args, organization).await?,
     };
     let name = format!("platform of Organization {}", organization.name_any());
+    // A command is as careful as the operator.
     let limits = limits(&organization.spec.limits);
     open(name, &organization.spec.endpoint, (token, previous), limits)
-}
-
-/// A command is as careful as the operator.
-pub(super) fn limits(wanted: &Limits) -> client::Limits {
-    let usual = client::Limits::default();
-    let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
-    let size = |n: Option<i32>| number(n).and_then(|n| usize::try_from(n).ok());
-    client::Limits {
-        requests_per_minute: number(wanted.requests_per_minute).unwrap_or(usual.requests_per_minute),
-        max_in_flight: size(wanted.max_in_flight).unwrap_or(usual.max_in_flight),
-        creates_per_hour: size(wanted.creates_per_hour).unwrap_or(usual.creates_per_hour),
-    }
 }
 
 fn open(

@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArgs};
-use super::output::{OutputArgs, ago, clean};
+use super::output::{OutputArgs, ago, clean, one_line};
 use super::platform::OperatorArgs;
 use super::view::{ConditionView, State, UserView};
 use super::{Outcome, Report, advice, objects, operator};
@@ -195,6 +195,11 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
             format!("{path} is not ready; the operator is at it: {reason}{since}.")
         }
         State::NotReady => format!("{path} is not ready: {reason}{since}."),
+        State::Stalled if answer.ready == "True" => {
+            format!(
+                "{path} is ready, its token works; what is asked for waits until somebody acts: {reason}."
+            )
+        }
         State::Stalled => format!("{path} is not ready, and stays so until somebody acts: {reason}{since}."),
     };
     let mut text = format!("{lead}\n");
@@ -202,7 +207,7 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
     for message in std::iter::once(&answer.message).chain(notes(view)) {
         if !message.is_empty() && !said.contains(&message.as_str()) {
             said.push(message);
-            let _ = writeln!(text, "  {}", message.replace('\n', " "));
+            let _ = writeln!(text, "  {}", one_line(message));
         }
     }
     if view.deleting {
@@ -222,7 +227,7 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
             fact.mark(),
             fact.kind,
             fact.name,
-            fact.message
+            one_line(&fact.message)
         );
     }
     if !answer.events.is_empty() {
@@ -232,7 +237,9 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
                 .time
                 .map(|t| format!("{} ago", ago(t, now)))
                 .unwrap_or_default();
-            let _ = writeln!(text, "  {when}: {} {}: {}", event.kind, event.reason, event.note);
+            // Whoever may write Events writes no lines of ours.
+            let [kind, reason, note] = [&event.kind, &event.reason, &event.note].map(|t| one_line(t));
+            let _ = writeln!(text, "  {when}: {kind} {reason}: {note}");
         }
     }
     clean(&text)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::context::Context;
+use super::context::{Caches, Context};
 use crate::api::{Organization, READY};
 use crate::metrics::{Figures, OrganizationFigures, Reconciles, UserFigures};
 
@@ -43,10 +43,36 @@ impl Context {
             let found = organization.0.as_ref().ok().map(|o| self.organization_figures(o));
             figures.organizations.insert(name, found.unwrap_or_default());
         }
+        figures.undecodable = self.undecodable();
         let there: BTreeSet<String> = figures.organizations.keys().cloned().collect();
         self.metrics.keep(&there);
         figures.users = self.user_figures(&there);
         figures
+    }
+
+    fn undecodable(&self) -> BTreeMap<&'static str, usize> {
+        let Caches {
+            users,
+            classes,
+            organizations,
+        } = &self.caches;
+        let users = users.iter().flat_map(|cache| cache.state());
+        let classes = classes.state();
+        let organizations = organizations.state();
+        BTreeMap::from([
+            ("ProgrammaticUser", users.filter(|u| u.class.is_err()).count()),
+            (
+                "ProgrammaticUserClass",
+                classes.iter().filter(|c| c.0.is_err()).count(),
+            ),
+            (
+                "Organization",
+                organizations
+                    .iter()
+                    .filter(|o| o.0.is_err() && self.looks_after(&o.name_any()))
+                    .count(),
+            ),
+        ])
     }
 
     fn organization_figures(&self, organization: &Organization) -> OrganizationFigures {

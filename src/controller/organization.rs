@@ -70,7 +70,6 @@ async fn work(
     let organization = match &organization.0 {
         Ok(organization) => organization,
         Err(invalid) => {
-            context.metrics.undecodable();
             tracing::warn!(
                 name,
                 error = invalid.error,

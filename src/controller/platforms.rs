@@ -16,8 +16,8 @@ use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::streams::SecretNames;
-use crate::api::{Limits, Organization};
-use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint};
+use crate::api::Organization;
+use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint, limits};
 use crate::platform::{Token, client};
 pub(super) use seat::{Seat, Snapshot};
 
@@ -263,18 +263,6 @@ impl Platforms {
     pub(super) fn forget(&self, name: &str) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(name);
-    }
-}
-
-/// The API server lets nothing below 1 through.
-fn limits(wanted: &Limits) -> client::Limits {
-    let usual = client::Limits::default();
-    let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
-    let count = |n: Option<i32>| number(n).and_then(|n| usize::try_from(n).ok());
-    client::Limits {
-        requests_per_minute: number(wanted.requests_per_minute).unwrap_or(usual.requests_per_minute),
-        max_in_flight: count(wanted.max_in_flight).unwrap_or(usual.max_in_flight),
-        creates_per_hour: count(wanted.creates_per_hour).unwrap_or(usual.creates_per_hour),
     }
 }
 

@@ -24,7 +24,6 @@ pub(super) async fn reconcile(user: Arc<Known>, context: Arc<Context>) -> Result
         user.name_any(),
     );
     if let Err(invalid) = &user.class {
-        context.metrics.undecodable();
         tracing::warn!(
             namespace,
             name,

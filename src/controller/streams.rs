@@ -5,14 +5,17 @@
 //! dropped. `managedFields` and the last applied configuration, three quarters of an object's memory, are cut
 //! before an object is cached.
 
-use std::collections::HashMap;
+mod changes;
+
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::future::ready;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::core::v1::Secret;
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
@@ -21,8 +24,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use changes::{Owners, Seen, changes, owner};
+
 use super::known::Known;
-use super::rest::{AtRest, Digest, digest};
+use super::rest::{AtRest, Digest};
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -129,80 +134,83 @@ impl<K: Resource<DynamicType = ()> + 'static> Cache<K> {
 /// A cached kind whose objects may be undecodable.
 pub(super) type Guarded<K> = Cache<DeserializeGuard<K>>;
 
-/// A cached kind, with a stream of the objects for which `counts` gives another answer than before.
-pub(super) fn cached<K>(
-    kind: &'static str,
-    api: Api<DeserializeGuard<K>>,
-    counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
-) -> (Guarded<K>, impl Changes<DeserializeGuard<K>>)
+/// A cache, and what fills it.
+fn cache<K>(api: Api<K>) -> (Cache<K>, impl Stream<Item = Seen<K>> + Send + 'static)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let writer = Writer::<DeserializeGuard<K>>::new(());
+    let writer = Writer::<K>::new(());
     let (fill, filled) = watch::channel(false);
     let cache = Cache {
         store: writer.as_reader(),
         filled,
     };
-    let stream = reflector(writer, watcher(api, config()).modify(prune).default_backoff())
-        .inspect(move |event| {
+    let events =
+        reflector(writer, watcher(api, config()).modify(prune).default_backoff()).inspect(move |event| {
             if matches!(event, Ok(watcher::Event::InitDone)) {
                 fill.send_replace(true);
             }
-        })
-        .applied_objects()
-        .predicate_filter(counts, PredicateConfig::default());
-    (cache, good(kind, stream))
+        });
+    (cache, events)
+}
+
+/// A cached kind, with a stream of the objects for which `counts` gives another answer than before; with `deleted`, also
+/// of those that are gone.
+pub(super) fn cached<K>(
+    kind: &'static str,
+    api: Api<DeserializeGuard<K>>,
+    counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
+    deleted: bool,
+) -> (Guarded<K>, impl Changes<DeserializeGuard<K>>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let (cache, events) = cache(api);
+    let changed = changes(cache.store(), events, counts, deleted);
+    (cache, good(kind, changed))
+}
+
+/// The organizations, a stream of those whose spec changed, and one of those whose users have to be looked at. All are of
+/// one watch, so that whoever is told of a change finds it in the cache.
+pub(super) fn organizations(
+    api: Api<DeserializeGuard<Organization>>,
+) -> (
+    Guarded<Organization>,
+    impl Changes<DeserializeGuard<Organization>>,
+    impl Changes<DeserializeGuard<Organization>>,
+) {
+    let (cache, changed) = cached("Organization", api, spec_changes().combine(readiness), false);
+    let (tell, told) = mpsc::unbounded();
+    let for_itself = changed
+        .inspect_ok(move |organization| drop(tell.unbounded_send(Ok(organization.clone()))))
+        .predicate_filter(spec_changes(), PredicateConfig::default());
+    let for_users = told.predicate_filter(readiness, PredicateConfig::default());
+    (cache, for_itself, for_users)
 }
 
 /// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
 /// before.
 pub(super) fn users(api: Api<Known>, rest: Arc<AtRest>) -> (Cache<Known>, impl Changes<Known>) {
-    let writer = Writer::<Known>::new(());
-    let (fill, filled) = watch::channel(false);
-    let cache = Cache {
-        store: writer.as_reader(),
-        filled,
-    };
-    let mut asked = HashMap::<Digest, u64>::new();
-    let mut is_news = move |event: &Result<watcher::Event<Known>, watcher::Error>| match event {
-        Ok(watcher::Event::Apply(user) | watcher::Event::InitApply(user)) => {
-            asked.insert(digest(user.uid_ref()), user.asks) != Some(user.asks)
-        }
-        Ok(watcher::Event::Delete(user)) => {
-            asked.remove(&digest(user.uid_ref()));
+    let (cache, events) = cache(api);
+    let events = events.inspect(move |event| {
+        if let Ok(watcher::Event::Delete(user)) = event {
             rest.forget(user.uid_ref());
-            false
         }
-        _ => true,
-    };
-    let stream = reflector(writer, watcher(api, config()).default_backoff())
-        .inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) {
-                fill.send_replace(true);
-            }
-        })
-        .filter(move |event| ready(is_news(event)))
-        .applied_objects();
-    (cache, good("ProgrammaticUser", stream))
+    });
+    let asks = |user: &Known| Some(user.asks);
+    let changed = changes(cache.store(), events, asks, false);
+    (cache, good("ProgrammaticUser", changed))
 }
 
-/// The same stream without a cache.
-pub(super) fn watched<K>(
-    kind: &'static str,
-    api: Api<DeserializeGuard<K>>,
-    counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
-) -> impl Changes<DeserializeGuard<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let stream = watcher(api, config()).modify(prune).default_backoff();
-    good(
-        kind,
-        stream
-            .applied_objects()
-            .predicate_filter(counts, PredicateConfig::default()),
-    )
+/// Namespaces of a scope whose labels changed.
+pub(super) fn namespaces(client: &Client, scope: Option<&str>) -> impl Changes<PartialObjectMeta<Namespace>> {
+    let api = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+    let config = scope.map_or_else(config, |name| config().fields(&format!("metadata.name={name}")));
+    let stream = watcher(api, config).modify(prune).default_backoff();
+    let changed = stream
+        .applied_objects()
+        .predicate_filter(predicates::labels, PredicateConfig::default());
+    good("Namespace", changed)
 }
 
 /// A change of spec, annotations or finalizers; not of the status, which is our own.
@@ -217,7 +225,7 @@ where
 
 /// A change of spec, or of whether it is ready: then everything that waits for it is tried again.
 #[expect(clippy::unnecessary_wraps, reason = "the form of a predicate")]
-pub(super) fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
+fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
     use std::hash::{DefaultHasher, Hasher as _};
     let mut hasher = DefaultHasher::new();
     organization.meta().generation.hash(&mut hasher);
@@ -231,29 +239,33 @@ pub(super) fn readiness(organization: &DeserializeGuard<Organization>) -> Option
 }
 
 /// Metadata of the Secrets that the operator made, unless they are as their users' last reconcile left them; their data
-/// never gets here.
+/// never gets here. `lost` is told of the owners whose Secrets are not there any more after a pause of the watch.
 pub(super) fn secrets(
     client: &Client,
     namespace: Option<&str>,
     rest: Arc<AtRest>,
+    lost: impl Fn(&HashSet<Digest>) + Send + 'static,
 ) -> impl Changes<PartialObjectMeta<Secret>> {
     let api: Api<PartialObjectMeta<Secret>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     };
     let ours = config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
+    let mut owners = Owners::default();
     let stream = watcher(api, ours)
         .modify(prune)
         .default_backoff()
+        .inspect(move |event| {
+            let gone = event.as_ref().map(|event| owners.see(event)).unwrap_or_default();
+            if !gone.is_empty() {
+                lost(&gone);
+            }
+        })
         // A deleted Secret counts too.
         .touched_objects();
     let news = move |secret: &PartialObjectMeta<Secret>| {
-        let owner = secret
-            .owner_references()
-            .iter()
-            .find(|o| o.controller == Some(true));
         let version = secret.resource_version().unwrap_or_default();
-        owner.is_none_or(|owner| rest.secret_is_news(&owner.uid, &version))
+        owner(secret).is_none_or(|uid| rest.secret_is_news(uid, &version))
     };
     good("Secret", stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }

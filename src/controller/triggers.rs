@@ -1,11 +1,13 @@
 //! Has objects looked at again for reasons that no watch of their own shows.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 
 use super::known::Known;
@@ -63,6 +65,20 @@ impl Triggers {
         }
     }
 
+    /// Whether there is such a user.
+    pub(super) fn knows(&self, user: &UserRef) -> bool {
+        self.users.iter().any(|(cache, _)| cache.get(user).is_some())
+    }
+
+    /// One user that had to wait for its turn.
+    pub(super) fn call(&self, user: &UserRef) {
+        for (cache, sender) in &self.users {
+            if cache.get(user).is_some() {
+                let _ = sender.unbounded_send(user.clone());
+            }
+        }
+    }
+
     /// All users that `wanted` picks.
     pub(super) fn users(&self, wanted: impl Fn(&Known) -> bool) {
         for (cache, sender) in &self.users {
@@ -85,36 +101,44 @@ impl Triggers {
     }
 }
 
-/// Has the users of a class looked at again when the class, or the state of its organization, changed.
+/// Has the users of a class looked at again when the class, the state of its organization, or the labels by which it is
+/// open to their namespace changed.
 pub(super) async fn fan_out(
     classes_changed: impl Changes<DeserializeGuard<ProgrammaticUserClass>>,
     organizations_changed: impl Changes<DeserializeGuard<Organization>>,
+    labels_changed: impl Changes<PartialObjectMeta<Namespace>>,
     classes: Guarded<ProgrammaticUserClass>,
     triggers: Arc<Triggers>,
 ) {
-    let by_class = classes_changed.map(|item| {
-        let class = item.map(|class| class.name_any()).unwrap_or_default();
-        (String::new(), vec![class])
-    });
-    let by_organization = organizations_changed.map(|item| {
-        let name = item
-            .map(|organization| organization.name_any())
-            .unwrap_or_default();
-        let of_it = |class: &ProgrammaticUserClass| class.spec.organization_name == name;
+    let of_classes = |wanted: &dyn Fn(&ProgrammaticUserClass) -> bool| -> Vec<String> {
         let all = classes.state();
-        let names: Vec<String> = all
-            .iter()
-            .filter(|c| c.0.as_ref().is_ok_and(of_it))
-            .map(|c| c.name_any())
-            .collect();
-        (name, names)
-    });
-    let mut changed = std::pin::pin!(futures::stream::select(by_class, by_organization));
-    while let Some((organization, classes)) = changed.next().await {
-        triggers.users(|user| {
+        let named = all.iter().filter(|c| c.0.as_ref().is_ok_and(wanted));
+        named.map(|c| c.name_any()).collect()
+    };
+    let by_class = async {
+        let mut changed = pin!(classes_changed);
+        while let Some(Ok(class)) = changed.next().await {
+            let class = class.name_any();
+            triggers.users(|user| user.is_of(&class));
+        }
+    };
+    let by_organization = async {
+        let mut changed = pin!(organizations_changed);
+        while let Some(Ok(organization)) = changed.next().await {
+            let name = organization.name_any();
+            let classes = of_classes(&|class| class.spec.organization_name == name);
             // A user may live in an organization that its class does not name any more.
-            let lives = !organization.is_empty() && user.lives_in(&organization);
-            lives || classes.iter().any(|class| user.is_of(class))
-        });
-    }
+            triggers.users(|user| user.lives_in(&name) || classes.iter().any(|class| user.is_of(class)));
+        }
+    };
+    let by_labels = async {
+        let mut changed = pin!(labels_changed);
+        while let Some(Ok(namespace)) = changed.next().await {
+            let namespace = namespace.metadata.name;
+            let classes = of_classes(&|class| !class.spec.namespaces.match_labels.is_empty());
+            triggers
+                .users(|user| user.namespace() == namespace && classes.iter().any(|class| user.is_of(class)));
+        }
+    };
+    futures::future::join3(by_class, by_organization, by_labels).await;
 }

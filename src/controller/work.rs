@@ -1,17 +1,14 @@
 //! What a leader does: watches, and the controllers on them.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Secret;
-use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config as Workers, Controller};
-use kube::runtime::reflector::ObjectRef;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::consumers::{self, Readers};
@@ -19,18 +16,15 @@ use super::context::{Caches, Context, Parts};
 use super::error::Error;
 use super::known::Known;
 use super::lease::Standing;
-use super::rest::AtRest;
-use super::streams::{Cache, Changes, cached, own_secrets, readiness, secrets, spec_changes, users, watched};
+use super::rest::{AtRest, digest};
+use super::streams::{
+    Cache, Changes, cached, namespaces, organizations, own_secrets, secrets, spec_changes, users,
+};
 use super::told::{Subject, told};
-use super::triggers::{Queues, Triggers, UserTriggers, fan_out};
-use super::{Config, organization, reconcile};
+use super::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
+use super::{Config, lanes, organization, reconcile};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health::watchdog::Watchdog;
-
-/// Users of one organization that are worked on at one time. The others wait in the order of coming, so that a
-/// platform that does not answer holds up nobody else's users, and many users of one class no others of it for long.
-/// Users that have no token yet have as many places of their own: they do not wait until all others are replaced.
-const LANE: usize = 16;
 
 type Begin = dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send;
 
@@ -59,11 +53,13 @@ pub(super) fn prepare(
     watchdog: Arc<Watchdog>,
 ) -> (Arc<Context>, Work) {
     let queues = Arc::new(Queues::default());
-    let (classes, class_changes) =
-        cached::<ProgrammaticUserClass>("ProgrammaticUserClass", Api::all(client.clone()), spec_changes());
-    let (organizations, organization_changes) =
-        cached::<Organization>("Organization", Api::all(client.clone()), spec_changes());
-    let readiness_changes = watched::<Organization>("Organization", Api::all(client.clone()), readiness);
+    let (classes, class_changes) = cached::<ProgrammaticUserClass>(
+        "ProgrammaticUserClass",
+        Api::all(client.clone()),
+        spec_changes(),
+        true,
+    );
+    let (organizations, organization_changes, readiness_changes) = organizations(Api::all(client.clone()));
     let (own, own_changes) = own_secrets(&client, &config.namespace);
     let scopes: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
         [] => vec![None],
@@ -97,52 +93,56 @@ pub(super) fn prepare(
 
     let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
         let mut controllers = Vec::new();
+        let all_triggers = triggers.clone();
         // One controller a watched namespace; usually there is just one.
         for (((scope, cache), changes), triggers) in
             scopes.iter().zip(&users).zip(user_changes).zip(for_users)
         {
             let (asked, owners) = (queues.clone(), (queues.clone(), cache.clone()));
+            let bereft = all_triggers.clone();
+            // Whose organization is not known could not be put into its lane.
+            let (classes, organizations) = (classes.clone(), organizations.clone());
+            let filled = async move { classes.filled().await && organizations.filled().await };
             let controller = users_of(
                 cache.store(),
-                changes.inspect_ok(move |user| {
+                after(filled, changes).inspect_ok(move |user| {
                     asked.users.asked(user.namespace().as_deref(), &user.name_any());
                 }),
-                secrets(&client, scope.as_deref(), rest.clone())
-                    .inspect_ok(move |secret| ask_owner(secret, &owners.0, &owners.1)),
+                secrets(&client, scope.as_deref(), rest.clone(), move |owners| {
+                    bereft.users(|user| owners.contains(&digest(user.uid_ref())));
+                })
+                .inspect_ok(move |secret| ask_owner(secret, &owners.0, &owners.1)),
                 triggers,
             );
-            let stop = shutdown.clone();
             let controller = controller
                 .graceful_shutdown_on(shutdown.clone().cancelled_owned())
-                .run(
-                    move |user, context| in_lane(stop.clone(), user, context),
-                    reconcile::on_error,
-                    context.clone(),
-                )
+                .run(in_lane, reconcile::on_error, context.clone())
                 .for_each(|_| ready(()));
             controllers.push(controller.boxed());
         }
-        let asked = queues.clone();
-        let organization_changes =
-            organization_changes.inspect_ok(move |o| asked.organizations.asked(None, &o.name_any()));
-        let controller = Controller::for_stream(organization_changes, organizations.store())
-            .reconcile_on(for_organizations)
-            .graceful_shutdown_on(shutdown.clone().cancelled_owned())
-            .run(organization::reconcile, organization::on_error, context.clone())
-            .for_each(|_| ready(()));
+        let controller = organizations_of(
+            organizations.store(),
+            organization_changes,
+            for_organizations,
+            queues,
+        )
+        .graceful_shutdown_on(shutdown.clone().cancelled_owned())
+        .run(organization::reconcile, organization::on_error, context.clone())
+        .for_each(|_| ready(()));
         controllers.push(controller.boxed());
         let stop = shutdown.clone().cancelled_owned();
         let others = futures::future::join3(
-            fan_out(class_changes, readiness_changes, classes, triggers.clone()),
+            fan_out(
+                class_changes,
+                readiness_changes,
+                labels(&client, &scopes),
+                classes,
+                triggers.clone(),
+            ),
             credentials(own_changes, context.clone()),
             consumers::follow(client, scopes, readers, triggers.clone()),
         );
-        let others = tokio::spawn(async move {
-            tokio::select! {
-                _ = others => {}
-                () = stop => {}
-            }
-        });
+        let others = tokio::spawn(futures::future::select(Box::pin(others), Box::pin(stop)));
         async move {
             futures::future::join_all(controllers).await;
             others.abort();
@@ -157,9 +157,9 @@ pub(super) fn prepare(
     )
 }
 
-/// The controller of the users of one scope. It begins all reconciles at once; [`in_lane`] bounds them.
+/// The controller of the users of one scope. It begins a reconcile at once; [`in_lane`] bounds them.
 fn users_of(
-    store: kube::runtime::reflector::Store<Known>,
+    store: Store<Known>,
     changes: impl Changes<Known>,
     secrets: impl Changes<PartialObjectMeta<Secret>>,
     triggers: UserTriggers,
@@ -167,7 +167,34 @@ fn users_of(
     Controller::for_stream(changes, store)
         .owns_stream(secrets)
         .reconcile_on(triggers)
-        .with_config(Workers::default())
+}
+
+/// The changes, once `filled` has come to its end.
+fn after<K>(filled: impl Future + Send + 'static, changes: impl Changes<K>) -> impl Changes<K> {
+    async move {
+        filled.await;
+        changes
+    }
+    .flatten_stream()
+}
+
+/// The controller of all organizations.
+fn organizations_of(
+    store: Store<DeserializeGuard<Organization>>,
+    changes: impl Changes<DeserializeGuard<Organization>>,
+    triggers: OrganizationTriggers,
+    queues: Arc<Queues>,
+) -> Controller<DeserializeGuard<Organization>> {
+    let changes = changes.inspect_ok(move |o| queues.organizations.asked(None, &o.name_any()));
+    Controller::for_stream(changes, store).reconcile_on(triggers)
+}
+
+/// Namespaces of all scopes whose labels changed.
+fn labels(client: &Client, scopes: &[Option<String>]) -> impl Changes<PartialObjectMeta<Namespace>> + use<> {
+    let each = scopes
+        .iter()
+        .map(|scope| namespaces(client, scope.as_deref()).boxed());
+    futures::stream::select_all(each)
 }
 
 fn scoped(client: &Client, namespace: Option<&str>) -> Api<Known> {
@@ -208,59 +235,11 @@ fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<
     }
 }
 
-/// Places by organization.
-#[derive(Default)]
-pub(super) struct Lanes {
-    places: Mutex<HashMap<Lane, Arc<Semaphore>>>,
-    waiting: AtomicUsize,
-}
-
-/// An organization, and whether a user has a token there.
-type Lane = (String, bool);
-
-impl Lanes {
-    /// Waits for a place.
-    async fn enter(&self, lane: Lane) -> Option<OwnedSemaphorePermit> {
-        let lane = {
-            let mut lanes = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            let lane = lanes.entry(lane);
-            lane.or_insert_with(|| Arc::new(Semaphore::new(LANE))).clone()
-        };
-        let _one = Waiting::new(&self.waiting);
-        // It is never closed.
-        lane.acquire_owned().await.ok()
-    }
-
-    /// How many wait, of all organizations.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-}
-
-/// One that waits.
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A reconcile, when it is its turn.
-async fn in_lane(stop: CancellationToken, user: Arc<Known>, context: Arc<Context>) -> Result<Action, Error> {
-    // What waits takes little room: the reconcile itself is made only when it begins.
-    let lane = lane_of(&user, &context);
-    let organization = lane.0.clone();
-    let _place = tokio::select! {
-        place = context.lanes.enter(lane) => place,
-        () = stop.cancelled() => return Ok(Action::await_change()),
+/// A reconcile, if it is its turn; if not, it is called when it is.
+async fn in_lane(user: Arc<Known>, context: Arc<Context>) -> Result<Action, Error> {
+    let organization = organization_of(&user, &context);
+    let Some(_place) = lanes::enter(&context, &user, &organization) else {
+        return Ok(Action::await_change());
     };
     let subject = Subject {
         kind: "ProgrammaticUser",
@@ -273,7 +252,7 @@ async fn in_lane(stop: CancellationToken, user: Arc<Known>, context: Arc<Context
 }
 
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.
-fn lane_of(user: &Known, context: &Context) -> Lane {
+fn organization_of(user: &Known, context: &Context) -> String {
     let begun = user.view.organization.as_deref().filter(|_| user.has_begun());
     let class = || {
         user.class
@@ -281,9 +260,8 @@ fn lane_of(user: &Known, context: &Context) -> Lane {
             .ok()
             .and_then(|name| context.class(name).ok().flatten())
     };
-    let organization = begun
+    begun
         .map(str::to_owned)
-        .or_else(|| class().map(|c| c.spec.organization_name.clone()));
-    let has_token = user.view.journal.as_ref().is_some_and(|j| j.current.is_some());
-    (organization.unwrap_or_default(), has_token)
+        .or_else(|| class().map(|c| c.spec.organization_name.clone()))
+        .unwrap_or_default()
 }

@@ -23,7 +23,7 @@ const REASONS: [&str; 35] = [
     "CredentialMissing",
     "CredentialUnreadable",
     "DeletionBlocked",
-    "Expired",
+    EXPIRED,
     "InvalidConfiguration",
     "InvalidEndpoint",
     "InvalidSpec",
@@ -51,6 +51,8 @@ const REASONS: [&str; 35] = [
     "UnknownPolicy",
     "UserNotOurs",
 ];
+/// As `spec.expireAt` asks for.
+const EXPIRED: &str = "Expired";
 /// Any other.
 const OTHER: &str = "Other";
 /// The object has no condition yet.
@@ -63,6 +65,8 @@ pub struct Figures {
     pub reconciles: BTreeMap<&'static str, Reconciles>,
     /// By name.
     pub organizations: BTreeMap<String, OrganizationFigures>,
+    /// Objects that cannot be read, by kind.
+    pub undecodable: BTreeMap<&'static str, usize>,
     /// Users by the name of their organization; empty: of one that is not there.
     pub users: BTreeMap<String, UserFigures>,
 }
@@ -124,7 +128,8 @@ pub struct UserFacts {
     ready: (&'static str, &'static str),
     /// Since when `Ready` is as it is, or since when the object exists.
     since: Option<Timestamp>,
-    suspended: bool,
+    /// It has no user, or is not worked on, because somebody wants it so.
+    on_purpose: bool,
     retiring: usize,
     unsettled: usize,
     /// When the current token was issued; `None` also if there is none.
@@ -152,7 +157,7 @@ impl From<&ProgrammaticUser> for UserFacts {
         Self {
             ready: said,
             since: ready.map(|c| c.last_transition_time.0).or_else(made),
-            suspended: user.spec.suspend,
+            on_purpose: user.spec.suspend || said.1 == EXPIRED,
             retiring: journal.map_or(0, |j| j.retiring.len()),
             unsettled: journal.map_or(0, |j| j.abandoned.len() + usize::from(j.pending.is_some())),
             issued: current.and_then(|s| s.token_issued_at),
@@ -172,8 +177,7 @@ impl UserFigures {
         platform_now: Timestamp,
     ) {
         *self.by_condition.entry(user.ready).or_default() += 1;
-        // One that is suspended is not worked on because somebody wants it so.
-        if user.ready.0 != "True" && !user.suspended {
+        if user.ready.0 != "True" && !user.on_purpose {
             let age = user.since.map(|at| since_then(at, now));
             self.oldest_not_ready = self.oldest_not_ready.max(age.unwrap_or_default());
         }
@@ -245,6 +249,7 @@ impl Figures {
     pub(super) fn registry(&self) -> Registry {
         let mut registry = Registry::with_prefix(PREFIX);
         self.of_reconciles(&mut registry);
+        self.of_undecodable(&mut registry);
         self.of_organizations(&mut registry);
         self.of_limits(&mut registry);
         self.of_users(&mut registry);
@@ -271,6 +276,17 @@ impl Figures {
             number(&running, OfKind { kind }, found.running);
             number(&waiting, OfKind { kind }, found.waiting);
             time(&oldest, OfKind { kind }, found.oldest);
+        }
+    }
+
+    fn of_undecodable(&self, r: &mut Registry) {
+        let all = numbers(
+            r,
+            "undecodable_objects",
+            "Objects that are passed over since they cannot be read",
+        );
+        for (&kind, n) in &self.undecodable {
+            number(&all, OfKind { kind }, *n);
         }
     }
 
@@ -368,7 +384,7 @@ impl Figures {
         let not_ready = times(
             r,
             "oldest_not_ready",
-            "For how long the user that has waited longest is not Ready; without suspended ones",
+            "For how long the user that has waited longest is not Ready; without suspended and expired ones",
         );
         for (name, found) in &self.users {
             for (&(ready, reason), &n) in &found.by_condition {
@@ -389,98 +405,4 @@ impl Figures {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use jiff::Timestamp;
-    use serde_json::json;
-
-    use super::{Figures, REASONS, UserFacts, UserFigures};
-    use crate::api::ProgrammaticUser;
-
-    const HOUR: i64 = 3600;
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
-    }
-
-    fn user(status: &serde_json::Value) -> ProgrammaticUser {
-        serde_json::from_value(json!({
-            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
-            "metadata": {"name": "ci", "creationTimestamp": at(0)},
-            "spec": {"className": "c", "scope": "Account", "access": {"role": "Viewer", "accounts": [{"id": "act-1"}]}},
-            "status": status,
-        }))
-        .unwrap()
-    }
-
-    fn ready(status: &str, reason: &str) -> serde_json::Value {
-        json!([{"type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": at(HOUR)}])
-    }
-
-    #[test]
-    fn users_are_counted_by_reasons_of_a_closed_set() {
-        let mut found = UserFigures::default();
-        let now = at(3 * HOUR);
-        let mut add = |status| found.add(&UserFacts::from(&user(&status)), None, now, now);
-        add(json!(null));
-        add(json!({"conditions": ready("True", "Ready")}));
-        add(json!({"conditions": ready("False", "SecretConflict")}));
-        add(json!({"conditions": ready("perhaps", "made-up-by-somebody")}));
-        let by: Vec<_> = found.by_condition.into_iter().collect();
-        let expected = [
-            (("False", "SecretConflict"), 1),
-            (("True", "Ready"), 1),
-            (("Unknown", "New"), 1),
-            (("Unknown", "Other"), 1),
-        ];
-        assert_eq!(by, expected);
-        // The one without a condition was made three hours ago.
-        assert_eq!(found.oldest_not_ready, Duration::from_hours(3));
-    }
-
-    #[test]
-    fn a_token_is_overdue_by_its_rotation_or_by_what_the_class_allows() {
-        let status = json!({
-            "tokenIssuedAt": at(0), "nextRotation": at(9 * HOUR),
-            "journal": {"current": {"nonce": "n", "userId": "pu-1", "fingerprint": ""}},
-        });
-        let overdue = |max_age, hours: i64| {
-            let mut found = UserFigures::default();
-            found.add(&UserFacts::from(&user(&status)), max_age, at(0), at(hours * HOUR));
-            (
-                found.oldest_token.as_secs() / 3600,
-                found.overdue.as_secs() / 3600,
-            )
-        };
-        assert_eq!(overdue(None, 8), (8, 0));
-        assert_eq!(overdue(None, 10), (10, 1));
-        assert_eq!(overdue(Some(Duration::from_hours(7)), 8), (8, 1));
-    }
-
-    /// What `docs/failures.md` explains is what a label may say, and the other way round.
-    #[test]
-    fn every_reason_of_ready_is_known() {
-        let table = include_str!("../../docs/failures.md");
-        let rows = table.lines().filter(|l| l.starts_with("| `"));
-        let of_users = rows
-            .filter_map(|l| l.split('|').nth(1))
-            .filter(|c| !c.contains('('));
-        let mut known: Vec<&str> = of_users
-            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-            .chain(["Creating", "Ready"])
-            .collect();
-        known.sort_unstable();
-        let mut reasons = REASONS.to_vec();
-        reasons.sort_unstable();
-        assert_eq!(reasons, known, "REASONS and docs/failures.md differ");
-    }
-
-    #[test]
-    fn nobody_is_no_series() {
-        let registry = Figures::default().registry();
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode_registry(&mut text, &registry).unwrap();
-        assert!(text.lines().all(|l| l.starts_with('#')), "{text}");
-    }
-}
+mod tests;

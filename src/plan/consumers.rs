@@ -27,6 +27,8 @@ const LISTED: usize = 32;
 /// When pods that are on their way out, and other pods that are waited for, are looked at again. Of workloads a watch tells.
 const SOON: Duration = Duration::from_secs(3);
 const LATER: Duration = Duration::from_secs(30);
+/// Longest pause between looks at pods that should be gone, and on nodes that do not answer are not.
+const AT_LAST: Duration = Duration::from_mins(10);
 
 /// What an installation may do with workloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +75,8 @@ pub struct Workload {
 pub enum Rollout {
     /// All of them are.
     Complete,
+    /// All of them are, and some are not available: they may be new, or ail for a reason of their own.
+    Unavailable,
     /// They become so.
     Going,
     /// Its deadline has passed.
@@ -94,8 +98,8 @@ pub struct Pod {
     pub secrets: BTreeSet<String>,
     /// Marks of restarts that it was made with.
     pub marks: BTreeMap<String, String>,
-    /// Whether it is on its way out.
-    pub ends: bool,
+    /// Since when, or as of when, it should be gone: whoever deleted it gave it so long; `None`: it stays.
+    pub ends: Option<Timestamp>,
 }
 
 /// A workload whose pods are to be replaced.
@@ -240,9 +244,14 @@ pub(super) fn restart(
     if turn(o, status, &mark, now).is_some() || o.learned.restarted.values().any(|r| *r == Ok(true)) {
         return Ok(());
     }
-    let tried = |w: &&Workload| !o.learned.restarted.contains_key(&w.id());
-    let next = readers(o, status)
-        .find(|w| w.rollout == Rollout::Complete && !w.has(&mark) && has_old_pods(o, status, w) && tried(w));
+    let tried = |w: &Workload| o.learned.restarted.contains_key(&w.id());
+    let wants = |w: &Workload, rollout| {
+        w.rollout == rollout && !w.has(&mark) && has_old_pods(o, status, w) && !tried(w)
+    };
+    // What ails does so with the old token: it may be all that it lacks is the new one.
+    let next = [Rollout::Complete, Rollout::Unavailable]
+        .into_iter()
+        .find_map(|rollout| readers(o, status).find(|w| wants(w, rollout)));
     next.map_or(Ok(()), |w| {
         Err(do_first(Step::Restart(Restart {
             workload: w.id(),
@@ -276,12 +285,12 @@ fn turn<'a>(
     mark: &(String, String),
     now: Timestamp,
 ) -> Option<&'a Workload> {
-    readers(o, status).find(|w| w.has(mark) && w.rollout == Rollout::Going && !w.is_late(now))
+    readers(o, status).find(|w| w.has(mark) && w.goes_on(now))
 }
 
 /// Whether a restart would replace pods of it that are not on their way out already.
 fn has_old_pods(o: &Observed, status: &ProgrammaticUserStatus, w: &Workload) -> bool {
-    let own = |pod: &&Pod| !pod.ends && pod.workload.as_ref() == Some(&w.id());
+    let own = |pod: &&Pod| pod.ends.is_none() && pod.workload.as_ref() == Some(&w.id());
     let mut pods = pods(o).into_iter().flatten().filter(own);
     pods.any(|pod| is_outdated(o, status, pod))
 }
@@ -297,10 +306,19 @@ impl Workload {
         self.marks.get(key) == Some(value)
     }
 
-    /// Whether a rollout has been going on for so long that it is stuck.
+    /// Whether a rollout that the operator began has not come to its end, so that others wait for it.
+    fn goes_on(&self, now: Timestamp) -> bool {
+        match self.rollout {
+            Rollout::Going => self.kind == WorkloadKind::Deployment || !self.is_late(now),
+            // A `Deployment` does not say of pods that became so later that its deadline has passed.
+            Rollout::Unavailable => !self.is_late(now),
+            Rollout::Complete | Rollout::Stuck | Rollout::Held(_) => false,
+        }
+    }
+
+    /// Whether the operator's change was so long ago that its rollout should be over.
     fn is_late(&self, now: Timestamp) -> bool {
-        let long = |at: Timestamp| now.duration_since(at) > STUCK;
-        self.kind != WorkloadKind::Deployment && self.written.is_some_and(long)
+        self.written.is_some_and(|at| now.duration_since(at) > STUCK)
     }
 }
 
@@ -359,6 +377,14 @@ impl Consumer {
     }
 }
 
+/// Pause before a pod that should be gone at this time is looked at again: it grows with the time that it is overdue.
+fn overdue_pause(at: Timestamp, now: Timestamp) -> Duration {
+    match Duration::try_from(now.duration_since(at)) {
+        Ok(overdue) if overdue > LATER => (overdue / 2).clamp(LATER, AT_LAST),
+        _ => SOON,
+    }
+}
+
 /// When to look again, where no watch tells.
 pub(super) fn recheck(
     o: &Observed,
@@ -370,12 +396,19 @@ pub(super) fn recheck(
     let overdue = |old: &&Retiring| old.not_before <= time && latest(o, old).is_some_and(|at| at > time);
     let kept: Vec<_> = status.journal.retiring.iter().filter(overdue).collect();
     let old = |pod: &&Pod| is_outdated(o, status, pod);
-    let pause = match pods(o) {
-        Some(pods) if pods.iter().filter(old).any(|pod| pod.ends) => Some(SOON),
+    let going = pods(o)
+        .into_iter()
+        .flatten()
+        .filter(old)
+        .filter_map(|pod| pod.ends);
+    let pause = match &o.learned.pods {
+        Some(Err(_)) => Some(LATER),
         // After a change that this reconcile has made, and where the caches are not filled.
         None if matters(o, status) || !kept.is_empty() => Some(SOON),
-        _ if !kept.is_empty() => Some(LATER),
-        _ => None,
+        _ => {
+            let kept = (!kept.is_empty()).then_some(LATER);
+            going.map(|at| overdue_pause(at, now)).chain(kept).min()
+        }
     };
     let current = status
         .journal

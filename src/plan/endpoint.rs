@@ -1,9 +1,10 @@
-//! Which URLs the admin credential may be sent to.
+//! Which URLs the admin credential may be sent to, and how often.
 
 use std::net::IpAddr;
 
 use super::Refusal;
-use crate::api::Endpoint;
+use crate::api::{Endpoint, Limits};
+use crate::platform::client;
 
 /// Clear text is allowed only where nobody else listens: loopback, private addresses, Services of the cluster.
 pub fn check_endpoint(endpoint: &Endpoint) -> Result<(), Refusal> {
@@ -30,6 +31,19 @@ pub fn check_endpoint(endpoint: &Endpoint) -> Result<(), Refusal> {
             "insecure: true is for loopback, private addresses and Services of the cluster (NAME.NAMESPACE.svc) only: use https://",
         ),
         _ => refuse("use https://"),
+    }
+}
+
+/// Limits as an Organization has them; the API server lets nothing below 1 through.
+#[must_use]
+pub fn limits(wanted: &Limits) -> client::Limits {
+    let usual = client::Limits::default();
+    let number = |n: Option<i32>| n.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
+    let count = |n: Option<i32>| number(n).and_then(|n| usize::try_from(n).ok());
+    client::Limits {
+        requests_per_minute: number(wanted.requests_per_minute).unwrap_or(usual.requests_per_minute),
+        max_in_flight: count(wanted.max_in_flight).unwrap_or(usual.max_in_flight),
+        creates_per_hour: count(wanted.creates_per_hour).unwrap_or(usual.creates_per_hour),
     }
 }
 

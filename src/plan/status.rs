@@ -136,13 +136,12 @@ pub(super) fn rest(
         }
         Outcome::Waiting(p) => {
             problem = p.retry;
-            let stalled = problem == Retry::OnChange;
-            wanted.push((
-                if stalled { STALLED } else { RECONCILING },
-                true,
-                reason,
-                &message,
-            ));
+            if problem == Retry::OnChange {
+                wanted.push((STALLED, true, reason, &message));
+            } else if !ready {
+                // Where the token works there is nothing to wait for, be the next replacement a day away.
+                wanted.push((RECONCILING, true, reason, &message));
+            }
             match problem {
                 Retry::Backoff => Again::Backoff,
                 Retry::After(span) => Again::After(wake.map_or(span, |w| w.min(span))),
@@ -253,6 +252,12 @@ fn has(conditions: &[Condition], type_: &str) -> bool {
 pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus, now: Timestamp) -> Rest {
     let generation = observed.user.metadata.generation;
     status.observed_generation = generation;
+    // Nothing goes on, nobody has to act, and whoever waits for what is not there yet waits in vain.
+    status.conditions.retain(|c| match c.type_.as_str() {
+        STALLED | RECONCILING => false,
+        READY => c.status == "True",
+        _ => true,
+    });
     let message = "spec.suspend is true: nothing is created, changed, replaced or repaired until it is false";
     set_condition(
         &mut status.conditions,

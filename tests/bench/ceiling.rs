@@ -46,22 +46,33 @@ pub async fn measure(bed: &Bed, template: &Template) -> Ceiling {
     // Somebody watches the operator's users, too.
     let eyes = Eyes::on(admin.clone()).await;
     let before = bed.processor_time().await;
-    let begin = Instant::now();
-    futures::stream::iter(&names)
-        .for_each_concurrent(CONCURRENCY, async |name| {
+    let ends: Vec<Instant> = futures::stream::iter(&names)
+        .map(async |name| {
             one(&client, namespace, name, template).await;
+            Instant::now()
         })
+        .buffer_unordered(CONCURRENCY)
+        .collect()
         .await;
-    let took = begin.elapsed();
     let after = bed.processor_time().await;
     eyes.ready(&names, Bed::patience(count)).await;
     remove(bed, namespace).await;
+    let rate = rate(ends) * f64::from(u8::try_from(WRITES).unwrap());
     #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
     let count = count as f64;
     Ceiling {
-        rate: count * f64::from(u8::try_from(WRITES).unwrap()) / took.as_secs_f64(),
+        rate,
         cost: cost(&before, &after, count),
     }
+}
+
+/// How many ended in a second, from when as many had ended as there are at one time: those came together.
+pub fn rate(mut ends: Vec<Instant>) -> f64 {
+    ends.sort_unstable();
+    let first = CONCURRENCY.min(ends.len() / 2);
+    #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+    let count = (ends.len() - 1 - first) as f64;
+    count / (ends[ends.len() - 1] - ends[first]).as_secs_f64()
 }
 
 /// Milliseconds of processor time for each of so many.

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
 use crate::bed::Bed;
-use crate::ceiling::{Ceiling, WRITES, cost};
+use crate::ceiling::{Ceiling, WRITES, cost, rate};
 use crate::report::Report;
 
 /// How the users came into being that were there before the operator was.
@@ -44,8 +44,7 @@ pub async fn all_at_once(bed: &mut Bed) -> Batch {
     let before = bed.processor_time().await;
     bed.eyes.ready(&names, Bed::patience(names.len())).await;
     let after = bed.processor_time().await;
-    let mut ready: Vec<Instant> = names.iter().map(|n| bed.eyes.of(n).ready.unwrap()).collect();
-    ready.sort_unstable();
+    let ready: Vec<Instant> = names.iter().map(|n| bed.eyes.of(n).ready.unwrap()).collect();
     let writes = bed.world.writes_from(mark).await;
     let theirs = writes
         .iter()
@@ -53,7 +52,7 @@ pub async fn all_at_once(bed: &mut Bed) -> Batch {
     #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
     let (count, writes) = (names.len() as f64, theirs.count() as f64);
     Batch {
-        rate: (count - 1.0) / (ready[ready.len() - 1] - ready[0]).as_secs_f64(),
+        rate: rate(ready),
         writes: writes / count,
         cost: cost(&before, &after, count),
     }

@@ -114,18 +114,23 @@ async fn it_works_without_a_cluster() {
     let nowhere = Path::new("/nonexistent");
     let url = world.platform().url();
     let told = run(program(nowhere)
-        .args(["audit", "--endpoint", url, "-o", "json"])
+        .args(["audit", "--endpoint", url, "--insecure", "-o", "json"])
         .env("SPOTINST_TOKEN", &world.platform().admin_token))
     .expect(0)
     .json();
     assert_eq!(told["platform"], url);
     assert!(told["counts"]["Programmatic"].as_u64().unwrap() >= 2, "{told}");
 
-    run(program(nowhere).args(["audit", "--endpoint", url]))
+    run(program(nowhere).args(["audit", "--endpoint", url, "--insecure"]))
         .expect(1)
         .tells("SPOTINST_TOKEN is not set: export it with the token of an organization admin");
     run(program(nowhere)
-        .args(["audit", "--endpoint", "http://api.example.com"])
+        .args(["audit", "--endpoint", url])
+        .env("SPOTINST_TOKEN", fresh_token()))
+    .expect(1)
+    .tells("use https://, or give --insecure");
+    run(program(nowhere)
+        .args(["audit", "--endpoint", "http://api.example.com", "--insecure"])
         .env("SPOTINST_TOKEN", fresh_token()))
     .expect(1)
     .tells("use https://");
@@ -211,7 +216,7 @@ async fn a_certificate_of_ones_own_is_trusted_if_it_is_given() {
     let ask = |args: &[&str]| {
         let mut command = program(Path::new("/nonexistent"));
         command
-            .args(["audit", "--endpoint", platform.url(), "-o", "json"])
+            .args(["audit", "--endpoint", platform.url(), "--insecure", "-o", "json"])
             .args(args);
         run(command.env("SPOTINST_TOKEN", &platform.admin_token))
     };

@@ -83,7 +83,7 @@ fn has(kind: &str) -> impl Fn(&ProgrammaticUser) -> bool {
 }
 
 /// What each example is, and what Argo CD, kstatus and the action `rotate` have to make of it.
-const EXPECTED: [(&str, &str, &str, bool); 15] = [
+const EXPECTED: [(&str, &str, &str, bool); 17] = [
     ("a user that nobody has seen", "Progressing", "InProgress", false),
     (
         "an organization that nobody has seen",
@@ -117,6 +117,13 @@ const EXPECTED: [(&str, &str, &str, bool); 15] = [
         "a user whose platform is down",
         "Progressing",
         "InProgress",
+        false,
+    ),
+    ("a user whose replacement has to wait", "Healthy", "Current", true),
+    (
+        "a user that was suspended while it waited",
+        "Suspended",
+        "Current",
         false,
     ),
     (
@@ -228,6 +235,26 @@ async fn argo_cd_and_flux_see_what_is_the_case() {
         |u: &ProgrammaticUser| condition(u, "Reconciling").is_some_and(|c| c.reason == "PlatformUnreachable");
     world.until("waiting", "to wait", unreachable).await;
     examples.user("a user whose platform is down", "waiting").await;
+    let again = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "again"}}});
+    world
+        .change("resting", json!({"spec": {"suspend": false}}))
+        .await
+        .unwrap();
+    world.change("resting", again).await.unwrap();
+    let late =
+        |u: &ProgrammaticUser| condition(u, "Ready").is_some_and(|c| c.reason == "PlatformUnreachable");
+    world.until("resting", "to be replaced", late).await;
+    examples
+        .user("a user whose replacement has to wait", "resting")
+        .await;
+    world
+        .change("waiting", json!({"spec": {"suspend": true}}))
+        .await
+        .unwrap();
+    world.until("waiting", "to rest", has("Suspended")).await;
+    examples
+        .user("a user that was suspended while it waited", "waiting")
+        .await;
     organization_is(&world, "Ready", "False").await;
     examples
         .organization("an organization whose platform is down")

@@ -92,3 +92,41 @@ async fn a_grant_that_comes_back_makes_a_new_user() {
     assert_ne!(world.token("ci").await, before);
     assert_eq!(world.platform().users().await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_label_and_a_class_that_are_taken_away_are_noticed_at_once() {
+    // No turn of the drift check tells of it.
+    let world = World::builder("relabelled").drift("1h").start().await;
+    let label = |change: &str| {
+        let args = ["label", "namespace", world.namespace(), change];
+        world.cluster().kubectl(&args).unwrap();
+    };
+    let open_by_label = |spec: &mut programmatic_users::api::ProgrammaticUserClassSpec| {
+        spec.namespaces.match_names.clear();
+        spec.namespaces.match_labels = [("tier".to_owned(), "open".to_owned())].into();
+        spec.on_revoked = OnRevoked::Revoke;
+    };
+    let class = world.class("labelled").with(open_by_label).apply().await;
+    world.user("ci").viewer(PAYMENTS).class(&class).apply().await;
+    world.stalled("ci", "NotAllowed").await;
+    label("tier=open");
+    world.ready("ci").await;
+    let token = world.token("ci").await;
+    label("tier-");
+    world.stalled("ci", "NotAllowed").await;
+    assert!(!world.platform().accepts(&token).await);
+
+    label("tier=open");
+    world.ready("ci").await;
+    let token = world.token("ci").await;
+    let classes: Api<ProgrammaticUserClass> = Api::all(world.client());
+    classes
+        .delete(&class, &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
+    world.stalled("ci", "UnknownClass").await;
+    assert!(
+        world.platform().accepts(&token).await,
+        "nobody said that it is to go"
+    );
+}

@@ -236,10 +236,8 @@ async fn users(world: &World, p: &Prometheus) {
     );
     let args = ["-n", world.namespace(), "annotate", "pu", "poisoned", "looked=at"];
     world.cluster().kubectl(&args).unwrap();
-    until(world, p, "programmatic_users_undecodable_objects_total", |n| {
-        n > 0.0
-    })
-    .await;
+    let undecodable = "programmatic_users_undecodable_objects{kind=\"ProgrammaticUser\"}";
+    until(world, p, undecodable, |n| is(n, 1)).await;
     wakes(world, p, &["Undecodable"], true).await;
 }
 

@@ -6,21 +6,36 @@ use kube::ResourceExt as _;
 use super::Check;
 use crate::api::{CREDENTIAL_VALID, ORPHANS_FOUND, Organization, READY};
 use crate::command::cluster::Cluster;
-use crate::command::platform::{self, PlatformArgs, TOKEN, connect};
+use crate::command::platform::{PlatformArgs, TOKEN, connect};
 use crate::command::{Failure, advice, objects};
+use crate::plan;
 
 /// Several checks an Organization.
 pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
     const NAME: &str = "organization";
+    let mut unreadable = Vec::new();
     let found = match &args.organization {
         Some(name) => objects::organization(cluster, Some(name))
             .await
-            .map(|one| vec![one]),
-        None => objects::organizations(cluster)
-            .await
-            .map(|all| all.into_iter().filter_map(|o| o.try_parse().ok()).collect()),
+            .map(|one| (vec![one], 1)),
+        None => objects::organizations(cluster).await.map(|all| {
+            let count = all.len();
+            let mut good = Vec::new();
+            for object in all {
+                let name = object.name_any();
+                match object.try_parse() {
+                    Ok(organization) => good.push(organization),
+                    Err(error) => unreadable.push(Check::failed(
+                        NAME,
+                        &name,
+                        format!("cannot be read, so that the operator passes it over: {error}"),
+                    )),
+                }
+            }
+            (good, count)
+        }),
     };
-    let organizations: Vec<Organization> = match found {
+    let (organizations, count): (Vec<Organization>, usize) = match found {
         Ok(found) => found,
         Err(Failure::Failed(message) | Failure::Usage(message)) => {
             return vec![Check::failed(
@@ -30,7 +45,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
             )];
         }
     };
-    if organizations.is_empty() {
+    if count == 0 {
         return vec![Check::warning(
             NAME,
             "",
@@ -38,8 +53,8 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
         )];
     }
     // One token is good for one organization.
-    let fits = organizations.len() == 1 || std::env::var_os(TOKEN).is_none();
-    let mut checks = Vec::new();
+    let fits = count == 1 || std::env::var_os(TOKEN).is_none();
+    let mut checks = unreadable;
     for organization in &organizations {
         checks.extend(as_told(organization));
         checks.push(limits(organization));
@@ -93,7 +108,7 @@ fn as_told(organization: &Organization) -> Vec<Check> {
 }
 
 fn limits(organization: &Organization) -> Check {
-    let limits = platform::limits(&organization.spec.limits);
+    let limits = plan::limits(&organization.spec.limits);
     let (requests, flight) = (limits.requests_per_minute, limits.max_in_flight);
     let creates = limits.creates_per_hour;
     let managed = organization

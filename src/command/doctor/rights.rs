@@ -28,7 +28,7 @@ pub(super) const CLUSTER: [Rule; 7] = [
     (GROUP, "organizations/status", &["update"]),
     (GROUP, "programmaticusers/status", &["update"]),
     (GROUP, "programmaticusers", &["get", "list", "watch", "patch"]),
-    ("", "namespaces", &["get"]),
+    ("", "namespaces", &["get", "list", "watch"]),
     ("events.k8s.io", "events", &["create", "patch"]),
 ];
 /// In a namespace with users.
@@ -42,6 +42,12 @@ pub(super) const NAMESPACE: [Rule; 5] = [
     ("apps", "statefulsets", &["list", "watch"]),
     ("apps", "daemonsets", &["list", "watch"]),
     ("", "pods", &["list"]),
+];
+/// There besides, with `--consumers=restart`.
+pub(super) const RESTART: [Rule; 3] = [
+    ("apps", "deployments", &["patch"]),
+    ("apps", "statefulsets", &["patch"]),
+    ("apps", "daemonsets", &["patch"]),
 ];
 /// In the operator's own namespace.
 pub(super) const OWN: [Rule; 2] = [
@@ -93,12 +99,13 @@ fn is_of_workloads(right: &ResourceAttributes) -> bool {
     right.group.as_deref() == Some("apps") || right.resource.as_deref() == Some("pods")
 }
 
-/// One check a place. Needs the right to ask what others may do.
+/// One check a place. Needs the right to ask what others may do. `consumers` is the operator's flag, if it is known.
 pub(super) async fn of_operator(
     cluster: &Cluster,
     own: &str,
     account: &str,
     namespaces: &[String],
+    consumers: Option<&str>,
 ) -> Vec<Check> {
     const NAME: &str = "operator-rights";
     let user = format!("system:serviceaccount:{own}:{account}");
@@ -106,10 +113,16 @@ pub(super) async fn of_operator(
         ("the cluster".to_owned(), asked(&CLUSTER, None)),
         (own.to_owned(), asked(&OWN, Some(own))),
     ];
-    let others = namespaces
-        .iter()
-        .filter(|n| *n != own)
-        .map(|n| (n.clone(), asked(&NAMESPACE, Some(n))));
+    let in_each = |namespace: &String| {
+        let mut rights = asked(&NAMESPACE, Some(namespace));
+        match consumers {
+            Some("off") => rights.retain(|right| !is_of_workloads(right)),
+            Some("restart") => rights.extend(asked(&RESTART, Some(namespace))),
+            _ => {}
+        }
+        (namespace.clone(), rights)
+    };
+    let others = namespaces.iter().map(in_each);
     let mut checks = Vec::new();
     for (place, rights) in places.into_iter().chain(others) {
         let answers = join_all(rights.iter().map(|r| may(cluster, &user, own, r))).await;
@@ -118,7 +131,7 @@ pub(super) async fn of_operator(
             match answer {
                 Ok(true) => {}
                 Ok(false) => {
-                    workloads &= is_of_workloads(right);
+                    workloads &= consumers.is_none() && is_of_workloads(right);
                     missing.push(shown(right));
                 }
                 Err(error) if is_forbidden(&error) => {

@@ -9,17 +9,30 @@ use crate::command::cluster::Cluster;
 use crate::command::objects;
 use crate::command::operator::{self, Leader};
 
+const NAME: &str = "deployment";
 /// Of the chart's Deployment.
 const LABELS: &str = "app.kubernetes.io/name=programmatic-users,app.kubernetes.io/component=controller";
 
-/// One check a Deployment.
-pub(super) async fn deployments(cluster: &Cluster, namespace: &str) -> Vec<Check> {
-    const NAME: &str = "deployment";
+/// One check a Deployment; and the value of `--consumers`, if it is known.
+pub(super) async fn deployments(cluster: &Cluster, namespace: &str) -> (Vec<Check>, Option<String>) {
     let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
-    let found = match objects::list(&api, ListParams::default().labels(LABELS)).await {
-        Ok(found) => found,
-        Err(error) => return vec![Check::warning(NAME, namespace, cluster.explain(&error))],
-    };
+    match objects::list(&api, ListParams::default().labels(LABELS)).await {
+        Ok(found) => (judge(namespace, &found), found.iter().find_map(consumers)),
+        Err(error) => (
+            vec![Check::warning(NAME, namespace, cluster.explain(&error))],
+            None,
+        ),
+    }
+}
+
+/// The chart writes flag and value as one argument.
+fn consumers(deployment: &Deployment) -> Option<String> {
+    let pods = deployment.spec.as_ref()?.template.spec.as_ref()?;
+    let mut arguments = pods.containers.iter().flat_map(|c| c.args.iter().flatten());
+    arguments.find_map(|argument| argument.strip_prefix("--consumers=").map(str::to_owned))
+}
+
+fn judge(namespace: &str, found: &[Deployment]) -> Vec<Check> {
     if found.is_empty() {
         let message = format!(
             "namespace {namespace} has no Deployment with the chart's labels: say with --operator-namespace where the operator is"

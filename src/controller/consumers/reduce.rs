@@ -67,13 +67,16 @@ impl Reads for Deployment {
         ]
         .map(Option::unwrap_or_default);
         let seen = status.observed_generation >= self.metadata.generation;
-        if seen && updated >= wanted && all <= updated && available >= updated {
+        let done = seen && updated >= wanted && all <= updated;
+        if done && available >= updated {
             return Rollout::Complete;
         }
         let late = |reason: &Option<String>| reason.as_deref() == Some("ProgressDeadlineExceeded");
         let mut conditions = status.conditions.iter().flatten();
         if seen && conditions.any(|c| c.type_ == "Progressing" && late(&c.reason)) {
             Rollout::Stuck
+        } else if done {
+            Rollout::Unavailable
         } else {
             Rollout::Going
         }
@@ -104,11 +107,7 @@ impl Reads for StatefulSet {
         let [updated, ready] =
             [status.updated_replicas, status.ready_replicas].map(Option::unwrap_or_default);
         let same = status.update_revision == status.current_revision;
-        if seen && ready >= wanted && (same || updated >= wanted) {
-            Rollout::Complete
-        } else {
-            Rollout::Going
-        }
+        of_set(seen && (same || updated >= wanted), ready >= wanted)
     }
 }
 
@@ -131,11 +130,16 @@ impl Reads for DaemonSet {
         let [updated, available] =
             [status.updated_number_scheduled, status.number_available].map(Option::unwrap_or_default);
         let seen = status.observed_generation >= self.metadata.generation;
-        if seen && updated >= wanted && available >= wanted {
-            Rollout::Complete
-        } else {
-            Rollout::Going
-        }
+        of_set(seen && updated >= wanted, available >= wanted)
+    }
+}
+
+/// Of a set, whose status knows no deadline.
+fn of_set(updated: bool, available: bool) -> Rollout {
+    match (updated, available) {
+        (true, true) => Rollout::Complete,
+        (true, false) => Rollout::Unavailable,
+        (false, _) => Rollout::Going,
     }
 }
 
@@ -154,7 +158,8 @@ pub(in crate::controller) fn pod_of(pod: &Pod) -> Option<plan::Pod> {
         created: pod.creation_timestamp().map(|time| time.0),
         secrets: secrets(spec),
         marks: marks(pod.metadata.annotations.as_ref()),
-        ends: pod.metadata.deletion_timestamp.is_some(),
+        // The time of its deletion and what it was given besides.
+        ends: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
     })
 }
 
@@ -245,7 +250,7 @@ mod tests {
             (status(1, 2, 2, 2), Rollout::Going),
             (status(2, 1, 2, 2), Rollout::Going),
             (status(2, 2, 3, 3), Rollout::Going),
-            (status(2, 2, 2, 1), Rollout::Going),
+            (status(2, 2, 2, 1), Rollout::Unavailable),
         ] {
             assert_eq!(rollout::<Deployment>(&two, &status), expected, "{status}");
         }
@@ -272,7 +277,8 @@ mod tests {
         for (status, expected) in [
             (status(0, 1, "a"), Rollout::Complete),
             (status(0, 1, "b"), Rollout::Going),
-            (status(1, 0, "b"), Rollout::Going),
+            (status(1, 0, "b"), Rollout::Unavailable),
+            (status(0, 0, "a"), Rollout::Unavailable),
             (status(1, 1, "b"), Rollout::Complete),
         ] {
             assert_eq!(rollout::<StatefulSet>(&one, &status), expected, "{status}");
@@ -293,7 +299,10 @@ mod tests {
             Rollout::Complete
         );
         assert_eq!(rollout::<DaemonSet>(&json!({}), &on_nodes(2, 3)), Rollout::Going);
-        assert_eq!(rollout::<DaemonSet>(&json!({}), &on_nodes(3, 2)), Rollout::Going);
+        assert_eq!(
+            rollout::<DaemonSet>(&json!({}), &on_nodes(3, 2)),
+            Rollout::Unavailable
+        );
         assert_eq!(
             rollout::<DaemonSet>(&by_hand, &on_nodes(3, 3)),
             Rollout::Held(ON_DELETE)
@@ -330,7 +339,7 @@ mod tests {
         let secrets: Vec<&str> = found.secrets.iter().map(String::as_str).collect();
         assert_eq!(secrets, ["five", "four", "one", "three", "two"]);
         assert_eq!(found.marks.len(), 1);
-        assert!(found.created.is_some() && !found.ends);
+        assert!(found.created.is_some() && found.ends.is_none());
         assert!(pod_of(&pod(Some("node"), "Pending")).is_some());
         for (node, phase) in [
             (None, "Pending"),

@@ -45,10 +45,18 @@ pub(in crate::plan) fn restarting(
             return Some(("RestartRefused", message));
         }
     }
+    if let Some(Err(problem)) = &o.learned.pods {
+        let message = format!(
+            "which pods have the token from before is not known, so that nothing is restarted: {}",
+            problem.message
+        );
+        return Some((problem.reason, message));
+    }
     let old: Vec<&Workload> = readers(o, status)
         .filter(|w| has_old_pods(o, status, w))
         .collect();
-    let stuck = |w: &&&Workload| w.rollout == Rollout::Stuck || w.rollout == Rollout::Going && w.is_late(now);
+    let late = |w: &Workload| w.has(&mark) && w.rollout == Rollout::Going && w.is_late(now);
+    let stuck = |w: &&&Workload| w.rollout == Rollout::Stuck || late(w);
     if let Some(w) = old.iter().find(stuck) {
         let message = format!(
             "the rollout of {} does not come to its end, and it still has pods with the token from before: see why its new pods do not become ready",
@@ -60,13 +68,19 @@ pub(in crate::plan) fn restarting(
         Rollout::Held(why) => Some((w.id(), why)),
         _ => None,
     };
-    old.iter().find_map(held).map(|(id, why)| {
+    if let Some((id, why)) = old.iter().find_map(held) {
         let message = format!(
             "{} {why}, so that it is not restarted, and its pods keep the token from before: replace them yourself",
             called(&id)
         );
-        ("RolloutHeld", message)
-    })
+        return Some(("RolloutHeld", message));
+    }
+    let busy = old.iter().find(|w| w.rollout == Rollout::Going)?;
+    let message = format!(
+        "{} is being rolled out for another reason, and has pods with the token from before: it is restarted when that has come to its end, if any are left",
+        called(&busy.id())
+    );
+    Some(("RolloutByOthers", message))
 }
 
 /// Why a replaced user is kept although its overlap is over.

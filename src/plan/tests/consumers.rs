@@ -30,7 +30,7 @@ pub(super) fn pod(name: &str, of: Option<(WorkloadKind, &str)>, created: i64) ->
         created: Some(after(created)),
         secrets: ["ci".to_owned()].into(),
         marks: BTreeMap::new(),
-        ends: false,
+        ends: None,
     }
 }
 
@@ -273,7 +273,7 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
     assert_eq!(restarted_with(&|_| {}, &early).0, ["web"]);
     // Neither for one whose pods go already.
     let mut going = pods()[0].clone();
-    going.ends = true;
+    going.ends = Some(after(30));
     assert_eq!(restarted_with(&|_| {}, &[going]), (vec![], None));
     // The others do not wait for one that is paused.
     assert_eq!(
@@ -302,8 +302,67 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
         assert_eq!(reason, "RolloutStuck");
         assert!(message.contains("Deployment web"), "{message}");
     }
-    // Somebody else's rollout is not disturbed.
-    assert_eq!(restarted_with(&|o| web(o, Rollout::Going), &pods()).0, ["worker"]);
+    // Somebody else's rollout is not disturbed, whenever the operator last wrote the workload.
+    let busy = |o: &mut Observed| {
+        let first = &mut o.consumers.workloads.as_mut().unwrap()[0];
+        (first.kind, first.rollout) = (WorkloadKind::StatefulSet, Rollout::Going);
+        first.written = Some(after(-100_000));
+    };
+    let of_set = pod("web-0", Some((WorkloadKind::StatefulSet, "web")), -100);
+    assert_eq!(
+        restarted_with(&busy, &[of_set.clone(), pods()[1].clone()]).0,
+        ["worker"]
+    );
+    let (names, told) = restarted_with(&busy, &[of_set]);
+    let (reason, message) = told.unwrap();
+    assert_eq!((names.len(), reason.as_str()), (0, "RolloutByOthers"));
+    assert!(
+        message.contains("StatefulSet web is being rolled out for another reason"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_ails_is_restarted_after_what_does_not() {
+    let mut o = replaced(true, false);
+    o.consumers.workloads.as_mut().unwrap()[0].rollout = Rollout::Unavailable;
+    let (steps, _) = run_at(&mut o, 10, &pods());
+    assert_eq!(restarted(&steps), ["worker"]);
+    seen(&mut o, &steps, Rollout::Complete);
+    let (steps, _) = run_at(&mut o, 20, &pods()[..1]);
+    assert_eq!(restarted(&steps), ["web"]);
+    // What was restarted and is not available yet is waited for, and not for ever.
+    seen(&mut o, &steps, Rollout::Unavailable);
+    let worker = &mut o.consumers.workloads.as_mut().unwrap()[1];
+    (worker.rollout, worker.marks) = (Rollout::Complete, BTreeMap::new());
+    let (steps, rest) = run_at(&mut o, 600, &pods()[1..]);
+    assert_eq!(restarted(&steps), Vec::<&str>::new());
+    assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RollingOut");
+    assert_eq!(rest.again, Again::After(Duration::from_secs(10)));
+    o.learned = Learned::default();
+    assert_eq!(restarted(&run_at(&mut o, 611, &pods()[1..]).0), ["worker"]);
+}
+
+#[test]
+fn a_pod_that_does_not_go_is_looked_at_ever_more_seldom() {
+    for (seconds, pause) in [(10, 3), (60, 3), (70, 30), (210, 90), (100_000, 600)] {
+        let mut o = replaced(true, false);
+        let mut going = pods()[0].clone();
+        going.ends = Some(after(30));
+        let (_, rest) = run_at(&mut o, seconds, &[going]);
+        assert_eq!(rest.again, Again::After(Duration::from_secs(pause)), "{seconds}");
+    }
+}
+
+#[test]
+fn pods_that_cannot_be_listed_are_told_also_where_only_restarts_were_asked_for() {
+    let mut o = replaced(true, false);
+    o.learned.pods = Some(Err(problem("PodsUnknown")));
+    let (steps, rest) = run_at(&mut o, 10, &[]);
+    assert_eq!(names(&steps), Vec::<&str>::new());
+    assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "PodsUnknown");
+    assert_eq!(reason(&rest), "Ready");
+    assert_eq!(rest.again, Again::After(Duration::from_secs(30)));
 }
 
 #[test]

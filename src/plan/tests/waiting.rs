@@ -36,7 +36,7 @@ fn the_old_user_outlives_its_overlap_for_pods_from_before_and_no_longer_than_the
     later(&mut o, rest);
     // On their way out they may still call.
     let mut going = pods()[0].clone();
-    going.ends = true;
+    going.ends = Some(after(3700));
     let (steps, rest) = run_at(&mut o, OVERLAP + 60, &[going]);
     assert_eq!(names(&steps), ["pods"]);
     assert_eq!(rest.again, Again::After(Duration::from_secs(3)));

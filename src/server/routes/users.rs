@@ -252,7 +252,11 @@ pub(super) async fn of_account(State(app): State<App>, Extension(call): Admitted
             user,
         })
     };
-    let members: Vec<_> = users::list(&mut tx).await?.into_iter().filter_map(member).collect();
+    let members: Vec<_> = users::list(&mut tx)
+        .await?
+        .into_iter()
+        .filter_map(member)
+        .collect();
     Answer::list("spotinst:setup:user", &members)
 }
 

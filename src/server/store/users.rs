@@ -79,7 +79,9 @@ pub(crate) async fn count(conn: &mut Connection) -> Result<[(&'static str, i64);
 }
 
 /// The accounts in which each user has a policy that holds there, directly or by a group; `*` for all of them.
-pub(crate) async fn accounts(conn: &mut Connection) -> Result<HashMap<String, BTreeSet<String>>, sqlx::Error> {
+pub(crate) async fn accounts(
+    conn: &mut Connection,
+) -> Result<HashMap<String, BTreeSet<String>>, sqlx::Error> {
     let pairs: Vec<(String, String)> = sqlx::query_as(
         "SELECT g.user_id, coalesce(a.account_id, '*') FROM policy_grant g
          LEFT JOIN grant_account a ON a.grant_id = g.id WHERE g.user_id IS NOT NULL

@@ -1,0 +1,259 @@
+//! Places for the users of each organization that are worked on at one time.
+//!
+//! The others wait in the order of coming, so that a platform that does not answer holds up nobody else's users, and many
+//! users of one class no others of it for long. Whoever waits is a name in a line and no reconcile that has begun: the
+//! controller runtime asks all that have begun whenever one of them ends.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::context::Context;
+use super::known::Known;
+use super::rest::Digest;
+use super::triggers::{Triggers, UserRef};
+
+/// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own:
+/// they do not wait until all others are replaced.
+const MOST: usize = 16;
+
+/// An organization, and whether a user has a token there.
+type Lane = Digest;
+
+/// All lanes.
+#[derive(Default)]
+pub(super) struct Lanes(Mutex<State>);
+
+/// Those who want places.
+trait Users {
+    fn are_there(&self, user: &UserRef) -> bool;
+
+    /// Has a user come again.
+    fn call(&self, user: &UserRef);
+}
+
+impl Users for Triggers {
+    fn are_there(&self, user: &UserRef) -> bool {
+        self.knows(user)
+    }
+
+    fn call(&self, user: &UserRef) {
+        Self::call(self, user);
+    }
+}
+
+#[derive(Default)]
+struct State {
+    lanes: HashMap<Lane, Places>,
+    /// The lane in whose line a user stands.
+    waiting: HashMap<Digest, Lane>,
+    /// Users for which there is a place in a lane, and who have not come yet.
+    called: HashMap<UserRef, Lane>,
+}
+
+#[derive(Default)]
+struct Places {
+    /// Places that are taken, by whoever is worked on or was called.
+    taken: usize,
+    /// Some of them may have gone to another line, or stand here twice: [`State::waiting`] knows.
+    users: VecDeque<UserRef>,
+}
+
+impl State {
+    /// Whether there is a place for this user; if not, it is called when there is one.
+    fn enter(&mut self, lane: Lane, user: &UserRef, users: &impl Users) -> bool {
+        match self.called.remove(user) {
+            Some(of) if of == lane => return true,
+            // It was called to a lane that is not its own any more.
+            Some(of) => self.leave(of, users),
+            None => self.tidy(users),
+        }
+        let id = digest(user);
+        let places = self.lanes.entry(lane).or_default();
+        if places.taken < MOST {
+            places.taken += 1;
+            // It may stand in a line: it need not be called then.
+            self.waiting.remove(&id);
+            return true;
+        }
+        if self.waiting.insert(id, lane) != Some(lane) {
+            places.users.push_back(user.clone());
+        }
+        false
+    }
+
+    /// A place is free: it is the next one's.
+    fn leave(&mut self, lane: Lane, users: &impl Users) {
+        self.pass_on(lane, users);
+        self.tidy(users);
+    }
+
+    /// Who was called and is gone does not come.
+    fn tidy(&mut self, users: &impl Users) {
+        let gone: Vec<Lane> = self
+            .called
+            .extract_if(|user, _| !users.are_there(user))
+            .map(|(_, lane)| lane)
+            .collect();
+        for lane in gone {
+            self.pass_on(lane, users);
+        }
+    }
+
+    fn pass_on(&mut self, lane: Lane, users: &impl Users) {
+        let Some(places) = self.lanes.get_mut(&lane) else {
+            return;
+        };
+        while let Some(user) = places.users.pop_front() {
+            let id = digest(&user);
+            if self.waiting.get(&id) != Some(&lane) {
+                continue;
+            }
+            self.waiting.remove(&id);
+            if users.are_there(&user) {
+                users.call(&user);
+                self.called.insert(user, lane);
+                return;
+            }
+        }
+        places.taken -= 1;
+        if places.taken == 0 {
+            self.lanes.remove(&lane);
+        }
+    }
+}
+
+impl Lanes {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many wait, of all organizations.
+    pub(super) fn waiting(&self) -> usize {
+        self.state().waiting.len()
+    }
+}
+
+/// A place, until it is dropped.
+pub(super) struct Place {
+    context: Arc<Context>,
+    lane: Lane,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.context
+            .lanes
+            .state()
+            .leave(self.lane, &*self.context.triggers);
+    }
+}
+
+/// A place for this user, whose lane belongs to this organization. `None`: it waits, and is called when there is one.
+pub(super) fn enter(context: &Arc<Context>, user: &Known, organization: &str) -> Option<Place> {
+    let has_token = user.view.journal.as_ref().is_some_and(|j| j.current.is_some());
+    let mut hasher = DefaultHasher::new();
+    (organization, has_token).hash(&mut hasher);
+    let lane = hasher.finish();
+    // By name alone, since many may wait.
+    let reference = ObjectRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
+    let mut state = context.lanes.state();
+    state.enter(lane, &reference, &*context.triggers).then(|| Place {
+        context: context.clone(),
+        lane,
+    })
+}
+
+fn digest(user: &UserRef) -> Digest {
+    let mut hasher = DefaultHasher::new();
+    (&user.namespace, &user.name).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Numbers of those who are gone, and of those who were called.
+    #[derive(Default)]
+    struct Some16 {
+        gone: RefCell<Vec<usize>>,
+        called: RefCell<Vec<usize>>,
+    }
+
+    fn user(n: usize) -> UserRef {
+        ObjectRef::new(&n.to_string()).within("a")
+    }
+
+    fn number(user: &UserRef) -> usize {
+        user.name.parse().unwrap()
+    }
+
+    impl Users for Some16 {
+        fn are_there(&self, user: &UserRef) -> bool {
+            !self.gone.borrow().contains(&number(user))
+        }
+
+        fn call(&self, user: &UserRef) {
+            self.called.borrow_mut().push(number(user));
+        }
+    }
+
+    /// A lane whose places are all taken, by the first users, with so many more in line.
+    fn full(waiting: usize) -> (State, Some16) {
+        let (mut state, all) = (State::default(), Some16::default());
+        for n in 0..MOST + waiting {
+            assert_eq!(state.enter(1, &user(n), &all), n < MOST);
+        }
+        (state, all)
+    }
+
+    #[test]
+    fn whoever_waits_is_called_in_the_order_of_coming_and_nobody_comes_before() {
+        let (mut state, all) = full(3);
+        assert!(!state.enter(1, &user(16), &all), "to come again changes nothing");
+        assert!(state.enter(2, &user(100), &all), "another lane is free");
+        state.leave(1, &all);
+        assert!(!state.enter(1, &user(200), &all), "the place is another one's");
+        assert!(state.enter(1, &user(16), &all));
+        for _ in 0..3 {
+            state.leave(1, &all);
+        }
+        assert_eq!(*all.called.borrow(), [16, 17, 18, 200]);
+        state.leave(1, &all);
+        assert!(state.enter(1, &user(300), &all));
+        assert!(
+            !state.enter(1, &user(301), &all),
+            "three places are kept for who was called"
+        );
+    }
+
+    #[test]
+    fn no_place_is_lost() {
+        let (mut state, all) = full(3);
+        // The first in line is gone when its turn comes.
+        all.gone.borrow_mut().push(16);
+        state.leave(1, &all);
+        assert_eq!(*all.called.borrow(), [17]);
+        // Who is called instead goes to another lane.
+        assert!(state.enter(2, &user(17), &all));
+        assert_eq!(*all.called.borrow(), [17, 18]);
+        // The last one is gone after it was called.
+        all.gone.borrow_mut().push(18);
+        assert!(state.enter(1, &user(19), &all));
+        assert!(!state.enter(1, &user(20), &all));
+        // When all have left, nothing is kept.
+        state.leave(2, &all);
+        state.leave(1, &all);
+        assert!(state.enter(1, &user(20), &all));
+        for _ in 0..MOST {
+            state.leave(1, &all);
+        }
+        assert!(state.lanes.is_empty() && state.waiting.is_empty() && state.called.is_empty());
+    }
+}
