@@ -17,6 +17,8 @@ use support::cluster::root;
 use support::platform::Options;
 use support::{PAYMENTS, Platform};
 
+/// Rounds on one store, so that there are no more users than a list takes up in a moment.
+const STORE: u64 = 5;
 /// Writers at one time.
 const WRITERS: usize = 16;
 
@@ -98,99 +100,124 @@ async fn recorded(platform: &Platform, since: i64) -> Vec<String> {
         .collect()
 }
 
+/// What became of the creates of some rounds.
+#[derive(Default)]
+struct Counts {
+    answered: usize,
+    open: usize,
+    /// Of these, those that are there.
+    kept: usize,
+}
+
+/// Kills the platform under its writers, and compares what is there with what was answered. `all` has the users of the
+/// rounds before.
+async fn round(
+    platform: &Arc<Platform>,
+    round: u64,
+    span: u64,
+    all: &mut BTreeMap<String, String>,
+    counts: &mut Counts,
+) {
+    let since = jiff::Timestamp::now().as_millisecond();
+    let mut made = Vec::new();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = |w| tokio::spawn(write(platform.clone(), format!("r{round}-w{w}"), stop.clone()));
+    let writers: Vec<_> = (0..WRITERS).map(writer).collect();
+    // At some moment of the last half of the round.
+    let moment = f64::from(rand::random::<u32>()) / f64::from(u32::MAX);
+    tokio::time::sleep(Duration::from_secs(span).mul_f64(0.5 + moment / 2.0)).await;
+    platform.kill().await;
+    stop.store(true, Ordering::Relaxed);
+    let mut asked = Asked::default();
+    for writer in writers {
+        let theirs = writer.await.unwrap();
+        asked.answered.extend(theirs.answered);
+        asked.open.extend(theirs.open);
+    }
+    platform.resume().await.unwrap();
+
+    let users = platform.users().await;
+    let by_name: BTreeMap<&str, &str> = users
+        .iter()
+        .map(|u| (u["username"].as_str().unwrap(), u["userId"].as_str().unwrap()))
+        .collect();
+    assert_eq!(by_name.len(), users.len(), "round {round}: a user is there twice");
+    for (name, id, _) in &asked.answered {
+        assert_eq!(
+            by_name.get(name.as_str()),
+            Some(&id.as_str()),
+            "round {round}: {name} was answered and is lost"
+        );
+        all.insert(name.clone(), id.clone());
+        made.push(id.clone());
+    }
+    let refused = refused(platform, &asked.answered).await;
+    assert!(refused.is_empty(), "round {round}: tokens are lost: {refused:?}");
+    for name in &asked.open {
+        let Some(id) = by_name.get(name.as_str()) else {
+            continue;
+        };
+        counts.kept += 1;
+        let user = platform.user(id).await.unwrap();
+        assert_eq!(
+            user["tokens"].as_array().map(Vec::len),
+            Some(1),
+            "round {round}: {name} is half made"
+        );
+        assert_eq!(
+            user["policies"].as_array().map(Vec::len),
+            Some(1),
+            "round {round}: {name} is half made"
+        );
+        all.insert(name.clone(), (*id).to_owned());
+        made.push((*id).to_owned());
+    }
+    let theirs: BTreeSet<&str> = all.keys().map(String::as_str).collect();
+    assert_eq!(
+        by_name.keys().copied().collect::<BTreeSet<_>>(),
+        theirs,
+        "round {round}: users that nobody asked for"
+    );
+    let mut audit = recorded(platform, since).await;
+    audit.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(audit, made, "round {round}: the audit log and the users differ");
+    if span > 5 {
+        println!(
+            "round {round}: {} answered, {} not",
+            asked.answered.len(),
+            asked.open.len()
+        );
+    }
+    counts.answered += asked.answered.len();
+    counts.open += asked.open.len();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_answered_is_there_after_a_kill() {
     let (rounds, span) = (number("ROUNDS", 3), number("SPAN", 2));
     // Each length has a folder of its own: two of them may run.
     let dir = root().join(format!("target/tests/durability-{rounds}x{span}"));
     let _ = std::fs::remove_dir_all(&dir);
-    let options = Options {
-        address: "127.0.0.1".to_owned(),
-        organization: "Acme".to_owned(),
-        accounts: vec![(PAYMENTS.to_owned(), "payments".to_owned())],
-        flags: vec!["--rate-limit".to_owned(), "0".to_owned()],
-    };
-    let platform = Arc::new(Platform::start(&dir, options).await.unwrap());
-    let mut all = BTreeMap::<String, String>::new();
-    let (mut answered, mut open, mut kept) = (0, 0, 0);
-    for round in 0..rounds {
-        let since = jiff::Timestamp::now().as_millisecond();
-        let mut made = Vec::new();
-        let stop = Arc::new(AtomicBool::new(false));
-        let writer = |w| tokio::spawn(write(platform.clone(), format!("r{round}-w{w}"), stop.clone()));
-        let writers: Vec<_> = (0..WRITERS).map(writer).collect();
-        // At some moment of the last half of the round.
-        let moment = f64::from(rand::random::<u32>()) / f64::from(u32::MAX);
-        tokio::time::sleep(Duration::from_secs(span).mul_f64(0.5 + moment / 2.0)).await;
-        platform.kill().await;
-        stop.store(true, Ordering::Relaxed);
-        let mut asked = Asked::default();
-        for writer in writers {
-            let theirs = writer.await.unwrap();
-            asked.answered.extend(theirs.answered);
-            asked.open.extend(theirs.open);
+    let mut counts = Counts::default();
+    for first in (0..rounds).step_by(usize::try_from(STORE).unwrap()) {
+        let options = Options {
+            address: "127.0.0.1".to_owned(),
+            organization: "Acme".to_owned(),
+            accounts: vec![(PAYMENTS.to_owned(), "payments".to_owned())],
+            flags: vec!["--rate-limit".to_owned(), "0".to_owned()],
+        };
+        let store = dir.join(first.to_string());
+        let platform = Arc::new(Platform::start(&store, options).await.unwrap());
+        let mut all = BTreeMap::new();
+        for n in first..rounds.min(first + STORE) {
+            round(&platform, n, span, &mut all, &mut counts).await;
         }
-        platform.resume().await.unwrap();
-
-        let users = platform.users().await;
-        let by_name: BTreeMap<&str, &str> = users
-            .iter()
-            .map(|u| (u["username"].as_str().unwrap(), u["userId"].as_str().unwrap()))
-            .collect();
-        assert_eq!(by_name.len(), users.len(), "round {round}: a user is there twice");
-        for (name, id, _) in &asked.answered {
-            assert_eq!(
-                by_name.get(name.as_str()),
-                Some(&id.as_str()),
-                "round {round}: {name} was answered and is lost"
-            );
-            all.insert(name.clone(), id.clone());
-            made.push(id.clone());
-        }
-        let refused = refused(&platform, &asked.answered).await;
-        assert!(refused.is_empty(), "round {round}: tokens are lost: {refused:?}");
-        for name in &asked.open {
-            let Some(id) = by_name.get(name.as_str()) else {
-                continue;
-            };
-            kept += 1;
-            let user = platform.user(id).await.unwrap();
-            assert_eq!(
-                user["tokens"].as_array().map(Vec::len),
-                Some(1),
-                "round {round}: {name} is half made"
-            );
-            assert_eq!(
-                user["policies"].as_array().map(Vec::len),
-                Some(1),
-                "round {round}: {name} is half made"
-            );
-            all.insert(name.clone(), (*id).to_owned());
-            made.push((*id).to_owned());
-        }
-        let theirs: BTreeSet<&str> = all.keys().map(String::as_str).collect();
-        assert_eq!(
-            by_name.keys().copied().collect::<BTreeSet<_>>(),
-            theirs,
-            "round {round}: users that nobody asked for"
-        );
-        let mut audit = recorded(&platform, since).await;
-        audit.sort_unstable();
-        made.sort_unstable();
-        assert_eq!(audit, made, "round {round}: the audit log and the users differ");
-        if span > 5 {
-            println!(
-                "round {round}: {} answered, {} not",
-                asked.answered.len(),
-                asked.open.len()
-            );
-        }
-        answered += asked.answered.len();
-        open += asked.open.len();
+        platform.stop().await;
     }
+    let Counts { answered, open, kept } = counts;
     println!(
         "durability: {rounds} kills under {WRITERS} writers, {answered} creates answered and all there, {open} not answered, of which {kept} are there and whole"
     );
     assert!(answered > 0 && open > 0);
-    platform.stop().await;
 }
