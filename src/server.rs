@@ -306,7 +306,7 @@ impl Platform {
     /// Answers until `shutdown` resolves, then lets requests under way end.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let service = edge::service(self.app.clone());
-        let result = listen::serve(self.listener, service, self.tls, shutdown).await;
+        let result = listen::serve(self.listener, service, self.tls, &self.app.metrics, shutdown).await;
         self.app.store.close().await;
         result
     }

@@ -11,6 +11,7 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 
 use super::Error;
+use super::metrics::Metrics;
 
 /// How long a shutdown waits for requests that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -76,7 +77,7 @@ pub(super) struct Loaded {
 
 impl Loaded {
     /// Takes what is in the files, again and again. While that is no pair, the last one stays in use.
-    async fn renew(mut self) {
+    async fn renew(mut self, metrics: &Metrics) {
         loop {
             tokio::time::sleep(self.files.reload).await;
             let Ok(pair) = self.files.read().await else {
@@ -88,10 +89,14 @@ impl Loaded {
             }
             let (certificate, key) = (pair.certificate.clone(), pair.key.to_vec());
             match self.config.reload_from_pem(certificate, key).await {
-                Ok(()) => tracing::info!("certificate and key were renewed"),
+                Ok(()) => {
+                    tracing::info!("certificate and key were renewed");
+                    metrics.renewed("renewed");
+                }
                 // Also in between the two files' changes.
                 Err(error) => {
                     tracing::warn!(%error, "certificate and key cannot be used; those before stay in use");
+                    metrics.renewed("unusable");
                 }
             }
             self.pair = pair;
@@ -104,6 +109,7 @@ pub(super) async fn serve(
     listener: TcpListener,
     service: Router,
     tls: Option<Loaded>,
+    metrics: &Metrics,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let handle = Handle::<SocketAddr>::new();
@@ -127,7 +133,7 @@ pub(super) async fn serve(
         let server: Server<_, _> = server.acceptor(acceptor);
         tokio::select! {
             result = server.serve(service) => result,
-            () = tls.renew() => Ok(()),
+            () = tls.renew(metrics) => Ok(()),
         }
     };
     tokio::select! {

@@ -54,6 +54,7 @@ pub(super) struct Metrics {
     durations: Family<OfRoute, Histogram>,
     sign_ins: Family<Outcome, Counter>,
     unrecorded: Counter,
+    renewals: Family<Outcome, Counter>,
     users: Family<OfType, Gauge>,
 }
 
@@ -85,6 +86,12 @@ impl Default for Metrics {
             "Refusals that could not be written to the audit log",
             unrecorded.clone(),
         );
+        let renewals = Family::default();
+        registry.register(
+            "certificate_renewals",
+            "Changes of the files of certificate and key by outcome (renewed, unusable)",
+            renewals.clone(),
+        );
         let users = Family::default();
         registry.register("users", "Users by type (personal, programmatic)", users.clone());
         Self {
@@ -93,6 +100,7 @@ impl Default for Metrics {
             durations,
             sign_ins,
             unrecorded,
+            renewals,
             users,
         }
     }
@@ -122,6 +130,11 @@ impl Metrics {
     /// Counts an attempt to sign in.
     pub(super) fn signed_in(&self, outcome: &'static str) {
         self.sign_ins.get_or_create(&Outcome { outcome }).inc();
+    }
+
+    /// Counts a change of the certificate's files.
+    pub(super) fn renewed(&self, outcome: &'static str) {
+        self.renewals.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Counts a refusal that is missing in the audit log.

@@ -30,7 +30,7 @@ pub(crate) const WIDE: Look = Look {
     dark: false,
     width: 1280,
 };
-pub(crate) const LOOKS: [Look; 3] = [
+pub(crate) const LOOKS: [Look; 4] = [
     WIDE,
     Look {
         name: "wide-dark",
@@ -40,6 +40,11 @@ pub(crate) const LOOKS: [Look; 3] = [
     Look {
         name: "narrow-light",
         dark: false,
+        width: 390,
+    },
+    Look {
+        name: "narrow-dark",
+        dark: true,
         width: 390,
     },
 ];

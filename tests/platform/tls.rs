@@ -87,7 +87,15 @@ async fn it_speaks_tls_alone_and_takes_a_renewed_certificate() {
 
     // What is no pair changes nothing; a renewed pair is used without a restart.
     std::fs::write(&key, "nonsense").unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let unusable = async || {
+        let asked = client(&first).get(format!("https://{at}/metrics")).send().await;
+        let text = asked.unwrap().text().await.unwrap();
+        let seen = text.contains("certificate_renewals_total{outcome=\"unusable\"} 1");
+        seen.then_some(()).ok_or(text)
+    };
+    eventually("the nonsense to be seen", SOON, unusable)
+        .await
+        .unwrap();
     assert_eq!(ask(&client(&first)).await.unwrap().status(), 200);
     issue(&second, folder.path());
     let renewed = async || match ask(&client(&second)).await {
