@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::bed::{Bed, Memory};
+use crate::ceiling::cost;
 use crate::report::Report;
 
 /// For so long no reconcile has ended: the operator has come to rest.
 const QUIET: Duration = Duration::from_secs(1);
+/// Between two looks at how far it is: each is a pass over all users.
+const LOOK: Duration = Duration::from_millis(100);
 /// Calls of an interval at most: one list; accounts, policies and groups; details and token of five users.
 const CALLS: u64 = 1 + 3 + 5 * 2;
 /// The usual `drift.interval`, in minutes.
@@ -18,6 +21,7 @@ pub async fn restart(bed: &Bed, empty: Memory, report: &mut Report) {
     let users = bed.names.len();
     let mark = bed.world.audit_mark().await;
     let calls = bed.platform_calls().await;
+    let before = bed.processor_time().await;
     let begin = Instant::now();
     bed.operator.launch().await.unwrap_or_else(|e| panic!("{e}"));
     let (mut seen, mut last) = (0, Instant::now());
@@ -34,9 +38,10 @@ pub async fn restart(bed: &Bed, empty: Memory, report: &mut Report) {
             "{seen} reconciles of {users} users after {} s",
             begin.elapsed().as_secs()
         );
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(LOOK).await;
     }
     let took = last - begin;
+    let after = bed.processor_time().await;
     let calls = bed.platform_calls().await - calls;
     let entries = bed.world.audit_from(mark).await;
     let ours: Vec<_> = entries.iter().filter(|e| e.is_operator()).collect();
@@ -54,7 +59,7 @@ pub async fn restart(bed: &Bed, empty: Memory, report: &mut Report) {
             took.as_secs_f64(),
             "s",
         )
-        .at_most(15.0, users <= 10_000);
+        .at_most(15.0, bed.numbers.users <= 10_000);
     #[allow(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
     {
         report.figure(
@@ -70,6 +75,11 @@ pub async fn restart(bed: &Bed, empty: Memory, report: &mut Report) {
             "",
         );
         report.figure("restart_calls", "calls to the platform for it", calls as f64, "");
+        for (part, milliseconds) in cost(&before, &after, users as f64) {
+            report.note(&format!(
+                "processor time for a user at a restart, {part}: {milliseconds:.2} ms"
+            ));
+        }
     }
     assert_eq!(written, Vec::<String>::new(), "a restart changes no user");
 
@@ -92,7 +102,7 @@ pub async fn restart(bed: &Bed, empty: Memory, report: &mut Report) {
             mebi(memory.resident),
             "MiB",
         )
-        .at_most(256.0, users <= 100_000);
+        .at_most(256.0, bed.numbers.users <= 100_000);
     report.figure("memory_most", "most that it was", mebi(memory.most), "MiB");
     report.figure("memory_user", "of it, for each user", each, "KiB");
 }
