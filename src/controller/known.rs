@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
-use kube::Resource;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
+use kube::{Resource, ResourceExt as _};
 use serde::Deserialize;
 
-use crate::api::{Journal, ProgrammaticUser};
+use crate::api::{Journal, ProgrammaticUser, READY, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 use crate::metrics::UserFacts;
 
 /// A user's object, which may be undecodable.
@@ -23,6 +24,8 @@ pub(super) struct Known {
     pub(super) view: Arc<View>,
     /// Whether its status names workloads.
     has_consumers: bool,
+    /// Whether it is ready, and its status is about all that is asked for now.
+    pub(super) settled: bool,
     /// What metrics count; `None` if the object cannot be read.
     pub(super) facts: Option<UserFacts>,
     /// A digest of spec, annotations and finalizers, as far as one is needed to see a change.
@@ -84,6 +87,22 @@ impl From<&Journal> for Names {
     }
 }
 
+fn is_settled(user: &ProgrammaticUser) -> bool {
+    let Some(status) = &user.status else {
+        return false;
+    };
+    let handled = |annotation: &str, last: &Option<String>| {
+        let asked = user.annotations().get(annotation);
+        asked.is_none() || asked == last.as_ref()
+    };
+    let ready = |c: &Condition| c.type_ == READY && c.status == "True";
+    user.metadata.deletion_timestamp.is_none()
+        && status.observed_generation == user.metadata.generation
+        && status.conditions.iter().any(ready)
+        && handled(ROTATE_AT_ANNOTATION, &status.last_handled_rotate_at)
+        && handled(REVOKE_NOW_ANNOTATION, &status.last_handled_revoke_now)
+}
+
 impl From<DeserializeGuard<ProgrammaticUser>> for Known {
     fn from(object: DeserializeGuard<ProgrammaticUser>) -> Self {
         let metadata = object.meta();
@@ -124,6 +143,7 @@ impl From<DeserializeGuard<ProgrammaticUser>> for Known {
                 .0
                 .as_ref()
                 .is_ok_and(|u| u.status.as_ref().is_some_and(|s| !s.consumers.is_empty())),
+            settled: object.0.as_ref().is_ok_and(is_settled),
             facts: object.0.as_ref().ok().map(UserFacts::from),
             asks: asks.finish(),
         }
@@ -238,6 +258,38 @@ mod tests {
         let mut changed = object();
         changed["status"]["journal"]["abandoned"] = json!([]);
         assert_eq!(known(&changed).asks, before.asks);
+    }
+
+    #[test]
+    fn whoever_asks_for_something_is_not_settled() {
+        let mut well = object();
+        well["status"]["observedGeneration"] = json!(1);
+        well["status"]["lastHandledRotateAt"] = json!("1");
+        let ready = |status: &str| json!([{"type": "Ready", "status": status, "reason": "", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+        well["status"]["conditions"] = ready("True");
+        assert!(known(&well).settled);
+        well["metadata"]["annotations"] = json!({"programmatic-users.io/rotate-at": "1"});
+        assert!(known(&well).settled);
+        for (pointer, value) in [
+            ("/metadata/generation", json!(2)),
+            (
+                "/metadata/annotations",
+                json!({"programmatic-users.io/rotate-at": "2"}),
+            ),
+            (
+                "/metadata/annotations",
+                json!({"programmatic-users.io/revoke-now": "1"}),
+            ),
+            ("/status/conditions", ready("False")),
+            ("/status", json!(null)),
+        ] {
+            let mut asking = well.clone();
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            asking.pointer_mut(parent).unwrap()[key] = value;
+            assert!(!known(&asking).settled, "{pointer}");
+        }
+        well["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert!(!known(&well).settled);
     }
 
     #[test]

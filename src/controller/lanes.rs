@@ -16,11 +16,12 @@ use super::known::Known;
 use super::rest::Digest;
 use super::triggers::{Triggers, UserRef};
 
-/// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own:
-/// they do not wait until all others are replaced.
+/// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own,
+/// and so have those of which something is asked that was not done: neither waits until all others were looked at after a
+/// start, or replaced because they are old.
 const MOST: usize = 16;
 
-/// An organization, and whether a user has a token there.
+/// An organization, whether a user has a token there, and whether it is settled.
 type Lane = Digest;
 
 /// All lanes.
@@ -156,7 +157,7 @@ impl Drop for Place {
 pub(super) fn enter(context: &Arc<Context>, user: &Known, organization: &str) -> Option<Place> {
     let has_token = user.view.journal.as_ref().is_some_and(|j| j.current.is_some());
     let mut hasher = DefaultHasher::new();
-    (organization, has_token).hash(&mut hasher);
+    (organization, has_token, user.settled).hash(&mut hasher);
     let lane = hasher.finish();
     // By name alone, since many may wait.
     let reference = ObjectRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
