@@ -6,7 +6,7 @@ use kube::core::DynamicObject;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::{READY, ROTATING, STALLED};
+use crate::api::{READY, ROTATING, STALLED, SUSPENDED};
 use crate::plan::Marker;
 
 /// How a user is; the worst comes first.
@@ -128,6 +128,11 @@ impl UserView {
         let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true));
         let (ready, reason, message) = match find(READY).filter(|_| current) {
             Some(c) => (c.status.clone(), c.reason.clone(), c.message.clone()),
+            None if current && is(SUSPENDED).is_some() => (
+                "Unknown".to_owned(),
+                SUSPENDED.to_owned(),
+                is(SUSPENDED).map(|c| c.message.clone()).unwrap_or_default(),
+            ),
             None => (
                 "Unknown".to_owned(),
                 "NotObserved".to_owned(),

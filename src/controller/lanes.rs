@@ -132,6 +132,11 @@ impl Lanes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whoever was called and is gone leaves its place to the next one.
+    pub(super) fn tidy(&self, triggers: &Triggers) {
+        self.state().tidy(triggers);
+    }
+
     /// How many wait, of all organizations.
     pub(super) fn waiting(&self) -> usize {
         self.state().waiting.len()

@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use std::future::ready;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
@@ -39,6 +40,11 @@ impl<K, S: Stream<Item = Result<K, watcher::Error>> + Send + 'static> Changes<K>
 fn config() -> watcher::Config {
     // Some load balancers drop an idle connection after 240 s without a word.
     watcher::Config::default().timeout(200).page_size(500)
+}
+
+/// What was seen of an object counts until something else is seen.
+fn forever() -> PredicateConfig {
+    PredicateConfig::default().ttl(Duration::MAX)
 }
 
 fn prune(object: &mut impl ResourceExt) {
@@ -183,8 +189,8 @@ pub(super) fn organizations(
     let (tell, told) = mpsc::unbounded();
     let for_itself = changed
         .inspect_ok(move |organization| drop(tell.unbounded_send(Ok(organization.clone()))))
-        .predicate_filter(spec_changes(), PredicateConfig::default());
-    let for_users = told.predicate_filter(readiness, PredicateConfig::default());
+        .predicate_filter(spec_changes(), forever());
+    let for_users = told.predicate_filter(readiness, forever());
     (cache, for_itself, for_users)
 }
 
@@ -209,7 +215,7 @@ pub(super) fn namespaces(client: &Client, scope: Option<&str>) -> impl Changes<P
     let stream = watcher(api, config).modify(prune).default_backoff();
     let changed = stream
         .applied_objects()
-        .predicate_filter(predicates::labels, PredicateConfig::default());
+        .predicate_filter(predicates::labels, forever());
     good("Namespace", changed)
 }
 

@@ -6,7 +6,7 @@ use futures::future::{BoxFuture, ready};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{Action, Controller};
+use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
@@ -114,11 +114,7 @@ pub(super) fn prepare(
                 .inspect_ok(move |secret| ask_owner(secret, &owners.0, &owners.1)),
                 triggers,
             );
-            let controller = controller
-                .graceful_shutdown_on(shutdown.clone().cancelled_owned())
-                .run(in_lane, reconcile::on_error, context.clone())
-                .for_each(|_| ready(()));
-            controllers.push(controller.boxed());
+            controllers.push(run(controller, context, shutdown));
         }
         let controller = organizations_of(
             organizations.store(),
@@ -167,6 +163,25 @@ fn users_of(
     Controller::for_stream(changes, store)
         .owns_stream(secrets)
         .reconcile_on(triggers)
+}
+
+/// Looks at users until `shutdown`, and until the looks that have begun have ended.
+fn run(
+    users: Controller<Known>,
+    context: &Arc<Context>,
+    shutdown: &CancellationToken,
+) -> BoxFuture<'static, ()> {
+    let places = context.clone();
+    users
+        .graceful_shutdown_on(shutdown.clone().cancelled_owned())
+        .run(in_lane, reconcile::on_error, context.clone())
+        .for_each(move |result| {
+            if matches!(result, Err(controller::Error::ObjectNotFound(_))) {
+                places.lanes.tidy(&places.triggers);
+            }
+            ready(())
+        })
+        .boxed()
 }
 
 /// The changes, once `filled` has come to its end.

@@ -71,14 +71,18 @@ impl Reads for Deployment {
         if done && available >= updated {
             return Rollout::Complete;
         }
-        let late = |reason: &Option<String>| reason.as_deref() == Some("ProgressDeadlineExceeded");
-        let mut conditions = status.conditions.iter().flatten();
-        if seen && conditions.any(|c| c.type_ == "Progressing" && late(&c.reason)) {
-            Rollout::Stuck
-        } else if done {
-            Rollout::Unavailable
-        } else {
-            Rollout::Going
+        // While new pods start, they are not available either; a `Deployment` without a deadline does not tell the two apart.
+        let progress = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "Progressing");
+        match progress.map(|c| c.reason.as_deref().unwrap_or_default()) {
+            None | Some("NewReplicaSetAvailable" | "ProgressDeadlineExceeded") if done => {
+                Rollout::Unavailable
+            }
+            Some("ProgressDeadlineExceeded") if seen => Rollout::Stuck,
+            _ => Rollout::Going,
         }
     }
 }
@@ -107,7 +111,11 @@ impl Reads for StatefulSet {
         let [updated, ready] =
             [status.updated_replicas, status.ready_replicas].map(Option::unwrap_or_default);
         let same = status.update_revision == status.current_revision;
-        of_set(seen && (same || updated >= wanted), ready >= wanted)
+        match (seen, same, ready >= wanted) {
+            (true, true, false) => Rollout::Unavailable,
+            (true, _, true) if same || updated >= wanted => Rollout::Complete,
+            _ => Rollout::Going,
+        }
     }
 }
 
@@ -130,16 +138,11 @@ impl Reads for DaemonSet {
         let [updated, available] =
             [status.updated_number_scheduled, status.number_available].map(Option::unwrap_or_default);
         let seen = status.observed_generation >= self.metadata.generation;
-        of_set(seen && updated >= wanted, available >= wanted)
-    }
-}
-
-/// Of a set, whose status knows no deadline.
-fn of_set(updated: bool, available: bool) -> Rollout {
-    match (updated, available) {
-        (true, true) => Rollout::Complete,
-        (true, false) => Rollout::Unavailable,
-        (false, _) => Rollout::Going,
+        match (seen && updated >= wanted, available >= wanted) {
+            (true, true) => Rollout::Complete,
+            (true, false) => Rollout::Unavailable,
+            (false, _) => Rollout::Going,
+        }
     }
 }
 
@@ -254,10 +257,26 @@ mod tests {
         ] {
             assert_eq!(rollout::<Deployment>(&two, &status), expected, "{status}");
         }
-        let mut late = status(2, 1, 2, 1);
-        late["conditions"] =
-            json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}]);
-        assert_eq!(rollout::<Deployment>(&two, &late), Rollout::Stuck);
+        let told = |mut status: Value, reason: &str| {
+            status["conditions"] = json!([{"type": "Progressing", "status": "False", "reason": reason}]);
+            status
+        };
+        let late = told(status(2, 1, 2, 1), "ProgressDeadlineExceeded");
+        for (status, expected) in [
+            (late.clone(), Rollout::Stuck),
+            // All pods are of the template: they start, or ail since, or never became ready.
+            (told(status(2, 2, 2, 1), "ReplicaSetUpdated"), Rollout::Going),
+            (
+                told(status(2, 2, 2, 1), "NewReplicaSetAvailable"),
+                Rollout::Unavailable,
+            ),
+            (
+                told(status(2, 2, 2, 1), "ProgressDeadlineExceeded"),
+                Rollout::Unavailable,
+            ),
+        ] {
+            assert_eq!(rollout::<Deployment>(&two, &status), expected, "{status}");
+        }
         let paused = json!({"replicas": 2, "paused": true});
         assert_eq!(rollout::<Deployment>(&paused, &late), Rollout::Held("is paused"));
         let none = json!({"replicas": 0});
@@ -277,7 +296,7 @@ mod tests {
         for (status, expected) in [
             (status(0, 1, "a"), Rollout::Complete),
             (status(0, 1, "b"), Rollout::Going),
-            (status(1, 0, "b"), Rollout::Unavailable),
+            (status(1, 0, "b"), Rollout::Going),
             (status(0, 0, "a"), Rollout::Unavailable),
             (status(1, 1, "b"), Rollout::Complete),
         ] {

@@ -77,10 +77,10 @@ pub(in crate::plan) fn restarting(
     }
     let busy = old.iter().find(|w| w.rollout == Rollout::Going)?;
     let message = format!(
-        "{} is being rolled out for another reason, and has pods with the token from before: it is restarted when that has come to its end, if any are left",
+        "{} is being rolled out for an earlier reason, and has pods with the token from before: it is restarted when that has come to its end, if any are left",
         called(&busy.id())
     );
-    Some(("RolloutByOthers", message))
+    Some(("RolloutGoing", message))
 }
 
 /// Why a replaced user is kept although its overlap is over.

@@ -315,9 +315,9 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
     );
     let (names, told) = restarted_with(&busy, &[of_set]);
     let (reason, message) = told.unwrap();
-    assert_eq!((names.len(), reason.as_str()), (0, "RolloutByOthers"));
+    assert_eq!((names.len(), reason.as_str()), (0, "RolloutGoing"));
     assert!(
-        message.contains("StatefulSet web is being rolled out for another reason"),
+        message.contains("StatefulSet web is being rolled out for an earlier reason"),
         "{message}"
     );
 }
