@@ -126,14 +126,10 @@ impl UserView {
         let seen = data.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let current = seen.is_some() && seen == object.metadata.generation;
         let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true));
-        let (ready, reason, message) = match find(READY).filter(|_| current) {
-            Some(c) => (c.status.clone(), c.reason.clone(), c.message.clone()),
-            None if current && is(SUSPENDED).is_some() => (
-                "Unknown".to_owned(),
-                SUSPENDED.to_owned(),
-                is(SUSPENDED).map(|c| c.message.clone()).unwrap_or_default(),
-            ),
-            None => (
+        let (ready, reason, message) = match (find(READY), is(SUSPENDED)) {
+            (Some(c), _) if current => (c.status.clone(), c.reason.clone(), c.message.clone()),
+            (None, Some(c)) if current => ("Unknown".to_owned(), c.reason.clone(), c.message.clone()),
+            _ => (
                 "Unknown".to_owned(),
                 "NotObserved".to_owned(),
                 "the operator has not looked at the object as it is now".to_owned(),

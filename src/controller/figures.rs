@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::context::{Caches, Context};
+use super::context::Context;
 use crate::api::{Organization, READY};
 use crate::metrics::{Figures, OrganizationFigures, Reconciles, UserFigures};
 
@@ -43,36 +43,22 @@ impl Context {
             let found = organization.0.as_ref().ok().map(|o| self.organization_figures(o));
             figures.organizations.insert(name, found.unwrap_or_default());
         }
-        figures.undecodable = self.undecodable();
         let there: BTreeSet<String> = figures.organizations.keys().cloned().collect();
         self.metrics.keep(&there);
-        figures.users = self.user_figures(&there);
-        figures
-    }
-
-    fn undecodable(&self) -> BTreeMap<&'static str, usize> {
-        let Caches {
-            users,
-            classes,
-            organizations,
-        } = &self.caches;
-        let users = users.iter().flat_map(|cache| cache.state());
-        let classes = classes.state();
-        let organizations = organizations.state();
-        BTreeMap::from([
-            ("ProgrammaticUser", users.filter(|u| u.class.is_err()).count()),
+        let unreadable;
+        (figures.users, unreadable) = self.user_figures(&there);
+        let organizations = self.caches.organizations.state();
+        let ours = organizations.iter().filter(|o| self.looks_after(&o.name_any()));
+        let classes = self.caches.classes.state();
+        figures.undecodable = BTreeMap::from([
+            ("ProgrammaticUser", unreadable),
             (
                 "ProgrammaticUserClass",
                 classes.iter().filter(|c| c.0.is_err()).count(),
             ),
-            (
-                "Organization",
-                organizations
-                    .iter()
-                    .filter(|o| o.0.is_err() && self.looks_after(&o.name_any()))
-                    .count(),
-            ),
-        ])
+            ("Organization", ours.filter(|o| o.0.is_err()).count()),
+        ]);
+        figures
     }
 
     fn organization_figures(&self, organization: &Organization) -> OrganizationFigures {
@@ -107,8 +93,8 @@ impl Context {
         found
     }
 
-    /// One pass over all users.
-    fn user_figures(&self, there: &BTreeSet<String>) -> BTreeMap<String, UserFigures> {
+    /// One pass over all users; and how many of them cannot be read.
+    fn user_figures(&self, there: &BTreeSet<String>) -> (BTreeMap<String, UserFigures>, usize) {
         let now = Timestamp::now();
         let clocks: HashMap<&str, Timestamp> = there
             .iter()
@@ -130,9 +116,11 @@ impl Context {
             .iter()
             .map(|name| (name.clone(), UserFigures::default()))
             .collect();
+        let mut unreadable = 0;
         for cache in &self.caches.users {
             for user in cache.state() {
                 let (Ok(class), Some(facts)) = (&user.class, &user.facts) else {
+                    unreadable += 1;
                     continue;
                 };
                 let class = classes.get(&**class);
@@ -154,7 +142,7 @@ impl Context {
                 }
             }
         }
-        all
+        (all, unreadable)
     }
 }
 

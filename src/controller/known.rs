@@ -1,7 +1,6 @@
 //! What is kept in memory of each user: as little as is asked of all of them. Whoever works on one reads it anew.
 
 use std::borrow::Cow;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -9,6 +8,7 @@ use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
 use kube::{Resource, ResourceExt as _};
 use serde::Deserialize;
 
+use super::rest::{Digest, digest};
 use crate::api::{Journal, ProgrammaticUser, READY, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 use crate::metrics::UserFacts;
 
@@ -29,7 +29,7 @@ pub(super) struct Known {
     /// What metrics count; `None` if the object cannot be read.
     pub(super) facts: Option<UserFacts>,
     /// A digest of spec, annotations and finalizers, as far as one is needed to see a change.
-    pub(super) asks: u64,
+    pub(super) asks: Digest,
 }
 
 /// What counts of one object's status.
@@ -106,8 +106,7 @@ fn is_settled(user: &ProgrammaticUser) -> bool {
 impl From<DeserializeGuard<ProgrammaticUser>> for Known {
     fn from(object: DeserializeGuard<ProgrammaticUser>) -> Self {
         let metadata = object.meta();
-        let mut asks = DefaultHasher::new();
-        (metadata.generation, &metadata.annotations, &metadata.finalizers).hash(&mut asks);
+        let asks = digest(&(metadata.generation, &metadata.annotations, &metadata.finalizers));
         let view = match &object.0 {
             Ok(user) => View {
                 organization: user
@@ -145,7 +144,7 @@ impl From<DeserializeGuard<ProgrammaticUser>> for Known {
                 .is_ok_and(|u| u.status.as_ref().is_some_and(|s| !s.consumers.is_empty())),
             settled: object.0.as_ref().is_ok_and(is_settled),
             facts: object.0.as_ref().ok().map(UserFacts::from),
-            asks: asks.finish(),
+            asks,
         }
     }
 }

@@ -5,7 +5,6 @@
 //! controller runtime asks all that have begun whenever one of them ends.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt as _;
@@ -13,7 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::context::Context;
 use super::known::Known;
-use super::rest::Digest;
+use super::rest::{Digest, digest};
 use super::triggers::{Triggers, UserRef};
 
 /// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own,
@@ -32,8 +31,8 @@ pub(super) struct Lanes(Mutex<State>);
 trait Users {
     fn are_there(&self, user: &UserRef) -> bool;
 
-    /// Has a user come again.
-    fn call(&self, user: &UserRef);
+    /// Has a user come again, if it is there.
+    fn call(&self, user: &UserRef) -> bool;
 }
 
 impl Users for Triggers {
@@ -41,8 +40,8 @@ impl Users for Triggers {
         self.knows(user)
     }
 
-    fn call(&self, user: &UserRef) {
-        Self::call(self, user);
+    fn call(&self, user: &UserRef) -> bool {
+        Self::call(self, user)
     }
 }
 
@@ -72,7 +71,7 @@ impl State {
             Some(of) => self.leave(of, users),
             None => self.tidy(users),
         }
-        let id = digest(user);
+        let id = name(user);
         let places = self.lanes.entry(lane).or_default();
         if places.taken < MOST {
             places.taken += 1;
@@ -109,13 +108,12 @@ impl State {
             return;
         };
         while let Some(user) = places.users.pop_front() {
-            let id = digest(&user);
+            let id = name(&user);
             if self.waiting.get(&id) != Some(&lane) {
                 continue;
             }
             self.waiting.remove(&id);
-            if users.are_there(&user) {
-                users.call(&user);
+            if users.call(&user) {
                 self.called.insert(user, lane);
                 return;
             }
@@ -161,9 +159,7 @@ impl Drop for Place {
 /// A place for this user, whose lane belongs to this organization. `None`: it waits, and is called when there is one.
 pub(super) fn enter(context: &Arc<Context>, user: &Known, organization: &str) -> Option<Place> {
     let has_token = user.view.journal.as_ref().is_some_and(|j| j.current.is_some());
-    let mut hasher = DefaultHasher::new();
-    (organization, has_token, user.settled).hash(&mut hasher);
-    let lane = hasher.finish();
+    let lane = digest(&(organization, has_token, user.settled));
     // By name alone, since many may wait.
     let reference = ObjectRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
     let mut state = context.lanes.state();
@@ -173,10 +169,8 @@ pub(super) fn enter(context: &Arc<Context>, user: &Known, organization: &str) ->
     })
 }
 
-fn digest(user: &UserRef) -> Digest {
-    let mut hasher = DefaultHasher::new();
-    (&user.namespace, &user.name).hash(&mut hasher);
-    hasher.finish()
+fn name(user: &UserRef) -> Digest {
+    digest(&(&user.namespace, &user.name))
 }
 
 #[cfg(test)]
@@ -205,8 +199,12 @@ mod tests {
             !self.gone.borrow().contains(&number(user))
         }
 
-        fn call(&self, user: &UserRef) {
-            self.called.borrow_mut().push(number(user));
+        fn call(&self, user: &UserRef) -> bool {
+            let there = self.are_there(user);
+            if there {
+                self.called.borrow_mut().push(number(user));
+            }
+            there
         }
     }
 

@@ -4,11 +4,12 @@
 //! that goes without being looked at again is forgotten after a while.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kube::runtime::controller::Action;
+
+use super::rest::{Digest, digest};
 
 /// Whatever waits for longer than this is not there any more.
 const FORGOTTEN: Duration = Duration::from_hours(1);
@@ -22,15 +23,13 @@ pub(super) struct Queue(Mutex<State>);
 #[derive(Default)]
 struct State {
     /// By a digest of namespace and name; in the future for what will be due.
-    since: HashMap<u64, Instant>,
+    since: HashMap<Digest, Instant>,
     /// How many may be there before it is looked through again.
     most: usize,
 }
 
-fn key(namespace: Option<&str>, name: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (namespace.unwrap_or_default(), name).hash(&mut hasher);
-    hasher.finish()
+fn key(namespace: Option<&str>, name: &str) -> Digest {
+    digest(&(namespace.unwrap_or_default(), name))
 }
 
 impl Queue {

@@ -5,7 +5,7 @@
 //! in doubt is not at rest, and whoever wants an object looked at for another reason disturbs it.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,9 +56,9 @@ struct Rest {
     until: Option<Instant>,
 }
 
-pub(super) fn digest(text: &str) -> Digest {
+pub(super) fn digest(value: &(impl Hash + ?Sized)) -> Digest {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 

@@ -70,13 +70,11 @@ impl Triggers {
         self.users.iter().any(|(cache, _)| cache.get(user).is_some())
     }
 
-    /// One user that had to wait for its turn.
-    pub(super) fn call(&self, user: &UserRef) {
-        for (cache, sender) in &self.users {
-            if cache.get(user).is_some() {
-                let _ = sender.unbounded_send(user.clone());
-            }
-        }
+    /// One user that had to wait for its turn; whether it is still there.
+    pub(super) fn call(&self, user: &UserRef) -> bool {
+        let mut here = self.users.iter().filter(|(cache, _)| cache.get(user).is_some());
+        here.next()
+            .is_some_and(|(_, sender)| sender.unbounded_send(user.clone()).is_ok())
     }
 
     /// All users that `wanted` picks.

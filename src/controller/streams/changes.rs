@@ -32,7 +32,7 @@ where
     let mut before = Vec::new();
     let id = |object: &K| digest(object.meta().uid.as_deref().unwrap_or_default());
     events.flat_map(move |event| {
-        let mut is_news = |object: &K| {
+        let is_news = |known: &mut HashMap<Digest, Option<u64>>, object: &K| {
             let answer = counts.hash_property(object);
             known.insert(id(object), answer) != Some(answer)
         };
@@ -48,15 +48,13 @@ where
                 listed.insert(id(&object), ObjectRef::from_obj(&object));
             }
             Ok(watcher::Event::InitDone) => {
-                let of_store = |object: &ObjectRef<K>| store.get(object).is_some_and(|o| is_news(&o));
                 gone = std::mem::take(&mut before);
                 gone.retain(|object| !listed.contains_key(&id(object)));
-                let here: HashSet<Digest> = listed.keys().copied().collect();
+                known.retain(|uid, _| listed.contains_key(uid));
                 of_list = std::mem::take(&mut listed).into_values().collect();
-                of_list.retain(of_store);
-                known.retain(|uid, _| here.contains(uid));
+                of_list.retain(|object| store.get(object).is_some_and(|o| is_news(&mut known, &o)));
             }
-            Ok(watcher::Event::Apply(object)) => at_once = is_news(&object).then_some(Ok(object)),
+            Ok(watcher::Event::Apply(object)) => at_once = is_news(&mut known, &object).then_some(Ok(object)),
             Ok(watcher::Event::Delete(object)) => {
                 known.remove(&id(&object));
                 at_once = deleted.then_some(Ok(object));
