@@ -1,0 +1,264 @@
+//! Nothing of ours fights what GitOps tools apply.
+
+use kube::ResourceExt as _;
+use programmatic_users::api::{ProgrammaticUser, ROTATE_AT_ANNOTATION};
+use serde_json::{Value, json};
+
+use super::ask;
+use crate::support::wait::SOON;
+use crate::support::{PAYMENTS, World};
+
+/// Manifests of all kinds with every field that there is.
+fn manifests(world: &World, mode: &str) -> Vec<Value> {
+    let name = |what: &str| world.unique(&format!("{what}-{mode}"));
+    let metadata = |name: &str| json!({"name": name, "labels": {"team": "payments"}, "annotations": {"note": "by hand"}});
+    let user = |name: &str, spec: Value| {
+        let mut metadata = metadata(name);
+        metadata["namespace"] = json!(world.namespace());
+        json!({"apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser", "metadata": metadata, "spec": spec})
+    };
+    let organization = json!({
+        "apiVersion": "programmatic-users.io/v1alpha1",
+        "kind": "Organization",
+        "metadata": metadata(&name("org")),
+        "spec": {
+            "endpoint": {"url": world.platform().url(), "insecure": true, "timeout": "10s"},
+            "credentials": {"secretName": "admin", "key": "token", "previousKey": "token-previous"},
+            "limits": {"requestsPerMinute": 6000, "maxInFlight": 8, "createsPerHour": 1000},
+            "drift": {"interval": "5s"},
+            "deletionProtection": true,
+            "orphanPolicy": "Report"
+        }
+    });
+    let class = json!({
+        "apiVersion": "programmatic-users.io/v1alpha1",
+        "kind": "ProgrammaticUserClass",
+        "metadata": metadata(&name("class")),
+        "spec": {
+            "organizationName": name("org"),
+            "scopes": ["Account", "Organization"],
+            "allow": {
+                "roles": ["Viewer", "Editor", "PolicyBased"],
+                "accounts": ["*"],
+                "policies": ["*"],
+                "groups": ["*"]
+            },
+            "namespaces": {"matchNames": [world.namespace()], "matchLabels": {"never": "set"}},
+            "maxUsersPerNamespace": 20,
+            "rotation": {"maxAge": "2160h", "minOverlap": "1h"},
+            "onRevoked": "Keep",
+            "defaults": {
+                "access": {"role": "Viewer", "accounts": [{"id": PAYMENTS}]},
+                "rotation": {"every": "720h", "overlap": "25h"},
+                "secret": {"keys": {"token": "TOKEN", "account": "ACCOUNT"}}
+            }
+        }
+    });
+    // All that can be left out is left out: the class has it.
+    let little = user(
+        &format!("little-{mode}"),
+        json!({"className": name("class"), "scope": "Account"}),
+    );
+    let everything = user(
+        &format!("everything-{mode}"),
+        json!({
+            "className": name("class"),
+            "scope": "Account",
+            "displayName": "everything",
+            "description": "has every field that there is",
+            "access": {
+                "role": "PolicyBased",
+                "accounts": [{"id": PAYMENTS}],
+                "policies": [{"name": "gitops", "accounts": [PAYMENTS]}],
+                "groups": [{"name": "gitops"}]
+            },
+            "secret": {
+                "name": format!("token-{mode}"),
+                "keys": {"token": "A", "account": "B", "endpoint": "C", "organization": "D"},
+                "extraKeys": {"E": "token", "F": "account"},
+                "template": {
+                    "labels": {"example.com/team": "payments"},
+                    "annotations": {"example.com/note": "made"},
+                    "data": {"credentials.ini": "token={{ token }}"}
+                },
+                "account": PAYMENTS
+            },
+            "rotation": {
+                "every": "720h",
+                "overlap": "25h",
+                "windows": [{"cron": "0 2 * * SUN", "timeZone": "Europe/Berlin", "duration": "4h"}]
+            },
+            "consumers": {"restart": "Never"},
+            "deletionPolicy": "Delete",
+            "expireAt": "2099-01-01T00:00:00Z",
+            "suspend": false
+        }),
+    );
+    let several = user(
+        &format!("several-{mode}"),
+        json!({
+            "className": name("class"),
+            "scope": "Organization",
+            "access": {"role": "Viewer", "accounts": [{"id": PAYMENTS}, {"id": crate::support::BILLING, "role": "Editor"}]},
+            "secret": {"account": PAYMENTS},
+            "rotation": {"every": "700h"},
+            "deletionPolicy": "Retain"
+        }),
+    );
+    vec![organization, class, little, everything, several]
+}
+
+/// A class is no work for the operator: it has nothing to wait for.
+fn is_worked_on(object: &Value) -> bool {
+    object["kind"] != "ProgrammaticUserClass"
+}
+
+#[tokio::test]
+async fn what_was_applied_is_found_as_it_was_applied_and_applied_again_changes_nothing() {
+    // The organizations that this test makes are not the world's own.
+    let world = World::builder("gitops-apply").controller_stopped().start().await;
+    let everything = json!({"statements": [{"effect": "ALLOW", "actions": ["*"], "resources": ["*"]}]});
+    world.platform().make_policy("gitops", &everything).await;
+    world.platform().make_group("gitops").await;
+    let modes: [(&str, &[&str]); 2] = [
+        ("client", &[]),
+        ("server", &["--server-side", "--field-manager=flux"]),
+    ];
+    let mut options = world.controller().options().clone();
+    options.organizations = modes
+        .map(|(mode, _)| world.unique(&format!("org-{mode}")))
+        .to_vec();
+    let _controller = crate::support::Operator::start(world.dir(), "gitops", options)
+        .await
+        .unwrap_or_else(|e| panic!("{e}"));
+    let mut questions = Vec::new();
+    let mut made = 0;
+    for (mode, flags) in modes {
+        let objects = manifests(&world, mode);
+        made += objects.iter().filter(|o| o["kind"] == "ProgrammaticUser").count();
+        let text: Vec<String> = objects
+            .iter()
+            .map(|o| serde_saphyr::to_string(o).unwrap())
+            .collect();
+        let text = text.join("---\n");
+        let kubectl = |verb: &[&str]| {
+            let args: Vec<&str> = verb.iter().chain(flags).copied().chain(["-f", "-"]).collect();
+            world.cluster().kubectl_with(&args, Some(&text))
+        };
+        let get = || {
+            let found = world
+                .cluster()
+                .kubectl_with(&["get", "-o", "json", "-f", "-"], Some(&text));
+            let found: Value = serde_json::from_str(&found.unwrap()).unwrap();
+            found["items"].as_array().unwrap().clone()
+        };
+        kubectl(&["apply"]).unwrap_or_else(|e| panic!("{e}"));
+        let live = world
+            .eventually("all that was applied to be Ready", SOON, async || {
+                let live = get();
+                let is_done = |object: &&Value| {
+                    let conditions = object["status"]["conditions"].as_array();
+                    let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
+                    // An organization has counted the users. Both objects are of one platform and one installation:
+                    // each counts the users of both.
+                    let managed = &object["status"]["users"]["managed"];
+                    let counted = object["kind"] != "Organization" || *managed == made;
+                    counted && conditions.is_some_and(|all| all.iter().any(ready))
+                };
+                match live.iter().filter(|o| is_worked_on(o)).find(|o| !is_done(o)) {
+                    None => Ok(live),
+                    Some(object) => Err(object["status"].to_string()),
+                }
+            })
+            .await;
+        assert_eq!(kubectl(&["diff"]), Ok(String::new()), "{mode}");
+        let said = kubectl(&["apply"]).unwrap();
+        assert_eq!(said.lines().count(), objects.len(), "{said}");
+        if mode == "client" {
+            assert!(said.lines().all(|l| l.ends_with(" unchanged")), "{said}");
+        }
+        // Not even a new resourceVersion.
+        assert_eq!(get(), live, "{mode}");
+        questions.extend(
+            objects
+                .into_iter()
+                .zip(live)
+                .map(|(c, l)| json!({"config": c, "object": l})),
+        );
+    }
+    for (question, answer) in questions.iter().zip(ask(questions.clone()).await) {
+        assert_eq!(answer["differs"], false, "{question}");
+    }
+    // It would tell if there were something to tell.
+    let mut changed = questions[2].clone();
+    changed["config"]["spec"]["description"] = json!("another one");
+    assert_eq!(ask(vec![changed]).await[0]["differs"], true);
+}
+
+#[tokio::test]
+async fn argo_cds_action_rotates_and_git_knows_nothing_of_it() {
+    let world = World::new("gitops-rotate").await;
+    let manifest = json!({
+        "apiVersion": "programmatic-users.io/v1alpha1",
+        "kind": "ProgrammaticUser",
+        "metadata": {"name": "ci", "namespace": world.namespace()},
+        "spec": {
+            "className": world.class_name(),
+            "scope": "Account",
+            "access": {"role": "Viewer", "accounts": [{"id": PAYMENTS}]}
+        }
+    });
+    let text = serde_saphyr::to_string(&manifest).unwrap();
+    for flags in [
+        &[][..],
+        &[
+            "--server-side",
+            "--force-conflicts",
+            "--field-manager=argocd-controller",
+        ][..],
+    ] {
+        let sync = || {
+            let args: Vec<&str> = ["apply"]
+                .iter()
+                .chain(flags)
+                .copied()
+                .chain(["-f", "-"])
+                .collect();
+            world.cluster().kubectl_with(&args, Some(&text)).unwrap()
+        };
+        sync();
+        let old = world.ready("ci").await.status.unwrap();
+        let live = |user: ProgrammaticUser| serde_json::to_value(user).unwrap();
+        let asked = ask(vec![
+            json!({"object": live(world.get("ci").await), "action": "rotate"}),
+        ])
+        .await;
+        let patch = asked[0]["patch"].clone();
+        let annotations = patch["metadata"]["annotations"].as_object().unwrap();
+        assert_eq!(annotations.keys().collect::<Vec<_>>(), [ROTATE_AT_ANNOTATION]);
+        assert_eq!(patch.as_object().unwrap().len(), 1, "{patch}");
+        let value = annotations[ROTATE_AT_ANNOTATION].as_str().unwrap().to_owned();
+        assert_ne!(Some(&value), old.last_handled_rotate_at.as_ref());
+        world.change("ci", patch).await.unwrap();
+        let rotated = world
+            .until("ci", "to be rotated", |u| {
+                let status = u.status.as_ref();
+                status.is_some_and(|s| {
+                    s.last_handled_rotate_at.as_ref() == Some(&value) && s.journal.pending.is_none()
+                })
+            })
+            .await;
+        assert_ne!(rotated.status.as_ref().unwrap().user_id, old.user_id);
+        // The next look of Argo CD, and the next sync, leave it as it is.
+        let seen = ask(vec![json!({"config": manifest, "object": live(rotated.clone())})]).await;
+        assert_eq!(seen[0]["differs"], false);
+        sync();
+        let after = world.get("ci").await;
+        assert_eq!(after.annotations().get(ROTATE_AT_ANNOTATION), Some(&value));
+        let (now, before) = (after.status.unwrap(), rotated.status.unwrap());
+        assert_eq!(
+            (now.user_id, now.last_handled_rotate_at),
+            (before.user_id, before.last_handled_rotate_at)
+        );
+    }
+}
