@@ -5,6 +5,7 @@ mod consumers;
 mod context;
 mod error;
 mod figures;
+mod glance;
 mod instance;
 mod known;
 mod lanes;

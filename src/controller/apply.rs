@@ -124,14 +124,11 @@ impl<'a> Hand<'a> {
     pub(super) async fn write_status(
         &mut self,
         o: &mut Observed,
-        mut status: ProgrammaticUserStatus,
+        status: ProgrammaticUserStatus,
     ) -> Result<(), Error> {
-        if o.intact {
-            plan::seal(&self.context.instance, &o.user, &mut status);
-        }
-        if o.user.status.as_ref() == Some(&status) {
+        let Some(status) = unwritten(self.context, o, status) else {
             return Ok(());
-        }
+        };
         let mut user = (*o.user).clone();
         user.status = Some(status);
         let name = user.name_any();
@@ -271,4 +268,16 @@ fn contradiction(id: &str) -> Problem {
         ),
         retry: Retry::Backoff,
     }
+}
+
+/// The status as it is to be written; `None`: the object has it.
+pub(super) fn unwritten(
+    context: &Context,
+    o: &Observed,
+    mut status: ProgrammaticUserStatus,
+) -> Option<ProgrammaticUserStatus> {
+    if o.intact {
+        plan::seal(&context.instance, &o.user, &mut status);
+    }
+    (o.user.status.as_ref() != Some(&status)).then_some(status)
 }

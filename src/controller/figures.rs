@@ -20,7 +20,7 @@ impl Context {
         for kind in KINDS {
             let running = self.watchdog.running(kind);
             let waiting = if kind == "ProgrammaticUser" {
-                self.lanes.waiting()
+                self.lanes.waiting() + self.rest.listed()
             } else {
                 0
             };

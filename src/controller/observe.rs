@@ -1,16 +1,19 @@
 //! IO in: what a reconcile starts from.
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::ObjectMeta;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
 use super::secret::{staged, staging_name, view};
-use crate::api::ProgrammaticUser;
+use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::plan::{self, Learned, Observed, SecretView, Staged};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
@@ -31,33 +34,14 @@ pub(super) async fn observe(
         context.readers.forget(namespace, name);
         return Ok(None);
     };
-    let status = user.status.clone().unwrap_or_default();
-    let class = context.class(&user.spec.class_name)?;
-    // Once there may be a user, only the organization that it lives in may be asked about it.
-    let begun = status
-        .organization_name
-        .as_deref()
-        .filter(|_| !status.journal.is_empty());
-    let organization = begun.or_else(|| class.as_ref().map(|c| c.spec.organization_name.as_str()));
-    if organization.is_some_and(|name| !context.looks_after(name)) {
+    let Some(setting) = setting(context, &user).await? else {
         return Ok(None);
-    }
-    let organization = organization.map_or(Ok(None), |name| context.organization(name))?;
-    let by_labels = class
-        .as_ref()
-        .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
-    let goes = user.metadata.deletion_timestamp.is_some();
-    let namespace_is = if by_labels || goes {
-        metadata_of(context, namespace).await?
-    } else {
-        ObjectMeta::default()
     };
-    let namespace_ends = goes && namespace_is.deletion_timestamp.is_some();
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
     let (current_name, target_name) = secret_names(&user);
     let read = async |name: &str| {
         // It goes with its namespace, and so may the right to read it.
-        if namespace_ends {
+        if setting.namespace_ends {
             return Ok(SecretView::Absent);
         }
         let found = secrets.get_opt(name).await;
@@ -70,34 +54,145 @@ pub(super) async fn observe(
     } else {
         read(&current_name).await?
     };
-    let max = class.as_ref().and_then(|c| c.spec.max_users_per_namespace);
+    let check = context.take_check(user.metadata.uid.as_deref().unwrap_or_default());
+    let secrets = Secrets { secret, target };
+    complete(context, user, setting, secrets, asked, check)
+        .await
+        .map(Some)
+}
+
+/// The same of an object and its Secret as lists have shown them. `asked` is a moment before the list of objects was asked
+/// for, and that of the Secrets was asked for after it had begun: here, too, the Secret is never older than the journal.
+pub(super) async fn observe_listed(
+    context: &Context,
+    user: ProgrammaticUser,
+    secret: &Secret,
+    asked: Instant,
+) -> Result<Option<Observed>, Error> {
+    let Some(setting) = setting(context, &user).await? else {
+        return Ok(None);
+    };
+    let seen = view(Some(secret), &user);
+    let secrets = Secrets {
+        secret: seen.clone(),
+        target: seen,
+    };
+    // Who is to be compared with the platform is looked at for that.
+    complete(context, user, setting, secrets, asked, false)
+        .await
+        .map(Some)
+}
+
+/// Name of the Secret that carries the token, if there is just this one.
+pub(super) fn only_secret_name(user: &ProgrammaticUser) -> Option<String> {
+    let (current, target) = secret_names(user);
+    (current == target).then_some(current)
+}
+
+/// What an object is judged by, besides itself and its Secrets.
+struct Setting {
+    class: Option<Arc<ProgrammaticUserClass>>,
+    organization: Option<Arc<Organization>>,
+    namespace_labels: BTreeMap<String, String>,
+    namespace_ends: bool,
+}
+
+/// The existing user's Secret, and the one that a new user's token goes into.
+struct Secrets {
+    secret: SecretView,
+    target: SecretView,
+}
+
+/// `None`: another installation looks after its organization.
+async fn setting(context: &Context, user: &ProgrammaticUser) -> Result<Option<Setting>, Error> {
+    let class = match context.class(&user.spec.class_name)? {
+        None => made_just_now(context, &user.spec.class_name, "read the ProgrammaticUserClass").await?,
+        known => known,
+    };
+    // Once there may be a user, only the organization that it lives in may be asked about it.
+    let begun = user
+        .status
+        .as_ref()
+        .filter(|s| !s.journal.is_empty())
+        .and_then(|s| s.organization_name.as_deref());
+    let organization = begun.or_else(|| class.as_ref().map(|c| c.spec.organization_name.as_str()));
+    if organization.is_some_and(|name| !context.looks_after(name)) {
+        return Ok(None);
+    }
+    let organization = match organization {
+        None => None,
+        Some(name) => match context.organization(name)? {
+            None => made_just_now(context, name, "read the Organization").await?,
+            known => known,
+        },
+    };
+    let by_labels = class
+        .as_ref()
+        .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
+    let goes = user.metadata.deletion_timestamp.is_some();
+    let namespace_is = if by_labels || goes {
+        metadata_of(context, &user.namespace().unwrap_or_default()).await?
+    } else {
+        ObjectMeta::default()
+    };
+    Ok(Some(Setting {
+        class,
+        organization,
+        namespace_ends: goes && namespace_is.deletion_timestamp.is_some(),
+        namespace_labels: namespace_is.labels.unwrap_or_default(),
+    }))
+}
+
+/// All that is observed, with what this process knows of the object.
+async fn complete(
+    context: &Context,
+    user: ProgrammaticUser,
+    setting: Setting,
+    secrets: Secrets,
+    asked: Instant,
+    check: bool,
+) -> Result<Observed, Error> {
+    let status = user.status.clone().unwrap_or_default();
+    let max = setting
+        .class
+        .as_ref()
+        .and_then(|c| c.spec.max_users_per_namespace);
     let max = max
         .filter(|_| status.journal.is_empty())
         .and_then(|max| usize::try_from(max).ok());
     let abandoned = status.journal.abandoned.iter().map(|a| &a.nonce);
-    let uid = user.uid().unwrap_or_default();
-    let (settled, settles_in) = context.settled(&uid, abandoned);
-    Ok(Some(Observed {
-        class,
-        namespace_labels: namespace_is.labels.unwrap_or_default(),
-        namespace_ends,
+    let (settled, settles_in) = context.settled(user.metadata.uid.as_deref().unwrap_or_default(), abandoned);
+    Ok(Observed {
+        namespace_labels: setting.namespace_labels,
+        namespace_ends: setting.namespace_ends,
         siblings: max.map_or(0, |max| context.siblings(&user, max)),
-        secret,
-        target,
+        secret: secrets.secret,
+        target: secrets.target,
         staged: staging(context, &user).await?,
         consumers: context.readers.of(&user),
         intact: plan::is_intact(&context.instance, &user),
-        check: context.take_check(&uid),
+        check,
         strays: context.strays(&user, asked),
-        platform_now: context.platform_time(organization.as_deref()),
+        platform_now: context.platform_time(setting.organization.as_deref()),
         instance: context.instance.clone(),
         fresh_nonce: fresh_nonce(),
         settled,
         settles_in,
         learned: Learned::default(),
-        organization,
+        class: setting.class,
+        organization: setting.organization,
         user: Arc::new(user),
-    }))
+    })
+}
+
+/// What the cache does not have, from the API server: whoever applies a class together with its users has them seen in
+/// any order, and is not to be told that what is there does not exist.
+async fn made_just_now<K>(context: &Context, name: &str, doing: &'static str) -> Result<Option<Arc<K>>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let found = Api::<K>::all(context.client.clone()).get_opt(name).await;
+    Ok(found.map_err(Error::from_kube(doing))?.map(Arc::new))
 }
 
 /// The Secret of the existing user, and the one that a new user's token goes into.

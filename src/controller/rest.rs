@@ -31,6 +31,9 @@ pub(super) enum Sleep {
 pub(super) type Digest = u64;
 
 enum State {
+    /// It has not been looked at since the start, and lists are to show whether it has to be: with the version of its
+    /// Secret that a watch has shown.
+    Listed(Option<Digest>),
     /// A reconcile is going on.
     Working(Box<Work>),
     /// It ended, and there was nothing more to do.
@@ -54,6 +57,17 @@ struct Rest {
     secrets: Box<[Digest]>,
     /// When something is due.
     until: Option<Instant>,
+}
+
+impl Rest {
+    fn new(object: Box<[Digest]>, secrets: Box<[Digest]>, due: Option<Duration>) -> Self {
+        let until = due.map(|span| Instant::now() + span);
+        Self {
+            object,
+            secrets,
+            until,
+        }
+    }
 }
 
 pub(super) fn digest(value: &(impl Hash + ?Sized)) -> Digest {
@@ -80,6 +94,48 @@ impl AtRest {
             }
             _ => Sleep::Awake,
         }
+    }
+
+    /// Lists are to show whether an object has to be looked at, until [`Self::looked`] or [`Self::leave`].
+    pub(super) fn list(&self, uid: &str) {
+        self.objects().entry(digest(uid)).or_insert(State::Listed(None));
+    }
+
+    /// Whether lists are to show that, still.
+    pub(super) fn is_listed(&self, uid: &str) -> bool {
+        matches!(self.objects().get(&digest(uid)), Some(State::Listed(_)))
+    }
+
+    /// Of how many objects they are.
+    pub(super) fn listed(&self) -> usize {
+        let objects = self.objects();
+        objects.values().filter(|s| matches!(s, State::Listed(_))).count()
+    }
+
+    /// Lists have shown these versions of an object and its Secret, and that there is nothing to do. Without a watch that
+    /// has shown the same Secret last, and will tell of the next, it is looked at all the same.
+    pub(super) fn looked(&self, uid: &str, version: &str, secret: &str, due: Option<Duration>) {
+        let (uid, secret) = (digest(uid), digest(secret));
+        let mut objects = self.objects();
+        if let Some(State::Listed(seen)) = objects.get(&uid) {
+            if *seen == Some(secret) {
+                let rest = Rest::new([digest(version)].into(), [secret].into(), due);
+                objects.insert(uid, State::Resting(rest));
+            } else {
+                objects.remove(&uid);
+            }
+        }
+    }
+
+    /// Lists do not show that there is nothing to do. Whether they were to.
+    pub(super) fn leave(&self, uid: &str) -> bool {
+        let uid = digest(uid);
+        let mut objects = self.objects();
+        let listed = matches!(objects.get(&uid), Some(State::Listed(_)));
+        if listed {
+            objects.remove(&uid);
+        }
+        listed
     }
 
     /// A reconcile begins, before it reads anything.
@@ -112,11 +168,7 @@ impl AtRest {
         if work.disturbed || !work.seen.iter().all(|version| secrets.contains(version)) {
             return;
         }
-        let rest = Rest {
-            object: versions.map(digest).collect(),
-            secrets,
-            until: due.map(|span| Instant::now() + span),
-        };
+        let rest = Rest::new(versions.map(digest).collect(), secrets, due);
         objects.insert(uid, State::Resting(rest));
     }
 
@@ -128,6 +180,10 @@ impl AtRest {
             Some(State::Working(work)) => {
                 work.seen.push(version);
                 true
+            }
+            Some(State::Listed(seen)) if seen.is_none_or(|v| v == version) => {
+                *seen = Some(version);
+                false
             }
             Some(State::Resting(rest)) if rest.secrets.contains(&version) => false,
             _ => {
@@ -210,6 +266,49 @@ mod tests {
         let all = rested(None, |_| ());
         all.disturb("a");
         assert_eq!(all.how("a", "2"), Sleep::Awake);
+    }
+
+    #[test]
+    fn lists_put_to_rest_what_is_as_the_watches_have_it() {
+        let listed = |meanwhile: &dyn Fn(&AtRest)| {
+            let all = AtRest::default();
+            all.list("a");
+            assert!(all.is_listed("a") && all.listed() == 1);
+            meanwhile(&all);
+            all.looked("a", "1", "s", None);
+            assert!(!all.is_listed("a"), "it is not waited for any more");
+            all
+        };
+        let all = listed(&|all| assert!(!all.secret_is_news("a", "s")));
+        assert_eq!(all.how("a", "1"), Sleep::Sound);
+        assert_eq!(
+            all.how("a", "2"),
+            Sleep::Awake,
+            "it has changed since it was listed"
+        );
+        assert!(!all.secret_is_news("a", "s"));
+        assert!(all.secret_is_news("a", "t"), "and so has its Secret");
+
+        let awake = |meanwhile: &dyn Fn(&AtRest)| listed(meanwhile).how("a", "1") == Sleep::Awake;
+        assert!(awake(&|_| ()), "no watch would tell if the Secret went");
+        assert!(awake(&|all| assert!(!all.secret_is_news("a", "t"))));
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            assert!(all.secret_is_news("a", "t"));
+        }));
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            all.disturb("a");
+        }));
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            assert!(all.leave("a") && !all.leave("a"));
+        }));
+        // A reconcile has begun: that one decides.
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            all.begin("a");
+        }));
     }
 
     #[test]

@@ -195,13 +195,15 @@ pub(super) fn organizations(
 }
 
 /// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
-/// before.
+/// before. Of the settled ones of the first list, other lists are to show whether they have to be looked at.
 pub(super) fn users(api: Api<Known>, rest: Arc<AtRest>) -> (Cache<Known>, impl Changes<Known>) {
     let (cache, events) = cache(api);
-    let events = events.inspect(move |event| {
-        if let Ok(watcher::Event::Delete(user)) = event {
-            rest.forget(user.uid_ref());
-        }
+    let mut first = true;
+    let events = events.inspect(move |event| match event {
+        Ok(watcher::Event::InitApply(user)) if first && user.settled => rest.list(user.uid_ref()),
+        Ok(watcher::Event::InitDone) => first = false,
+        Ok(watcher::Event::Delete(user)) => rest.forget(user.uid_ref()),
+        _ => {}
     });
     let asks = |user: &Known| Some(user.asks);
     let changed = changes(cache.store(), events, asks, false);
@@ -245,13 +247,15 @@ fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
 }
 
 /// Metadata of the Secrets that the operator made, unless they are as their users' last reconcile left them; their data
-/// never gets here. `lost` is told of the owners whose Secrets are not there any more after a pause of the watch.
-pub(super) fn secrets(
+/// never gets here. `lost` is told of the owners whose Secrets are not there any more after a pause of the watch, and
+/// `listed` when the first list is in.
+pub(super) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
     client: &Client,
     namespace: Option<&str>,
     rest: Arc<AtRest>,
-    lost: impl Fn(&HashSet<Digest>) + Send + 'static,
-) -> impl Changes<PartialObjectMeta<Secret>> {
+    lost: F,
+    listed: watch::Sender<bool>,
+) -> impl Changes<PartialObjectMeta<Secret>> + use<F> {
     let api: Api<PartialObjectMeta<Secret>> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
@@ -265,6 +269,9 @@ pub(super) fn secrets(
             let gone = event.as_ref().map(|event| owners.see(event)).unwrap_or_default();
             if !gone.is_empty() {
                 lost(&gone);
+            }
+            if matches!(event, Ok(watcher::Event::InitDone)) {
+                listed.send_replace(true);
             }
         })
         // A deleted Secret counts too.

@@ -1,22 +1,25 @@
 //! What a leader does: watches, and the controllers on them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, ready};
+use futures::future::{BoxFuture, join_all, ready};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::consumers::{self, Readers};
 use super::context::{Caches, Context, Parts};
 use super::error::Error;
+use super::glance::first_look;
 use super::known::Known;
 use super::lease::Standing;
-use super::rest::{AtRest, digest};
+use super::rest::{AtRest, Digest, digest};
 use super::streams::{
     Cache, Changes, cached, namespaces, organizations, own_secrets, secrets, spec_changes, users,
 };
@@ -93,25 +96,23 @@ pub(super) fn prepare(
 
     let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
         let mut controllers = Vec::new();
-        let all_triggers = triggers.clone();
+        let mut first_looks = Vec::new();
         // One controller a watched namespace; usually there is just one.
         for (((scope, cache), changes), triggers) in
             scopes.iter().zip(&users).zip(user_changes).zip(for_users)
         {
-            let (asked, owners) = (queues.clone(), (queues.clone(), cache.clone()));
-            let bereft = all_triggers.clone();
+            let asked = queues.clone();
             // Whose organization is not known could not be put into its lane.
             let (classes, organizations) = (classes.clone(), organizations.clone());
             let filled = async move { classes.filled().await && organizations.filled().await };
+            let (watched, shown) = watch::channel(false);
+            first_looks.push(first_look(context.clone(), scope.clone(), cache.clone(), shown));
             let controller = users_of(
                 cache.store(),
                 after(filled, changes).inspect_ok(move |user| {
                     asked.users.asked(user.namespace().as_deref(), &user.name_any());
                 }),
-                secrets(&client, scope.as_deref(), rest.clone(), move |owners| {
-                    bereft.users(|user| owners.contains(&digest(user.uid_ref())));
-                })
-                .inspect_ok(move |secret| ask_owner(secret, &owners.0, &owners.1)),
+                secrets_of(&client, scope.as_deref(), cache, context, watched),
                 triggers,
             );
             controllers.push(run(controller, context, shutdown));
@@ -127,7 +128,8 @@ pub(super) fn prepare(
         .for_each(|_| ready(()));
         controllers.push(controller.boxed());
         let stop = shutdown.clone().cancelled_owned();
-        let others = futures::future::join3(
+        let others = futures::future::join4(
+            join_all(first_looks),
             fan_out(
                 class_changes,
                 readiness_changes,
@@ -140,7 +142,7 @@ pub(super) fn prepare(
         );
         let others = tokio::spawn(futures::future::select(Box::pin(others), Box::pin(stop)));
         async move {
-            futures::future::join_all(controllers).await;
+            join_all(controllers).await;
             others.abort();
         }
         .boxed()
@@ -163,6 +165,25 @@ fn users_of(
     Controller::for_stream(changes, store)
         .owns_stream(secrets)
         .reconcile_on(triggers)
+}
+
+/// The Secrets of the users of a scope, as soon as these are known: before that, what is shown of a Secret would be lost on
+/// a user whom lists are to show.
+fn secrets_of(
+    client: &Client,
+    scope: Option<&str>,
+    users: &Cache<Known>,
+    context: &Arc<Context>,
+    watched: watch::Sender<bool>,
+) -> impl Changes<PartialObjectMeta<Secret>> + use<> {
+    let (known, cache) = (users.clone(), users.clone());
+    let (triggers, queues) = (context.triggers.clone(), context.queues.clone());
+    let lost = move |owners: &HashSet<Digest>| {
+        triggers.users(|user| owners.contains(&digest(user.uid_ref())));
+    };
+    let changes = secrets(client, scope, context.rest.clone(), lost, watched);
+    after(async move { known.filled().await }, changes)
+        .inspect_ok(move |secret| ask_owner(secret, &queues, &cache))
 }
 
 /// Looks at users until `shutdown`, and until the looks that have begun have ended.
@@ -252,6 +273,10 @@ fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<
 
 /// A reconcile, if it is its turn; if not, it is called when it is.
 async fn in_lane(user: Arc<Known>, context: Arc<Context>) -> Result<Action, Error> {
+    if context.rest.is_listed(user.uid_ref()) {
+        // The first look comes to it, and calls it.
+        return Ok(Action::await_change());
+    }
     let organization = organization_of(&user, &context);
     let Some(_place) = lanes::enter(&context, &user, &organization) else {
         return Ok(Action::await_change());

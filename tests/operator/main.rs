@@ -19,6 +19,7 @@ mod failures;
 mod faults;
 mod figures;
 mod gitops;
+mod glance;
 mod grants;
 mod isolation;
 mod lifetime;

@@ -2,6 +2,7 @@
 
 use programmatic_users::api::{CREDENTIAL_VALID, Role, Scope};
 
+use crate::support::proxy::{Act, Seen};
 use crate::support::wait::SOON;
 use crate::support::{BILLING, PAYMENTS, World};
 
@@ -180,6 +181,31 @@ async fn the_operator_refuses_what_only_it_can_see_and_makes_nothing() {
         assert_eq!(events[0].reason.as_deref(), Some(reason));
     }
     assert_eq!(world.platform().users().await, Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn a_class_that_is_made_together_with_its_user_is_not_called_unknown() {
+    let world = World::builder("together")
+        .proxied()
+        .controller_stopped()
+        .start()
+        .await;
+    // The class is seen later than the user, here: never.
+    let classes = |seen: &Seen| seen.watch && seen.resource == "programmaticuserclasses";
+    let held = world.proxies().api.arm_nth(Act::Hold, 0, usize::MAX, classes);
+    world.controller().resume().await.unwrap();
+    world.user("first").viewer(PAYMENTS).apply().await;
+    world.ready("first").await;
+    let class = world.class("late").apply().await;
+    world.user("second").viewer(PAYMENTS).class(&class).apply().await;
+    world.ready("second").await;
+    let told = world.events("second").await;
+    assert!(
+        told.iter().all(|e| e.reason.as_deref() != Some("UnknownClass")),
+        "{told:?}"
+    );
+    held.disarm();
+    held.released.set();
 }
 
 #[tokio::test]
