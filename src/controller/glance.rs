@@ -1,22 +1,22 @@
 //! The first look at users that are settled, by two lists.
 //!
 //! After a start every user has to be looked at, and nearly always there is nothing to do. To read each user and its Secret
-//! costs the API server some twenty times what the two lists cost that show the same. Therefore settled users wait for
+//! costs the API server more than ten times what the two lists cost that show the same. Therefore settled users wait for
 //! these lists, and the plan is asked what it makes of them. Who has nothing to do is at rest until a watch shows
 //! something; all others are looked at as always. Nothing is ever done because of what a list shows.
 //!
-//! Of the Secrets' data no more than two pages are in memory, and some of the last one that found no user.
+//! Anybody may label large Secrets as ours: a page holds few of them, and of each no more than what counts of it is kept.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -26,39 +26,56 @@ use super::apply::{Hand, unwritten};
 use super::context::Context;
 use super::error::Error;
 use super::known::Known;
-use super::observe::{observe_listed, only_secret_name};
+use super::observe::{Namespaces, observe_listed, only_secret_name};
+use super::secret::{own, owner};
 use super::streams::Cache;
 use super::triggers::UserRef;
 use crate::api::{MANAGED_BY_LABEL, MANAGER, ProgrammaticUser};
-use crate::plan::{self, Again, Next, Step};
+use crate::plan::{self, Again, Next, Observed, OwnSecret, Step};
 
-/// Objects of a page.
-const PAGE: u32 = 250;
+/// Users of a page, and Secrets.
+const PAGE: (u32, u32) = (250, 20);
 /// Users without their Secrets, and Secrets without their users, that are kept until the other list shows them.
-const MOST: usize = 4 * PAGE as usize;
-/// How long a page, or the watch of the Secrets, is waited for: whoever waits for lists that do not come is looked at
-/// without them.
+const MOST: usize = 1000;
+/// How long the next thing is waited for, be it a page or what the watch of the Secrets shows: whoever waits for lists that
+/// do not come is looked at without them.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long all of it may take. Etcd does not keep what a list began with for much longer.
+const ALL: Duration = Duration::from_mins(5);
+/// How long one platform is waited for, and how long all of them: users of other organizations wait meanwhile.
+const ANSWERS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 
-/// How long a platform is waited for. It answers once for all users of an organization; those of others wait for it, too.
-const ANSWER: Duration = Duration::from_secs(2);
+/// A watched namespace, or all: its users, and what changes with each of its Secrets that their watch shows first, and
+/// becomes true after the last one.
+pub(super) struct Scope {
+    pub(super) namespace: Option<String>,
+    pub(super) users: Cache<Known>,
+    pub(super) watched: watch::Receiver<bool>,
+}
 
-/// Looks at the settled users of a scope. `watched` becomes true when the watch of its Secrets has shown all of them.
-pub(super) async fn first_look(
-    context: Arc<Context>,
-    scope: Option<String>,
-    users: Cache<Known>,
-    watched: watch::Receiver<bool>,
-) {
+/// Looks at the settled users of all scopes.
+pub(super) async fn first_look(context: Arc<Context>, scopes: Vec<Scope>) {
+    join_all(scopes.into_iter().map(|scope| look_at(&context, scope))).await;
+    context.rest.end_lists();
+}
+
+async fn look_at(context: &Context, scope: Scope) {
+    let users = scope.users.clone();
     if !users.filled().await || context.synced().await.is_err() {
         return;
     }
     let begun = Instant::now();
-    let of = context.rest.listed();
-    match Box::pin(by_lists(&context, scope.as_deref(), watched)).await {
-        Ok(rest) => tracing::info!(
-            users = of,
-            at_rest = rest,
+    let all = users.state();
+    let waiting = all.iter().filter(|u| context.rest.is_listed(u.uid_ref())).count();
+    drop(all);
+    if waiting == 0 {
+        return;
+    }
+    let looked = timeout(ALL, Box::pin(by_lists(context, scope))).await;
+    match looked.unwrap_or_else(|_| Err(Error::Kube("list all users", "it took too long".to_owned()))) {
+        Ok(at_rest) => tracing::info!(
+            users = waiting,
+            at_rest,
             seconds = begun.elapsed().as_secs_f64(),
             "settled users were looked at by lists"
         ),
@@ -71,41 +88,53 @@ pub(super) async fn first_look(
     }
 }
 
-/// How many had nothing to do.
-async fn by_lists(
-    context: &Context,
-    scope: Option<&str>,
-    mut watched: watch::Receiver<bool>,
-) -> Result<usize, Error> {
-    let shown = timeout(PATIENCE, watched.wait_for(|all| *all)).await;
-    if !shown.is_ok_and(|shown| shown.is_ok()) {
-        return Err(Error::Kube("watch the Secrets", "no list has come".to_owned()));
+/// How many have nothing to do.
+async fn by_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
+    while !*scope.watched.borrow_and_update() {
+        let more = timeout(PATIENCE, scope.watched.changed()).await;
+        if !more.is_ok_and(|more| more.is_ok()) {
+            return Err(Error::Kube("watch the Secrets", "no list has come".to_owned()));
+        }
     }
-    let mut users = Pages::<DeserializeGuard<ProgrammaticUser>>::new(&context.client, scope, None);
-    let ours = format!("{MANAGED_BY_LABEL}={MANAGER}");
-    let mut secrets = Pages::<Secret>::new(&context.client, scope, Some(&ours));
+    let (client, namespace) = (&context.client, scope.namespace.as_deref());
+    let mut users = Pages::<DeserializeGuard<ProgrammaticUser>>::new(client, namespace, PAGE.0);
+    let mut secrets = Pages::<Secret>::new(client, namespace, PAGE.1);
+    secrets.params.label_selector = Some(format!("{MANAGED_BY_LABEL}={MANAGER}"));
     let mut pairs = Pairs::default();
-    // All pages of a list show the same moment: that of the users is before that of the Secrets.
     let mut eye = Eye {
         context,
+        // All pages of a list show the same moment: that of the users is before that of the Secrets.
         asked: Instant::now(),
+        namespaces: Namespaces::default(),
         silent: HashSet::new(),
+        patience: ANSWERS.1,
         at_rest: 0,
     };
     while users.more || secrets.more {
         let mut found = Vec::new();
         if users.more && (users.last <= secrets.last || !secrets.more) {
             let page = users.next("list the ProgrammaticUsers").await?;
-            found.extend(page.into_iter().filter_map(|u| pairs.user(u.0.ok()?)));
+            let readable = page.into_iter().filter_map(|user| user.0.ok());
+            let waiting = readable.filter(|user| context.rest.is_listed(uid(user)));
+            found.extend(waiting.filter_map(|user| pairs.user(user)));
         } else {
             let page = secrets.next("list the Secrets").await?;
-            found.extend(page.into_iter().filter_map(|s| pairs.secret(s)));
+            let waited_for = |owner: &&str| context.rest.is_listed(owner);
+            let owned = page.iter().filter_map(|s| {
+                let owner = owner(s).map(|o| &*o.uid).filter(waited_for);
+                owner.map(|owner| (owner, own(s)))
+            });
+            found.extend(owned.filter_map(|(owner, secret)| pairs.secret(owner, secret)));
         }
         for (user, secret) in found {
-            eye.look(user, &secret).await;
+            eye.look(user, secret).await;
         }
     }
     Ok(eye.at_rest)
+}
+
+fn uid(user: &ProgrammaticUser) -> &str {
+    user.metadata.uid.as_deref().unwrap_or_default()
 }
 
 /// Looks at one user after the other.
@@ -113,27 +142,28 @@ struct Eye<'a> {
     context: &'a Context,
     /// Before the first list was.
     asked: Instant,
+    namespaces: Namespaces,
     /// Organizations whose platforms did not say which accounts, policies and groups there are.
     silent: HashSet<String>,
+    /// How long platforms are waited for, still.
+    patience: Duration,
     /// Users that have nothing to do.
     at_rest: usize,
 }
 
 impl Eye<'_> {
     /// The user is called in any case: what is due some day, only its reconcile can tell the controller runtime.
-    async fn look(&mut self, user: ProgrammaticUser, secret: &Secret) {
-        let rest = &self.context.rest;
-        let uid = user.uid().unwrap_or_default();
-        if !rest.is_listed(&uid) {
-            return;
-        }
+    async fn look(&mut self, user: ProgrammaticUser, secret: OwnSecret) {
+        let uid = uid(&user).to_owned();
         let version = user.resource_version().unwrap_or_default();
         let reference = UserRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
-        match self.plan(user, secret).await {
+        let of_secret = secret.resource_version.clone();
+        let due = timeout(PATIENCE, self.plan(user, secret)).await.ok().flatten();
+        let rest = &self.context.rest;
+        match due {
             Some(due) => {
                 self.at_rest += 1;
-                let secret = secret.resource_version().unwrap_or_default();
-                rest.looked(&uid, &version, &secret, due);
+                rest.looked(&uid, &version, &of_secret, due);
             }
             None => drop(rest.leave(&uid)),
         }
@@ -141,19 +171,17 @@ impl Eye<'_> {
     }
 
     /// When something is due, if there is nothing to do now. Of errors whoever reads the user anew will tell.
-    async fn plan(&mut self, user: ProgrammaticUser, secret: &Secret) -> Option<Option<Duration>> {
-        let observed = observe_listed(self.context, user, secret, self.asked).await;
+    async fn plan(&mut self, user: ProgrammaticUser, secret: OwnSecret) -> Option<Option<Duration>> {
+        let observed = observe_listed(self.context, user, secret, self.asked, &mut self.namespaces).await;
         let mut observed = observed.ok().flatten()?;
         let organization = observed.organization.as_ref().map(|o| o.name_any())?;
         if self.silent.contains(&organization) {
             return None;
         }
         let mut next = plan::next(&observed, Timestamp::now());
-        if let Next::Do(step @ Step::LookUp(false)) = next {
-            let namespace = observed.user.namespace().unwrap_or_default();
-            let mut hand = Hand::new(self.context, &namespace);
-            let answer = timeout(ANSWER, hand.take(step, &mut observed)).await;
-            if answer.is_err() || observed.learned.catalog.as_ref().is_some_and(Result::is_err) {
+        // Without the platform's time nobody knows what is due.
+        if observed.platform_now.is_none() || next == Next::Do(Step::LookUp(false)) {
+            if !self.answers(&mut observed).await {
                 self.silent.insert(organization);
                 return None;
             }
@@ -167,6 +195,18 @@ impl Eye<'_> {
             Again::OnChange => Some(None),
             Again::Backoff => None,
         }
+    }
+
+    /// Whether the platform says which accounts, policies and groups there are, and what time it is.
+    async fn answers(&mut self, observed: &mut Observed) -> bool {
+        let begun = Instant::now();
+        let namespace = observed.user.namespace().unwrap_or_default();
+        let mut hand = Hand::new(self.context, &namespace);
+        let patience = ANSWERS.0.min(self.patience);
+        let answer = timeout(patience, hand.take(Step::LookUp(false), observed)).await;
+        self.patience = self.patience.saturating_sub(begun.elapsed());
+        observed.platform_now = self.context.platform_time(observed.organization.as_deref());
+        answer.is_ok() && observed.learned.catalog.as_ref().is_some_and(Result::is_ok)
     }
 }
 
@@ -186,16 +226,14 @@ where
         + DeserializeOwned
         + std::fmt::Debug,
 {
-    fn new(client: &Client, scope: Option<&str>, labels: Option<&str>) -> Self {
-        let api = match scope {
+    fn new(client: &Client, namespace: Option<&str>, page: u32) -> Self {
+        let api = match namespace {
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
-        let mut params = ListParams::default().limit(PAGE);
-        params.label_selector = labels.map(str::to_owned);
         Self {
             api,
-            params,
+            params: ListParams::default().limit(page),
             more: true,
             last: String::new(),
         }
@@ -214,33 +252,31 @@ where
     }
 }
 
-/// Users and Secrets that still miss each other.
+/// Users and Secrets that still miss each other, by the user's UID and the Secret's name.
 #[derive(Default)]
 struct Pairs {
-    users: HashMap<ObjectRef<Secret>, ProgrammaticUser>,
-    secrets: HashMap<ObjectRef<Secret>, Secret>,
+    users: HashMap<(String, String), ProgrammaticUser>,
+    secrets: HashMap<(String, String), OwnSecret>,
 }
 
 impl Pairs {
     /// The user with its Secret, if that was shown.
-    fn user(&mut self, user: ProgrammaticUser) -> Option<(ProgrammaticUser, Secret)> {
-        let name = only_secret_name(&user)?;
-        let secret = ObjectRef::new(&name).within(&user.namespace().unwrap_or_default());
-        let found = self.secrets.remove(&secret);
-        if let Some(found) = found {
-            return Some((user, found));
+    fn user(&mut self, user: ProgrammaticUser) -> Option<(ProgrammaticUser, OwnSecret)> {
+        let key = (uid(&user).to_owned(), only_secret_name(&user)?);
+        if let Some(secret) = self.secrets.remove(&key) {
+            return Some((user, secret));
         }
-        keep(&mut self.users, secret, user);
+        keep(&mut self.users, key, user);
         None
     }
 
-    /// The Secret with its user, if that was shown.
-    fn secret(&mut self, secret: Secret) -> Option<(ProgrammaticUser, Secret)> {
-        let name = ObjectRef::from_obj(&secret);
-        if let Some(user) = self.users.remove(&name) {
+    /// The Secret with the user that owns it, if that was shown.
+    fn secret(&mut self, owner: &str, secret: OwnSecret) -> Option<(ProgrammaticUser, OwnSecret)> {
+        let key = (owner.to_owned(), secret.name.clone());
+        if let Some(user) = self.users.remove(&key) {
             return Some((user, secret));
         }
-        keep(&mut self.secrets, name, secret);
+        keep(&mut self.secrets, key, secret);
         None
     }
 }

@@ -1,6 +1,6 @@
 //! IO in: what a reconcile starts from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use super::context::{Context, fresh_nonce};
 use super::error::Error;
 use super::secret::{staged, staging_name, view};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
-use crate::plan::{self, Learned, Observed, SecretView, Staged};
+use crate::plan::{self, Learned, Observed, OwnSecret, SecretView, Staged};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
 /// the journal seen. `None`: the object is gone, or another installation looks after its organization.
@@ -34,7 +34,7 @@ pub(super) async fn observe(
         context.readers.forget(namespace, name);
         return Ok(None);
     };
-    let Some(setting) = setting(context, &user).await? else {
+    let Some(setting) = setting(context, &user, &mut Namespaces::default()).await? else {
         return Ok(None);
     };
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
@@ -61,21 +61,22 @@ pub(super) async fn observe(
         .map(Some)
 }
 
-/// The same of an object and its Secret as lists have shown them. `asked` is a moment before the list of objects was asked
+/// The same of an object and of its Secret as lists have shown them. `asked` is a moment before the list of objects was asked
 /// for, and that of the Secrets was asked for after it had begun: here, too, the Secret is never older than the journal.
+/// Whoever keeps `namespaces` relies on the watch of their labels for what changes later.
 pub(super) async fn observe_listed(
     context: &Context,
     user: ProgrammaticUser,
-    secret: &Secret,
+    secret: OwnSecret,
     asked: Instant,
+    namespaces: &mut Namespaces,
 ) -> Result<Option<Observed>, Error> {
-    let Some(setting) = setting(context, &user).await? else {
+    let Some(setting) = setting(context, &user, namespaces).await? else {
         return Ok(None);
     };
-    let seen = view(Some(secret), &user);
     let secrets = Secrets {
-        secret: seen.clone(),
-        target: seen,
+        secret: SecretView::Ours(secret.clone()),
+        target: SecretView::Ours(secret),
     };
     // Who is to be compared with the platform is looked at for that.
     complete(context, user, setting, secrets, asked, false)
@@ -103,8 +104,30 @@ struct Secrets {
     target: SecretView,
 }
 
+/// Metadata of namespaces that were asked for.
+#[derive(Default)]
+pub(super) struct Namespaces(HashMap<String, ObjectMeta>);
+
+impl Namespaces {
+    async fn get(&mut self, context: &Context, name: &str) -> Result<ObjectMeta, Error> {
+        if let Some(known) = self.0.get(name) {
+            return Ok(known.clone());
+        }
+        let api: Api<Namespace> = Api::all(context.client.clone());
+        let found = api.get_opt(name).await;
+        let found = found.map_err(Error::from_kube("read the Namespace"))?;
+        let metadata = found.map(|n| n.metadata).unwrap_or_default();
+        self.0.insert(name.to_owned(), metadata.clone());
+        Ok(metadata)
+    }
+}
+
 /// `None`: another installation looks after its organization.
-async fn setting(context: &Context, user: &ProgrammaticUser) -> Result<Option<Setting>, Error> {
+async fn setting(
+    context: &Context,
+    user: &ProgrammaticUser,
+    namespaces: &mut Namespaces,
+) -> Result<Option<Setting>, Error> {
     let class = match context.class(&user.spec.class_name)? {
         None => made_just_now(context, &user.spec.class_name, "read the ProgrammaticUserClass").await?,
         known => known,
@@ -131,7 +154,9 @@ async fn setting(context: &Context, user: &ProgrammaticUser) -> Result<Option<Se
         .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
     let goes = user.metadata.deletion_timestamp.is_some();
     let namespace_is = if by_labels || goes {
-        metadata_of(context, &user.namespace().unwrap_or_default()).await?
+        namespaces
+            .get(context, &user.namespace().unwrap_or_default())
+            .await?
     } else {
         ObjectMeta::default()
     };
@@ -222,13 +247,4 @@ async fn staging(context: &Context, user: &ProgrammaticUser) -> Result<Vec<Stage
         found.extend(secret.and_then(|s| staged(&s, user)));
     }
     Ok(found)
-}
-
-async fn metadata_of(context: &Context, namespace: &str) -> Result<ObjectMeta, Error> {
-    let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    let found = namespaces
-        .get_opt(namespace)
-        .await
-        .map_err(Error::from_kube("read the Namespace"))?;
-    Ok(found.map(|n| n.metadata).unwrap_or_default())
 }

@@ -138,6 +138,11 @@ impl AtRest {
         listed
     }
 
+    /// Lists show nothing any more. Whoever waits for them still is gone.
+    pub(super) fn end_lists(&self) {
+        self.objects().retain(|_, s| !matches!(s, State::Listed(_)));
+    }
+
     /// A reconcile begins, before it reads anything.
     pub(super) fn begin(&self, uid: &str) {
         self.objects().insert(digest(uid), State::Working(Box::default()));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -26,23 +27,30 @@ pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretVi
     let Some(secret) = secret else {
         return SecretView::Absent;
     };
-    let owner = secret
-        .owner_references()
-        .iter()
-        .find(|o| o.controller == Some(true));
-    match owner {
-        Some(owner) if Some(&owner.uid) == user.metadata.uid.as_ref() => SecretView::Ours(OwnSecret {
-            name: secret.name_any(),
-            resource_version: secret.resource_version().unwrap_or_default(),
-            uid: secret.uid().unwrap_or_default(),
-            nonce: secret.annotations().get(NONCE_ANNOTATION).cloned(),
-            user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
-            unedited: is_unedited(secret),
-            immutable: secret.immutable == Some(true),
-            changed: written(&secret.metadata),
-        }),
+    match owner(secret) {
+        Some(owner) if Some(&owner.uid) == user.metadata.uid.as_ref() => SecretView::Ours(own(secret)),
         Some(owner) => SecretView::Foreign(format!("belongs to {} {}", owner.kind, owner.name)),
         None => SecretView::Foreign("exists and was not made for this object".to_owned()),
+    }
+}
+
+/// The object that controls the Secret.
+pub(super) fn owner(secret: &Secret) -> Option<&OwnerReference> {
+    let owners = secret.owner_references();
+    owners.iter().find(|o| o.controller == Some(true))
+}
+
+/// What counts of a Secret of ours: of its data, only whether they are as they were written.
+pub(super) fn own(secret: &Secret) -> OwnSecret {
+    OwnSecret {
+        name: secret.name_any(),
+        resource_version: secret.resource_version().unwrap_or_default(),
+        uid: secret.uid().unwrap_or_default(),
+        nonce: secret.annotations().get(NONCE_ANNOTATION).cloned(),
+        user_id: secret.annotations().get(USER_ID_ANNOTATION).cloned(),
+        unedited: is_unedited(secret),
+        immutable: secret.immutable == Some(true),
+        changed: written(&secret.metadata),
     }
 }
 

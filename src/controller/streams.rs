@@ -140,8 +140,11 @@ impl<K: Resource<DynamicType = ()> + 'static> Cache<K> {
 /// A cached kind whose objects may be undecodable.
 pub(super) type Guarded<K> = Cache<DeserializeGuard<K>>;
 
-/// A cache, and what fills it.
-fn cache<K>(api: Api<K>) -> (Cache<K>, impl Stream<Item = Seen<K>> + Send + 'static)
+/// A cache, and what fills it. `first` sees the whole first list, before anybody is told that it is in.
+fn cache<K>(
+    api: Api<K>,
+    first: impl Fn(&Store<K>) + Send + 'static,
+) -> (Cache<K>, impl Stream<Item = Seen<K>> + Send + 'static)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -151,9 +154,11 @@ where
         store: writer.as_reader(),
         filled,
     };
+    let store = cache.store();
     let events =
         reflector(writer, watcher(api, config()).modify(prune).default_backoff()).inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) {
+            if matches!(event, Ok(watcher::Event::InitDone)) && !*fill.borrow() {
+                first(&store);
                 fill.send_replace(true);
             }
         });
@@ -171,7 +176,7 @@ pub(super) fn cached<K>(
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (cache, events) = cache(api);
+    let (cache, events) = cache(api, |_| ());
     let changed = changes(cache.store(), events, counts, deleted);
     (cache, good(kind, changed))
 }
@@ -197,13 +202,18 @@ pub(super) fn organizations(
 /// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
 /// before. Of the settled ones of the first list, other lists are to show whether they have to be looked at.
 pub(super) fn users(api: Api<Known>, rest: Arc<AtRest>) -> (Cache<Known>, impl Changes<Known>) {
-    let (cache, events) = cache(api);
-    let mut first = true;
-    let events = events.inspect(move |event| match event {
-        Ok(watcher::Event::InitApply(user)) if first && user.settled => rest.list(user.uid_ref()),
-        Ok(watcher::Event::InitDone) => first = false,
-        Ok(watcher::Event::Delete(user)) => rest.forget(user.uid_ref()),
-        _ => {}
+    let looks = rest.clone();
+    let first = move |users: &Store<Known>| {
+        let all = users.state();
+        all.iter()
+            .filter(|u| u.settled)
+            .for_each(|u| looks.list(u.uid_ref()));
+    };
+    let (cache, events) = cache(api, first);
+    let events = events.inspect(move |event| {
+        if let Ok(watcher::Event::Delete(user)) = event {
+            rest.forget(user.uid_ref());
+        }
     });
     let asks = |user: &Known| Some(user.asks);
     let changed = changes(cache.store(), events, asks, false);
@@ -248,7 +258,7 @@ fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
 
 /// Metadata of the Secrets that the operator made, unless they are as their users' last reconcile left them; their data
 /// never gets here. `lost` is told of the owners whose Secrets are not there any more after a pause of the watch, and
-/// `listed` when the first list is in.
+/// `listed` of the progress of the first list: it is sent at each Secret, and true at the end.
 pub(super) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
     client: &Client,
     namespace: Option<&str>,
@@ -270,8 +280,10 @@ pub(super) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
             if !gone.is_empty() {
                 lost(&gone);
             }
-            if matches!(event, Ok(watcher::Event::InitDone)) {
-                listed.send_replace(true);
+            match event {
+                Ok(watcher::Event::InitApply(_)) if !*listed.borrow() => listed.send_modify(|_| ()),
+                Ok(watcher::Event::InitDone) => drop(listed.send_replace(true)),
+                _ => {}
             }
         })
         // A deleted Secret counts too.

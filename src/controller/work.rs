@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, join_all, ready};
+use futures::future::{BoxFuture, Either, join_all, ready, select};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
@@ -11,12 +11,12 @@ use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::consumers::{self, Readers};
 use super::context::{Caches, Context, Parts};
 use super::error::Error;
-use super::glance::first_look;
 use super::known::Known;
 use super::lease::Standing;
 use super::rest::{AtRest, Digest, digest};
@@ -25,7 +25,7 @@ use super::streams::{
 };
 use super::told::{Subject, told};
 use super::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
-use super::{Config, lanes, organization, reconcile};
+use super::{Config, glance, lanes, organization, reconcile};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health::watchdog::Watchdog;
 
@@ -96,7 +96,7 @@ pub(super) fn prepare(
 
     let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
         let mut controllers = Vec::new();
-        let mut first_looks = Vec::new();
+        let mut looked_at = Vec::new();
         // One controller a watched namespace; usually there is just one.
         for (((scope, cache), changes), triggers) in
             scopes.iter().zip(&users).zip(user_changes).zip(for_users)
@@ -106,7 +106,11 @@ pub(super) fn prepare(
             let (classes, organizations) = (classes.clone(), organizations.clone());
             let filled = async move { classes.filled().await && organizations.filled().await };
             let (watched, shown) = watch::channel(false);
-            first_looks.push(first_look(context.clone(), scope.clone(), cache.clone(), shown));
+            looked_at.push(glance::Scope {
+                namespace: scope.clone(),
+                users: cache.clone(),
+                watched: shown,
+            });
             let controller = users_of(
                 cache.store(),
                 after(filled, changes).inspect_ok(move |user| {
@@ -129,7 +133,7 @@ pub(super) fn prepare(
         controllers.push(controller.boxed());
         let stop = shutdown.clone().cancelled_owned();
         let others = futures::future::join4(
-            join_all(first_looks),
+            glance::first_look(context.clone(), looked_at),
             fan_out(
                 class_changes,
                 readiness_changes,
@@ -140,12 +144,8 @@ pub(super) fn prepare(
             credentials(own_changes, context.clone()),
             consumers::follow(client, scopes, readers, triggers.clone()),
         );
-        let others = tokio::spawn(futures::future::select(Box::pin(others), Box::pin(stop)));
-        async move {
-            join_all(controllers).await;
-            others.abort();
-        }
-        .boxed()
+        let others = tokio::spawn(select(Box::pin(others), Box::pin(stop)));
+        until_ended(join_all(controllers).map(drop), others).boxed()
     };
     (
         context,
@@ -153,6 +153,17 @@ pub(super) fn prepare(
             begin: Box::new(begin),
         },
     )
+}
+
+/// Waits for the controllers, and lets the rest end with them. A panic of the rest is one of the process, as that of a
+/// reconcile is: without it, nobody would be told of classes or credentials any more.
+async fn until_ended<T>(controllers: impl Future<Output = ()> + Send, rest: JoinHandle<T>) {
+    let (controllers, rest) = (std::pin::pin!(controllers), std::pin::pin!(rest));
+    match select(controllers, rest).await {
+        Either::Left(((), rest)) => rest.abort(),
+        Either::Right((Err(error), _)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Either::Right((_, controllers)) => controllers.await,
+    }
 }
 
 /// The controller of the users of one scope. It begins a reconcile at once; [`in_lane`] bounds them.
@@ -273,8 +284,8 @@ fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<
 
 /// A reconcile, if it is its turn; if not, it is called when it is.
 async fn in_lane(user: Arc<Known>, context: Arc<Context>) -> Result<Action, Error> {
-    if context.rest.is_listed(user.uid_ref()) {
-        // The first look comes to it, and calls it.
+    if user.settled && context.rest.is_listed(user.uid_ref()) {
+        // The first look comes to it, and calls it. Whoever asks for something since does not wait for that.
         return Ok(Action::await_change());
     }
     let organization = organization_of(&user, &context);

@@ -23,12 +23,21 @@ fn values(world: &World) -> Vec<String> {
     [
         format!("image.repository={IMAGE},image.tag=test,image.pullPolicy=Never"),
         format!("rbac.namespaces={{{}}}", world.namespaces().join(",")),
-        format!("controller.organizations={{{}}}", world.organization_name()),
+        format!(
+            "controller.organizations={{{},{}}}",
+            world.organization_name(),
+            nobodys(world)
+        ),
         "consumers=restart".to_owned(),
     ]
     .into_iter()
     .flat_map(|set| ["--set".to_owned(), set])
     .collect()
+}
+
+/// An organization that is looked after, and that nobody makes.
+fn nobodys(world: &World) -> String {
+    world.unique("nobodys")
 }
 
 fn run(world: &World, verb: &str, more: &[&str]) -> String {
@@ -222,6 +231,21 @@ async fn main_path(world: &World) {
     world.ready("ci").await;
     let first = world.token("ci").await;
     assert!(world.platform().accepts(&first).await);
+
+    // What no watch has shown is asked for before it is said not to exist.
+    let class = world
+        .class("nowhere")
+        .with(|spec| spec.organization_name = nobodys(world));
+    let class = class.apply().await;
+    for (name, class, reason) in [
+        ("classless", "nobody-made-this", "UnknownClass"),
+        ("homeless", &*class, "UnknownOrganization"),
+    ] {
+        world.user(name).viewer(PAYMENTS).class(class).apply().await;
+        world.stalled(name, reason).await;
+        world.delete(name).await;
+        world.gone(name).await;
+    }
 
     // Rotation: staged in the operator's namespace, published, the old one revoked.
     let revoke = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});

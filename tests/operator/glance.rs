@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::api::{DeleteParams, Patch, PatchParams};
-use programmatic_users::api::ROTATE_AT_ANNOTATION;
+use programmatic_users::api::{ProgrammaticUser, ROTATE_AT_ANNOTATION};
 use serde_json::json;
 
 use crate::support::proxy::{Act, Seen};
@@ -18,29 +18,37 @@ fn names() -> impl Iterator<Item = String> {
     (0..USERS).map(|i| format!("u{i}"))
 }
 
-/// Users that are ready, every other one with a Secret of another name; the controller is stopped.
-async fn settled(world: &World) {
+/// Users that are ready, every other one with a Secret of another name, every third one to be replaced some day; the
+/// controller is stopped. What it has logged so far.
+async fn settled(world: &World) -> usize {
     for (i, name) in names().enumerate() {
-        let user = world.user(&name).viewer(PAYMENTS);
-        if i % 2 == 0 {
-            user.apply().await;
-        } else {
-            user.secret(&format!("token-of-{}", USERS - i)).apply().await;
+        let mut user = world.user(&name).viewer(PAYMENTS);
+        if i % 2 == 1 {
+            user = user.secret(&format!("token-of-{}", USERS - i));
         }
+        if i % 3 == 0 {
+            user = user.with(|spec| {
+                let rotation = json!({"every": "720h"});
+                spec.rotation = serde_json::from_value(rotation).unwrap();
+            });
+        }
+        user.apply().await;
     }
     for name in names() {
         world.ready(&name).await;
     }
     world.controller().stop().await;
+    world.controller().log().len()
 }
 
-/// Waits until the log of the controller says this.
-async fn says(world: &World, words: &str) {
+/// Waits until the controller says this, after so much else; the line.
+async fn says(world: &World, after: usize, words: &str) -> String {
     let log = async || {
         let log = world.controller().log();
-        log.contains(words).then_some(()).ok_or(log)
+        let line = log[after..].lines().find(|l| l.contains(words));
+        line.map(str::to_owned).ok_or_else(|| log.clone())
     };
-    world.eventually(words, SOON, log).await;
+    world.eventually(words, SOON, log).await
 }
 
 /// Users that the operator has read one by one since the mark.
@@ -55,7 +63,7 @@ async fn read(world: &World, mark: u64) -> BTreeSet<String> {
 #[tokio::test]
 async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
     let world = World::new("first-look").await;
-    settled(&world).await;
+    let logged = settled(&world).await;
     let users = async |name: &str| world.get(name).await.status.unwrap().user_id.unwrap();
     let before: Vec<String> = futures::future::join_all(["u0", "u1", "u2", "u3"].map(users)).await;
 
@@ -74,7 +82,12 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
 
     let mark = world.audit_mark().await;
     world.controller().resume().await.unwrap();
-    says(&world, "settled users were looked at by lists").await;
+    let said = says(&world, logged, "settled users were looked at by lists").await;
+    // Of u2 and u3 something is asked, and of u0 and u1 the Secrets are not as they were; others may have been called meanwhile
+    // to be compared with the platform.
+    let at_rest = said.split("at_rest=").nth(1).unwrap();
+    let at_rest: usize = at_rest.split(' ').next().unwrap().parse().unwrap();
+    assert!((USERS - 4 - 3 * CHECKED..=USERS - 4).contains(&at_rest), "{said}");
     for (name, old) in ["u0", "u1", "u2", "u3"].into_iter().zip(before) {
         world
             .until(name, "to be replaced", |u| {
@@ -87,7 +100,8 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
     }
     let read = read(&world, mark).await;
     assert!(["u0", "u1", "u2", "u3"].iter().all(|name| read.contains(*name)));
-    assert!(read.len() <= 4 + CHECKED, "{read:?} were read");
+    // The organization looks again when it sees its credential.
+    assert!(read.len() <= 4 + 3 * CHECKED, "{read:?} were read");
 
     // Whoever was at rest is noticed like everybody else.
     let untouched = names().skip(4).find(|name| !read.contains(name)).unwrap();
@@ -102,16 +116,69 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
         .await;
 }
 
+/// The first one is that of the watch, the second one that of the first look.
+fn lists(seen: &Seen) -> bool {
+    seen.verb == "list" && !seen.watch && seen.resource == "programmaticusers"
+}
+
+#[tokio::test]
+async fn whoever_asks_for_something_does_not_wait_for_the_lists() {
+    let world = World::builder("first-look-held").proxied().start().await;
+    let logged = settled(&world).await;
+    let fault = world.proxies().api.arm_nth(Act::Hold, 1, 1, lists);
+    world.controller().resume().await.unwrap();
+    world
+        .eventually("the list", SOON, async || {
+            fault
+                .fired
+                .is_set()
+                .then_some(())
+                .ok_or("not asked for".to_owned())
+        })
+        .await;
+    let rotated = |value: &'static str| {
+        move |user: &ProgrammaticUser| {
+            let status = user.status.as_ref().unwrap();
+            status.last_handled_rotate_at.as_deref() == Some(value) && status.journal.pending.is_none()
+        }
+    };
+    let rotate = |value: &str| json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: value}}});
+    world.change("u7", rotate("1")).await.unwrap();
+    world.until("u7", "to be replaced", rotated("1")).await;
+    world.delete("u8").await;
+    world.gone("u8").await;
+    world
+        .secrets()
+        .delete("u10", &DeleteParams::default())
+        .await
+        .unwrap();
+    world
+        .eventually("another Secret", SOON, async || {
+            world
+                .secrets()
+                .get("u10")
+                .await
+                .map(drop)
+                .map_err(|e| e.to_string())
+        })
+        .await;
+    let made = world.get("u7").await.status.unwrap().user_id;
+    fault.released.set();
+    says(&world, logged, "settled users were looked at by lists").await;
+    // They are noticed as ever, and nothing is done twice.
+    world.change("u9", rotate("1")).await.unwrap();
+    world.until("u9", "to be replaced", rotated("1")).await;
+    assert_eq!(world.get("u7").await.status.unwrap().user_id, made);
+}
+
 #[tokio::test]
 async fn without_the_lists_everybody_is_read() {
     let world = World::builder("no-first-look").proxied().start().await;
-    settled(&world).await;
-    // The first list is that of the watch.
-    let lists = |seen: &Seen| seen.verb == "list" && !seen.watch && seen.resource == "programmaticusers";
+    let logged = settled(&world).await;
     let begun = world.proxies().api.trace().len();
     let fault = world.proxies().api.arm_nth(Act::Refuse(500), 1, 1, lists);
     world.controller().resume().await.unwrap();
-    says(&world, "settled users are looked at one by one").await;
+    says(&world, logged, "settled users are looked at one by one").await;
     assert!(fault.fired.is_set());
     let asked: BTreeSet<String> = names().collect();
     world

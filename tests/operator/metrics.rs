@@ -301,13 +301,18 @@ async fn platform_away(world: &World, p: &Prometheus) {
             })
             .await;
     };
-    let users = |metric: &str| format!("programmatic_users_{metric}{{kind=\"ProgrammaticUser\"}}");
+    // The other controller has many who wait, too.
+    let url = world.controller().url().await;
+    let instance = url.trim_start_matches("http://");
+    let users = |metric: &str| {
+        format!("programmatic_users_{metric}{{kind=\"ProgrammaticUser\",instance=\"{instance}\"}}")
+    };
     was(&users("reconciles_waiting"), &|n| n > 0.0).await;
     was(&users("reconciles_running"), &|n| n >= 16.0).await;
     was(&of("limiter_in_flight"), &|n| n > 0.0).await;
     was(&of("limiter_waiting"), &|n| n > 0.0).await;
     // What the alerts ask for takes longer than a test may; these are the same numbers, and they grow.
-    was("programmatic_users_oldest_reconcile_seconds", &|n| n > 5.0).await;
+    was(&users("oldest_reconcile_seconds"), &|n| n > 5.0).await;
     let saturated = format!("min_over_time({}[5s])", of("limiter_waiting"));
     was(&saturated, &|n| n > 0.0).await;
     let stale = format!(

@@ -23,8 +23,8 @@ type Rule = (&'static str, &'static str, &'static [&'static str]);
 
 /// Of the whole cluster. These are the chart's roles; a test compares them.
 pub(super) const CLUSTER: [Rule; 7] = [
-    (GROUP, "programmaticuserclasses", &["list", "watch"]),
-    (GROUP, "organizations", &["list", "watch", "patch"]),
+    (GROUP, "programmaticuserclasses", &["get", "list", "watch"]),
+    (GROUP, "organizations", &["get", "list", "watch", "patch"]),
     (GROUP, "organizations/status", &["update"]),
     (GROUP, "programmaticusers/status", &["update"]),
     (GROUP, "programmaticusers", &["get", "list", "watch", "patch"]),
