@@ -17,6 +17,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use super::streams::events;
 use super::triggers::Triggers;
@@ -35,7 +36,7 @@ type Id = (WorkloadKind, String);
 pub(super) struct Readers {
     level: Level,
     /// Watches whose first list is awaited.
-    awaited: Mutex<usize>,
+    awaited: watch::Sender<usize>,
     known: Mutex<Known>,
 }
 
@@ -52,7 +53,7 @@ impl Readers {
     pub(super) fn new(level: Level, scopes: usize) -> Self {
         Self {
             level,
-            awaited: Mutex::new(if level == Level::Off { 0 } else { scopes * KINDS }),
+            awaited: watch::Sender::new(if level == Level::Off { 0 } else { scopes * KINDS }),
             known: Mutex::default(),
         }
     }
@@ -61,10 +62,16 @@ impl Readers {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits until all workloads are known.
+    pub(super) async fn filled(&self) {
+        // It fails only when the sender is gone, and that is here.
+        let _ = self.awaited.subscribe().wait_for(|left| *left == 0).await;
+    }
+
     /// Workloads that read a Secret of this object; from now on it hears of their changes.
     pub(super) fn of(&self, user: &ProgrammaticUser) -> Consumers {
         let level = self.level;
-        let filled = *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) == 0;
+        let filled = *self.awaited.borrow() == 0;
         if level == Level::Off {
             return Consumers {
                 level,
@@ -249,17 +256,12 @@ impl Follower {
 
     /// With the last list that was awaited, users are looked at again whose statuses name workloads, or that wait for them.
     fn filled(&self) {
-        let left = {
-            let mut awaited = self
-                .readers
-                .awaited
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            *awaited = awaited.saturating_sub(1);
-            *awaited
-        };
-        if left == 0 {
-            self.triggers.users(super::known::Known::minds_workloads);
+        self.readers
+            .awaited
+            .send_modify(|left| *left = left.saturating_sub(1));
+        if *self.readers.awaited.borrow() == 0 {
+            self.triggers
+                .users_looked_at(super::known::Known::minds_workloads);
             let known = self.readers.known();
             let all = known.workloads.iter().flat_map(|(namespace, all)| {
                 let secrets = all.values().flat_map(|w| w.secrets.clone()).collect();

@@ -42,7 +42,7 @@ const MOST: usize = 1000;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long all of it may take. Etcd does not keep what a list began with for much longer.
 const ALL: Duration = Duration::from_mins(5);
-/// How long one platform is waited for, and how long all of them: users of other organizations wait meanwhile.
+/// How long one platform is waited for, and how long all that do not answer: users of other organizations wait meanwhile.
 const ANSWERS: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 
 /// A watched namespace, or all: its users, and what changes with each of its Secrets that their watch shows first, and
@@ -90,6 +90,9 @@ async fn look_at(context: &Context, scope: Scope) {
 
 /// How many have nothing to do.
 async fn by_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
+    // Users are called when workloads are found that read their Secrets, but those to whom this comes.
+    let workloads = timeout(PATIENCE, context.readers.filled()).await;
+    workloads.map_err(|_| Error::Kube("watch the workloads", "no list has come".to_owned()))?;
     while !*scope.watched.borrow_and_update() {
         let more = timeout(PATIENCE, scope.watched.changed()).await;
         if !more.is_ok_and(|more| more.is_ok()) {
@@ -114,16 +117,19 @@ async fn by_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
         let mut found = Vec::new();
         if users.more && (users.last <= secrets.last || !secrets.more) {
             let page = users.next("list the ProgrammaticUsers").await?;
-            let readable = page.into_iter().filter_map(|user| user.0.ok());
+            let readable = page.into_iter().filter_map(|user| user.0.ok()).map(|mut user| {
+                // Three quarters of its size.
+                user.metadata.managed_fields = None;
+                user
+            });
             let waiting = readable.filter(|user| context.rest.is_listed(uid(user)));
             found.extend(waiting.filter_map(|user| pairs.user(user)));
         } else {
             let page = secrets.next("list the Secrets").await?;
             let waited_for = |owner: &&str| context.rest.is_listed(owner);
-            let owned = page.iter().filter_map(|s| {
-                let owner = owner(s).map(|o| &*o.uid).filter(waited_for);
-                owner.map(|owner| (owner, own(s)))
-            });
+            let owned = page
+                .iter()
+                .filter_map(|s| Some((owner(s).map(|o| &*o.uid).filter(waited_for)?, s)));
             found.extend(owned.filter_map(|(owner, secret)| pairs.secret(owner, secret)));
         }
         for (user, secret) in found {
@@ -158,13 +164,13 @@ impl Eye<'_> {
         let version = user.resource_version().unwrap_or_default();
         let reference = UserRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
         let of_secret = secret.resource_version.clone();
-        let due = timeout(PATIENCE, self.plan(user, secret)).await.ok().flatten();
         let rest = &self.context.rest;
-        match due {
-            Some(due) => {
-                self.at_rest += 1;
-                rest.looked(&uid, &version, &of_secret, due);
-            }
+        if !rest.is_listed(&uid) {
+            // Somebody has called it since.
+            return;
+        }
+        match timeout(PATIENCE, self.plan(user, secret)).await.ok().flatten() {
+            Some(due) => self.at_rest += usize::from(rest.looked(&uid, &version, &of_secret, due)),
             None => drop(rest.leave(&uid)),
         }
         self.context.triggers.call(&reference);
@@ -204,9 +210,12 @@ impl Eye<'_> {
         let mut hand = Hand::new(self.context, &namespace);
         let patience = ANSWERS.0.min(self.patience);
         let answer = timeout(patience, hand.take(Step::LookUp(false), observed)).await;
-        self.patience = self.patience.saturating_sub(begun.elapsed());
         observed.platform_now = self.context.platform_time(observed.organization.as_deref());
-        answer.is_ok() && observed.learned.catalog.as_ref().is_some_and(Result::is_ok)
+        let answered = answer.is_ok() && observed.learned.catalog.as_ref().is_some_and(Result::is_ok);
+        if !answered {
+            self.patience = self.patience.saturating_sub(begun.elapsed());
+        }
+        answered
     }
 }
 
@@ -252,17 +261,21 @@ where
     }
 }
 
-/// Users and Secrets that still miss each other, by the user's UID and the Secret's name.
+/// The user's UID, and namespace and name of the Secret.
+type Key = (String, String, String);
+
+/// Users and Secrets that still miss each other.
 #[derive(Default)]
 struct Pairs {
-    users: HashMap<(String, String), ProgrammaticUser>,
-    secrets: HashMap<(String, String), OwnSecret>,
+    users: HashMap<Key, ProgrammaticUser>,
+    secrets: HashMap<Key, OwnSecret>,
 }
 
 impl Pairs {
     /// The user with its Secret, if that was shown.
     fn user(&mut self, user: ProgrammaticUser) -> Option<(ProgrammaticUser, OwnSecret)> {
-        let key = (uid(&user).to_owned(), only_secret_name(&user)?);
+        let namespace = user.namespace().unwrap_or_default();
+        let key = (uid(&user).to_owned(), namespace, only_secret_name(&user)?);
         if let Some(secret) = self.secrets.remove(&key) {
             return Some((user, secret));
         }
@@ -270,9 +283,11 @@ impl Pairs {
         None
     }
 
-    /// The Secret with the user that owns it, if that was shown.
-    fn secret(&mut self, owner: &str, secret: OwnSecret) -> Option<(ProgrammaticUser, OwnSecret)> {
-        let key = (owner.to_owned(), secret.name.clone());
+    /// What counts of the Secret with the user that owns it, if that was shown.
+    fn secret(&mut self, owner: &str, secret: &Secret) -> Option<(ProgrammaticUser, OwnSecret)> {
+        let namespace = secret.namespace().unwrap_or_default();
+        let key = (owner.to_owned(), namespace, secret.name_any());
+        let secret = own(secret);
         if let Some(user) = self.users.remove(&key) {
             return Some((user, secret));
         }
@@ -287,4 +302,59 @@ fn keep<K: Hash + Eq, V>(all: &mut HashMap<K, V>, key: K, value: V) {
         all.clear();
     }
     all.insert(key, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn user(n: usize, secret: Option<&str>) -> ProgrammaticUser {
+        serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+            "metadata": {"name": n.to_string(), "namespace": "a", "uid": format!("uid-{n}")},
+            "spec": {"className": "c", "scope": "Account", "secret": {"name": secret}},
+        }))
+        .unwrap()
+    }
+
+    fn secret(namespace: &str, name: &str) -> Secret {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": namespace}})).unwrap()
+    }
+
+    #[test]
+    fn a_user_finds_the_secret_of_its_name_that_it_owns_whichever_comes_first() {
+        let mut pairs = Pairs::default();
+        assert!(pairs.user(user(1, None)).is_none());
+        assert!(
+            pairs.secret("uid-2", &secret("a", "1")).is_none(),
+            "another one's"
+        );
+        assert!(
+            pairs.secret("uid-1", &secret("a", "old")).is_none(),
+            "of another name"
+        );
+        assert!(pairs.secret("uid-1", &secret("b", "1")).is_none(), "elsewhere");
+        let (found, with) = pairs.secret("uid-1", &secret("a", "1")).unwrap();
+        assert_eq!((found.name_any(), with.name), ("1".to_owned(), "1".to_owned()));
+        assert!(pairs.secret("uid-3", &secret("a", "other")).is_none());
+        assert!(pairs.user(user(3, Some("other"))).is_some());
+    }
+
+    #[test]
+    fn what_finds_nothing_is_given_up_before_it_is_too_much() {
+        let mut pairs = Pairs::default();
+        for n in 0..3 * MOST {
+            assert!(pairs.user(user(n, None)).is_none());
+            assert!(pairs.secret(&format!("uid-{n}"), &secret("a", "other")).is_none());
+            assert!(pairs.users.len() <= MOST && pairs.secrets.len() <= MOST);
+        }
+        let last = 3 * MOST - 1;
+        assert!(
+            pairs
+                .secret(&format!("uid-{last}"), &secret("a", &last.to_string()))
+                .is_some()
+        );
+    }
 }

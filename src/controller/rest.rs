@@ -113,18 +113,21 @@ impl AtRest {
     }
 
     /// Lists have shown these versions of an object and its Secret, and that there is nothing to do. Without a watch that
-    /// has shown the same Secret last, and will tell of the next, it is looked at all the same.
-    pub(super) fn looked(&self, uid: &str, version: &str, secret: &str, due: Option<Duration>) {
+    /// has shown the same Secret last, and will tell of the next, it is looked at all the same. Whether it rests.
+    pub(super) fn looked(&self, uid: &str, version: &str, secret: &str, due: Option<Duration>) -> bool {
         let (uid, secret) = (digest(uid), digest(secret));
         let mut objects = self.objects();
-        if let Some(State::Listed(seen)) = objects.get(&uid) {
-            if *seen == Some(secret) {
-                let rest = Rest::new([digest(version)].into(), [secret].into(), due);
-                objects.insert(uid, State::Resting(rest));
-            } else {
-                objects.remove(&uid);
-            }
+        let Some(State::Listed(seen)) = objects.get(&uid) else {
+            return false;
+        };
+        let rests = *seen == Some(secret);
+        if rests {
+            let rest = Rest::new([digest(version)].into(), [secret].into(), due);
+            objects.insert(uid, State::Resting(rest));
+        } else {
+            objects.remove(&uid);
         }
+        rests
     }
 
     /// Lists do not show that there is nothing to do. Whether they were to.
@@ -280,7 +283,8 @@ mod tests {
             all.list("a");
             assert!(all.is_listed("a") && all.listed() == 1);
             meanwhile(&all);
-            all.looked("a", "1", "s", None);
+            let rests = all.looked("a", "1", "s", None);
+            assert_eq!(rests, all.how("a", "1") == Sleep::Sound);
             assert!(!all.is_listed("a"), "it is not waited for any more");
             all
         };

@@ -77,6 +77,11 @@ impl Triggers {
             .is_some_and(|(_, sender)| sender.unbounded_send(user.clone()).is_ok())
     }
 
+    /// All users that `wanted` picks, but those to which the first look comes: it sees what they would be called for.
+    pub(super) fn users_looked_at(&self, wanted: impl Fn(&Known) -> bool) {
+        self.users(|user| wanted(user) && !self.rest.is_listed(user.uid_ref()));
+    }
+
     /// All users that `wanted` picks.
     pub(super) fn users(&self, wanted: impl Fn(&Known) -> bool) {
         for (cache, sender) in &self.users {

@@ -284,9 +284,13 @@ fn ask_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<
 
 /// A reconcile, if it is its turn; if not, it is called when it is.
 async fn in_lane(user: Arc<Known>, context: Arc<Context>) -> Result<Action, Error> {
-    if user.settled && context.rest.is_listed(user.uid_ref()) {
-        // The first look comes to it, and calls it. Whoever asks for something since does not wait for that.
-        return Ok(Action::await_change());
+    if context.rest.is_listed(user.uid_ref()) {
+        if user.settled {
+            // The first look comes to it, and calls it.
+            return Ok(Action::await_change());
+        }
+        // Whoever asks for something since does not wait for that.
+        context.rest.leave(user.uid_ref());
     }
     let organization = organization_of(&user, &context);
     let Some(_place) = lanes::enter(&context, &user, &organization) else {
@@ -315,4 +319,34 @@ fn organization_of(user: &Known, context: &Context) -> String {
         .map(str::to_owned)
         .or_else(|| class().map(|c| c.spec.organization_name.clone()))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "of the rest")]
+    async fn a_panic_of_the_rest_is_one_of_all() {
+        until_ended(
+            futures::future::pending(),
+            tokio::spawn(async { panic!("of the rest") }),
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_controllers_are_waited_for_and_the_rest_is_not() {
+        let (told, heard) = tokio::sync::oneshot::channel::<()>();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let rest = tokio::spawn(async move { drop(told) });
+        let controllers = async {
+            // The rest has ended before.
+            heard.await.unwrap_err();
+            drop(end);
+        };
+        until_ended(controllers, rest).await;
+        ended.await.unwrap_err();
+        until_ended(ready(()), tokio::spawn(futures::future::pending::<()>())).await;
+    }
 }

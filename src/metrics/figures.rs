@@ -265,7 +265,7 @@ impl Figures {
         let waiting = numbers(
             r,
             "reconciles_waiting",
-            "Reconciles that wait for a place among those of their organization",
+            "Reconciles that wait for a place among those of their organization, or for the first look after a start",
         );
         let oldest = times(
             r,

@@ -115,7 +115,7 @@ async fn what_is_wrong_is_found_with_what_to_do() {
         rights[0]["message"]
             .as_str()
             .unwrap()
-            .contains("may not list programmaticuserclasses"),
+            .contains("may not get programmaticuserclasses"),
         "{rights:#?}"
     );
     // A token that the platform does not know: the operator's own one is fine.

@@ -51,6 +51,12 @@ async fn says(world: &World, after: usize, words: &str) -> String {
     world.eventually(words, SOON, log).await
 }
 
+/// A number that the line tells.
+fn number(line: &str, name: &str) -> usize {
+    let number = line.split(name).nth(1).unwrap();
+    number.split_whitespace().next().unwrap().parse().unwrap()
+}
+
 /// Users that the operator has read one by one since the mark.
 async fn read(world: &World, mark: u64) -> BTreeSet<String> {
     let entries = world.audit_from(mark).await;
@@ -85,8 +91,7 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
     let said = says(&world, logged, "settled users were looked at by lists").await;
     // Of u2 and u3 something is asked, and of u0 and u1 the Secrets are not as they were; others may have been called meanwhile
     // to be compared with the platform.
-    let at_rest = said.split("at_rest=").nth(1).unwrap();
-    let at_rest: usize = at_rest.split(' ').next().unwrap().parse().unwrap();
+    let at_rest = number(&said, "at_rest=");
     assert!((USERS - 4 - 3 * CHECKED..=USERS - 4).contains(&at_rest), "{said}");
     for (name, old) in ["u0", "u1", "u2", "u3"].into_iter().zip(before) {
         world
@@ -164,11 +169,32 @@ async fn whoever_asks_for_something_does_not_wait_for_the_lists() {
         .await;
     let made = world.get("u7").await.status.unwrap().user_id;
     fault.released.set();
-    says(&world, logged, "settled users were looked at by lists").await;
+    // By the list, or without it if all this took too long.
+    says(&world, logged, "settled users ").await;
     // They are noticed as ever, and nothing is done twice.
     world.change("u9", rotate("1")).await.unwrap();
     world.until("u9", "to be replaced", rotated("1")).await;
     assert_eq!(world.get("u7").await.status.unwrap().user_id, made);
+}
+
+#[tokio::test]
+async fn a_platform_that_does_not_answer_is_not_waited_for_by_each_of_its_users() {
+    let world = World::new("first-look-silent").await;
+    let logged = settled(&world).await;
+    let before = world.get("u9").await.status.unwrap().user_id;
+    world.platform().freeze().await;
+    world.controller().resume().await.unwrap();
+    let said = says(&world, logged, "settled users were looked at by lists").await;
+    assert_eq!(number(&said, "at_rest="), 0, "what is due, nobody knows: {said}");
+    world.platform().thaw().await;
+    let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
+    world.change("u9", rotate).await.unwrap();
+    world
+        .until("u9", "to be replaced", |u| {
+            let status = u.status.as_ref().unwrap();
+            status.user_id != before && status.journal.pending.is_none()
+        })
+        .await;
 }
 
 #[tokio::test]
