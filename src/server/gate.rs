@@ -16,7 +16,7 @@ use super::metrics::Route;
 use super::reply::{Answer, ApiError};
 use super::rules::{Needs, Rule};
 use super::store::batch::Batch;
-use super::store::{Connection, Transaction, access, accounts, audit, credentials, sign_in};
+use super::store::{Connection, Transaction, access, accounts, audit, callers, credentials, sign_in};
 use super::validate::invalid;
 use super::{App, console, secret};
 
@@ -291,8 +291,7 @@ impl Visit {
         if self.allowance.is_some_and(|a| a.blocked) {
             return Err(ApiError::RateLimited);
         }
-        let owner = recognised?;
-        let grants = access::effective(&mut conn, &owner.user_id).await?;
+        let (owner, grants) = recognised?;
         let allowed = self.permit(&mut conn, rule, id, &grants, request).await;
         // Before the handler takes its own: one request must not hold two readers.
         drop(conn);
@@ -310,14 +309,12 @@ impl Visit {
         &mut self,
         conn: &mut Connection,
         request: &Parts,
-    ) -> Result<credentials::Owner, ApiError> {
+    ) -> Result<(credentials::Owner, Vec<Grant>), ApiError> {
         const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missing or not valid");
         if let Some(console::SignedIn(session)) = request.extensions.get() {
             self.caller = Some(console::caller(session));
-            return Ok(credentials::Owner::in_session(
-                &session.user_id,
-                &session.user_name,
-            ));
+            let owner = credentials::Owner::in_session(&session.user_id, &session.user_name);
+            return Ok((owner, callers::effective(conn, &session.user_id).await?));
         }
         let headers = &request.headers;
         let Some(value) = headers.get(header::AUTHORIZATION) else {
@@ -334,9 +331,9 @@ impl Visit {
         let Some(token) = value.to_str().ok().and_then(bearer) else {
             return Err(UNKNOWN);
         };
-        if let Some(owner) = credentials::owner(&mut *conn, token).await? {
+        if let Some((owner, grants)) = callers::holder(&mut *conn, token).await? {
             self.caller = Some(Caller::by_token(&owner));
-            return Ok(owner);
+            return Ok((owner, grants));
         }
         let former = credentials::former_owner(conn, token).await?;
         self.caller = former.as_ref().map(Caller::by_token);

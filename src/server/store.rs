@@ -9,6 +9,7 @@ pub(super) mod accounts;
 pub(super) mod audit;
 pub(super) mod backup;
 pub(super) mod batch;
+pub(super) mod callers;
 pub(super) mod credentials;
 pub(super) mod elastigroups;
 mod open;

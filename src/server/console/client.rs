@@ -10,7 +10,7 @@ use crate::platform::{ErrorItem, RequestInfo, format_time};
 use crate::server::authz::{self, Facts, Question};
 use crate::server::edge::RequestId;
 use crate::server::gate::Trace;
-use crate::server::store::{access, sign_in};
+use crate::server::store::{callers, sign_in};
 use crate::server::{App, reply, reply::ApiError, routes};
 
 /// Longest reply that a page is made of.
@@ -123,13 +123,13 @@ impl Client {
     /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.
     pub(super) async fn administers(&self) -> Result<bool, ApiError> {
         let mut tx = self.app.store.read().await?;
-        let grants = access::effective(&mut tx, &self.session.user_id).await?;
+        let grants = callers::effective(&mut tx, &self.session.user_id).await?;
         Ok(authz::administers(&grants))
     }
 
     /// Whether the person may list the organization's users.
     pub(super) async fn sees_users(&self) -> Result<bool, ApiError> {
-        let grants = access::effective(&mut *self.app.store.look().await?, &self.session.user_id).await?;
+        let grants = callers::effective(&mut *self.app.store.look().await?, &self.session.user_id).await?;
         let question = Question {
             action: "setup:describeOrganizationUsers",
             resource: "setup:",

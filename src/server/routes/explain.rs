@@ -16,7 +16,7 @@ use crate::server::App;
 use crate::server::authz::{self, Decision, Question};
 use crate::server::reply::{Answer, ApiError};
 use crate::server::rules::{Needs, Rule};
-use crate::server::store::{access, users};
+use crate::server::store::{access, callers, users};
 use crate::server::validate::{Problems, invalid};
 
 /// Reading an account, which goes with any other right in it.
@@ -60,7 +60,7 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         ));
     }
     let facts = access::facts(&mut tx, &user, account, &resource).await?;
-    let grants = access::effective(&mut tx, &user).await?;
+    let grants = callers::effective(&mut tx, &user).await?;
     let administrator_only = rules.iter().any(|r| r.needs == Needs::Administrator);
     let question = Question {
         action: &action,

@@ -1,15 +1,12 @@
 //! Policies, groups, and who has which.
 
-use std::sync::Arc;
-
-use serde::Deserialize;
 use serde_json::Value;
 use sqlx::FromRow;
 
 use super::batch::Batch;
 use super::{Connection, elastigroups, exists, now, unused_id, users, written};
 use crate::platform::{Policy, PolicyGrant, UserGroup, UserPolicy};
-use crate::server::authz::{Facts, Grant, Reach, Statement};
+use crate::server::authz::Facts;
 use crate::server::catalog;
 use crate::server::reply::ApiError;
 
@@ -60,11 +57,6 @@ struct GrantRow {
     policy_type: String,
     content: String,
     account_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    statements: Vec<Statement>,
 }
 
 /// All policies, the built-in ones first.
@@ -252,47 +244,6 @@ pub(crate) async fn grants(
         }
     }
     Ok(found.into_iter().map(|(_, policy)| policy).collect())
-}
-
-/// All that a user may do, its groups' policies included. A policy that cannot be read denies everything: left
-/// out, its denying statements would be missing.
-pub(crate) async fn effective(conn: &mut Connection, user: &str) -> Result<Vec<Grant>, ApiError> {
-    let rows: Vec<GrantRow> = sqlx::query_as(
-        "SELECT g.id, g.policy_id, p.name, p.type, p.content, a.account_id
-         FROM (SELECT id, policy_id FROM policy_grant WHERE user_id = $1
-               UNION ALL SELECT o.id, o.policy_id FROM group_member m JOIN policy_grant o ON o.group_id = m.group_id
-               WHERE m.user_id = $1) g
-         JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
-         ORDER BY g.id, a.account_id",
-    )
-    .bind(user)
-    .fetch_all(conn)
-    .await?;
-    let mut found: Vec<(i64, Grant)> = Vec::new();
-    for row in rows {
-        if let Some((id, grant)) = found.last_mut()
-            && *id == row.id
-        {
-            grant.accounts.extend(row.account_id);
-            continue;
-        }
-        let document: Document = serde_json::from_str(&row.content)
-            .map_err(|_| ApiError::Internal("a stored policy is broken"))?;
-        let reach = if row.policy_type.ends_with("ORGANIZATION") {
-            Reach::Organization
-        } else {
-            Reach::Account
-        };
-        let grant = Grant {
-            administrator: row.policy_id == catalog::ADMIN,
-            policy_id: row.policy_id,
-            reach,
-            accounts: row.account_id.into_iter().collect(),
-            statements: Arc::from(document.statements),
-        };
-        found.push((row.id, grant));
-    }
-    Ok(found.into_iter().map(|(_, grant)| grant).collect())
 }
 
 /// What conditions are about: the resource, if it is one that can be looked up, and the user.

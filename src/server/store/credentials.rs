@@ -40,6 +40,12 @@ impl Owner {
         }
     }
 
+    /// Whether its token has this hash. The index finds by hash, of which nobody can choose a prefix; the comparison that
+    /// counts is this one.
+    pub(crate) fn has(&self, hash: &[u8]) -> bool {
+        secret::same(&self.hash, hash)
+    }
+
     /// Whether the time of last use is due to be written.
     pub(crate) fn use_is_news(&self) -> bool {
         self.last_used_at.is_none_or(|at| now() - at >= LAST_USED_STEP)
@@ -97,8 +103,7 @@ pub(crate) async fn owner(conn: &mut Connection, token: &str) -> Result<Option<O
     .bind(digest.as_slice())
     .fetch_optional(conn)
     .await?;
-    // The index finds by hash, of which nobody can choose a prefix; the comparison that counts is this one.
-    Ok(owner.filter(|o| secret::same(&o.hash, &digest)))
+    Ok(owner.filter(|o| o.has(&digest)))
 }
 
 /// The former owner of a token that was revoked: for the audit log only.

@@ -6,6 +6,7 @@ use sqlx::FromRow;
 
 use super::access::{self, Subject};
 use super::batch::Batch;
+use super::callers;
 use super::{Connection, credentials, now, unused_id};
 use crate::platform::{UserDetails, UserGroupRef, UserSummary, UserType};
 use crate::server::authz;
@@ -215,7 +216,7 @@ pub(crate) async fn require_administrator(conn: &mut Connection) -> Result<(), A
     .fetch_all(&mut *conn)
     .await?;
     for user in candidates {
-        if authz::administers(&access::effective(&mut *conn, &user).await?) {
+        if authz::administers(&callers::effective(&mut *conn, &user).await?) {
             return Ok(());
         }
     }
