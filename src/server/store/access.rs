@@ -55,7 +55,6 @@ struct GrantRow {
     name: String,
     #[sqlx(rename = "type")]
     policy_type: String,
-    content: String,
     account_id: Option<String>,
 }
 
@@ -221,7 +220,7 @@ pub(crate) async fn grants(
     subject: Subject<'_>,
 ) -> Result<Vec<UserPolicy>, sqlx::Error> {
     let rows: Vec<GrantRow> = sqlx::query_as(
-        "SELECT g.id, g.policy_id, p.name, p.type, '' AS content, a.account_id
+        "SELECT g.id, g.policy_id, p.name, p.type, a.account_id
          FROM policy_grant g JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
          WHERE g.user_id = $1 OR g.group_id = $1 ORDER BY g.id, a.account_id",
     )
