@@ -19,7 +19,7 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::streams::events;
+use super::streams::{events, scoped};
 use super::triggers::Triggers;
 use crate::api::{ProgrammaticUser, WorkloadKind};
 use crate::plan::{Consumers, Level, Workload};
@@ -203,10 +203,7 @@ impl Follower {
         K: Reads + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let api: Api<K> = match &self.scope {
-            Some(namespace) => Api::namespaced(client, namespace),
-            None => Api::all(client),
-        };
+        let api: Api<K> = scoped(&client, self.scope.as_deref());
         let mut events = std::pin::pin!(events(K::KIND.name(), api));
         let (mut listed, mut first) = (BTreeSet::new(), true);
         while let Some(event) = events.next().await {

@@ -28,7 +28,7 @@ use super::error::Error;
 use super::known::Known;
 use super::observe::{Namespaces, observe_listed, only_secret_name};
 use super::secret::{own, owner};
-use super::streams::Cache;
+use super::streams::{Cache, scoped};
 use super::triggers::UserRef;
 use crate::api::{MANAGED_BY_LABEL, MANAGER, ProgrammaticUser};
 use crate::plan::{self, Again, Next, Observed, OwnSecret, Step};
@@ -236,12 +236,8 @@ where
         + std::fmt::Debug,
 {
     fn new(client: &Client, namespace: Option<&str>, page: u32) -> Self {
-        let api = match namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        };
         Self {
-            api,
+            api: scoped(client, namespace),
             params: ListParams::default().limit(page),
             more: true,
             last: String::new(),

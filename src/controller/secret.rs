@@ -7,7 +7,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Resource, ResourceExt as _};
 
 use sha2::{Digest as _, Sha256};
 
@@ -34,8 +34,8 @@ pub(super) fn view(secret: Option<&Secret>, user: &ProgrammaticUser) -> SecretVi
     }
 }
 
-/// The object that controls the Secret.
-pub(super) fn owner(secret: &Secret) -> Option<&OwnerReference> {
+/// The object that controls the Secret, of which the metadata are enough.
+pub(super) fn owner(secret: &impl Resource) -> Option<&OwnerReference> {
     let owners = secret.owner_references();
     owners.iter().find(|o| o.controller == Some(true))
 }

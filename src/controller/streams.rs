@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::Store;
@@ -25,10 +26,11 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use changes::{Owners, Seen, changes, owner};
+use changes::{Owners, Seen, changes};
 
 use super::known::Known;
 use super::rest::{AtRest, Digest};
+use super::secret::owner;
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -45,6 +47,17 @@ fn config() -> watcher::Config {
 /// What was seen of an object counts until something else is seen.
 fn forever() -> PredicateConfig {
     PredicateConfig::default().ttl(Duration::MAX)
+}
+
+/// The objects of a namespace, or of all.
+pub(super) fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
 }
 
 fn prune(object: &mut impl ResourceExt) {
@@ -266,10 +279,7 @@ pub(super) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
     lost: F,
     listed: watch::Sender<bool>,
 ) -> impl Changes<PartialObjectMeta<Secret>> + use<F> {
-    let api: Api<PartialObjectMeta<Secret>> = match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+    let api: Api<PartialObjectMeta<Secret>> = scoped(client, namespace);
     let ours = config().labels(&format!("{MANAGED_BY_LABEL}={MANAGER}"));
     let mut owners = Owners::default();
     let stream = watcher(api, ours)
@@ -290,7 +300,7 @@ pub(super) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
         .touched_objects();
     let news = move |secret: &PartialObjectMeta<Secret>| {
         let version = secret.resource_version().unwrap_or_default();
-        owner(secret).is_none_or(|uid| rest.secret_is_news(uid, &version))
+        owner(secret).is_none_or(|owner| rest.secret_is_news(&owner.uid, &version))
     };
     good("Secret", stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }

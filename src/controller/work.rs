@@ -21,7 +21,7 @@ use super::known::Known;
 use super::lease::Standing;
 use super::rest::{AtRest, Digest, digest};
 use super::streams::{
-    Cache, Changes, cached, namespaces, organizations, own_secrets, secrets, spec_changes, users,
+    Cache, Changes, cached, namespaces, organizations, own_secrets, scoped, secrets, spec_changes, users,
 };
 use super::told::{Subject, told};
 use super::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
@@ -242,13 +242,6 @@ fn labels(client: &Client, scopes: &[Option<String>]) -> impl Changes<PartialObj
         .iter()
         .map(|scope| namespaces(client, scope.as_deref()).boxed());
     futures::stream::select_all(each)
-}
-
-fn scoped(client: &Client, namespace: Option<&str>) -> Api<Known> {
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
 }
 
 /// Organizations look again at once when their credential changed.

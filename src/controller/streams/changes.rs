@@ -4,12 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
+use kube::Resource;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{Predicate, watcher};
-use kube::{Resource, ResourceExt as _};
 
 use crate::controller::rest::{Digest, digest};
+use crate::controller::secret::owner;
 
 pub(super) type Seen<K> = Result<watcher::Event<K>, watcher::Error>;
 
@@ -69,15 +70,6 @@ where
     })
 }
 
-/// UID of the object that controls the Secret.
-pub(super) fn owner(secret: &PartialObjectMeta<Secret>) -> Option<&str> {
-    let owners = secret.owner_references();
-    owners
-        .iter()
-        .find(|o| o.controller == Some(true))
-        .map(|o| &*o.uid)
-}
-
 /// Who owns which Secret, by UIDs.
 #[derive(Default)]
 pub(super) struct Owners {
@@ -93,7 +85,7 @@ impl Owners {
         let mut keep = |secret: &PartialObjectMeta<Secret>| {
             let uid = id(secret);
             if let Some(owner) = owner(secret) {
-                self.known.insert(uid, digest(owner));
+                self.known.insert(uid, digest(&owner.uid));
             }
             uid
         };
