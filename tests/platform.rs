@@ -40,6 +40,8 @@ mod lifecycle;
 mod mappings;
 #[path = "platform/metrics.rs"]
 mod metrics;
+#[path = "platform/organization.rs"]
+mod organization;
 #[path = "conformance/sdk.rs"]
 mod sdk;
 #[path = "platform/tables.rs"]

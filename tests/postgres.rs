@@ -35,6 +35,8 @@ mod lifecycle;
 mod mappings;
 #[path = "platform/metrics.rs"]
 mod metrics;
+#[path = "platform/organization.rs"]
+mod organization;
 #[path = "platform/replicas.rs"]
 mod replicas;
 #[path = "conformance/sdk.rs"]
