@@ -22,6 +22,8 @@ use crate::platform::{CreateProgrammaticUser, UserDetails};
 /// Attempts that one object may begin in an hour: nobody who deletes its Secret again and again can flood the
 /// organization.
 pub(super) const BUDGET: usize = 5;
+/// With those that are revocations. A token that leaked does not wait because its Secret was deleted again and again.
+const BUDGET_WITH_REVOCATIONS: usize = 2 * BUDGET;
 const BUDGET_SPAN: SignedDuration = SignedDuration::from_hours(1);
 /// Users of one object beside the current one.
 const MAX_BESIDE: usize = 4;
@@ -50,7 +52,7 @@ fn prepare(
 ) -> Result<Halt, Halt> {
     conflict(o, &desired.secret_name)?;
     grants(o, desired)?;
-    bounded(status, now)?;
+    bounded(status, reason, now)?;
     if !o.has_finalizer() {
         return Ok(do_first(Step::AddFinalizer));
     }
@@ -82,7 +84,7 @@ fn prepare(
 }
 
 /// Whether one more attempt, and one more user, may be.
-fn bounded(status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Problem> {
+fn bounded(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestamp) -> Result<(), Problem> {
     let beside = status.journal.retiring.len() + status.journal.abandoned.len();
     if beside >= MAX_BESIDE {
         return Err(Problem {
@@ -96,18 +98,25 @@ fn bounded(status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Pr
     let begun = &mut status.journal.begun;
     // A clock that was wrong does not block for longer.
     begun.retain(|at| now.duration_since(*at).abs() < BUDGET_SPAN);
-    match begun.first() {
-        Some(oldest) if begun.len() >= BUDGET => {
+    let (most, hint) = if reason == rotation::REVOKED {
+        (BUDGET_WITH_REVOCATIONS, "")
+    } else {
+        (BUDGET, "; a revocation does not wait for it")
+    };
+    // Of the last as many as may be, the one that has to be an hour old before another is begun.
+    match begun.len().checked_sub(most).and_then(|more| begun.get(more)) {
+        Some(oldest) => {
             let left = BUDGET_SPAN.saturating_sub(now.duration_since(*oldest));
             Err(Problem {
                 reason: "CreateBudgetExhausted",
                 message: format!(
-                    "{BUDGET} users were begun for this object within an hour, and no more are: find out why (was the Secret deleted again and again, or does the platform fail?). It goes on by itself"
+                    "{} users were begun for this object within an hour, and no more are: find out why (was the Secret deleted again and again, or does the platform fail?). It goes on by itself{hint}",
+                    begun.len()
                 ),
                 retry: Retry::After(left.unsigned_abs()),
             })
         }
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

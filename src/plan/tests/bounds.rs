@@ -94,6 +94,25 @@ fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
 }
 
 #[test]
+fn a_revocation_does_not_wait_because_the_secret_was_deleted_again_and_again() {
+    let mut o = in_use();
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    object(&mut o).status.as_mut().unwrap().journal.begun = vec![now(); 5];
+    let (steps, rest) = run(&mut o, created);
+    assert!(steps.contains(&"publish"), "{steps:?}");
+    assert_eq!(rest.status.unwrap().journal.begun.len(), 6);
+    // These have a bound, too.
+    let mut o = in_use();
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    let ago = |minutes| now().checked_sub(jiff::SignedDuration::from_mins(minutes)).unwrap();
+    let begun = &mut object(&mut o).status.as_mut().unwrap().journal.begun;
+    *begun = [vec![ago(40)], vec![ago(20); 9]].concat();
+    let (_, rest) = run(&mut o, created);
+    assert_eq!(reason(&rest), "CreateBudgetExhausted");
+    assert_eq!(rest.again, Again::After(Duration::from_mins(20)));
+}
+
+#[test]
 fn who_asks_for_a_revocation_waits_for_no_overlap() {
     let mut o = in_use();
     let old = |n: u8| crate::api::Retiring {
