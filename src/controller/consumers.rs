@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use kube::runtime::reflector::ObjectRef;
@@ -22,7 +23,7 @@ use tokio::sync::watch;
 use super::streams::{events, scoped};
 use super::triggers::Triggers;
 use crate::api::{ProgrammaticUser, WorkloadKind};
-use crate::plan::{Consumers, Level, Workload};
+use crate::plan::{Consumers, Level, Rollout, Workload};
 
 use reduce::Reads;
 pub(super) use reduce::pod_of;
@@ -112,8 +113,9 @@ impl Readers {
         let secrets = |w: &Workload| w.secrets.clone();
         let mut told: BTreeSet<String> = new.iter().flat_map(secrets).collect();
         let old = match new {
-            Some(new) => {
+            Some(mut new) => {
                 let here = known.workloads.entry(namespace.to_owned()).or_default();
+                new.moved = here.get(id).and_then(|old| moved(old, &new));
                 let old = here.insert(id.clone(), new.clone());
                 if old.as_ref().is_some_and(|old| is_no_news(old, &new)) {
                     return BTreeSet::new();
@@ -150,9 +152,20 @@ impl Readers {
     }
 }
 
-/// Whether two states of a workload lead to the same decisions.
+/// Whether two states of a workload lead to the same decisions. Where somebody replaces the pods by hand, any change may
+/// be the last of them.
 fn is_no_news(old: &Workload, new: &Workload) -> bool {
-    (&old.secrets, &old.marks, old.rollout) == (&new.secrets, &new.marks, new.rollout)
+    let by_hand = matches!(new.rollout, Rollout::Held(_)) && old.version != new.version;
+    !by_hand && (&old.secrets, &old.marks, old.rollout) == (&new.secrets, &new.marks, new.rollout)
+}
+
+/// When the pods of its template last became more.
+fn moved(old: &Workload, new: &Workload) -> Option<Timestamp> {
+    if new.updated > old.updated {
+        Some(Timestamp::now())
+    } else {
+        old.moved
+    }
 }
 
 /// Secrets that the tokens of this object are or were in, or will be.
@@ -278,4 +291,47 @@ fn place<K: Resource>(object: &K) -> (String, String) {
         object.meta().namespace.clone().unwrap_or_default(),
         object.meta().name.clone().unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_hears_of_what_changes_a_decision() {
+        let readers = Readers::new(Level::Observe, 1);
+        let set = |version: &str, strategy: &str, updated: i32| -> Workload {
+            let set: StatefulSet = serde_json::from_value(json!({
+                "metadata": {"name": "db", "resourceVersion": version, "generation": 2},
+                "spec": {
+                    "selector": {}, "serviceName": "db", "replicas": 3, "updateStrategy": {"type": strategy},
+                    "template": {"spec": {"containers": [{"name": "c", "envFrom": [{"secretRef": {"name": "ci"}}]}]}},
+                },
+                "status": {
+                    "observedGeneration": 2, "replicas": 3, "readyReplicas": 3, "updatedReplicas": updated,
+                    "currentRevision": "a", "updateRevision": "b",
+                },
+            }))
+            .unwrap();
+            set.reduced()
+        };
+        let id = set("1", "RollingUpdate", 0).id();
+        let put = |workload: Workload| !readers.put("payments", &id, Some(workload)).is_empty();
+        let moved = || readers.known().workloads["payments"][&id].moved;
+        assert!(put(set("1", "RollingUpdate", 0)));
+        assert_eq!(moved(), None);
+        // One pod more changes nothing but for how long the rest is waited for.
+        assert!(!put(set("2", "RollingUpdate", 1)));
+        let first = moved().unwrap();
+        assert!(!put(set("3", "RollingUpdate", 1)));
+        assert_eq!(moved(), Some(first));
+        assert!(put(set("4", "RollingUpdate", 3)), "complete");
+        // Pods that somebody replaces by hand.
+        assert!(put(set("5", "OnDelete", 0)));
+        assert!(!put(set("5", "OnDelete", 0)));
+        assert!(put(set("6", "OnDelete", 1)));
+    }
 }

@@ -20,7 +20,8 @@ use age::{SPREAD, holds, is_outdated, mark};
 
 pub(super) use tell::{restarting, waiting};
 
-/// `StatefulSet`s and `DaemonSet`s have no deadline for their progress; this is the default of `Deployment`s.
+/// `StatefulSet`s and `DaemonSet`s have no deadline for their progress; this is the default of `Deployment`s, and like theirs
+/// it begins anew with every pod that is replaced.
 const STUCK: SignedDuration = SignedDuration::from_mins(10);
 /// Consumers that a status names.
 const LISTED: usize = 32;
@@ -66,6 +67,12 @@ pub struct Workload {
     pub marks: BTreeMap<String, String>,
     /// When the operator last wrote it, by the API server's clock.
     pub written: Option<Timestamp>,
+    /// Pods that are of its template.
+    pub updated: i32,
+    /// When these last became more, as far as this process saw it.
+    pub moved: Option<Timestamp>,
+    /// Whether its own controller says when its rollout does not get on.
+    pub timed: bool,
     /// How far its pods are what its template says.
     pub rollout: Rollout,
 }
@@ -309,16 +316,21 @@ impl Workload {
     /// Whether a rollout that the operator began has not come to its end, so that others wait for it.
     fn goes_on(&self, now: Timestamp) -> bool {
         match self.rollout {
-            Rollout::Going => self.kind == WorkloadKind::Deployment || !self.is_late(now),
+            Rollout::Going => self.timed || !self.is_late(now),
             // A `Deployment` does not say of pods that became so later that its deadline has passed.
             Rollout::Unavailable => !self.is_late(now),
             Rollout::Complete | Rollout::Stuck | Rollout::Held(_) => false,
         }
     }
 
-    /// Whether the operator's change was so long ago that its rollout should be over.
+    /// Whether nothing has come of the operator's change for so long that nothing will.
     fn is_late(&self, now: Timestamp) -> bool {
-        self.written.is_some_and(|at| now.duration_since(at) > STUCK)
+        self.got_on().is_some_and(|at| now.duration_since(at) > STUCK)
+    }
+
+    /// When the rollout of the operator's change last got on.
+    fn got_on(&self) -> Option<Timestamp> {
+        self.written.map(|at| at.max(self.moved.unwrap_or(at)))
     }
 }
 
@@ -425,7 +437,7 @@ pub(super) fn recheck(
             Ok(false) => Some(SOON),
             Err(_) => Some(LATER),
         });
-        let going = turn(o, status, &mark(o, current), now).and_then(|w| w.written);
+        let going = turn(o, status, &mark(o, current), now).and_then(Workload::got_on);
         let late = going.and_then(|at| Duration::try_from(STUCK - now.duration_since(at)).ok());
         again.chain(late).min()
     });

@@ -23,6 +23,14 @@ pub(in crate::controller) trait Reads: ResourceExt {
 
     fn rollout(&self) -> Rollout;
 
+    /// Pods that are of the template.
+    fn updated(&self) -> Option<i32>;
+
+    /// Whether there is a deadline for the next pod that is.
+    fn timed(&self) -> bool {
+        false
+    }
+
     fn namespace_of(&self) -> String {
         self.namespace().unwrap_or_default()
     }
@@ -40,6 +48,9 @@ pub(in crate::controller) trait Reads: ResourceExt {
                 .unwrap_or_default(),
             marks: marks(annotations),
             written: written(self.meta()),
+            updated: self.updated().unwrap_or_default(),
+            moved: None,
+            timed: self.timed(),
             rollout: self.rollout(),
         }
     }
@@ -50,6 +61,16 @@ impl Reads for Deployment {
 
     fn template(&self) -> Option<&PodTemplateSpec> {
         Some(&self.spec.as_ref()?.template)
+    }
+
+    fn updated(&self) -> Option<i32> {
+        self.status.as_ref()?.updated_replicas
+    }
+
+    fn timed(&self) -> bool {
+        // The API server puts ten minutes where nothing is said; the longest span stands for none.
+        let deadline = self.spec.as_ref().and_then(|s| s.progress_deadline_seconds);
+        deadline.is_some_and(|seconds| seconds < i32::MAX)
     }
 
     fn rollout(&self) -> Rollout {
@@ -94,6 +115,10 @@ impl Reads for StatefulSet {
         Some(&self.spec.as_ref()?.template)
     }
 
+    fn updated(&self) -> Option<i32> {
+        self.status.as_ref()?.updated_replicas
+    }
+
     fn rollout(&self) -> Rollout {
         let (Some(spec), Some(status)) = (&self.spec, &self.status) else {
             return Rollout::Going;
@@ -124,6 +149,10 @@ impl Reads for DaemonSet {
 
     fn template(&self) -> Option<&PodTemplateSpec> {
         Some(&self.spec.as_ref()?.template)
+    }
+
+    fn updated(&self) -> Option<i32> {
+        self.status.as_ref()?.updated_number_scheduled
     }
 
     fn rollout(&self) -> Rollout {

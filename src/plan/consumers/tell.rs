@@ -55,7 +55,7 @@ pub(in crate::plan) fn restarting(
     let old: Vec<&Workload> = readers(o, status)
         .filter(|w| has_old_pods(o, status, w))
         .collect();
-    let late = |w: &Workload| w.has(&mark) && w.rollout == Rollout::Going && w.is_late(now);
+    let late = |w: &Workload| w.has(&mark) && w.rollout == Rollout::Going && !w.goes_on(now);
     let stuck = |w: &&&Workload| w.rollout == Rollout::Stuck || late(w);
     if let Some(w) = old.iter().find(stuck) {
         let message = format!(

@@ -19,6 +19,9 @@ pub(super) fn workload(kind: WorkloadKind, name: &str) -> Workload {
         secrets: ["ci".to_owned()].into(),
         marks: BTreeMap::new(),
         written: None,
+        updated: 0,
+        moved: None,
+        timed: kind == DEPLOYMENT,
         rollout: Rollout::Complete,
     }
 }
@@ -320,6 +323,26 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
         message.contains("StatefulSet web is being rolled out for an earlier reason"),
         "{message}"
     );
+}
+
+#[test]
+fn a_rollout_without_a_deadline_is_waited_for_while_it_gets_on() {
+    let mut o = replaced(true, false);
+    let (steps, _) = run_at(&mut o, 10, &pods());
+    assert_eq!(restarted(&steps), ["web"]);
+    seen(&mut o, &steps, Rollout::Going);
+    let web = &mut o.consumers.workloads.as_mut().unwrap()[0];
+    (web.timed, web.moved) = (false, Some(after(500)));
+    let (steps, rest) = run_at(&mut o, 1000, &pods());
+    assert_eq!(restarted(&steps), Vec::<&str>::new());
+    assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RollingOut");
+    assert_eq!(rest.again, Again::After(Duration::from_secs(100)));
+    o.learned = Learned::default();
+    let (steps, _) = run_at(&mut o, 1101, &pods());
+    assert_eq!(restarted(&steps), ["worker"], "the others do not wait for ever");
+    o.learned = Learned::default();
+    let (_, rest) = run_at(&mut o, 1101, &pods()[..1]);
+    assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RolloutStuck");
 }
 
 #[test]
