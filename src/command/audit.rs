@@ -167,9 +167,27 @@ pub(super) async fn run(args: Args) -> Outcome {
         Vec::new()
     };
     let mut events: Vec<Event> = told.into_iter().map(|e| event(e, &known, &users)).collect();
-    events.retain(|e| kind.is_none_or(|k| e.actor_type == k));
     if let Some(actor) = &args.actor {
         events.retain(|e| e.is_of(actor));
+        let object = users.values().any(|path| path == actor);
+        if events.is_empty() && actor.contains('/') && !object {
+            say(&format!(
+                "note: no object {actor} was found in the cluster: of one that is gone, give the name or id of its user"
+            ));
+        }
+    }
+    if let Some(kind) = kind {
+        let unknown = events
+            .iter()
+            .filter(|e| e.actor_type == ActorType::Unknown)
+            .count();
+        if unknown > 0 && kind != ActorType::Unknown {
+            say(&format!(
+                "note: {} left out whose type of actor the platform does not tell",
+                count(unknown, "event is", "events are")
+            ));
+        }
+        events.retain(|e| e.actor_type == kind);
     }
     events.sort_by_key(|e| e.time);
     let mut counts = BTreeMap::new();
@@ -259,6 +277,8 @@ fn guess(told: &AuditEvent, known: &[UserSummary]) -> ActorType {
         [UserType::Programmatic] => ActorType::Programmatic,
         [UserType::Personal] => ActorType::Ui,
         _ if told.source.as_deref() == Some("UI") => ActorType::Ui,
+        // Replaced since, and so in no list any more: only an operator writes markers into names.
+        [] if Marker::parse(&told.user).is_some() => ActorType::Programmatic,
         _ => ActorType::Unknown,
     }
 }
@@ -343,5 +363,8 @@ mod tests {
         assert_eq!(by("twin", "API"), ActorType::Unknown);
         assert_eq!(by("gone", "API"), ActorType::Unknown);
         assert_eq!(by("gone", "UI"), ActorType::Ui);
+        // Replaced since.
+        let replaced = "ci/k8s.abcdef.abcdefgh.aaaabbbbccccdddd";
+        assert_eq!(by(replaced, "API"), ActorType::Programmatic);
     }
 }

@@ -28,6 +28,8 @@ pub struct ClusterArgs {
 /// A cluster.
 pub(super) struct Cluster {
     pub(super) client: Client,
+    /// The same for watches: of an object that does not change nothing is heard for long.
+    pub(super) watching: Client,
     /// Where the API server is.
     pub(super) url: String,
     /// The namespace of the flag.
@@ -63,13 +65,19 @@ impl ClusterArgs {
         // Whoever waits at a terminal would rather hear of a failure.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
-        config.read_timeout = Some(TIMEOUT);
         config.write_timeout = Some(TIMEOUT);
+        let watching = config.clone();
+        config.read_timeout = Some(TIMEOUT);
+        // For how long a connection was of no use before does not count.
+        config.reset_reader_on_write = true;
         let (url, default) = (config.cluster_url.to_string(), config.default_namespace.clone());
-        let client = Client::try_from(config)
-            .map_err(|e| Failure::Failed(format!("the kubeconfig makes no client: {e}")))?;
+        let client = |config| {
+            Client::try_from(config)
+                .map_err(|e| Failure::Failed(format!("the kubeconfig makes no client: {e}")))
+        };
         Ok(Cluster {
-            client,
+            client: client(config)?,
+            watching: client(watching)?,
             url: url.trim_end_matches('/').to_owned(),
             asked: self.namespace.clone(),
             namespace: self.namespace.clone().unwrap_or(default),

@@ -164,9 +164,9 @@ async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &
     checks.push(workload::lease(cluster, own, &args.lease_name).await);
     progress.tell("looking at rights");
     let users = objects::users(cluster, cluster.asked.as_deref()).await;
-    let namespaces = rights::namespaces(users.as_deref().unwrap_or_default());
+    let (namespaces, more) = rights::namespaces(users.as_deref().unwrap_or_default());
     let (account, consumers) = (&args.service_account, consumers.as_deref());
-    checks.extend(rights::of_operator(cluster, own, account, &namespaces, consumers).await);
+    checks.extend(rights::of_operator(cluster, own, account, (&namespaces, more), consumers).await);
     checks.extend(rights::own(cluster, own).await);
     progress.tell("asking the platforms");
     checks.extend(organizations::all(cluster, &args.platform).await);

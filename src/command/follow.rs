@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::Api;
+use kube::api::{ApiResource, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watch_object};
@@ -18,7 +19,10 @@ use super::output::{OutputArgs, ago, clean};
 use super::progress::Progress;
 use super::view::{Old, State, UserView};
 use super::{Failure, Outcome, Report, advice, objects, say};
-use crate::api::{MANAGER, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, STALLED};
+use crate::api::{MANAGER, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
+
+/// How long a user that waits for somebody to act is watched: what was mended just now, the operator sees by then.
+const UNMOVED: Duration = Duration::from_secs(10);
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,13 +98,20 @@ pub(super) async fn replace(
     let before = UserView::new(&objects::user(cluster, name).await?);
     if before.deleting {
         return Err(Failure::Failed(format!(
-            "{} is being deleted: its token dies with it",
-            before.path()
+            "{} is being deleted: {}",
+            before.path(),
+            before.token_after()
         )));
     }
     if before.suspended {
         say(&format!(
             "note: {} is suspended: nothing is done until spec.suspend is false",
+            before.path()
+        ));
+    } else if before.state == State::Stalled {
+        let (reason, message) = before.told();
+        say(&format!(
+            "note: {} is stalled, and its token stays as it is until that is mended: {reason}: {message}",
             before.path()
         ));
     }
@@ -160,15 +171,23 @@ async fn follow(
     asked: UserView,
     patience: Duration,
 ) -> Result<End, Failure> {
-    let api = objects::api::<ProgrammaticUser>(cluster, Some(&cluster.namespace));
+    let kind = ApiResource::erase::<ProgrammaticUser>(&());
+    let api = Api::<DynamicObject>::namespaced_with(cluster.watching.clone(), &cluster.namespace, &kind);
     let mut progress = Progress::spinner();
     let mut last = asked;
     let deadline = Instant::now() + patience;
+    let mut looked = Instant::now();
     progress.tell(format!("{}: asked for", last.path()));
     let mut changes = pin!(watch_object(api, name).default_backoff());
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let until = if last.waits_for_somebody() {
+            deadline.min(looked + UNMOVED)
+        } else {
+            deadline
+        };
+        let left = until.saturating_duration_since(Instant::now());
         let change = match timeout(left, changes.try_next()).await {
+            Err(_) if last.waits_for_somebody() => return Ok(End::Stalled(last)),
             Err(_) => return Ok(End::TimedOut(last)),
             Ok(Ok(Some(change))) => change,
             Ok(Ok(None)) => continue,
@@ -182,8 +201,9 @@ async fn follow(
         };
         let Some(object) = change else {
             return Err(Failure::Failed(format!(
-                "{} was deleted, and its token with it",
-                last.path()
+                "{} was deleted: {}",
+                last.path(),
+                last.token_after()
             )));
         };
         let view = UserView::new(&object);
@@ -196,7 +216,7 @@ async fn follow(
             return Ok(End::Stalled(view));
         }
         progress.tell(format!("{}: {}", view.path(), stage(&object, &view, wish, value)));
-        last = view;
+        (last, looked) = (view, Instant::now());
     }
 }
 
@@ -237,10 +257,10 @@ fn refusal(error: &watcher::Error) -> Option<&kube::Error> {
 impl Replaced {
     fn take(&mut self, outcome: &'static str, view: UserView) {
         self.outcome = outcome;
-        let told = view.is(STALLED).filter(|_| outcome == "stalled");
-        (self.reason, self.message) = match told {
-            Some(stalled) => (stalled.reason.clone(), stalled.message.clone()),
-            None => (view.reason, view.message),
+        (self.reason, self.message) = if outcome == "stalled" {
+            view.told()
+        } else {
+            (view.reason, view.message)
         };
         self.secret_name = view.secret_name;
         self.token_last_digits = view.token_last_digits;

@@ -109,11 +109,19 @@ pub(super) async fn run(args: Args) -> Outcome {
     let listed = reached.client.list_users().await;
     let listed = listed.map_err(|e| reached.failed("list the users of the platform", &e))?;
     let known = known(&cluster).await?;
-    let programmatic: Vec<&UserSummary> = listed
+    let mut programmatic: Vec<&UserSummary> = listed
         .iter()
         .filter(|u| u.user_type == UserType::Programmatic)
         .collect();
     let mut users = sort_out(&programmatic, &known);
+    // What the operator deleted after the list was made is in no object any more, and nobody's fault.
+    if users.iter().any(|u| u.origin <= Origin::UnknownToItsObject) {
+        let again = reached.client.list_users().await;
+        let again = again.map_err(|e| reached.failed("list the users of the platform again", &e))?;
+        let there: BTreeSet<&str> = again.iter().map(|u| u.user_id.as_str()).collect();
+        programmatic.retain(|u| there.contains(u.user_id.as_str()));
+        users.retain(|u| there.contains(u.user_id.as_str()));
+    }
     details(&reached, &mut users, args.details).await;
     let mut counts = BTreeMap::new();
     for user in &users {

@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::api::{READY, ROTATING, STALLED, SUSPENDED};
 use crate::plan::Marker;
 
+/// Reason of an object that the operator has not looked at as it is now.
+pub(super) const NOT_OBSERVED: &str = "NotObserved";
+
 /// How a user is; the worst comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) enum State {
@@ -91,6 +94,9 @@ pub(super) struct UserView {
     pub(super) deleting: bool,
     #[serde(skip)]
     pub(super) suspended: bool,
+    /// Whether user, token and Secret outlive the object.
+    #[serde(skip)]
+    pub(super) retains: bool,
     #[serde(skip)]
     pub(super) conditions: Vec<ConditionView>,
     /// What was acted on last: `rotate-at`, `revoke-now`.
@@ -131,7 +137,7 @@ impl UserView {
             (None, Some(c)) if current => ("Unknown".to_owned(), c.reason.clone(), c.message.clone()),
             _ => (
                 "Unknown".to_owned(),
-                "NotObserved".to_owned(),
+                NOT_OBSERVED.to_owned(),
                 "the operator has not looked at the object as it is now".to_owned(),
             ),
         };
@@ -187,9 +193,33 @@ impl UserView {
             version: object.resource_version().unwrap_or_default(),
             deleting: object.metadata.deletion_timestamp.is_some(),
             suspended,
+            retains: data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Retain"),
             handled: ["/status/lastHandledRotateAt", "/status/lastHandledRevokeNow"].map(|p| text(data, p)),
             nonces,
             conditions,
+        }
+    }
+
+    /// Whether nothing happens until somebody acts.
+    pub(super) fn waits_for_somebody(&self) -> bool {
+        self.suspended || self.state == State::Stalled
+    }
+
+    /// Reason and message of what it waits for, else of `Ready`.
+    pub(super) fn told(&self) -> (String, String) {
+        let told = self.is(STALLED).or_else(|| self.is(SUSPENDED));
+        told.map_or_else(
+            || (self.reason.clone(), self.message.clone()),
+            |c| (c.reason.clone(), c.message.clone()),
+        )
+    }
+
+    /// What becomes of its token when the object is deleted.
+    pub(super) fn token_after(&self) -> &'static str {
+        if self.retains {
+            "its deletionPolicy is Retain, so that its token lives on: delete its user on the platform (`unmanaged` finds it)"
+        } else {
+            "its token dies with it"
         }
     }
 

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::cluster::{Cluster, ClusterArgs};
 use super::output::{OutputArgs, ago, clean, one_line};
 use super::platform::OperatorArgs;
-use super::view::{ConditionView, State, UserView};
+use super::view::{ConditionView, NOT_OBSERVED, State, UserView};
 use super::{Outcome, Report, advice, objects, operator};
 use crate::api::{ACCESS_APPLIED, READY, RECONCILING, SECRET_PUBLISHED, STALLED};
 use facts::Fact;
@@ -120,7 +120,7 @@ pub(super) async fn run(args: Args) -> Outcome {
 /// Every reason that is given, explained once.
 fn explain(view: &UserView, operator_namespace: &str) -> Vec<Explained> {
     let mut all: Vec<Explained> = Vec::new();
-    if view.ready == "Unknown" {
+    if view.reason == NOT_OBSERVED {
         all.push(Explained {
             reason: view.reason.clone(),
             course: "waits".to_owned(),

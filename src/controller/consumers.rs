@@ -3,6 +3,7 @@
 //! Pods are not watched: there are many, they change all the time, and only after a rotation anybody asks for them. They
 //! are read then, from the API server.
 
+mod pods;
 mod reduce;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,8 +26,8 @@ use super::triggers::Triggers;
 use crate::api::{ProgrammaticUser, WorkloadKind};
 use crate::plan::{Consumers, Level, Rollout, Workload};
 
+pub(super) use pods::PodLists;
 use reduce::Reads;
-pub(super) use reduce::pod_of;
 
 /// Kinds that are watched in each scope.
 const KINDS: usize = 3;

@@ -12,7 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
-use super::consumers::Readers;
+use super::consumers::{PodLists, Readers};
 use super::error::Error;
 use super::known::Known;
 use super::lanes::Lanes;
@@ -68,6 +68,7 @@ pub(super) struct Context {
     pub(super) rest: Arc<AtRest>,
     /// Workloads that read Secrets.
     pub(super) readers: Arc<Readers>,
+    pub(super) pods: PodLists,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
@@ -142,6 +143,7 @@ impl Context {
             triggers,
             rest,
             readers,
+            pods: PodLists::default(),
             standing,
             metrics,
             watchdog,

@@ -211,6 +211,7 @@ async fn somebody_without_rights_hears_what_could_not_be_looked_at() {
         .args(["-o", "json"]))
     .json();
     all_are(&told, "api-server", "ok");
+    all_are(&told, "organization", "warning");
     all_are(&told, "your-rights", "warning");
     all_are(&told, "kind", "warning");
     all_are(&told, "operator-rights", "warning");

@@ -94,10 +94,31 @@ async fn what_does_not_end_is_told_with_a_code_of_its_own() {
     ];
     let told = ask(world.cluster(), &wait).expect(3).json();
     assert_eq!(told["reason"], "UnknownAccount", "{told}");
-    assert!(
-        ["stalled", "timedOut"].contains(&told["outcome"].as_str().unwrap()),
-        "{told}"
-    );
+    assert_eq!(told["outcome"], "stalled", "{told}");
+    ask(world.cluster(), &["rotate", "ci", "-n", namespace])
+        .expect(0)
+        .tells("is stalled, and its token stays as it is until that is mended: UnknownAccount");
+    world
+        .change("ci", json!({"spec": {"suspend": true}}))
+        .await
+        .unwrap();
+    let told = ask(world.cluster(), &wait).expect(3);
+    let told = told.tells("is suspended: nothing is done");
+    assert_eq!(told.json()["outcome"], "stalled");
+    let told = ask(world.cluster(), &["why", "ci", "-n", namespace]).expect(3);
+    let told = told.shows("Suspended");
+    assert!(!told.out.contains("is the operator running"), "{}", told.out);
+    // Nobody is told of a token that lives that it is dead.
+    world.controller().stop().await;
+    world
+        .change("ci", json!({"spec": {"deletionPolicy": "Retain"}}))
+        .await
+        .unwrap();
+    let delete = ["-n", namespace, "delete", "pu", "ci", "--wait=false"];
+    world.cluster().kubectl(&delete).unwrap();
+    ask(world.cluster(), &["rotate", "ci", "-n", namespace])
+        .expect(1)
+        .tells("its deletionPolicy is Retain, so that its token lives on");
 }
 
 #[tokio::test]

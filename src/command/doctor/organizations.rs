@@ -2,10 +2,11 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
+use kube::api::ListParams;
 
 use super::Check;
 use crate::api::{CREDENTIAL_VALID, ORPHANS_FOUND, Organization, READY};
-use crate::command::cluster::Cluster;
+use crate::command::cluster::{Cluster, is_forbidden};
 use crate::command::platform::{PlatformArgs, TOKEN, connect};
 use crate::command::{Failure, advice, objects};
 use crate::plan;
@@ -13,6 +14,11 @@ use crate::plan;
 /// Several checks an Organization.
 pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
     const NAME: &str = "organization";
+    let one = ListParams::default().limit(1);
+    let seen = objects::api::<Organization>(cluster, None).list(&one).await;
+    if let Some(error) = seen.err().filter(is_forbidden) {
+        return vec![Check::warning(NAME, "", cluster.explain(&error))];
+    }
     let mut unreadable = Vec::new();
     let found = match &args.organization {
         Some(name) => objects::organization(cluster, Some(name))

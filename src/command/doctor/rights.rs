@@ -55,10 +55,11 @@ pub(super) const OWN: [Rule; 2] = [
     ("coordination.k8s.io", "leases", &["get", "create", "update"]),
 ];
 
-/// The namespaces that have users.
-pub(super) fn namespaces(users: &[UserView]) -> Vec<String> {
+/// The namespaces that have users, and how many more there are.
+pub(super) fn namespaces(users: &[UserView]) -> (Vec<String>, usize) {
     let all: BTreeSet<&String> = users.iter().map(|u| &u.namespace).collect();
-    all.into_iter().take(NAMESPACES).cloned().collect()
+    let more = all.len().saturating_sub(NAMESPACES);
+    (all.into_iter().take(NAMESPACES).cloned().collect(), more)
 }
 
 fn asked(rules: &[Rule], namespace: Option<&str>) -> Vec<ResourceAttributes> {
@@ -104,7 +105,7 @@ pub(super) async fn of_operator(
     cluster: &Cluster,
     own: &str,
     account: &str,
-    namespaces: &[String],
+    (namespaces, more): (&[String], usize),
     consumers: Option<&str>,
 ) -> Vec<Check> {
     const NAME: &str = "operator-rights";
@@ -162,6 +163,10 @@ pub(super) async fn of_operator(
             )
         });
     }
+    if more > 0 {
+        let message = format!("{more} more namespaces have users and were not looked at: choose one with -n");
+        checks.push(Check::warning(NAME, "other namespaces", message));
+    }
     checks
 }
 
@@ -190,45 +195,54 @@ async fn may(
     Ok(answer.status.is_some_and(|s| s.allowed))
 }
 
+/// To find the platform.
+const ORGANIZATIONS: Rule = (GROUP, "organizations", &["get", "list"]);
+
 /// One check a group of commands.
 pub(super) async fn own(cluster: &Cluster, operator_namespace: &str) -> Vec<Check> {
     const NAME: &str = "your-rights";
     let namespace = &cluster.namespace;
-    let commands: [(&str, Rule, Option<&str>); 6] = [
+    let commands: [(&str, &[Rule], Option<&str>); 8] = [
         (
             "get (all namespaces)",
-            (GROUP, "programmaticusers", &["list"]),
+            &[(GROUP, "programmaticusers", &["list"])],
             None,
         ),
         (
             "get, why",
-            (GROUP, "programmaticusers", &["get", "list"]),
+            &[(GROUP, "programmaticusers", &["get", "list"])],
             Some(namespace),
         ),
         (
             "rotate, revoke",
-            (GROUP, "programmaticusers", &["get", "patch"]),
+            &[(GROUP, "programmaticusers", &["get", "patch"])],
             Some(namespace),
         ),
         (
             "rotate --wait, revoke --wait",
-            (GROUP, "programmaticusers", &["list", "watch"]),
+            &[(GROUP, "programmaticusers", &["list", "watch"])],
             Some(namespace),
         ),
+        ("audit", &[ORGANIZATIONS], None),
         (
-            "audit, unmanaged, import",
-            (GROUP, "organizations", &["get", "list"]),
+            "unmanaged",
+            &[ORGANIZATIONS, (GROUP, "programmaticusers", &["list"])],
+            None,
+        ),
+        (
+            "import",
+            &[ORGANIZATIONS, (GROUP, "programmaticuserclasses", &["get"])],
             None,
         ),
         (
             "audit, unmanaged, import without SPOTINST_TOKEN",
-            ("", "secrets", &["get"]),
+            &[("", "secrets", &["get"])],
             Some(operator_namespace),
         ),
     ];
     let mut checks = Vec::new();
-    for (commands, rule, place) in commands {
-        let rights = asked(&[rule], place);
+    for (commands, rules, place) in commands {
+        let rights = asked(rules, place);
         let answers = join_all(rights.iter().map(|r| may_i(cluster, r))).await;
         let place = place.map_or_else(|| "the cluster".to_owned(), |n| format!("namespace {n}"));
         let mut missing = Vec::new();

@@ -2,44 +2,26 @@
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Hand;
 use crate::api::WorkloadKind;
-use crate::controller::consumers::pod_of;
 use crate::controller::error::describe;
 use crate::plan::{self, Answer, Problem, Restart, Retry};
-
-/// Pods that are in memory as a whole at one time.
-const PAGE: u32 = 200;
 
 impl Hand<'_> {
     /// Those that read one of these Secrets, read from the API server and not from a cache: a token dies because there is none.
     pub(super) async fn read_pods(&self, secrets: &[String]) -> Answer<Vec<plan::Pod>> {
-        let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), &self.namespace);
-        let mut params = ListParams::default().limit(PAGE);
-        let mut found = Vec::new();
-        loop {
-            let page = pods.list(&params).await.map_err(|error| Problem {
-                reason: "PodsUnknown",
-                message: format!(
-                    "pods of namespace {} cannot be listed, so that nobody knows who uses a token: {}",
-                    self.namespace,
-                    describe(&error)
-                ),
-                retry: Retry::Backoff,
-            })?;
-            let all = page.items.iter().filter_map(pod_of);
-            found.extend(all.filter(|pod| secrets.iter().any(|name| pod.secrets.contains(name))));
-            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-            if params.continue_token.is_none() {
-                return Ok(found);
-            }
-        }
+        let pods = self
+            .context
+            .pods
+            .read(&self.context.client, &self.namespace)
+            .await?;
+        let reads = |pod: &&plan::Pod| secrets.iter().any(|name| pod.secrets.contains(name));
+        Ok(pods.iter().filter(reads).cloned().collect())
     }
 
     /// `false`: somebody has changed it since it was seen.

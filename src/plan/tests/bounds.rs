@@ -104,7 +104,11 @@ fn a_revocation_does_not_wait_because_the_secret_was_deleted_again_and_again() {
     // These have a bound, too.
     let mut o = in_use();
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
-    let ago = |minutes| now().checked_sub(jiff::SignedDuration::from_mins(minutes)).unwrap();
+    let ago = |minutes| {
+        now()
+            .checked_sub(jiff::SignedDuration::from_mins(minutes))
+            .unwrap()
+    };
     let begun = &mut object(&mut o).status.as_mut().unwrap().journal.begun;
     *begun = [vec![ago(40)], vec![ago(20); 9]].concat();
     let (_, rest) = run(&mut o, created);

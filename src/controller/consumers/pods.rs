@@ -1,0 +1,117 @@
+//! The pods of a namespace that read Secrets, listed once for all users that ask at one time: after many rotations each of
+//! them asks again and again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, Client};
+use tokio::sync::Mutex as Turn;
+
+use super::reduce::pod_of;
+use crate::controller::error::describe;
+use crate::plan::{self, Answer, Problem, Retry};
+
+/// Pods that are in memory as a whole at one time.
+const PAGE: u32 = 200;
+
+type Pods = Arc<[plan::Pod]>;
+/// The last list: when it began, and what came of it.
+type Last = Turn<Option<(Instant, Answer<Pods>)>>;
+
+/// Lists that are awaited, by namespace.
+#[derive(Default)]
+pub(in crate::controller) struct PodLists(Mutex<HashMap<String, Arc<Last>>>);
+
+impl PodLists {
+    /// As they were at some time after this was called: whoever asks while a list is under way waits for the next one.
+    pub(in crate::controller) async fn read(&self, client: &Client, namespace: &str) -> Answer<Pods> {
+        self.next(namespace, || list(client, namespace)).await
+    }
+
+    async fn next(&self, namespace: &str, ask: impl AsyncFnOnce() -> Answer<Pods>) -> Answer<Pods> {
+        let asked = Instant::now();
+        let last = self.all().entry(namespace.to_owned()).or_default().clone();
+        let mut turn = last.lock().await;
+        let answer = match &*turn {
+            Some((begun, answer)) if *begun >= asked => answer.clone(),
+            _ => {
+                let begun = Instant::now();
+                let answer = ask().await;
+                *turn = Some((begun, answer.clone()));
+                answer
+            }
+        };
+        drop(turn);
+        let mut all = self.all();
+        // Whoever comes later would not take it.
+        if all.get(namespace).is_some_and(|kept| Arc::ptr_eq(kept, &last)) && Arc::strong_count(&last) == 2 {
+            all.remove(namespace);
+        }
+        answer
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Last>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn list(client: &Client, namespace: &str) -> Answer<Pods> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut params = ListParams::default().limit(PAGE);
+    let mut found = Vec::new();
+    loop {
+        let page = pods.list(&params).await.map_err(|error| Problem {
+            reason: "PodsUnknown",
+            message: format!(
+                "pods of namespace {namespace} cannot be listed, so that nobody knows who uses a token: {}",
+                describe(&error)
+            ),
+            retry: Retry::Backoff,
+        })?;
+        let all = page.items.iter().filter_map(pod_of);
+        found.extend(all.filter(|pod| !pod.secrets.is_empty()));
+        params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return Ok(found.into());
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::future::join_all;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn many_share_a_list_that_began_after_they_asked() {
+        let lists = PodLists::default();
+        let (made, open) = (Mutex::new(0), watch::Sender::new(false));
+        let ask = |namespace: &'static str| {
+            let (lists, made, mut open) = (&lists, &made, open.subscribe());
+            async move {
+                let list = async || {
+                    *made.lock().unwrap() += 1;
+                    open.wait_for(|open| *open).await.unwrap();
+                    Ok(Pods::from([]))
+                };
+                lists.next(namespace, list).await.unwrap();
+            }
+        };
+        let opened = async {
+            tokio::task::yield_now().await;
+            open.send_replace(true);
+        };
+        // The first list is under way when the others ask: one more is enough for all of them.
+        tokio::join!(ask("a"), join_all((0..50).map(|_| ask("a"))), ask("b"), opened);
+        assert_eq!(*made.lock().unwrap(), 3);
+        ask("a").await;
+        assert_eq!(*made.lock().unwrap(), 4, "what is over is not kept");
+        assert!(lists.all().is_empty());
+    }
+}
