@@ -10,7 +10,9 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::series::Series;
 use super::{OfKind, OfOrganization, PREFIX, of};
-use crate::api::{ProgrammaticUser, READY};
+use crate::api::{
+    HISTORY_REWOUND, ProgrammaticUser, READY, RESTARTING_CONSUMERS, STALLED, SUSPENDED, WAITING_FOR_CONSUMERS,
+};
 
 /// Reasons of `Ready` that a label may have; each is explained in `docs/failures.md`. A status is an object's, and
 /// others than the operator may have written it.
@@ -50,6 +52,25 @@ const REASONS: [&str; 35] = [
     "UnknownOrganization",
     "UnknownPolicy",
     "UserNotOurs",
+];
+/// Conditions that are counted besides while they are true: what `Ready` does not tell.
+const TOLD: [&str; 5] = [
+    HISTORY_REWOUND,
+    RESTARTING_CONSUMERS,
+    STALLED,
+    SUSPENDED,
+    WAITING_FOR_CONSUMERS,
+];
+/// Their reasons, besides those above.
+const REASONS_TOLD: [&str; 8] = [
+    "PodsFromBefore",
+    "RestartRefused",
+    "RollingOut",
+    "RolloutGoing",
+    "RolloutHeld",
+    "RolloutStuck",
+    "Suspended",
+    "UnknownUsers",
 ];
 /// As `spec.expireAt` asks for.
 const EXPIRED: &str = "Expired";
@@ -114,6 +135,8 @@ pub struct OrganizationFigures {
 pub struct UserFigures {
     /// By status and reason of `Ready`.
     by_condition: BTreeMap<(&'static str, &'static str), i64>,
+    /// Type and reason of conditions that are true.
+    told: BTreeMap<(&'static str, &'static str), i64>,
     retiring: usize,
     unsettled: usize,
     oldest_token: Duration,
@@ -126,6 +149,8 @@ pub struct UserFigures {
 pub struct UserFacts {
     /// Status and reason of `Ready`.
     ready: (&'static str, &'static str),
+    /// Type and reason of conditions that are true, of most users none.
+    told: Box<[(&'static str, &'static str)]>,
     /// Since when `Ready` is as it is, or since when the object exists.
     since: Option<Timestamp>,
     /// It has no user, or is not worked on, because somebody wants it so.
@@ -138,24 +163,35 @@ pub struct UserFacts {
     next: Option<Timestamp>,
 }
 
+/// A reason as a label may have it.
+fn known(reason: &str) -> &'static str {
+    let mut all = REASONS.iter().chain(&REASONS_TOLD);
+    all.find(|r| **r == reason).copied().unwrap_or(OTHER)
+}
+
 impl From<&ProgrammaticUser> for UserFacts {
     fn from(user: &ProgrammaticUser) -> Self {
         let status = user.status.as_ref();
         let ready = status.and_then(|s| s.conditions.iter().find(|c| c.type_ == READY));
         let said = ready.map_or(("Unknown", NEW), |c| {
-            let known = REASONS.iter().find(|r| **r == c.reason);
             let truth = match c.status.as_str() {
                 "True" => "True",
                 "False" => "False",
                 _ => "Unknown",
             };
-            (truth, known.copied().unwrap_or(OTHER))
+            (truth, known(&c.reason))
+        });
+        let all = status.iter().flat_map(|s| &s.conditions);
+        let told = all.filter(|c| c.status == "True").filter_map(|c| {
+            let type_ = TOLD.iter().find(|t| **t == c.type_)?;
+            Some((*type_, known(&c.reason)))
         });
         let made = || user.metadata.creation_timestamp.as_ref().map(|t| t.0);
         let journal = status.map(|s| &s.journal);
         let current = status.filter(|s| s.journal.current.is_some());
         Self {
             ready: said,
+            told: told.collect(),
             since: ready.map(|c| c.last_transition_time.0).or_else(made),
             on_purpose: user.spec.suspend || said.1 == EXPIRED,
             retiring: journal.map_or(0, |j| j.retiring.len()),
@@ -177,6 +213,9 @@ impl UserFigures {
         platform_now: Timestamp,
     ) {
         *self.by_condition.entry(user.ready).or_default() += 1;
+        for told in &user.told {
+            *self.told.entry(*told).or_default() += 1;
+        }
         if user.ready.0 != "True" && !user.on_purpose {
             let age = user.since.map(|at| since_then(at, now));
             self.oldest_not_ready = self.oldest_not_ready.max(age.unwrap_or_default());
@@ -202,6 +241,13 @@ fn since_then(at: Timestamp, now: Timestamp) -> Duration {
 struct ByCondition {
     organization: String,
     ready: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct ByType {
+    organization: String,
+    r#type: &'static str,
     reason: &'static str,
 }
 
@@ -361,6 +407,11 @@ impl Figures {
 
     fn of_users(&self, r: &mut Registry) {
         let users = numbers(r, "users", "ProgrammaticUsers by status and reason of Ready");
+        let conditions = numbers(
+            r,
+            "conditions",
+            "ProgrammaticUsers by type and reason of conditions that are true and say what Ready does not",
+        );
         let retiring = numbers(
             r,
             "retiring_users",
@@ -394,6 +445,14 @@ impl Figures {
                     reason,
                 };
                 number(&users, labels, n);
+            }
+            for (&(r#type, reason), &n) in &found.told {
+                let labels = ByType {
+                    organization: name.clone(),
+                    r#type,
+                    reason,
+                };
+                number(&conditions, labels, n);
             }
             number(&retiring, of(name), found.retiring);
             number(&unsettled, of(name), found.unsettled);

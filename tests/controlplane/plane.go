@@ -137,6 +137,8 @@ func (p *plane) addEtcd() *process {
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer,
 		"--cert-file="+c.pki("server.crt"), "--key-file="+c.pki("server.key"),
 		"--client-cert-auth", "--trusted-ca-file="+c.pki("ca.crt"),
+		// 100,000 users with their Secrets and what they were before need more than the usual 2 GiB.
+		"--quota-backend-bytes=8589934592",
 		// The data is thrown away at the end; a crash of the machine may take it.
 		"--unsafe-no-fsync", "--log-level=warn")
 }

@@ -209,6 +209,26 @@ async fn users(world: &World, p: &Prometheus) {
     until(world, p, &of("token_overdue_seconds", ""), |n| n >= 7200.0).await;
     wakes(world, p, &["TokenTooOld"], true).await;
 
+    let told = |kind: &str, reason: &str| {
+        let organization = world.organization_name();
+        format!(
+            "programmatic_users_conditions{{organization=\"{organization}\",type=\"{kind}\",reason=\"{reason}\"}}"
+        )
+    };
+    until(world, p, &told("Suspended", "Suspended"), |n| is(n, 1)).await;
+    let mut conditions = world.get("overdue").await.status.unwrap().conditions;
+    let mut stuck = conditions[0].clone();
+    "RestartingConsumers".clone_into(&mut stuck.type_);
+    "RolloutStuck".clone_into(&mut stuck.reason);
+    "True".clone_into(&mut stuck.status);
+    conditions.push(stuck);
+    patch_status(world, "overdue", &json!({ "conditions": conditions }));
+    until(world, p, &told("RestartingConsumers", "RolloutStuck"), |n| {
+        is(n, 1)
+    })
+    .await;
+    wakes(world, p, &["ConsumersNotRestarted"], true).await;
+
     // Nobody has made its class for hours.
     world
         .user("classless")

@@ -48,6 +48,30 @@ fn users_are_counted_by_reasons_of_a_closed_set() {
 }
 
 #[test]
+fn conditions_that_ready_does_not_tell_are_counted_while_they_are_true() {
+    let mut found = UserFigures::default();
+    let mut conditions = ready("True", "Ready");
+    for (kind, status, reason) in [
+        ("RestartingConsumers", "True", "RolloutStuck"),
+        ("WaitingForConsumers", "True", "made-up-by-somebody"),
+        ("Suspended", "False", "Suspended"),
+        ("Other", "True", "Ready"),
+    ] {
+        let condition = json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": at(0)});
+        conditions.as_array_mut().unwrap().push(condition);
+    }
+    let facts = UserFacts::from(&user(&json!({"conditions": conditions})));
+    found.add(&facts, None, at(0), at(0));
+    found.add(&facts, None, at(0), at(0));
+    let told: Vec<_> = found.told.into_iter().collect();
+    let expected = [
+        (("RestartingConsumers", "RolloutStuck"), 2),
+        (("WaitingForConsumers", "Other"), 2),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
 fn a_token_is_overdue_by_its_rotation_or_by_what_the_class_allows() {
     let status = json!({
         "tokenIssuedAt": at(0), "nextRotation": at(9 * HOUR),
