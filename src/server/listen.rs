@@ -17,6 +17,11 @@ use super::metrics::Metrics;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a connection may take to say what it wants.
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// How long a connection may be without a request, or take to send the head of the next one. Longer than clients keep one
+/// that they do not use (90 s in `reqwest` and in Go): a POST that is sent as we close is not sent again.
+const NEXT_REQUEST: Duration = Duration::from_mins(2);
+/// How often a connection of HTTP/2, where requests share one, is asked whether its client is still there.
+const PING: Duration = Duration::from_secs(30);
 
 /// Certificate and key, in files.
 #[derive(Debug, Clone)]
@@ -104,6 +109,20 @@ impl Loaded {
     }
 }
 
+/// Closes a connection that does not say what it wants, the first time or, after `next_request`, any later time.
+fn server(
+    listener: TcpListener,
+    next_request: Duration,
+) -> std::io::Result<Server<SocketAddr, NoDelayAcceptor>> {
+    let mut server = axum_server::from_tcp(listener)?
+        .first_request_timeout(FIRST_REQUEST)
+        .acceptor(NoDelayAcceptor::new());
+    let protocols = server.http_builder();
+    protocols.http1().header_read_timeout(next_request);
+    protocols.http2().keep_alive_interval(PING);
+    Ok(server)
+}
+
 /// Answers until `shutdown` resolves. Then nobody is let in any more, and requests under way have [`DRAIN`] to end.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -112,12 +131,10 @@ pub(super) async fn serve(
     metrics: &Metrics,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let handle = Handle::<SocketAddr>::new();
-    let server = axum_server::from_tcp(listener)
+    let handle = Handle::new();
+    let server = server(listener, NEXT_REQUEST)
         .map_err(Error::Serve)?
-        .handle(handle.clone())
-        .first_request_timeout(FIRST_REQUEST)
-        .acceptor(NoDelayAcceptor::new());
+        .handle(handle.clone());
     let stopping = async {
         shutdown.await;
         tracing::info!("no new connections; requests under way may end");
@@ -139,5 +156,46 @@ pub(super) async fn serve(
     tokio::select! {
         result = serving => result.map_err(Error::Serve),
         () = stopping => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Whether nothing comes any more, or only half of a request.
+    #[tokio::test]
+    async fn a_connection_is_closed_also_after_its_first_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = server(listener, Duration::from_millis(500)).unwrap();
+        let service = Router::new().route("/", get(async || "here"));
+        let serving = tokio::spawn(server.serve(service.into_make_service()));
+        for next in ["", "GET / HTTP/1.1\r\nhost: "] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut buffer = [0; 1024];
+            for _ in 0..2 {
+                stream
+                    .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+                    .await
+                    .unwrap();
+                let read = stream.read(&mut buffer).await.unwrap();
+                assert!(
+                    buffer[..read].ends_with(b"here"),
+                    "{next}: it is kept for the next"
+                );
+            }
+            stream.write_all(next.as_bytes()).await.unwrap();
+            let end = timeout(Duration::from_secs(10), stream.read(&mut buffer)).await;
+            assert_eq!(end.unwrap().unwrap(), 0, "{next}");
+        }
+        serving.abort();
     }
 }
