@@ -55,7 +55,7 @@ pub(super) fn api(app: App) -> Router {
         .route("/setup/organization/policy", get(policies::list))
         .route(
             "/setup/access/policy",
-            get(policies::of_accounts).post(policies::create),
+            get(policies::of_account).post(policies::create),
         )
         .route(
             "/setup/access/policy/{id}",

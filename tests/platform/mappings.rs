@@ -172,26 +172,40 @@ async fn several_are_assigned_at_once_or_none_is() {
     server.get(ADMIN, "/setup/accountUserMapping").await.expect(400);
 }
 
+/// The built-in ones, and those that somebody has there: what one says that is used elsewhere is not shown.
 #[tokio::test]
-async fn the_policies_of_an_account_are_those_that_can_be_given_there() {
+async fn the_policies_of_an_account_are_those_that_hold_there() {
     let server = Server::start().await;
     let statements = json!([{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]);
-    let of_account = server.policy("ACCOUNT", statements.clone()).await;
-    let of_organization = server.policy("ORGANIZATION", statements).await;
+    let given = async |kind: &str, account: &str| {
+        let policy = server.policy(kind, statements.clone()).await;
+        let grant = json!([{"policyId": policy, "accountIds": [account]}]);
+        server
+            .user_with(json!({"name": "u", "policies": grant.clone()}))
+            .await;
+        let group = json!({"name": "g", "policies": grant});
+        server
+            .post(ADMIN, "/setup/access/userGroup", group)
+            .await
+            .expect(200);
+        policy
+    };
+    let here = given("ACCOUNT", A).await;
+    let everywhere = given("ACCOUNT", "*").await;
+    given("ACCOUNT", B).await;
+    given("ORGANIZATION", A).await;
+    server.policy("ACCOUNT", statements.clone()).await;
     let (_, viewer) = server.user("viewer", A).await;
-    let listed = server
-        .get(&viewer, &format!("/setup/access/policy?accountId={A}"))
-        .await
-        .expect(200);
-    let ids: Vec<_> = listed.items().iter().map(|p| p["id"].as_str().unwrap()).collect();
-    assert!(
-        ids.contains(&of_account.as_str()) && ids.contains(&"3"),
-        "{ids:?}"
-    );
-    assert!(
-        !ids.contains(&of_organization.as_str()) && !ids.contains(&"1"),
-        "{ids:?}"
-    );
+    for token in [&viewer, ADMIN] {
+        let listed = server
+            .get(token, &format!("/setup/access/policy?accountId={A}"))
+            .await
+            .expect(200);
+        let ids: Vec<_> = listed.items().iter().map(|p| p["id"].as_str().unwrap()).collect();
+        let mut wanted = vec!["2", "3", "4", "5", here.as_str(), everywhere.as_str()];
+        wanted[4..].sort_unstable_by_key(|id| ids.iter().position(|other| other == id));
+        assert_eq!(ids, wanted);
+    }
     server
         .get(&viewer, &format!("/setup/access/policy?accountId={B}"))
         .await

@@ -21,12 +21,14 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     )
 }
 
-/// Those that can be given in an account. An account's own there are no more: policies are the organization's.
-pub(super) async fn of_accounts(State(app): State<App>) -> Outcome {
+/// Those of an account, for whoever reads there: what others are given elsewhere is not for them. Whoever is to give a
+/// policy reads all of the organization.
+pub(super) async fn of_account(State(app): State<App>, Extension(call): Admitted) -> Outcome {
     let mut conn = app.store.look().await?;
-    let mut found = access::policies(&mut conn).await?;
-    found.retain(|p| p.policy_type.ends_with("ACCOUNT"));
-    Answer::list("spotinst:setup:access:policy", &found)
+    Answer::list(
+        "spotinst:setup:access:policy",
+        &access::policies_of(&mut conn, call.account()?).await?,
+    )
 }
 
 /// The catalogue; each of its fields is also a filter.

@@ -60,10 +60,23 @@ struct GrantRow {
 
 /// All policies, the built-in ones first.
 pub(crate) async fn policies(conn: &mut Connection) -> Result<Vec<Policy>, sqlx::Error> {
+    select_policies(conn, None).await
+}
+
+/// Those for accounts that every account has, and those that are given in this one.
+pub(crate) async fn policies_of(conn: &mut Connection, account: &str) -> Result<Vec<Policy>, sqlx::Error> {
+    select_policies(conn, Some(account)).await
+}
+
+async fn select_policies(conn: &mut Connection, account: Option<&str>) -> Result<Vec<Policy>, sqlx::Error> {
     let rows: Vec<PolicyRow> = sqlx::query_as(
         "SELECT id, name, description, type, content, created_at, updated_at FROM policy
+         WHERE $1 IS NULL OR type = 'SPOT_MANAGED_ACCOUNT' OR type = 'ACCOUNT' AND id IN
+         (SELECT g.policy_id FROM policy_grant g JOIN grant_account a ON a.grant_id = g.id
+          WHERE a.account_id = $1 OR a.account_id = '*')
          ORDER BY id LIKE 'pol-%', created_at, id",
     )
+    .bind(account)
     .fetch_all(conn)
     .await?;
     let policy = |r: PolicyRow| Policy {
