@@ -29,7 +29,7 @@ pub struct Statement {
     pub actions: Vec<String>,
     /// `service:id`, or a pattern without a colon, which is for ids of any service.
     pub resources: Vec<String>,
-    /// What else has to be true.
+    /// What else has to be true; for a denial, not to be false.
     #[serde(default)]
     pub condition: Option<Condition>,
 }
@@ -244,10 +244,12 @@ impl Statement {
 }
 
 fn applies(statement: &Statement, question: Question<'_>) -> bool {
-    let id = question
+    let (service, id) = question
         .resource
         .split_once(':')
-        .map_or(question.resource, |(_, id)| id);
+        .unwrap_or(("", question.resource));
+    // What cannot be said allows nothing, and denies.
+    let unsaid = statement.effect == Effect::Deny;
     statement.is_about(question.action)
         && statement.resources.iter().any(|pattern| {
             matches(
@@ -262,7 +264,7 @@ fn applies(statement: &Statement, question: Question<'_>) -> bool {
         && statement
             .condition
             .as_ref()
-            .is_none_or(|condition| condition.holds(question.facts))
+            .is_none_or(|condition| condition.holds(service, question.facts).unwrap_or(unsaid))
 }
 
 /// Compares a text with a pattern in which `*` stands for any run of characters, none included. Linear in

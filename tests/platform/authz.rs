@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use programmatic_users::server::authz::{
-    Decision, Effect, Facts, Grant, Question, Reach, Statement, could, decide, depends, matches,
+    Condition, Decision, Effect, Facts, Grant, Operator, Question, Reach, Statement, could, decide, depends,
+    matches,
 };
 use proptest::prelude::*;
 use serde_json::json;
+
+/// What attributes can be, and addresses.
+const NAMES: &[&str] = &["fits", "me", "you"];
 
 fn naive_matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
@@ -15,6 +19,37 @@ fn naive_matches(pattern: &[u8], text: &[u8]) -> bool {
         (Some((p, rest)), Some((t, more))) => p == t && naive_matches(rest, more),
         (Some(_), None) => false,
     }
+}
+
+/// Each comparison is true or false; where that cannot be said, it is what `unsaid` is.
+fn naive_holds(condition: &Condition, service: &str, facts: &Facts, unsaid: bool) -> bool {
+    let (operator, key, values) = match condition {
+        Condition::All(all) => return all.iter().all(|c| naive_holds(c, service, facts, unsaid)),
+        Condition::Compare {
+            operator,
+            key,
+            values,
+        } => (operator, key, values),
+    };
+    if !key.starts_with(&format!("{service}:")) {
+        return false;
+    }
+    if facts.attributes.is_empty() {
+        return unsaid;
+    }
+    let found = facts.attributes.get(key);
+    let mut missing = found.is_none();
+    for value in values {
+        let wanted = match value.as_str() {
+            "${spot:userEmail}" => facts.email.as_ref(),
+            _ => Some(value),
+        };
+        if found.is_some() && found == wanted {
+            return *operator == Operator::Equals;
+        }
+        missing |= wanted.is_none();
+    }
+    *operator == Operator::NotEquals && (!missing || unsaid)
 }
 
 /// Collects every statement that applies, then looks at what is among them.
@@ -37,12 +72,12 @@ fn naive(grants: &[Grant], q: Question<'_>) -> bool {
                 let text = if p.contains(':') { q.resource } else { id };
                 naive_matches(p.as_bytes(), text.as_bytes())
             });
-            let fits = q
-                .facts
-                .attributes
-                .get("s:name")
-                .is_some_and(|name| name == "fits");
-            if action && resource && (s.condition.is_none() || fits) {
+            let (service, _) = q.resource.split_once(':').unwrap();
+            let fits = s
+                .condition
+                .as_ref()
+                .is_none_or(|c| naive_holds(c, service, q.facts, s.effect == Effect::Deny));
+            if action && resource && fits {
                 effects.push((s.effect, g.administrator));
             }
         }
@@ -52,6 +87,24 @@ fn naive(grants: &[Grant], q: Question<'_>) -> bool {
         .iter()
         .any(|(e, admin)| *e == Effect::Allow && (*admin || !q.administrator_only));
     allowed && !denied
+}
+
+fn condition() -> impl Strategy<Value = Option<Condition>> {
+    let own = "${spot:userEmail}";
+    let conditions = vec![
+        json!({"StringEquals": {"spot:s:name": "fits"}}),
+        json!({"StringNotEquals": {"spot:s:name": "fits"}}),
+        json!({"StringEquals": {"spot:s:owner": own}}),
+        json!({"StringNotEquals": {"spot:s:owner": own}}),
+        json!({"StringEquals": {"spot:s:owner": ["me", own]}}),
+        json!({"StringNotEquals": {"spot:s:owner": ["me", own]}}),
+        json!({"StringNotEquals": {"spot:t:name": "fits"}}),
+        json!({"And": [{"StringEquals": {"spot:s:name": "fits"}}, {"StringNotEquals": {"spot:s:owner": own}}]}),
+    ];
+    prop::option::weighted(
+        0.4,
+        prop::sample::select(conditions).prop_map(|c| serde_json::from_value(c).unwrap()),
+    )
 }
 
 fn pick(values: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -65,14 +118,13 @@ fn statement() -> impl Strategy<Value = Statement> {
         prop::bool::weighted(0.8),
         prop::collection::vec(actions, 1..3),
         prop::collection::vec(resources, 1..3),
-        prop::bool::weighted(0.3),
+        condition(),
     )
-        .prop_map(|(allow, actions, resources, unless)| Statement {
+        .prop_map(|(allow, actions, resources, condition)| Statement {
             effect: if allow { Effect::Allow } else { Effect::Deny },
             actions,
             resources,
-            condition: unless
-                .then(|| serde_json::from_value(json!({"StringEquals": {"spot:s:name": "fits"}})).unwrap()),
+            condition,
         })
 }
 
@@ -106,10 +158,13 @@ proptest! {
         resource in pick(&["s:", "s:x1", "s:x2", "t:y"]),
         account in prop::option::of(pick(&["act-1", "act-2", "act-3"])),
         administrator_only in prop::bool::weighted(0.3),
-        name in prop::option::of(pick(&["fits", "other"])),
+        name in prop::option::of(pick(NAMES)),
+        owner in prop::option::of(pick(NAMES)),
+        email in prop::option::of(pick(NAMES)),
     ) {
-        let attributes = name.map(|name| ("s:name".to_owned(), name)).into_iter().collect();
-        let facts = Facts { attributes, email: None };
+        let attribute = |key: &str, value: Option<String>| value.map(|value| (key.to_owned(), value));
+        let attributes = attribute("s:name", name).into_iter().chain(attribute("s:owner", owner)).collect();
+        let facts = Facts { attributes, email };
         let question =
             Question { action: &action, resource: &resource, account: account.as_deref(), administrator_only, facts: &facts };
         let decision = decide(&grants, question);

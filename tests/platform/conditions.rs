@@ -72,6 +72,102 @@ async fn a_denial_with_a_condition_is_no_empty_word() {
     assert_eq!(refused.count(), 1, "it is on record");
 }
 
+/// A tag that is not there, and the address of a caller without one: neither opens what others are denied.
+#[tokio::test]
+async fn what_is_missing_escapes_no_denial() {
+    let server = Server::start().await;
+    let path = format!("/aws/ec2/group?accountId={A}");
+    let tags =
+        |email: &str| json!({"launchSpecification": {"tags": [{"tagKey": "Email", "tagValue": email}]}});
+    let mut ids = Vec::new();
+    for group in [
+        json!({"name": "of ann", "compute": tags("ann@example.com")}),
+        json!({"name": "of nobody"}),
+    ] {
+        let made = server
+            .post(ADMIN, &path, json!({"group": group}))
+            .await
+            .expect(200);
+        ids.push(made.item()["id"].as_str().unwrap().to_owned());
+    }
+    let own = json!({"StringNotEquals": {"spot:elastigroup:tags/Email": "${spot:userEmail}"}});
+    let statements = json!([
+        {"effect": "ALLOW", "actions": ["*"], "resources": ["*"]},
+        {"effect": "DENY", "actions": ["*"], "resources": ["*"], "condition": own}]);
+    let policy = server.policy("ACCOUNT", statements).await;
+    let grant = json!({"policies": [{"policyId": policy, "accountIds": [A]}]});
+    let mut body = grant.clone();
+    body["name"] = json!("ci");
+    let (id, token) = server.user_with(body).await;
+    assert!(names(&server, &token, A).await.is_empty());
+    assert_eq!(make(&server, &token, A, "more").await, 403);
+    for group in &ids {
+        let one = format!("/aws/ec2/group/{group}?accountId={A}");
+        server.delete(&token, &one).await.expect(403);
+        let denied = (json!("DENY"), json!("STATEMENT"));
+        let action = format!("elastigroup:deleteGroup&resource=elastigroup:{group}");
+        assert_eq!(explained(&server, &id, &action, Some(A)).await, denied);
+    }
+    for action in ["elastigroup:describeGroup", "elastigroup:deleteGroup"] {
+        let depends = (json!("CONDITIONAL"), json!("RESOURCE"));
+        assert_eq!(explained(&server, &id, action, Some(A)).await, depends);
+    }
+    // It is about groups: the account itself is not denied.
+    server
+        .get(&token, &format!("/setup/account/{A}"))
+        .await
+        .expect(200);
+
+    let ann = json!({"firstName": "Ann", "lastName": "Lee", "email": "ann@example.com", "password": "long enough", "role": "user"});
+    let made = server
+        .post(ADMIN, "/setup/user?generateToken=true", ann)
+        .await
+        .expect(200);
+    let text = |key: &str| made.item()[key].as_str().unwrap();
+    server
+        .put(
+            ADMIN,
+            &format!("/setup/user/{}/policyMapping", text("userId")),
+            grant,
+        )
+        .await
+        .expect(200);
+    let token = text("personalAccessToken");
+    assert_eq!(names(&server, token, A).await, ["of ann"]);
+    for (group, status) in ids.iter().zip([200, 403]) {
+        let one = format!("/aws/ec2/group/{group}?accountId={A}");
+        server.delete(token, &one).await.expect(status);
+    }
+}
+
+/// A condition is about the value of a tag: with a second one there would be two.
+#[tokio::test]
+async fn a_tag_is_given_once() {
+    let server = Server::start().await;
+    let tag = |key: &str, value: &str| json!({"tagKey": key, "tagValue": value});
+    let create = async |tags: Value| {
+        let compute = json!({"launchSpecification": {"tags": tags}});
+        let group = json!({"group": {"name": "g", "compute": compute}});
+        server
+            .post(ADMIN, &format!("/aws/ec2/group?accountId={A}"), group)
+            .await
+    };
+    let twice = create(json!([tag("Env", "prod"), tag("Env", "dev")]))
+        .await
+        .expect(400);
+    let (code, _, field) = twice.error();
+    assert_eq!(
+        (code, field),
+        (
+            "ValidationError",
+            Some("group.compute.launchSpecification.tags.1.tagKey")
+        )
+    );
+    create(json!([tag("Env", "prod"), tag("env", "dev")]))
+        .await
+        .expect(200);
+}
+
 #[tokio::test]
 async fn a_right_to_one_resource_lists_that_one_and_makes_none() {
     let server = Server::start().await;

@@ -2,8 +2,12 @@
 //!
 //! The form is the vendor's: operators, in each of them keys such as `spot:elastigroup:name` or
 //! `spot:elastigroup:tags/Email`, and for each key a value, a list of values, or the variable `${spot:userEmail}`.
-//! Several operators, several keys and the list `And` all have to hold; of several values one is enough. An attribute that
-//! the resource does not have fits no operator, the one for inequality neither: what is unknown allows nothing.
+//! Several operators, several keys and the list `And` all have to hold; of several values one is enough. A key is about
+//! resources of its own service, and never holds of others.
+//!
+//! What is missing (an attribute of the resource, the address of a caller without one) equals nothing. Whether it is unequal
+//! to something cannot be said, and of a resource that is not known nothing can: what cannot be said allows nothing, and keeps
+//! no statement from denying. The vendor does not publish what it does there.
 
 use std::collections::BTreeMap;
 
@@ -94,30 +98,43 @@ impl Condition {
         read(value, DEEPEST)
     }
 
-    /// Whether it holds.
+    /// Whether it holds of a resource of that service; `None` if too little is known to say so.
     #[must_use]
-    pub fn holds(&self, facts: &Facts) -> bool {
+    pub fn holds(&self, service: &str, facts: &Facts) -> Option<bool> {
         match self {
-            Self::All(all) => all.iter().all(|one| one.holds(facts)),
+            Self::All(all) => {
+                let each: Vec<_> = all.iter().map(|one| one.holds(service, facts)).collect();
+                // Then it does not matter what cannot be said of the others.
+                if each.contains(&Some(false)) {
+                    return Some(false);
+                }
+                each.iter().all(Option::is_some).then_some(true)
+            }
+            Self::Compare { key, .. } if key.split_once(':').is_none_or(|(of, _)| of != service) => {
+                Some(false)
+            }
             Self::Compare {
                 operator,
                 key,
                 values,
             } => {
-                let Some(value) = facts.attributes.get(key) else {
-                    return false;
-                };
+                // Every resource that can be looked up has a name.
+                if facts.attributes.is_empty() {
+                    return None;
+                }
+                let value = facts.attributes.get(key);
                 let known = |wanted: &String| match wanted.as_str() {
                     EMAIL => facts.email.clone(),
                     _ => Some(wanted.clone()),
                 };
-                let mut wanted = values.iter().filter_map(known);
-                if *operator == Operator::NotEquals {
-                    // An unknown address is not known to be another one.
-                    let all_known = values.iter().all(|v| v != EMAIL || facts.email.is_some());
-                    return all_known && !wanted.any(|w| operator.fits(value, &w));
+                let fits = |wanted: String| value.is_some_and(|v| operator.fits(v, &wanted));
+                let one = values.iter().filter_map(known).any(fits);
+                let all_known = value.is_some() && values.iter().all(|v| known(v).is_some());
+                match operator {
+                    Operator::NotEquals if one => Some(false),
+                    Operator::NotEquals => all_known.then_some(true),
+                    _ => Some(one),
                 }
-                wanted.any(|w| operator.fits(value, &w))
             }
         }
     }
@@ -210,73 +227,125 @@ mod tests {
     }
 
     #[test]
-    fn each_operator_and_what_is_unknown() {
+    fn each_operator() {
         let name = [("elastigroup:name", "web-prod")];
         for (condition, holds) in [
             (
                 json!({"StringEquals": {"spot:elastigroup:name": "web-prod"}}),
-                true,
+                Some(true),
             ),
             (
                 json!({"StringEquals": {"spot:elastigroup:name": ["a", "web-prod"]}}),
-                true,
+                Some(true),
             ),
-            (json!({"StringEquals": {"spot:elastigroup:name": "web"}}), false),
-            (json!({"StringNotEquals": {"spot:elastigroup:name": "web"}}), true),
+            (
+                json!({"StringEquals": {"spot:elastigroup:name": "web"}}),
+                Some(false),
+            ),
+            (
+                json!({"StringNotEquals": {"spot:elastigroup:name": "web"}}),
+                Some(true),
+            ),
             (
                 json!({"StringNotEquals": {"spot:elastigroup:name": ["web", "web-prod"]}}),
-                false,
+                Some(false),
             ),
             (
                 json!({"StringEqualsIgnoreCase": {"spot:elastigroup:name": "WEB-Prod"}}),
-                true,
+                Some(true),
             ),
-            (json!({"StringContains": {"spot:elastigroup:name": "prod"}}), true),
+            (
+                json!({"StringContains": {"spot:elastigroup:name": "prod"}}),
+                Some(true),
+            ),
             (
                 json!({"StringPatternMatch": {"spot:elastigroup:name": "web-*"}}),
-                true,
+                Some(true),
             ),
             (
                 json!({"StringPatternMatch": {"spot:elastigroup:name": "*-dev"}}),
-                false,
+                Some(false),
             ),
             (
                 json!({"StringContains": {"spot:elastigroup:name": "web"}, "StringPatternMatch": {"spot:elastigroup:name": "*dev"}}),
-                false,
+                Some(false),
             ),
             (
                 json!({"And": [{"StringContains": {"spot:elastigroup:name": "web"}}, {"StringContains": {"spot:elastigroup:name": "prod"}}]}),
-                true,
+                Some(true),
             ),
-            (json!({"StringNotEquals": {"spot:ocean:name": "web"}}), false),
+            (
+                json!({"StringNotEquals": {"spot:ocean:name": "web"}}),
+                Some(false),
+            ),
         ] {
             let parsed = Condition::parse(&condition).unwrap();
-            assert_eq!(parsed.holds(&facts(&name, None)), holds, "{condition}");
-            assert!(
-                !parsed.holds(&Facts::default()),
-                "{condition} of an unknown resource"
+            assert_eq!(
+                parsed.holds("elastigroup", &facts(&name, None)),
+                holds,
+                "{condition}"
             );
         }
     }
 
     #[test]
+    fn what_is_missing_equals_nothing_and_is_not_known_to_be_unequal() {
+        let name = |operator: &str, wanted: &str| json!({operator: {"spot:elastigroup:name": wanted}});
+        let tag = |operator: &str| json!({operator: {"spot:elastigroup:tags/Email": "x"}});
+        let (equal, other) = ("StringEquals", "StringNotEquals");
+        let web = facts(&[("elastigroup:name", "web")], None);
+        for (condition, holds) in [
+            (tag(equal), Some(false)),
+            (tag("StringContains"), Some(false)),
+            (tag(other), None),
+            (json!({"And": [name(equal, "web"), tag(other)]}), None),
+            (json!({"And": [tag(other), name(equal, "web")]}), None),
+            // Whatever the other one is.
+            (json!({"And": [tag(other), name(equal, "db")]}), Some(false)),
+            (json!({"And": [name(equal, "db"), tag(other)]}), Some(false)),
+        ] {
+            let parsed = Condition::parse(&condition).unwrap();
+            assert_eq!(parsed.holds("elastigroup", &web), holds, "{condition}");
+            let unknown = parsed.holds("elastigroup", &Facts::default());
+            assert_eq!(unknown, None, "{condition} of an unknown resource");
+            let elsewhere = parsed.holds("ocean", &web);
+            assert_eq!(elsewhere, Some(false), "{condition} is about other resources");
+        }
+    }
+
+    #[test]
     fn the_caller_by_e_mail() {
-        let own =
-            Condition::parse(&json!({"StringEquals": {"spot:elastigroup:tags/Email": "${spot:userEmail}"}}))
-                .unwrap();
         let tagged = [("elastigroup:tags/Email", "ann@example.com")];
-        assert!(own.holds(&facts(&tagged, Some("ann@example.com"))));
-        assert!(!own.holds(&facts(&tagged, Some("bob@example.com"))));
-        assert!(
-            !own.holds(&facts(&tagged, None)),
-            "a programmatic user has no address"
-        );
-        let others = Condition::parse(
-            &json!({"StringNotEquals": {"spot:elastigroup:tags/Email": "${spot:userEmail}"}}),
-        )
-        .unwrap();
-        assert!(others.holds(&facts(&tagged, Some("bob@example.com"))));
-        assert!(!others.holds(&facts(&tagged, None)));
+        for (operator, wanted, of_ann, of_bob, of_robot) in [
+            ("StringEquals", json!(EMAIL), true, false, Some(false)),
+            ("StringNotEquals", json!(EMAIL), false, true, None),
+            // Whoever asks.
+            (
+                "StringEquals",
+                json!([EMAIL, "ann@example.com"]),
+                true,
+                true,
+                Some(true),
+            ),
+            (
+                "StringNotEquals",
+                json!([EMAIL, "ann@example.com"]),
+                false,
+                false,
+                Some(false),
+            ),
+        ] {
+            let condition = json!({operator: {"spot:elastigroup:tags/Email": wanted}});
+            let parsed = Condition::parse(&condition).unwrap();
+            let holds = |email| parsed.holds("elastigroup", &facts(&tagged, email));
+            assert_eq!(holds(Some("ann@example.com")), Some(of_ann), "{condition}");
+            assert_eq!(holds(Some("bob@example.com")), Some(of_bob), "{condition}");
+            assert_eq!(
+                holds(None),
+                of_robot,
+                "{condition}: a programmatic user has no address"
+            );
+        }
     }
 
     #[test]

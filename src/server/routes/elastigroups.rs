@@ -1,5 +1,7 @@
 //! What accounts hold: groups of machines. They run nothing; they are there to be allowed or not.
 
+use std::collections::HashSet;
+
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 
@@ -15,17 +17,23 @@ fn missing(id: &str) -> ApiError {
     ApiError::Missing("GROUP_DOESNT_EXIST", format!("Group {id} does not exist"))
 }
 
-/// At the place where the vendor's clients send them.
+/// At the place where the vendor's clients send them. Each key once: a condition of a policy is about one value.
 fn read_tags(group: &Object, problems: &mut Problems) -> Vec<Tag> {
     let compute = group.object("compute", problems);
     let tags = compute
         .object("launchSpecification", problems)
         .objects("tags", problems);
-    let mut read = |tag: Object| Tag {
-        tag_key: tag.required("tagKey", problems),
-        tag_value: tag.required("tagValue", problems),
-    };
-    tags.into_iter().map(&mut read).collect()
+    let mut seen = HashSet::new();
+    let mut read = Vec::with_capacity(tags.len());
+    for tag in tags {
+        let tag_key = tag.required("tagKey", problems);
+        let tag_value = tag.required("tagValue", problems);
+        if !tag_key.is_empty() && !seen.insert(tag_key.clone()) {
+            problems.add(&tag.path("tagKey"), "contains a duplicate value");
+        }
+        read.push(Tag { tag_key, tag_value });
+    }
+    read
 }
 
 pub(super) async fn list(State(app): State<App>, Extension(call): Admitted) -> Outcome {

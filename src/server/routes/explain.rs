@@ -74,7 +74,7 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         "userId": user, "action": action, "resource": resource, "accountId": account,
         "administratorOnly": administrator_only,
     });
-    let open = resource.ends_with(':') && rules.iter().any(|r| r.needs == Needs::ResourcesOfQuery);
+    let open = resource.ends_with(':') && rules.iter().any(|r| r.is_about_resources());
     let seen = action == SEES && account.is_some_and(|a| authz::sees(&grants, a));
     let (decided, reason, by) = match &decision {
         _ if rules.iter().any(|r| r.needs == Needs::Caller) => ("ALLOW", "EVERYBODY", None),
