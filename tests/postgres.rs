@@ -47,6 +47,9 @@ mod tables;
 mod users;
 #[path = "conformance/venv.rs"]
 mod venv;
+#[path = "support/wait.rs"]
+#[allow(dead_code, reason = "other tests wait for what must not happen")]
+mod wait;
 
 /// The database of a platform whose folder would be this one.
 fn database(folder: &Path) -> Database {

@@ -31,8 +31,10 @@ pub(super) struct Actor(pub(super) String);
 
 /// Everything that the platform answers.
 pub(super) fn service(app: App) -> Router {
+    let numbers = Router::new().route(metrics::PATH, get(metrics::show));
     let inner = routes::api(app.clone())
         .merge(console::pages(app.clone()))
+        .merge(numbers.with_state(app.clone()))
         .layer(DefaultBodyLimit::max(app.body_limit))
         .layer(CatchPanicLayer::new())
         .layer(TimeoutLayer::with_status_code(
@@ -40,13 +42,9 @@ pub(super) fn service(app: App) -> Router {
             PATIENCE,
         ));
     // The inner router as a fallback, because the edge rewrites paths before they are routed.
-    let edged = Router::new()
-        .fallback_service(inner)
-        .layer(middleware::from_fn_with_state(app.clone(), edge));
     Router::new()
-        .route("/metrics", get(metrics::show))
-        .with_state(app)
-        .fallback_service(edged)
+        .fallback_service(inner)
+        .layer(middleware::from_fn_with_state(app, edge))
 }
 
 async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -80,9 +78,14 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
         next.run(request).await
     };
     let actor = response.extensions_mut().remove::<Actor>();
+    let route = match response.extensions_mut().remove::<Route>() {
+        Some(Route(route)) => route,
+        None if is_page => "console",
+        None => "other",
+    };
     if is_page {
         console::harden(&mut response);
-    } else {
+    } else if route != metrics::PATH {
         response = reply::finish(response, info);
         if let Some(allowance) = app.limiter.untouched()
             && !response.headers().contains_key(&LIMIT)
@@ -90,11 +93,6 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
             show(&mut response, allowance);
         }
     }
-    let route = match response.extensions_mut().remove::<Route>() {
-        Some(Route(route)) => route,
-        None if is_page => "console",
-        None => "other",
-    };
     app.metrics
         .answered(&verb, route, response.status(), started.elapsed());
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -1,8 +1,8 @@
 //! Metrics of the platform: closed label sets, no names of users and no ids.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,13 +12,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tokio::sync::Mutex;
 
 use super::App;
 use super::reply::ApiError;
-use super::store::users;
+use super::store::{Store, users};
 
+/// Where they are read.
+pub(super) const PATH: &str = "/metrics";
 /// Seconds; a password takes most of one, a list of 100,000 users some.
 const SPANS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// How long a count of the users is good for: anyone may ask, and counting reads them all.
+const COUNT_LASTS: Duration = Duration::from_secs(5);
 
 /// The route that answered a request, for its response's extensions.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +62,8 @@ pub(super) struct Metrics {
     unrecorded: Counter,
     renewals: Family<Outcome, Counter>,
     users: Family<OfType, Gauge>,
+    /// When the users were counted last.
+    counted: Mutex<Option<Instant>>,
 }
 
 impl Default for Metrics {
@@ -102,6 +110,7 @@ impl Default for Metrics {
             unrecorded,
             renewals,
             users,
+            counted: Mutex::default(),
         }
     }
 }
@@ -141,33 +150,40 @@ impl Metrics {
     pub(super) fn unrecorded(&self) {
         self.unrecorded.inc();
     }
-}
 
-/// What Prometheus reads. The numbers of users are those of the database, at this moment.
-pub(super) async fn show(State(app): State<App>) -> Response {
-    let counted = async {
-        let mut tx = app.store.read().await?;
-        users::count(&mut tx).await
-    };
-    match counted.await {
-        Ok(counted) => {
-            for (user_type, users) in counted {
-                app.metrics
-                    .users
-                    .get_or_create(&OfType { r#type: user_type })
-                    .set(users);
+    /// Counts the users, unless that was done a moment ago; whoever comes meanwhile waits for the same count.
+    async fn count_users(&self, store: &Store) {
+        let mut counted = self.counted.lock().await;
+        if counted.is_some_and(|at| at.elapsed() < COUNT_LASTS) {
+            return;
+        }
+        let count = async {
+            let mut conn = store.look().await?;
+            users::count(&mut conn).await
+        };
+        match count.await {
+            Ok(count) => {
+                for (user_type, users) in count {
+                    self.users.get_or_create(&OfType { r#type: user_type }).set(users);
+                }
+            }
+            // The rest of the numbers tells what is wrong.
+            Err(error) => {
+                let reason = ApiError::Store(error).reason();
+                tracing::error!(reason, "the users cannot be counted");
+                self.users.clear();
             }
         }
-        // The rest of the numbers tells what is wrong.
-        Err(error) => {
-            let reason = ApiError::Store(error).reason();
-            tracing::error!(reason, "the users cannot be counted");
-            app.metrics.users.clear();
-        }
+        *counted = Some(Instant::now());
     }
+}
+
+/// What Prometheus reads. The numbers of users are those of the database, of a moment ago.
+pub(super) async fn show(State(app): State<App>) -> Response {
+    app.metrics.count_users(&app.store).await;
     let mut text = String::new();
     // Writing into a String cannot fail.
     let _ = encode(&mut text, &app.metrics.registry);
     let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, form)], text).into_response()
+    (Extension(Route(PATH)), [(header::CONTENT_TYPE, form)], text).into_response()
 }

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::console::sign_in;
 use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
+use crate::wait::{SOON, eventually};
 
 /// The text, and the value of one series; 0 if it is not there.
 async fn scrape(server: &Server) -> (String, impl Fn(&str) -> f64) {
@@ -38,6 +39,7 @@ async fn they_count_what_was_answered_and_name_nobody() {
     server.get(ADMIN, &format!("/{id}")).await.expect(404);
     sign_in(&server, EMAIL, "wrong").await;
     sign_in(&server, EMAIL, PASSWORD).await;
+    drop(scrape(&server).await);
     let (text, value) = scrape(&server).await;
     let requests = |method: &str, route: &str, code: u16| {
         let labels = format!("method=\"{method}\",route=\"{route}\",code=\"{code}\"");
@@ -51,6 +53,7 @@ async fn they_count_what_was_answered_and_name_nobody() {
         ("GET", "/setup/user/{id}", 401, 1.0),
         ("GET", "other", 404, 1.0),
         ("POST", "console", 303, 1.0),
+        ("GET", "/metrics", 200, 1.0),
     ];
     for (method, route, code, count) in expected {
         assert!(
@@ -81,4 +84,22 @@ async fn they_count_what_was_answered_and_name_nobody() {
     for secret in [id.as_str(), token.as_str(), ADMIN, EMAIL, "viewer"] {
         assert!(!text.contains(secret), "{secret}: {text}");
     }
+}
+
+/// Anyone may ask, as often as they like: that makes the database no work each time.
+#[tokio::test]
+async fn the_users_are_counted_now_and_then() {
+    let server = Server::start().await;
+    let count = async || {
+        let (_, value) = scrape(&server).await;
+        value("programmatic_users_platform_users{type=\"programmatic\"}")
+    };
+    assert!(count().await < 0.1);
+    server.user("viewer", A).await;
+    assert!(count().await < 0.1, "the last count is good for some seconds");
+    let counted = async || {
+        let found = count().await;
+        (found > 0.9).then_some(()).ok_or(found.to_string())
+    };
+    eventually("the user to be counted", SOON, counted).await.unwrap();
 }
