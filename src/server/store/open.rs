@@ -1,10 +1,12 @@
 //! Opens the database, and brings it up to date.
 
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
 use url::Url;
@@ -101,6 +103,11 @@ impl Store {
 
     async fn postgres(url: &Url) -> Result<Self, Error> {
         let options = AnyConnectOptions::from_url(url)?;
+        if may_be_overheard(&PgConnectOptions::from_url(url)?) {
+            tracing::warn!(
+                "the connection to the database may be in clear text; its URL can ask for TLS: ?sslmode=verify-full&sslrootcert=FILE"
+            );
+        }
         let failed = |source| Error::Connect {
             host: url.host_str().unwrap_or("localhost").replace("%2F", "/"),
             source,
@@ -147,15 +154,53 @@ impl Store {
     }
 }
 
+/// Whether what is said to the database may pass a network in clear text: by default TLS is only tried.
+fn may_be_overheard(options: &PgConnectOptions) -> bool {
+    // An address of version 6 is in brackets.
+    let host = options.get_host().trim_matches(['[', ']']);
+    let is_here = options.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    let is_optional = matches!(
+        options.get_ssl_mode(),
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer
+    );
+    !is_here && is_optional
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use sqlx::sqlite::SqliteConnectOptions;
     use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
-    use super::FILE;
+    use super::{FILE, PgConnectOptions, may_be_overheard};
     use crate::server::Database;
     use crate::server::store::{Store, users};
+
+    #[test]
+    fn what_may_be_overheard_is_known() {
+        for (url, may_be) in [
+            ("postgres://u@db.example.com/d", true),
+            ("postgres://u@db.example.com/d?sslmode=prefer", true),
+            ("postgres://u@db.example.com/d?sslmode=require", false),
+            (
+                "postgres://u@10.0.0.1/d?sslmode=verify-full&sslrootcert=/ca.crt",
+                false,
+            ),
+            ("postgres://u@[2001:db8::1]/d", true),
+            ("postgres://u@localhost/d?host=db.example.com", true),
+            ("postgres://u@localhost/d", false),
+            ("postgres://u@127.0.0.1/d", false),
+            ("postgres://u@[::1]/d", false),
+            ("postgres://u@%2Frun%2Fpostgresql/d", false),
+            ("postgres://u@db.example.com/d?host=/run/postgresql", false),
+        ] {
+            let options = PgConnectOptions::from_url(&url.parse().unwrap()).unwrap();
+            assert_eq!(may_be_overheard(&options), may_be, "{url}");
+        }
+    }
 
     /// The database of an earlier release, with a user in it.
     #[tokio::test]
