@@ -7,6 +7,7 @@ use super::store::{self, Store, access, accounts, audit, credentials, sign_in, u
 use super::{Error, Password, PlatformConfig, catalog, secret};
 use crate::platform::{PolicyGrant, Token, UserType};
 use crate::server::reply::ApiError;
+use crate::server::validate::check_email;
 
 const SHORTEST_PASSWORD: usize = 8;
 
@@ -146,8 +147,8 @@ fn check(config: &PlatformConfig) -> Result<(), Error> {
             return wrong("an account id is given twice");
         }
     }
-    if !config.admin_email.contains('@') {
-        return wrong("the administrator's e-mail address has no @");
+    if let Err(what) = check_email(&config.admin_email) {
+        return wrong(&format!("the administrator's e-mail address {what}"));
     }
     if config
         .admin_password

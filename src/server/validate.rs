@@ -44,6 +44,21 @@ pub(super) fn invalid(field: &str, what: &str) -> ApiError {
     ApiError::Invalid(problems.0)
 }
 
+/// Says what is wrong with an e-mail address. In ASCII, so that upper and lower case are the same to everybody who compares;
+/// no longer than one can be.
+pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
+    let has_parts = email
+        .split_once('@')
+        .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
+    if !has_parts || !email.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("must be a valid email, in ASCII");
+    }
+    if email.len() > LONGEST_EMAIL {
+        return Err("length must be less than or equal to 254 characters long");
+    }
+    Ok(())
+}
+
 /// A JSON object and where it stands in the body. Fields that nobody asks for are ignored, `null` is absence.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -133,22 +148,13 @@ impl Object {
         text.unwrap_or_default()
     }
 
-    /// An e-mail address. In ASCII, so that upper and lower case are the same to everybody who compares; no longer than one
-    /// can be.
+    /// An e-mail address.
     pub(super) fn email(&self, field: &str, problems: &mut Problems) -> String {
         let email = self.required(field, problems).trim().to_owned();
-        let has_parts = email
-            .split_once('@')
-            .is_some_and(|(a, b)| !a.is_empty() && !b.is_empty());
-        let valid = has_parts && email.bytes().all(|b| b.is_ascii_graphic());
-        if !email.is_empty() && !valid {
-            problems.add(&self.path(field), "must be a valid email, in ASCII");
-        }
-        if email.len() > LONGEST_EMAIL {
-            problems.add(
-                &self.path(field),
-                "length must be less than or equal to 254 characters long",
-            );
+        if !email.is_empty()
+            && let Err(what) = check_email(&email)
+        {
+            problems.add(&self.path(field), what);
         }
         email
     }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::console::{Page, open, sign_in};
-use crate::support::{A, ADMIN, EMAIL, Server};
+use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
 
 /// The middle of several times.
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -101,4 +101,21 @@ async fn an_unknown_address_and_a_wrong_password() {
     ratios.sort_by(f64::total_cmp);
     println!("wrong password / unknown address: {ratios:.2?}");
     assert!((0.5..2.0).contains(&ratios[1]), "{ratios:?}");
+}
+
+/// A letter that some databases take for another one makes no other spelling of an address: with its own count of failures
+/// it would be one more series of guesses.
+#[tokio::test]
+async fn an_address_with_a_letter_from_elsewhere_is_nobodys() {
+    let server = Server::start().await;
+    let person = json!({"firstName": "Kim", "lastName": "Lee", "email": "kim@example.com", "password": PASSWORD, "role": "user"});
+    server.post(ADMIN, "/setup/user", person).await.expect(200);
+    let kelvin = "\u{212a}im@example.com";
+    assert_eq!(kelvin.to_lowercase(), "kim@example.com");
+    let unknown = words(&sign_in(&server, "nobody@example.com", "wrong").await);
+    for _ in 0..5 {
+        assert_eq!(words(&sign_in(&server, kelvin, PASSWORD).await), unknown);
+    }
+    assert_eq!(sign_in(&server, kelvin, PASSWORD).await.status, 429);
+    assert_eq!(sign_in(&server, "KIM@example.com", PASSWORD).await.status, 303);
 }

@@ -91,6 +91,27 @@ async fn settings_that_cannot_be_used_make_nothing() {
     assert!(first.is_some(), "the failed start made nothing");
 }
 
+/// With any of these nobody could sign in.
+#[tokio::test]
+async fn an_address_that_the_api_would_not_take_makes_nothing() {
+    for address in [
+        "admin",
+        "@",
+        " admin@example.com",
+        "admin@example.com\n",
+        "ädmin@example.com",
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config(directory.path());
+        config.admin_email = address.to_owned();
+        let error = Platform::bind(config).await.err().unwrap().to_string();
+        assert!(
+            error.contains("e-mail address must be a valid email"),
+            "{address:?}: {error}"
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn users_made_at_once_all_exist() {
     let server = std::sync::Arc::new(Server::start().await);
