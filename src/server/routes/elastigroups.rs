@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 
+use super::grants::require_account;
 use super::{Admitted, Outcome};
 use crate::server::App;
 use crate::server::reply::{Answer, ApiError};
@@ -72,8 +73,11 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     if !call.may("", elastigroups::attributes(&name, &tags)) {
         return Err(call.refusal());
     }
+    let account = call.account()?;
     let mut tx = app.store.write().await?;
-    let group = elastigroups::create(&mut tx, call.account()?, &name, tags).await?;
+    // The gate saw it, but without the lock.
+    require_account(&mut tx, account, "query.accountId").await?;
+    let group = elastigroups::create(&mut tx, account, &name, tags).await?;
     call.record(&mut tx, &group.id).await?;
     tx.commit().await?;
     Ok(Answer::one(KIND, group.json()))
@@ -89,4 +93,51 @@ pub(super) async fn delete(
         return Err(missing(&id));
     }
     call.done(tx, &id).await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::http::{Method, Request, StatusCode};
+    use tower::ServiceExt as _;
+
+    use crate::platform::Token;
+    use crate::server::store::accounts;
+    use crate::server::{Database, Password, Platform, PlatformConfig, edge};
+
+    /// Between the gate and the write.
+    #[tokio::test]
+    async fn what_is_made_in_an_account_that_goes_meanwhile_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = PlatformConfig {
+            database: Database::Directory(directory.path().to_owned()),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            admin_password: Some(Password::new("long enough".into())),
+            admin_token: Token::new(&"a".repeat(64)),
+            ..PlatformConfig::default()
+        };
+        let mut platform = Platform::bind(config).await.unwrap();
+        let account = platform.take_first_start().unwrap().accounts[1].0.clone();
+        let service = edge::service(platform.app.clone());
+        let send = |method: Method| {
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("/aws/ec2/group?accountId={account}"))
+                .header("authorization", format!("Bearer {}", "a".repeat(64)))
+                .body(Body::from(r#"{"group": {"name": "web"}}"#));
+            service.clone().oneshot(request.unwrap())
+        };
+        // The time of the token's use is news once.
+        assert_eq!(send(Method::GET).await.unwrap().status(), StatusCode::OK);
+        let mut tx = platform.app.store.write().await.unwrap();
+        let made = tokio::spawn(send(Method::POST));
+        // Whoever has passed the gate waits for the lock.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        accounts::delete(&mut tx, &account).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(made.await.unwrap().unwrap().status(), StatusCode::BAD_REQUEST);
+    }
 }
