@@ -22,7 +22,6 @@ use super::{App, console, secret};
 
 /// Bucket of the rate limit for callers without a valid credential, so that they cannot use up the organization's.
 pub(super) const ANONYMOUS: &str = "anonymous";
-const LONGEST_AGENT: usize = 200;
 /// How long a request waits for the time of its token's use to be written; it is written anyway.
 const TOUCH: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -61,7 +60,7 @@ impl Trace {
             request_id: id.map(|id| id.0.clone()).unwrap_or_default(),
             method: method.to_string(),
             url: secret::redact(uri.path()),
-            agent: secret::redact(agent).chars().take(LONGEST_AGENT).collect(),
+            agent: secret::redact(agent),
         }
     }
 
@@ -405,7 +404,9 @@ impl Visit {
         if !(refused || (status >= 400 && status != 429 && trace.method != "GET")) {
             return;
         }
+        // Of the path and the query too: what was refused may be anything.
         let id = id.map(secret::redact);
+        let account = self.account.as_deref().map(secret::redact);
         let mut event = trace.event();
         event.actor_name = ANONYMOUS;
         event.source = "API";
@@ -415,7 +416,7 @@ impl Visit {
         event.action = rule.verb();
         event.resource_type = rule.resource_type;
         event.resource_id = id.as_deref();
-        event.account_id = self.account.as_deref();
+        event.account_id = account.as_deref();
         event.result = if refused { "refused" } else { "failed" };
         event.status = status;
         write(app, &event).await;

@@ -120,6 +120,13 @@ async fn nothing_told_or_logged_contains_a_token() {
         .delete(ADMIN, &format!("/setup/user/{token}?token={token}"))
         .await
         .expect(404);
+    let foreign = server.user("viewer", A).await.1;
+    for path in [
+        format!("/aws/ec2/group?accountId={token}"),
+        format!("/setup/account/{token}"),
+    ] {
+        server.get(&foreign, &path).await.expect(403);
+    }
     let odd = server
         .http
         .delete(server.url("/setup/user/pu-0"))
@@ -152,4 +159,34 @@ async fn nothing_told_or_logged_contains_a_token() {
     assert!(!LOG.contains(&token) && !LOG.contains(ADMIN));
     assert!(!LOG.contains(crate::support::PASSWORD));
     assert!(!LOG.contains(EMAIL));
+}
+
+/// Whoever knocks chooses how long what it sends is, but not how long the row is.
+#[tokio::test]
+async fn a_row_has_a_bound() {
+    let server = Server::start().await;
+    let viewer = server.user("viewer", A).await.1;
+    // Of what is not cut out as a token, and with a character of several bytes at each place.
+    let long = "%C3%BC-".repeat(8_000);
+    let wide = "\u{fc}-".repeat(8_000);
+    let agent = "cli ".repeat(8_000);
+    let with = |token: &str, path: String| {
+        let request = server.http.get(server.url(&path)).bearer_auth(token);
+        server.send(request.header("user-agent", &agent))
+    };
+    with("x", format!("/setup/user/{long}")).await.expect(401);
+    let path = format!("/setup/account/{wide}");
+    with(&viewer, path).await.expect(403);
+    let path = format!("/aws/ec2/group?accountId={wide}");
+    with(&viewer, path).await.expect(403);
+    let method = reqwest::Method::from_bytes("LONG".repeat(1_000).as_bytes()).unwrap();
+    let page = server.url(&format!("/console/{long}"));
+    let knock = server.http.request(method, page).bearer_auth("x");
+    knock.header("user-agent", &agent).send().await.unwrap();
+    let told = server.events("").await;
+    assert!(told.len() >= 5, "{}", told.len());
+    for event in &told {
+        let length = event.to_string().len();
+        assert!(length < 2_000, "{length}");
+    }
 }
