@@ -115,7 +115,7 @@ async fn people_only(State(app): State<App>, request: Request, next: Next) -> Re
     let signs_in = request.method() == Method::POST && request.uri().path() == SIGN_IN;
     // Each of these costs a write, and a sign-in a password hash: as many as of any other route, and those beyond are not
     // on record, which would let a flood fill the disk.
-    if (value.is_some() || signs_in) && is_flooded(&app, request.method(), signs_in).await {
+    if (value.is_some() || signs_in) && is_flooded(&app, signs_in).await {
         let what = "Too many requests. Wait a minute, and try again.";
         return (StatusCode::TOO_MANY_REQUESTS, page::message("Refused", what)).into_response();
     }
@@ -135,11 +135,17 @@ async fn people_only(State(app): State<App>, request: Request, next: Next) -> Re
     }
 }
 
-async fn is_flooded(app: &App, method: &Method, signs_in: bool) -> bool {
+async fn is_flooded(app: &App, signs_in: bool) -> bool {
+    // A knock is refused by whatever method it comes.
+    let (method, route) = if signs_in {
+        ("POST", SIGN_IN)
+    } else {
+        ("*", "/console")
+    };
     let key = Key {
         caller: gate::ANONYMOUS.to_owned(),
-        method: method.to_string(),
-        route: if signs_in { SIGN_IN } else { "/console" },
+        method,
+        route,
     };
     match app.limiter.count(&app.store, key).await {
         Ok(allowance) => allowance.is_some_and(|a| a.blocked),

@@ -283,7 +283,7 @@ impl Visit {
             .map_or(ANONYMOUS, |_| app.organization.id.as_str());
         let key = Key {
             caller: who.to_owned(),
-            method: request.method.to_string(),
+            method: rule.method.as_str(),
             route: rule.path,
         };
         self.allowance = app.limiter.count(&app.store, key).await?;

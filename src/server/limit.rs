@@ -10,11 +10,12 @@ use super::store::requests::Counted;
 /// Seconds.
 pub(super) const WINDOW: i64 = 60;
 
-/// Who asks for what: organization, method and route.
+/// Who asks for what: organization, method and route. Method and route are ours, not as they were sent: there are as many
+/// as we know, and nobody gets a fresh count by another word.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) caller: String,
-    pub(super) method: String,
+    pub(super) method: &'static str,
     pub(super) route: &'static str,
 }
 
@@ -57,7 +58,27 @@ impl Allowance {
 pub(super) struct Limiter {
     limit: u32,
     started: Instant,
-    here: Mutex<HashMap<Key, Vec<(i64, i64)>>>,
+    here: Mutex<Counts>,
+}
+
+/// Seconds and how many requests came in them, by who asked for what.
+#[derive(Debug, Default)]
+struct Counts {
+    seconds: HashMap<Key, Vec<(i64, i64)>>,
+    /// When those were last left out who ask no more.
+    swept: i64,
+}
+
+impl Counts {
+    /// Once in a window, so that it costs each request next to nothing.
+    fn sweep(&mut self, now: i64) {
+        if now - self.swept >= WINDOW {
+            let asks =
+                |seconds: &Vec<(i64, i64)>| seconds.last().is_some_and(|(last, _)| now - last < WINDOW);
+            self.seconds.retain(|_, seconds| asks(seconds));
+            self.swept = now;
+        }
+    }
 }
 
 impl Limiter {
@@ -95,7 +116,8 @@ impl Limiter {
     fn count_here(&self, key: Key, now: i64) -> Counted {
         // A poisoned lock only means that another request panicked between two of these lines.
         let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
-        let seconds = here.entry(key).or_default();
+        here.sweep(now);
+        let seconds = here.seconds.entry(key).or_default();
         seconds.retain(|(second, _)| now - second < WINDOW);
         match seconds.last_mut() {
             Some((second, requests)) if *second == now => *requests += 1,
@@ -115,7 +137,7 @@ mod tests {
     fn key(route: &'static str) -> Key {
         Key {
             caller: "org".into(),
-            method: "GET".into(),
+            method: "GET",
             route,
         }
     }
@@ -148,5 +170,21 @@ mod tests {
         assert!(!ask("/b", 7).blocked);
         assert!(!ask("/a", 67).blocked);
         assert!(Limiter::new(0).untouched().is_none());
+    }
+    #[test]
+    fn who_asks_no_more_is_forgotten() {
+        let limiter = Limiter::new(2);
+        let ask = |caller: usize, s| {
+            let caller = caller.to_string();
+            limiter.count_here(Key { caller, ..key("/a") }, s)
+        };
+        for caller in 0..1000 {
+            ask(caller, 0);
+        }
+        // Not those who still ask.
+        ask(0, 59);
+        ask(1000, 60);
+        assert_eq!(limiter.here.lock().map(|h| h.seconds.len()).ok(), Some(2));
+        assert_eq!(ask(0, 61).seconds, [(59, 1), (61, 1)]);
     }
 }

@@ -31,7 +31,7 @@ impl Store {
              RETURNING second, requests = 1",
         )
         .bind(&key.caller)
-        .bind(&key.method)
+        .bind(key.method)
         .bind(key.route)
         .fetch_one(&mut *conn)
         .await?;
@@ -51,7 +51,7 @@ impl Store {
              WHERE caller = $1 AND method = $2 AND route = $3 AND second > $4 AND second <= $5 ORDER BY second",
         )
         .bind(&key.caller)
-        .bind(&key.method)
+        .bind(key.method)
         .bind(key.route)
         .bind(oldest)
         .bind(now)
