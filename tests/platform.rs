@@ -34,6 +34,8 @@ mod files;
 mod fuzz;
 #[path = "conformance/go_sdk.rs"]
 mod go_sdk;
+#[path = "platform/late.rs"]
+mod late;
 #[path = "platform/lifecycle.rs"]
 mod lifecycle;
 #[path = "platform/mappings.rs"]

@@ -161,7 +161,7 @@ async fn holder(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
     let mut tx = app.store.read().await?;
     let mut owner = credentials::owner(&mut tx, token).await?;
     if owner.is_none() {
-        owner = credentials::former_owner(&mut tx, token).await?;
+        owner = credentials::former_owner(&mut tx, &secret::digest(token)).await?;
     }
     Ok(owner.as_ref().map(Caller::by_token))
 }
@@ -213,7 +213,10 @@ impl FromRequestParts<App> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
         match session(app, &parts.headers).await {
-            Ok(Some(session)) => Ok(Self(Client::new(app, session, Trace::of_parts(parts)))),
+            Ok(Some(session)) => {
+                let cookie = session_cookie(&parts.headers).unwrap_or_default();
+                Ok(Self(Client::new(app, session, cookie, Trace::of_parts(parts))))
+            }
             Ok(None) => Err(Redirect::to(SIGN_IN).into_response()),
             Err(error) => Err(failed(&error)),
         }

@@ -17,13 +17,15 @@ use crate::server::{App, reply, reply::ApiError, routes};
 const LONGEST: usize = 64 * 1024 * 1024;
 
 /// Says to the gate on whose behalf a request comes. Nothing that arrives from outside can carry it.
-#[derive(Debug, Clone)]
-pub(in crate::server) struct SignedIn(pub(in crate::server) sign_in::Session);
+/// It is the cookie of the session, which may have ended before the body of the request was there.
+#[derive(Clone)]
+pub(in crate::server) struct SignedIn(pub(in crate::server) String);
 
 /// One person's requests while one page is made.
 pub(super) struct Client {
     app: App,
     session: sign_in::Session,
+    cookie: String,
     trace: Trace,
 }
 
@@ -60,9 +62,13 @@ impl Refused {
 }
 
 impl Client {
-    pub(super) fn new(app: &App, session: sign_in::Session, trace: Trace) -> Self {
-        let app = app.clone();
-        Self { app, session, trace }
+    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, trace: Trace) -> Self {
+        Self {
+            app: app.clone(),
+            session,
+            cookie,
+            trace,
+        }
     }
 
     pub(super) fn session(&self) -> &sign_in::Session {
@@ -97,7 +103,7 @@ impl Client {
             .header(header::USER_AGENT, &self.trace.agent)
             .header(header::CONTENT_TYPE, "application/json")
             .extension(RequestId(self.trace.request_id.clone()))
-            .extension(SignedIn(self.session.clone()));
+            .extension(SignedIn(self.cookie.clone()));
         let body = body.map_or_else(Body::empty, |b| Body::from(b.to_string()));
         let failed = |_| Refused {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -123,13 +129,13 @@ impl Client {
     /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.
     pub(super) async fn administers(&self) -> Result<bool, ApiError> {
         let mut tx = self.app.store.read().await?;
-        let grants = callers::effective(&mut tx, &self.session.user_id).await?;
-        Ok(authz::administers(&grants))
+        let rights = callers::effective(&mut tx, &self.session.user_id).await?;
+        Ok(authz::administers(&rights.grants))
     }
 
     /// Whether the person may list the organization's users.
     pub(super) async fn sees_users(&self) -> Result<bool, ApiError> {
-        let grants = callers::effective(&mut *self.app.store.look().await?, &self.session.user_id).await?;
+        let rights = callers::effective(&mut *self.app.store.look().await?, &self.session.user_id).await?;
         let question = Question {
             action: "setup:describeOrganizationUsers",
             resource: "setup:",
@@ -137,7 +143,7 @@ impl Client {
             administrator_only: false,
             facts: &Facts::default(),
         };
-        Ok(authz::decide(&grants, question).is_allowed())
+        Ok(authz::decide(&rights.grants, question).is_allowed())
     }
 
     /// Takes the number of a form that may be sent once; `false` if it was sent before.

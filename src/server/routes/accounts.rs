@@ -64,7 +64,7 @@ pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> O
 
 pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let name = read_name(&bytes)?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     let id = accounts::create(&mut tx, None, &name).await?;
     call.record(&mut tx, &id).await?;
     tx.commit().await?;
@@ -82,7 +82,7 @@ pub(super) async fn update(
     bytes: Bytes,
 ) -> Outcome {
     let name = read_name(&bytes)?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require(&mut tx, &id).await?;
     accounts::rename(&mut tx, &id, &name).await?;
     call.done(tx, &id).await
@@ -93,7 +93,7 @@ pub(super) async fn delete(
     Extension(call): Admitted,
     Path(id): Path<String>,
 ) -> Outcome {
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     let all = accounts::list(&mut tx).await?;
     match all.iter().position(|a| a.account_id == id) {
         None => return Err(missing(&id)),

@@ -60,7 +60,7 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         ));
     }
     let facts = access::facts(&mut tx, &user, account, &resource).await?;
-    let grants = callers::effective(&mut tx, &user).await?;
+    let grants = callers::effective(&mut tx, &user).await?.grants;
     let administrator_only = rules.iter().any(|r| r.needs == Needs::Administrator);
     let question = Question {
         action: &action,

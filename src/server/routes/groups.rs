@@ -75,7 +75,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     let user_ids = body.texts("userIds", &mut problems);
     let policies = grants::read(&body, "policies", &mut problems);
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require_users(&mut tx, &user_ids).await?;
     let policies = grants::check(&mut tx, "policies", policies).await?;
     let id = access::create_group(&mut tx, &name, description.as_deref()).await?;
@@ -105,7 +105,7 @@ pub(super) async fn update(
         .has("description")
         .then(|| body.required("description", &mut problems));
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require(&mut tx, &id).await?;
     access::update_group(&mut tx, &id, name.as_deref(), description.as_deref()).await?;
     call.done(tx, &id).await
@@ -116,7 +116,7 @@ pub(super) async fn delete(
     Extension(call): Admitted,
     Path(id): Path<String>,
 ) -> Outcome {
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require(&mut tx, &id).await?;
     access::delete_group(&mut tx, &id).await?;
     users::require_administrator(&mut tx).await?;
@@ -134,7 +134,7 @@ pub(super) async fn map_users(
     let user_ids = body.texts("userIds", &mut problems);
     body.require_unless_empty("userIds", &mut problems);
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require(&mut tx, &id).await?;
     require_users(&mut tx, &user_ids).await?;
     access::set_members(&mut tx, &id, &user_ids).await?;
@@ -153,7 +153,7 @@ pub(super) async fn map_policies(
     let wanted = grants::read(&body, "policies", &mut problems);
     body.require_unless_empty("policies", &mut problems);
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require(&mut tx, &id).await?;
     let wanted = grants::check(&mut tx, "policies", wanted).await?;
     access::set_grants(&mut tx, Subject::Group(&id), &wanted).await?;

@@ -130,7 +130,7 @@ async fn set_role(app: &App, call: &super::Call, account: &str, bytes: &Bytes, i
     let named = Named::read(&body, &mut problems);
     let role = read_role(&body, &mut problems);
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(app).await?;
     super::accounts::require(&mut tx, account).await?;
     let user = named.find(&mut tx, "").await?;
     let held = access::grants(&mut tx, Subject::User(&user)).await?;
@@ -181,7 +181,7 @@ pub(super) async fn remove(
     let mut problems = Problems::default();
     let named = Named::read(&body, &mut problems);
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     super::accounts::require(&mut tx, &account).await?;
     let user = named.find(&mut tx, "").await?;
     let held = access::grants(&mut tx, Subject::User(&user)).await?;
@@ -239,7 +239,7 @@ pub(super) async fn assign(State(app): State<App>, Extension(call): Admitted, by
     }
     let wanted: Vec<Mapping> = entries.iter().map(|e| read_mapping(e, &mut problems)).collect();
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     for mapping in &wanted {
         let place = &mapping.place;
         let user = mapping.user.find(&mut tx, place).await?;

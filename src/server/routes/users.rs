@@ -60,16 +60,7 @@ pub(super) async fn create_programmatic(
         policies: &policies,
         token: &token,
     };
-    let id = match make(&app, &call, &wanted).await {
-        // An account or a policy went between the look and the commit, or another user got the id: look again.
-        Err(ApiError::Store(error)) if is_overtaken(&error) => make(&app, &call, &wanted).await,
-        made => made,
-    };
-    let id = match id {
-        // Nothing of what was looked up, then: it is the caller who went.
-        Err(ApiError::Store(error)) if is_overtaken(&error) => return Err(call.refusal()),
-        made => made?,
-    };
+    let id = make(&app, &call, &wanted).await?;
     let item = json!({"token": token.expose(), "name": name, "id": id});
     Ok(Answer::one("spotinst:setup:programmaticUser", item))
 }
@@ -84,28 +75,44 @@ struct Wanted<'a> {
     token: &'a Token,
 }
 
-/// Looks at what is there, and makes the user in one go: this is what many do at the same time.
+/// Makes the user: this is what many do at the same time, so that they look without the lock, and commit together.
 async fn make(app: &App, call: &Call, wanted: &Wanted<'_>) -> Result<String, ApiError> {
     let mut conn = app.store.look().await?;
+    let (id, mut batch) = plan(&mut conn, call, wanted).await?;
+    drop(conn);
+    call.still(&mut batch);
+    match app.store.commit(batch).await {
+        // The caller, an account or a policy went between the look and the commit, or another user got the id: look again,
+        // with the lock.
+        Err(error) if is_overtaken(&error) => {
+            let (call, mut tx) = call.begin(app).await?;
+            let (id, batch) = plan(&mut tx, &call, wanted).await?;
+            batch.execute(&mut tx).await?;
+            tx.commit().await?;
+            Ok(id)
+        }
+        done => Ok(done.map(|()| id)?),
+    }
+}
+
+/// Looks at what is there: the id of the user, and what makes it.
+async fn plan(conn: &mut Connection, call: &Call, wanted: &Wanted<'_>) -> Result<(String, Batch), ApiError> {
     let granted = if let Some(roles) = wanted.roles {
         for (index, (account, _)) in roles.iter().enumerate() {
-            grants::require_account(&mut conn, account, &format!("accounts.{index}.id")).await?;
+            grants::require_account(&mut *conn, account, &format!("accounts.{index}.id")).await?;
         }
         from_roles(roles)
     } else {
-        grants::check(&mut conn, "policies", wanted.policies.to_vec()).await?
+        grants::check(&mut *conn, "policies", wanted.policies.to_vec()).await?
     };
     let mut batch = Batch::default();
-    call.still(&mut batch);
     let (name, description) = (wanted.name, wanted.description);
     let user_type = UserType::Programmatic;
-    let id = users::create(&mut conn, &mut batch, user_type, name, description, None).await?;
-    drop(conn);
+    let id = users::create(conn, &mut batch, user_type, name, description, None).await?;
     access::give(&mut batch, Subject::User(&id), &granted);
     credentials::add(&mut batch, &id, name, wanted.token);
     call.tell(&mut batch, &id);
-    app.store.commit(batch).await?;
-    Ok(id)
+    Ok((id, batch))
 }
 
 /// Account and built-in policy of each role.
@@ -179,7 +186,7 @@ pub(super) async fn create_personal(
         None
     };
     let name = format!("{first} {last}");
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     if users::by_email(&mut tx, &email).await?.is_some() {
         return Err(ApiError::Conflict(
             "EMAIL_IN_USE",
@@ -281,7 +288,7 @@ pub(super) async fn delete(
     Extension(call): Admitted,
     Path(id): Path<String>,
 ) -> Outcome {
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     if !users::delete(&mut tx, &id).await? {
         return Err(missing(&id));
     }
@@ -300,7 +307,7 @@ pub(super) async fn map_policies(
     body.require("policies", &mut problems);
     let wanted = grants::read(&body, "policies", &mut problems);
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require(&mut tx, &id).await?;
     let wanted = grants::check(&mut tx, "policies", wanted).await?;
     access::set_grants(&mut tx, Subject::User(&id), &wanted).await?;
@@ -319,7 +326,7 @@ pub(super) async fn map_groups(
     let groups = body.texts("userGroupIds", &mut problems);
     body.require_unless_empty("userGroupIds", &mut problems);
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require(&mut tx, &id).await?;
     for (index, group) in groups.iter().enumerate() {
         if !access::group_exists(&mut tx, group).await? {

@@ -7,7 +7,6 @@ use super::batch::Batch;
 use super::{Connection, elastigroups, exists, now, unused_id, users, written};
 use crate::platform::{Policy, PolicyGrant, UserGroup, UserPolicy};
 use crate::server::authz::Facts;
-use crate::server::catalog;
 use crate::server::reply::ApiError;
 
 const GROUP_EXISTS: &str = "SELECT count(*) FROM user_group WHERE id = $1";
@@ -211,20 +210,6 @@ pub(crate) fn give(batch: &mut Batch, subject: Subject<'_>, grants: &[PolicyGran
                 .bind(subject.id());
         }
     }
-}
-
-/// Fails with the batch unless the user has the administrator's policy by then, directly or by a group.
-pub(crate) fn require_administrator(batch: &mut Batch, user: &str) {
-    // A grant of no policy, which the table refuses.
-    batch
-        .statement(
-            "INSERT INTO policy_grant (policy_id, user_id, group_id) SELECT NULL, $1, NULL
-             WHERE NOT EXISTS (SELECT 1 FROM policy_grant WHERE policy_id = $2 AND user_id = $1)
-             AND NOT EXISTS (SELECT 1 FROM group_member m JOIN policy_grant g ON g.group_id = m.group_id
-                             WHERE m.user_id = $1 AND g.policy_id = $2)",
-        )
-        .bind(user)
-        .bind(catalog::ADMIN);
 }
 
 /// The direct policies of a user or group.

@@ -6,11 +6,19 @@ use serde::Deserialize;
 use sqlx::FromRow;
 
 use super::Connection;
+use super::batch::Batch;
 use super::credentials::Owner;
 use crate::server::authz::{Grant, Reach, Statement};
 use crate::server::catalog;
 use crate::server::reply::ApiError;
-use crate::server::secret;
+
+/// What a user may do.
+#[derive(Debug, Clone)]
+pub(crate) struct Rights {
+    pub(crate) grants: Vec<Grant>,
+    /// Changes with them, see [`require_unchanged`].
+    mark: String,
+}
 
 /// One account of a grant.
 #[derive(FromRow)]
@@ -21,6 +29,7 @@ struct Given {
     policy_type: String,
     content: String,
     account_id: Option<String>,
+    mark: String,
 }
 
 /// The owner of a token, with one account of a grant if there is one.
@@ -34,6 +43,7 @@ struct Holder {
     policy_type: Option<String>,
     content: Option<String>,
     account_id: Option<String>,
+    mark: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -41,45 +51,61 @@ struct Document {
     statements: Vec<Statement>,
 }
 
+/// The grants of a user and of its groups, each with its policy and, one by one, its accounts.
+macro_rules! given {
+    ($user:literal) => {
+        concat!(
+            "(SELECT id, policy_id FROM policy_grant WHERE user_id = ",
+            $user,
+            " UNION ALL SELECT o.id, o.policy_id FROM group_member m JOIN policy_grant o ON o.group_id = m.group_id
+              WHERE m.user_id = ",
+            $user,
+            ") g JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id"
+        )
+    };
+}
+
+/// What changes of one of those with what it allows.
+macro_rules! mark {
+    () => {
+        "g.id || ' ' || g.policy_id || ' ' || p.updated_at || ' ' || coalesce(a.account_id, '')"
+    };
+}
+
 /// All that a user may do, its groups' policies included. A policy that cannot be read denies everything: left
 /// out, its denying statements would be missing.
-pub(crate) async fn effective(conn: &mut Connection, user: &str) -> Result<Vec<Grant>, ApiError> {
-    let rows: Vec<Given> = sqlx::query_as(
-        "SELECT g.id, g.policy_id, p.type, p.content, a.account_id
-         FROM (SELECT id, policy_id FROM policy_grant WHERE user_id = $1
-               UNION ALL SELECT o.id, o.policy_id FROM group_member m JOIN policy_grant o ON o.group_id = m.group_id
-               WHERE m.user_id = $1) g
-         JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id
-         ORDER BY g.id, a.account_id",
-    )
+pub(crate) async fn effective(conn: &mut Connection, user: &str) -> Result<Rights, ApiError> {
+    let rows: Vec<Given> = sqlx::query_as(concat!(
+        "SELECT g.id, g.policy_id, p.type, p.content, a.account_id, ",
+        mark!(),
+        " AS mark FROM ",
+        given!("$1"),
+        " ORDER BY g.id, a.account_id",
+    ))
     .bind(user)
     .fetch_all(conn)
     .await?;
-    grants(rows)
+    rights(rows)
 }
 
-/// The owner of a token that is valid now, and what [`effective`] says of it: by one statement, since every call of the API
-/// begins with it.
+/// The owner of a token that is valid now, by the token's hash, and what [`effective`] says of it: by one statement, since
+/// every call of the API begins with it.
 pub(crate) async fn holder(
     conn: &mut Connection,
-    token: &str,
-) -> Result<Option<(Owner, Vec<Grant>)>, ApiError> {
-    let digest = secret::digest(token);
-    let rows: Vec<Holder> = sqlx::query_as(
+    hash: &[u8; 32],
+) -> Result<Option<(Owner, Rights)>, ApiError> {
+    let rows: Vec<Holder> = sqlx::query_as(concat!(
         "SELECT u.id AS user_id, u.name AS user_name, u.type AS user_type, t.last_digits, t.id AS token_id,
-                t.last_used_at, t.hash, x.id, x.policy_id, x.type, x.content, x.account_id
+                t.last_used_at, t.hash, x.id, x.policy_id, x.type, x.content, x.account_id, x.mark
          FROM token t JOIN platform_user u ON u.id = t.user_id
-         LEFT JOIN (SELECT g.id, g.policy_id, p.type, p.content, a.account_id
-                    FROM (SELECT id, policy_id FROM policy_grant
-                          WHERE user_id = (SELECT user_id FROM token WHERE hash = $1)
-                          UNION ALL SELECT o.id, o.policy_id
-                          FROM group_member m JOIN policy_grant o ON o.group_id = m.group_id
-                          WHERE m.user_id = (SELECT user_id FROM token WHERE hash = $1)) g
-                    JOIN policy p ON p.id = g.policy_id LEFT JOIN grant_account a ON a.grant_id = g.id) x
-         ON x.id IS NOT NULL
+         LEFT JOIN (SELECT g.id, g.policy_id, p.type, p.content, a.account_id, ",
+        mark!(),
+        " AS mark FROM ",
+        given!("(SELECT user_id FROM token WHERE hash = $1)"),
+        ") x ON x.id IS NOT NULL
          WHERE t.hash = $1 ORDER BY x.id, x.account_id",
-    )
-    .bind(digest.as_slice())
+    ))
+    .bind(hash.as_slice())
     .fetch_all(conn)
     .await?;
     let mut owner = None;
@@ -87,8 +113,8 @@ pub(crate) async fn holder(
     for row in rows {
         owner = Some(row.owner);
         // Without a grant all of these are NULL.
-        if let (Some(id), Some(policy_id), Some(policy_type), Some(content)) =
-            (row.id, row.policy_id, row.policy_type, row.content)
+        if let (Some(id), Some(policy_id), Some(policy_type), Some(content), Some(mark)) =
+            (row.id, row.policy_id, row.policy_type, row.content, row.mark)
         {
             given.push(Given {
                 id,
@@ -96,15 +122,35 @@ pub(crate) async fn holder(
                 policy_type,
                 content,
                 account_id: row.account_id,
+                mark,
             });
         }
     }
-    let owner = owner.filter(|owner: &Owner| owner.has(&digest));
-    owner.map(|owner| Ok((owner, grants(given)?))).transpose()
+    let owner = owner.filter(|owner: &Owner| owner.has(hash));
+    owner.map(|owner| Ok((owner, rights(given)?))).transpose()
+}
+
+/// Fails with the batch unless a user has the very rights by then that were looked up: a token goes with its user, and a
+/// user's rights do.
+pub(crate) fn require_unchanged(batch: &mut Batch, user: &str, rights: &Rights) {
+    // A grant of no policy, which the table refuses.
+    batch
+        .statement(concat!(
+            "INSERT INTO policy_grant (policy_id, user_id, group_id) SELECT NULL, $1, NULL
+             WHERE $2 <> coalesce((SELECT string_agg(",
+            mark!(),
+            ", ',' ORDER BY g.id, a.account_id) FROM ",
+            given!("$1"),
+            "), '')",
+        ))
+        .bind(user)
+        .bind(rights.mark.as_str());
 }
 
 /// Each grant with all its accounts, from rows in the order of grants.
-fn grants(rows: Vec<Given>) -> Result<Vec<Grant>, ApiError> {
+fn rights(rows: Vec<Given>) -> Result<Rights, ApiError> {
+    let marks: Vec<&str> = rows.iter().map(|row| row.mark.as_str()).collect();
+    let mark = marks.join(",");
     let mut found: Vec<(i64, Grant)> = Vec::new();
     for row in rows {
         if let Some((id, grant)) = found.last_mut()
@@ -129,5 +175,81 @@ fn grants(rows: Vec<Given>) -> Result<Vec<Grant>, ApiError> {
         };
         found.push((row.id, grant));
     }
-    Ok(found.into_iter().map(|(_, grant)| grant).collect())
+    let grants = found.into_iter().map(|(_, grant)| grant).collect();
+    Ok(Rights { grants, mark })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::{effective, require_unchanged};
+    use crate::platform::{PolicyGrant, UserType};
+    use crate::server::Database;
+    use crate::server::store::access::{self, Subject};
+    use crate::server::store::batch::Batch;
+    use crate::server::store::queue::is_overtaken;
+    use crate::server::store::{Store, users};
+
+    /// Whatever changes of what a user may do, directly or by a group, a batch notices.
+    #[tokio::test]
+    async fn a_batch_fails_if_rights_have_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Directory(directory.path().to_owned());
+        let store = Store::open(&database).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let allow = json!({"statements": [{"effect": "ALLOW", "actions": ["*"], "resources": ["*"]}]});
+        let deny = json!({"statements": [{"effect": "DENY", "actions": ["*"], "resources": ["*"]}]});
+        let policy = access::create_policy(&mut tx, Some("pol-1"), "p", None, "ORGANIZATION", &allow)
+            .await
+            .unwrap();
+        let mut batch = Batch::default();
+        let user = users::create(&mut tx, &mut batch, UserType::Programmatic, "u", None, None)
+            .await
+            .unwrap();
+        batch.execute(&mut tx).await.unwrap();
+        let group = access::create_group(&mut tx, "g", None).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let grant = |accounts: &[&str]| PolicyGrant {
+            policy_id: policy.clone(),
+            account_ids: accounts.iter().map(|&a| a.to_owned()).collect(),
+        };
+        for step in 0..6 {
+            let seen = effective(&mut store.look().await.unwrap(), &user).await.unwrap();
+            let still = || {
+                let mut batch = Batch::default();
+                require_unchanged(&mut batch, &user, &seen);
+                store.commit(batch)
+            };
+            still().await.unwrap();
+            // So that a change is at another time than the one before.
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            let mut tx = store.write().await.unwrap();
+            match step {
+                0 => access::set_grants(&mut tx, Subject::User(&user), &[grant(&[])])
+                    .await
+                    .unwrap(),
+                1 => access::set_grants(&mut tx, Subject::User(&user), &[grant(&["*"])])
+                    .await
+                    .unwrap(),
+                2 => access::set_grants(&mut tx, Subject::Group(&group), &[grant(&[])])
+                    .await
+                    .unwrap(),
+                3 => access::set_groups(&mut tx, &user, std::slice::from_ref(&group))
+                    .await
+                    .unwrap(),
+                4 => access::update_policy(&mut tx, &policy, None, None, Some(&deny))
+                    .await
+                    .unwrap(),
+                _ => assert!(users::delete(&mut tx, &user).await.unwrap()),
+            }
+            tx.commit().await.unwrap();
+            let done = still().await;
+            // The group's policies are not the user's before it is in the group.
+            assert_eq!(done.is_err(), step != 2, "step {step}: {done:?}");
+            assert!(done.as_ref().err().is_none_or(is_overtaken));
+        }
+    }
 }

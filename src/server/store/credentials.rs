@@ -27,19 +27,6 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// A person who is signed in, and needs no token.
-    pub(crate) fn in_session(user_id: &str, user_name: &str) -> Self {
-        Self {
-            user_id: user_id.to_owned(),
-            user_name: user_name.to_owned(),
-            user_type: "personal".to_owned(),
-            last_digits: String::new(),
-            token_id: None,
-            last_used_at: None,
-            hash: Vec::new(),
-        }
-    }
-
     /// Whether its token has this hash. The index finds by hash, of which nobody can choose a prefix; the comparison that
     /// counts is this one.
     pub(crate) fn has(&self, hash: &[u8]) -> bool {
@@ -106,10 +93,13 @@ pub(crate) async fn owner(conn: &mut Connection, token: &str) -> Result<Option<O
     Ok(owner.filter(|o| o.has(&digest)))
 }
 
-/// The former owner of a token that was revoked: for the audit log only.
-pub(crate) async fn former_owner(conn: &mut Connection, token: &str) -> Result<Option<Owner>, sqlx::Error> {
+/// The former owner of a token that was revoked, by its hash: for the audit log only.
+pub(crate) async fn former_owner(
+    conn: &mut Connection,
+    hash: &[u8; 32],
+) -> Result<Option<Owner>, sqlx::Error> {
     sqlx::query_as("SELECT user_id, user_name, user_type, last_digits FROM revoked_token WHERE hash = $1")
-        .bind(secret::digest(token).as_slice())
+        .bind(hash.as_slice())
         .fetch_optional(conn)
         .await
 }

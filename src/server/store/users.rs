@@ -216,7 +216,7 @@ pub(crate) async fn require_administrator(conn: &mut Connection) -> Result<(), A
     .fetch_all(&mut *conn)
     .await?;
     for user in candidates {
-        if authz::administers(&callers::effective(&mut *conn, &user).await?) {
+        if authz::administers(&callers::effective(&mut *conn, &user).await?.grants) {
             return Ok(());
         }
     }
