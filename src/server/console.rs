@@ -9,7 +9,7 @@ mod settings;
 use axum::Router;
 use axum::extract::{Form, FromRequest, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -111,17 +111,13 @@ fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, path:
 
 /// Refuses whoever comes with a token.
 async fn people_only(State(app): State<App>, request: Request, next: Next) -> Response {
-    let value = request.headers().get(header::AUTHORIZATION);
-    let signs_in = request.method() == Method::POST && request.uri().path() == SIGN_IN;
-    // Each of these costs a write, and a sign-in a password hash: as many as of any other route, and those beyond are not
-    // on record, which would let a flood fill the disk.
-    if (value.is_some() || signs_in) && is_flooded(&app, signs_in).await {
-        let what = "Too many requests. Wait a minute, and try again.";
-        return (StatusCode::TOO_MANY_REQUESTS, page::message("Refused", what)).into_response();
-    }
-    let Some(value) = value else {
+    let Some(value) = request.headers().get(header::AUTHORIZATION) else {
         return next.run(request).await;
     };
+    // A knock is refused by whatever method it comes.
+    if is_flooded(&app, "*", "/console").await {
+        return too_many();
+    }
     let trace = Trace::of(&request);
     let token = value
         .to_str()
@@ -135,13 +131,9 @@ async fn people_only(State(app): State<App>, request: Request, next: Next) -> Re
     }
 }
 
-async fn is_flooded(app: &App, signs_in: bool) -> bool {
-    // A knock is refused by whatever method it comes.
-    let (method, route) = if signs_in {
-        ("POST", SIGN_IN)
-    } else {
-        ("*", "/console")
-    };
+/// Whether there were too many of what costs a write each time, and a sign-in a password hash: as many as of any route are let
+/// through, and those beyond are not on record, which would let a flood fill the disk.
+async fn is_flooded(app: &App, method: &'static str, route: &'static str) -> bool {
     let key = Key {
         caller: gate::ANONYMOUS.to_owned(),
         method,
@@ -154,6 +146,11 @@ async fn is_flooded(app: &App, signs_in: bool) -> bool {
             true
         }
     }
+}
+
+fn too_many() -> Response {
+    let what = "Too many requests. Wait a minute, and try again.";
+    (StatusCode::TOO_MANY_REQUESTS, page::message("Refused", what)).into_response()
 }
 
 /// Who holds, or held, a token.
@@ -287,7 +284,16 @@ async fn sign_in_with_password(State(app): State<App>, request: Request) -> Resp
     let Ok(Form(given)) = Form::<Credentials>::from_request(request, &()).await else {
         return show_form(&app, StatusCode::BAD_REQUEST, Some("The form could not be read."));
     };
-    let response = match try_sign_in(&app, &trace, &expected, given).await {
+    if expected.is_empty() || !secret::same(expected.as_bytes(), given.csrf.as_bytes()) {
+        // Not counted below: it costs nothing, and other sites could make their visitors' browsers use that up.
+        app.metrics.signed_in("refused");
+        let problem = "The form was too old. Please try again.";
+        return show_form(&app, StatusCode::FORBIDDEN, Some(problem));
+    }
+    if is_flooded(&app, "POST", SIGN_IN).await {
+        return too_many();
+    }
+    let response = match try_sign_in(&app, &trace, given).await {
         Ok(response) => response,
         Err(error) => failed(&error),
     };
@@ -300,19 +306,7 @@ async fn sign_in_with_password(State(app): State<App>, request: Request) -> Resp
     response
 }
 
-async fn try_sign_in(
-    app: &App,
-    trace: &Trace,
-    expected: &str,
-    given: Credentials,
-) -> Result<Response, ApiError> {
-    if expected.is_empty() || !secret::same(expected.as_bytes(), given.csrf.as_bytes()) {
-        return Ok(show_form(
-            app,
-            StatusCode::FORBIDDEN,
-            Some("The form was too old. Please try again."),
-        ));
-    }
+async fn try_sign_in(app: &App, trace: &Trace, given: Credentials) -> Result<Response, ApiError> {
     // A token pasted into the form: say what is wrong instead of letting people guess. A revoked one is as good as unknown.
     for field in [given.password.trim(), given.email.trim()] {
         let owner = credentials::owner(&mut *app.store.look().await?, field).await?;

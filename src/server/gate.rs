@@ -140,11 +140,22 @@ struct Visit {
 impl Visit {
     async fn admit(&mut self, app: &App, request: &Parts, trace: &Trace) -> Result<Call, ApiError> {
         let mut conn = app.store.look().await?;
-        let recognised = self.recognise(&mut conn, request).await;
-        // Counted before anything is answered, the refusal of the credential included.
-        let who = recognised
-            .as_ref()
-            .map_or(ANONYMOUS, |_| app.organization.id.as_str());
+        let recognised = match self.recognise(&mut conn, request).await {
+            Ok((credential, holder)) => {
+                let allowed = self.permit(&mut conn, &holder, request).await;
+                Ok((credential, holder, allowed))
+            }
+            Err(error) => Err(error),
+        };
+        // Before the handler takes its own: one request must not hold two readers.
+        drop(conn);
+        // Counted before anything is answered, refusals included. These by themselves: they must not use up what those have
+        // who may do it, the deletion of whoever sends them for one.
+        let who = match &recognised {
+            Ok((.., Ok(_))) => app.organization.id.as_str(),
+            Ok((_, holder, Err(_))) => holder.caller.id.as_str(),
+            Err(_) => ANONYMOUS,
+        };
         let key = Key {
             caller: who.to_owned(),
             method: self.aim.rule.method.as_str(),
@@ -154,10 +165,7 @@ impl Visit {
         if self.allowance.is_some_and(|a| a.blocked) {
             return Err(ApiError::RateLimited);
         }
-        let (credential, holder) = recognised?;
-        let allowed = self.permit(&mut conn, &holder, request).await;
-        // Before the handler takes its own: one request must not hold two readers.
-        drop(conn);
+        let (credential, holder, allowed) = recognised?;
         if let Some(token) = holder.used
             && let Err(error) = touch(app, token).await
         {

@@ -10,7 +10,7 @@ use super::store::requests::Counted;
 /// Seconds.
 pub(super) const WINDOW: i64 = 60;
 
-/// Who asks for what: organization, method and route. Method and route are ours, not as they were sent: there are as many
+/// Who asks for what: the organization, or whoever was refused; method and route. Method and route are ours, not as they were sent: there are as many
 /// as we know, and nobody gets a fresh count by another word.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {

@@ -232,6 +232,13 @@ async fn knocks_are_limited() {
         answers.push(open(knock).await.status);
     }
     assert_eq!(answers, [403, 403, 403, 429, 429], "whatever the method");
+    // What another site makes a browser send comes without the cookie, and uses nothing up.
+    for _ in 0..4 {
+        let elsewhere = server.http.post(server.url("/console/sign-in"));
+        let form = elsewhere.header("content-type", "application/x-www-form-urlencoded");
+        let sent = form.body("email=a%40example.com&password=wrong&csrf=0");
+        assert_eq!(open(sent).await.status, 403);
+    }
     for expected in [401, 401, 401, 429] {
         assert_eq!(sign_in(&server, "a@example.com", "wrong").await.status, expected);
     }

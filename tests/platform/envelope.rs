@@ -167,3 +167,22 @@ async fn the_rate_limit_has_its_own_form() {
     server.get(ADMIN, "/setup/organization/user").await.expect(200);
     server.post(ADMIN, "/setup/account", json!({})).await.expect(400);
 }
+
+/// Who has no right to something cannot keep those from it who have.
+#[tokio::test]
+async fn what_is_refused_uses_up_nothing_of_others() {
+    let server = Server::start_with(|c| c.requests_per_minute = 3).await.0;
+    let (id, token) = server.user("viewer", A).await;
+    let path = format!("/setup/user/{id}");
+    for expected in [403, 403, 403, 429, 429] {
+        server.delete(&token, &path).await.expect(expected);
+    }
+    let deleted = server.delete(ADMIN, &path).await.expect(200);
+    assert_eq!(deleted.headers["x-ratelimit-remaining"], "2");
+    // What is allowed is the organization's, whoever asks.
+    let (_, token) = server.user("viewer", A).await;
+    for token in [&token, ADMIN, &token] {
+        server.get(token, "/setup/account").await.expect(200);
+    }
+    server.get(ADMIN, "/setup/account").await.expect(429);
+}
