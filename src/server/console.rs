@@ -18,7 +18,8 @@ use serde::Deserialize;
 use super::gate::{self, Caller, Trace, bearer};
 use super::limit::Key;
 use super::reply::ApiError;
-use super::store::{credentials, sign_in};
+use super::store::batch::Batch;
+use super::store::{Connection, audit, credentials, sign_in};
 use super::{App, secret};
 use client::Client;
 pub(super) use client::SignedIn;
@@ -115,7 +116,7 @@ async fn people_only(State(app): State<App>, request: Request, next: Next) -> Re
         return next.run(request).await;
     };
     // A knock is refused by whatever method it comes.
-    if is_flooded(&app, "*", "/console").await {
+    if is_flooded(&app, gate::ANONYMOUS, "*", "/console").await {
         return too_many();
     }
     let trace = Trace::of(&request);
@@ -133,9 +134,9 @@ async fn people_only(State(app): State<App>, request: Request, next: Next) -> Re
 
 /// Whether there were too many of what costs a write each time, and a sign-in a password hash: as many as of any route are let
 /// through, and those beyond are not on record, which would let a flood fill the disk.
-async fn is_flooded(app: &App, method: &'static str, route: &'static str) -> bool {
+async fn is_flooded(app: &App, caller: &str, method: &'static str, route: &'static str) -> bool {
     let key = Key {
-        caller: gate::ANONYMOUS.to_owned(),
+        caller: caller.to_owned(),
         method,
         route,
     };
@@ -169,7 +170,24 @@ async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>) -> Resp
     (StatusCode::FORBIDDEN, page::no_access(personal)).into_response()
 }
 
+/// Records what changes nothing.
 async fn record(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, status: StatusCode) {
+    gate::write(app, &event(trace, who, action, status)).await;
+}
+
+/// Records a change, in its transaction.
+async fn tell(conn: &mut Connection, trace: &Trace, who: &Caller, action: &str) -> Result<(), sqlx::Error> {
+    let mut batch = Batch::default();
+    audit::add(&mut batch, &event(trace, Some(who), action, StatusCode::OK));
+    batch.execute(conn).await
+}
+
+fn event<'a>(
+    trace: &'a Trace,
+    who: Option<&'a Caller>,
+    action: &'a str,
+    status: StatusCode,
+) -> audit::Event<'a> {
     let mut event = trace.event();
     event.actor_name = "anonymous";
     if let Some(who) = who {
@@ -185,7 +203,7 @@ async fn record(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, st
         "refused"
     };
     event.status = status.as_u16();
-    gate::write(app, &event).await;
+    event
 }
 
 fn failed(error: &ApiError) -> Response {
@@ -220,13 +238,18 @@ impl FromRequestParts<App> for Visitor {
     }
 }
 
-/// A form that no page of the session sent.
-fn forged(client: &Client) -> Response {
+/// Refuses a form that no page of the session sent.
+async fn forged(app: &App, trace: &Trace, session: &sign_in::Session, action: &str) -> Response {
+    let who = caller(session);
+    if is_flooded(app, &who.id, "POST", "/console").await {
+        return too_many();
+    }
+    record(app, trace, Some(&who), action, StatusCode::FORBIDDEN).await;
     let body = maud::html! {
         h1 { "Refused" }
         p role="alert" { "This form did not come from the console, or is too old. Nothing was done." }
     };
-    let page = page::signed_in("Refused", client.organization(), client.session(), &body);
+    let page = page::signed_in("Refused", &app.organization.name, session, &body);
     (StatusCode::FORBIDDEN, page).into_response()
 }
 
@@ -290,7 +313,7 @@ async fn sign_in_with_password(State(app): State<App>, request: Request) -> Resp
         let problem = "The form was too old. Please try again.";
         return show_form(&app, StatusCode::FORBIDDEN, Some(problem));
     }
-    if is_flooded(&app, "POST", SIGN_IN).await {
+    if is_flooded(&app, gate::ANONYMOUS, "POST", SIGN_IN).await {
         return too_many();
     }
     let response = match try_sign_in(&app, &trace, given).await {
@@ -346,8 +369,8 @@ async fn try_sign_in(app: &App, trace: &Trace, given: Credentials) -> Result<Res
     let mut tx = app.store.write().await?;
     sign_in::succeeded(&mut tx, &email).await?;
     let cookie = sign_in::open(&mut tx, &who.id).await?;
+    tell(&mut tx, trace, who, "signIn").await?;
     tx.commit().await?;
-    record(app, trace, Some(who), "signIn", StatusCode::OK).await;
     let mut response = Redirect::to("/console").into_response();
     // For the whole site and not only for the console: the API must see it to refuse it in clear words.
     set_cookie(app, &mut response, SESSION, &cookie, "/", 12 * 3600);
@@ -374,27 +397,18 @@ async fn sign_out(State(app): State<App>, request: Request) -> Response {
         .map(|Form(i)| i.csrf)
         .unwrap_or_default();
     if !secret::same(given.as_bytes(), current.csrf.as_bytes()) {
-        record(
-            &app,
-            &trace,
-            Some(&caller(&current)),
-            "signOut",
-            StatusCode::FORBIDDEN,
-        )
-        .await;
-        let what = "This form did not come from the console. Nothing was done.";
-        return (StatusCode::FORBIDDEN, page::message("Refused", what)).into_response();
+        return forged(&app, &trace, &current, "signOut").await;
     }
     let closed = async {
         let mut tx = app.store.write().await?;
         sign_in::close(&mut tx, &cookie).await?;
+        tell(&mut tx, &trace, &caller(&current), "signOut").await?;
         tx.commit().await?;
         Ok::<_, ApiError>(())
     };
     if let Err(error) = closed.await {
         return failed(&error);
     }
-    record(&app, &trace, Some(&caller(&current)), "signOut", StatusCode::OK).await;
     let mut response = Redirect::to(SIGN_IN).into_response();
     set_cookie(&app, &mut response, SESSION, "", "/", 0);
     response

@@ -1,6 +1,7 @@
 //! The console is for people: programmatic users and tokens stay outside.
 
 use serde_json::json;
+use sqlx::{Connection as _, Executor as _};
 
 use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
 
@@ -278,4 +279,61 @@ async fn a_form_from_elsewhere_is_refused() {
         .header("content-type", "application/x-www-form-urlencoded");
     let page = open(post.body("email=a&password=b&csrf=")).await;
     assert!(page.status == 403 && page.cookies.iter().all(|c| c.contains("; Secure")));
+}
+
+fn form(request: reqwest::RequestBuilder, cookie: &str, body: &str) -> reqwest::RequestBuilder {
+    let request = request.header("cookie", cookie);
+    let kind = "application/x-www-form-urlencoded";
+    request.header("content-type", kind).body(body.to_owned())
+}
+
+/// What no page of the session sent is on record, whatever it asks for; as much of it as of anything that is refused.
+#[tokio::test]
+async fn forged_forms_are_on_record() {
+    let server = Server::start_with(|c| c.requests_per_minute = 3).await.0;
+    let (id, _) = server.user("viewer", A).await;
+    let cookie = sign_in(&server, EMAIL, PASSWORD).await.session();
+    let paths = [
+        "/console/settings/organization/programmatic-users/add".to_owned(),
+        format!("/console/settings/users/{id}/delete"),
+        "/console/sign-out".to_owned(),
+        "/console/sign-out".to_owned(),
+    ];
+    let mut answers = Vec::new();
+    for path in &paths {
+        let post = server.http.post(server.url(path));
+        answers.push(open(form(post, &cookie, "csrf=0&name=n&number=1")).await.status);
+    }
+    assert_eq!(answers, [403, 403, 403, 429]);
+    let mut told = server.events("&actorType=ui").await;
+    told.retain(|e| e["result"] == "refused" && e["source"] == "UI" && e["responseStatus"] == 403);
+    let actions: Vec<_> = told.iter().map(|e| e["actionType"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["createProgrammaticUser", "deleteUser", "signOut"]);
+}
+
+/// A session begins and ends with its row in the audit log, or not at all.
+#[tokio::test]
+async fn what_cannot_be_recorded_opens_and_ends_no_session() {
+    let server = Server::start().await;
+    let cookie = sign_in(&server, EMAIL, PASSWORD).await.session();
+    let home = || open(server.http.get(server.url("/console")).header("cookie", &cookie));
+    let csrf = between(&home().await.text, "name=\"csrf\" value=\"", "\"").to_owned();
+    let out = || {
+        let post = server.http.post(server.url("/console/sign-out"));
+        open(form(post, &cookie, &format!("csrf={csrf}")))
+    };
+    sqlx::any::install_default_drivers();
+    let url = crate::database_url(server.directory.path());
+    let mut conn = sqlx::AnyConnection::connect(&url).await.unwrap();
+    conn.execute("ALTER TABLE audit RENAME TO aside").await.unwrap();
+    let page = sign_in(&server, EMAIL, PASSWORD).await;
+    assert!(page.status == 500 && page.cookies.is_empty(), "{}", page.text);
+    assert_eq!(out().await.status, 500);
+    conn.execute("ALTER TABLE aside RENAME TO audit").await.unwrap();
+    conn.close().await.unwrap();
+    assert_eq!(home().await.status, 200, "the session goes on");
+    assert_eq!(out().await.status, 303);
+    let told = server.events("").await;
+    let of = |action: &str| told.iter().filter(|e| e["actionType"] == action).count();
+    assert_eq!((of("signIn"), of("signOut")), (1, 1));
 }

@@ -2,6 +2,7 @@
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
 use jiff::Timestamp;
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -124,6 +125,11 @@ impl Client {
         }
         let errors = serde_json::from_value(reply["errors"].take()).unwrap_or_default();
         Err(Refused { status, errors })
+    }
+
+    /// Refuses a form that no page of the session sent.
+    pub(super) async fn forged(&self, action: &str) -> Response {
+        super::forged(&self.app, &self.trace, &self.session, action).await
     }
 
     /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.

@@ -175,7 +175,7 @@ fn problem(field: Option<&str>, message: &str) -> (&'static str, String) {
 
 async fn make(client: &Client, account: Option<&str>, sent: &Form) -> Response {
     if !sent.is_of(client.session()) {
-        return super::forged(client);
+        return client.forged("createProgrammaticUser").await;
     }
     match client.take(sent.text("number")).await {
         Ok(true) => {}
