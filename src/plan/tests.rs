@@ -8,6 +8,7 @@ mod deletion;
 mod readiness;
 mod recovery;
 mod refusals;
+mod rollouts;
 mod rotation;
 mod waiting;
 

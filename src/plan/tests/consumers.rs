@@ -103,7 +103,7 @@ pub(super) fn names(steps: &[Step]) -> Vec<&'static str> {
     steps.iter().map(name).collect()
 }
 
-fn restarted(steps: &[Step]) -> Vec<&str> {
+pub(super) fn restarted(steps: &[Step]) -> Vec<&str> {
     let restarts = steps.iter().filter_map(|step| match step {
         Step::Restart(restart) => Some(restart.workload.1.as_str()),
         _ => None,
@@ -112,7 +112,7 @@ fn restarted(steps: &[Step]) -> Vec<&str> {
 }
 
 /// What a watch would say of a workload after a restart.
-fn seen(o: &mut Observed, steps: &[Step], rollout: Rollout) {
+pub(super) fn seen(o: &mut Observed, steps: &[Step], rollout: Rollout) {
     o.learned = Learned::default();
     for step in steps {
         let Step::Restart(restart) = step else { continue };
@@ -218,7 +218,7 @@ fn workloads_are_restarted_after_the_secret_changed_one_at_a_time() {
 }
 
 /// Brings a workload's rollout so far; its marks.
-fn steps_of(o: &mut Observed, name: &str, rollout: Rollout) -> BTreeMap<String, String> {
+pub(super) fn steps_of(o: &mut Observed, name: &str, rollout: Rollout) -> BTreeMap<String, String> {
     o.learned = Learned::default();
     let mut all = o.consumers.workloads.iter_mut().flatten();
     let workload = all.find(|w| w.name == name).unwrap();
@@ -253,120 +253,6 @@ fn the_mark_is_the_same_each_time_another_for_each_token_and_tells_nothing() {
 }
 
 #[test]
-fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
-    let restarted_with = |change: &dyn Fn(&mut Observed), pods: &[Pod]| {
-        let mut o = replaced(true, false);
-        change(&mut o);
-        let (steps, rest) = run_at(&mut o, 10, pods);
-        let names: Vec<String> = restarted(&steps).into_iter().map(str::to_owned).collect();
-        let told = condition(&rest, RESTARTING_CONSUMERS).map(|c| (c.1, c.2));
-        (names, told)
-    };
-    let web = |o: &mut Observed, rollout: Rollout| {
-        o.consumers.workloads.as_mut().unwrap()[0].rollout = rollout;
-    };
-    // All pods newer: nothing to do, nothing to tell.
-    let new = [
-        pod("web-1", Some((DEPLOYMENT, "web")), 3),
-        pod("worker-1", Some((DEPLOYMENT, "worker")), 9),
-    ];
-    assert_eq!(restarted_with(&|_| {}, &new), (vec![], None));
-    // In the second after the change a kubelet may not have known of it.
-    let early = [pod("web-1", Some((DEPLOYMENT, "web")), 2)];
-    assert_eq!(restarted_with(&|_| {}, &early).0, ["web"]);
-    // Neither for one whose pods go already.
-    let mut going = pods()[0].clone();
-    going.ends = Some(after(30));
-    assert_eq!(restarted_with(&|_| {}, &[going]), (vec![], None));
-    // The others do not wait for one that is paused.
-    assert_eq!(
-        restarted_with(&|o| web(o, Rollout::Held("is paused")), &pods()).0,
-        ["worker"]
-    );
-    let (names, told) = restarted_with(&|o| web(o, Rollout::Held("is paused")), &pods()[..1]);
-    let (reason, message) = told.unwrap();
-    assert_eq!((names.len(), reason.as_str()), (0, "RolloutHeld"));
-    assert!(
-        message.starts_with("Deployment web is paused, so that"),
-        "{message}"
-    );
-    // Nor for one whose rollout, ours or somebody else's, is stuck.
-    for marked in [true, false] {
-        let stuck = |o: &mut Observed| {
-            if marked {
-                let steps = run_at(o, 10, &pods()).0;
-                seen(o, &steps, Rollout::Stuck);
-            }
-            web(o, Rollout::Stuck);
-        };
-        assert_eq!(restarted_with(&stuck, &pods()).0, ["worker"]);
-        let (_, told) = restarted_with(&stuck, &pods()[..1]);
-        let (reason, message) = told.unwrap();
-        assert_eq!(reason, "RolloutStuck");
-        assert!(message.contains("Deployment web"), "{message}");
-    }
-    // Somebody else's rollout is not disturbed, whenever the operator last wrote the workload.
-    let busy = |o: &mut Observed| {
-        let first = &mut o.consumers.workloads.as_mut().unwrap()[0];
-        (first.kind, first.rollout) = (WorkloadKind::StatefulSet, Rollout::Going);
-        first.written = Some(after(-100_000));
-    };
-    let of_set = pod("web-0", Some((WorkloadKind::StatefulSet, "web")), -100);
-    assert_eq!(
-        restarted_with(&busy, &[of_set.clone(), pods()[1].clone()]).0,
-        ["worker"]
-    );
-    let (names, told) = restarted_with(&busy, &[of_set]);
-    let (reason, message) = told.unwrap();
-    assert_eq!((names.len(), reason.as_str()), (0, "RolloutGoing"));
-    assert!(
-        message.contains("StatefulSet web is being rolled out for an earlier reason"),
-        "{message}"
-    );
-}
-
-#[test]
-fn a_rollout_without_a_deadline_is_waited_for_while_it_gets_on() {
-    let mut o = replaced(true, false);
-    let (steps, _) = run_at(&mut o, 10, &pods());
-    assert_eq!(restarted(&steps), ["web"]);
-    seen(&mut o, &steps, Rollout::Going);
-    let web = &mut o.consumers.workloads.as_mut().unwrap()[0];
-    (web.timed, web.moved) = (false, Some(after(500)));
-    let (steps, rest) = run_at(&mut o, 1000, &pods());
-    assert_eq!(restarted(&steps), Vec::<&str>::new());
-    assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RollingOut");
-    assert_eq!(rest.again, Again::After(Duration::from_secs(100)));
-    o.learned = Learned::default();
-    let (steps, _) = run_at(&mut o, 1101, &pods());
-    assert_eq!(restarted(&steps), ["worker"], "the others do not wait for ever");
-    o.learned = Learned::default();
-    let (_, rest) = run_at(&mut o, 1101, &pods()[..1]);
-    assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RolloutStuck");
-}
-
-#[test]
-fn what_ails_is_restarted_after_what_does_not() {
-    let mut o = replaced(true, false);
-    o.consumers.workloads.as_mut().unwrap()[0].rollout = Rollout::Unavailable;
-    let (steps, _) = run_at(&mut o, 10, &pods());
-    assert_eq!(restarted(&steps), ["worker"]);
-    seen(&mut o, &steps, Rollout::Complete);
-    let (steps, _) = run_at(&mut o, 20, &pods()[..1]);
-    assert_eq!(restarted(&steps), ["web"]);
-    // What was restarted and is not available yet is waited for, and not for ever.
-    seen(&mut o, &steps, Rollout::Unavailable);
-    let worker = &mut o.consumers.workloads.as_mut().unwrap()[1];
-    (worker.rollout, worker.marks) = (Rollout::Complete, BTreeMap::new());
-    let (steps, rest) = run_at(&mut o, 600, &pods()[1..]);
-    assert_eq!(restarted(&steps), Vec::<&str>::new());
-    assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RollingOut");
-    assert_eq!(rest.again, Again::After(Duration::from_secs(10)));
-    o.learned = Learned::default();
-    assert_eq!(restarted(&run_at(&mut o, 611, &pods()[1..]).0), ["worker"]);
-}
-
-#[test]
 fn a_pod_that_does_not_go_is_looked_at_ever_more_seldom() {
     for (seconds, pause) in [(10, 3), (60, 3), (70, 30), (210, 90), (100_000, 600)] {
         let mut o = replaced(true, false);
@@ -386,52 +272,6 @@ fn pods_that_cannot_be_listed_are_told_also_where_only_restarts_were_asked_for()
     assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "PodsUnknown");
     assert_eq!(reason(&rest), "Ready");
     assert_eq!(rest.again, Again::After(Duration::from_secs(30)));
-}
-
-#[test]
-fn a_stateful_set_that_is_rolled_out_for_too_long_counts_as_stuck() {
-    let mut o = replaced(true, false);
-    o.consumers.workloads = Some(vec![
-        workload(WorkloadKind::StatefulSet, "db"),
-        workload(DEPLOYMENT, "web"),
-    ]);
-    let of_db = pod("db-0", Some((WorkloadKind::StatefulSet, "db")), -9);
-    let all = [of_db.clone()];
-    let (steps, _) = run_at(&mut o, 10, &all);
-    assert_eq!(restarted(&steps), ["db"]);
-    seen(&mut o, &steps, Rollout::Going);
-    let two = [of_db, pods()[0].clone()];
-    let (steps, rest) = run_at(&mut o, 600, &two);
-    assert_eq!(restarted(&steps), Vec::<&str>::new());
-    assert_eq!(rest.again, Again::After(Duration::from_secs(10)));
-    o.learned = Learned::default();
-    let (steps, _) = run_at(&mut o, 611, &two);
-    assert_eq!(restarted(&steps), ["web"]);
-}
-
-#[test]
-fn a_restart_that_is_refused_is_told_and_tried_again() {
-    for (answer, again) in [(Err(problem("RestartRefused")), 30), (Ok(false), 3)] {
-        let mut o = replaced(true, false);
-        let refused = answer.is_err();
-        let mut tried = Vec::new();
-        o.platform_now = Some(after(10));
-        let rest = loop {
-            match next(&o, after(10)) {
-                Next::Do(Step::ReadPods(_)) => o.learned.pods = Some(Ok(pods().into())),
-                Next::Do(Step::Restart(restart)) => {
-                    tried.push(restart.workload.1.clone());
-                    o.learned.restarted.insert(restart.workload, answer.clone());
-                }
-                Next::Do(other) => panic!("{other:?}"),
-                Next::Stop(rest) => break rest,
-            }
-        };
-        assert_eq!(tried, ["web", "worker"]);
-        assert_eq!(rest.again, Again::After(Duration::from_secs(again)));
-        let told = condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1);
-        assert_eq!(told.as_deref(), refused.then_some("RestartRefused"));
-    }
 }
 
 #[test]
