@@ -39,8 +39,13 @@ impl Held {
 }
 
 /// Every change that has a body.
-fn changes(user: &str, group: &str) -> Vec<(String, Value)> {
-    let change = |line: &str, body| (line.replace("{user}", user).replace("{group}", group), body);
+fn changes(user: &str, group: &str, policy: &str) -> Vec<(String, Value)> {
+    let change = |line: &str, body| {
+        let line = line.replace("{user}", user).replace("{group}", group);
+        (line.replace("{policy}", policy), body)
+    };
+    let everything = json!({"effect": "ALLOW", "actions": ["*"], "resources": ["*"]});
+    let content = json!({"statements": [everything]});
     let in_account = json!({"userEmail": EMAIL, "role": "viewer"});
     let account = format!("/setup/account/{A}");
     let mapping = json!({"userEmail": EMAIL, "accountId": A, "role": "viewer"});
@@ -63,6 +68,18 @@ fn changes(user: &str, group: &str) -> Vec<(String, Value)> {
         change(&format!("PUT {account}/user"), in_account.clone()),
         change(&format!("DELETE {account}/user"), in_account),
         change("POST /setup/accountUserMapping", json!({"mappings": [mapping]})),
+        change(
+            "POST /setup/access/policy",
+            json!({"policy": {"name": "late", "policyContent": content}}),
+        ),
+        change(
+            "PUT /setup/access/policy/{policy}",
+            json!({"policy": {"policyContent": content}}),
+        ),
+        change(
+            &format!("POST /aws/ec2/group?accountId={A}"),
+            json!({"group": {"name": "late"}}),
+        ),
         change("POST /setup/access/userGroup", json!({"name": "late"})),
         change("PUT /setup/access/userGroup/{group}", json!({"name": "late"})),
         change(
@@ -85,12 +102,14 @@ async fn what_was_open_when_a_right_went_is_refused() {
         .await
         .expect(200);
     let group = group.item()["id"].as_str().unwrap();
+    let nothing = json!([{"effect": "DENY", "actions": ["*"], "resources": ["*"]}]);
+    let policy = server.policy("ACCOUNT", nothing).await;
     for (revoke, status, code) in [(true, 401, "UNAUTHORIZED"), (false, 403, "FORBIDDEN")] {
         let admin = json!({"name": "stolen", "policies": [{"policyId": "1", "accountIds": ["*"]}]});
         let (id, token) = server.user_with(admin).await;
         let bearer = format!("Authorization: Bearer {token}\r\nContent-Type: application/json");
         let mut held = Vec::new();
-        for (line, body) in changes(&user, group) {
+        for (line, body) in changes(&user, group, &policy) {
             let request = Held::send(&server, &line, &bearer, body.to_string()).await;
             held.push((line, request));
         }

@@ -69,12 +69,12 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
         Vec::new()
     };
     problems.check()?;
+    let (call, mut tx) = call.begin(&app).await?;
     // It has no id yet: a right to certain ones is none to make more.
     if !call.may("", elastigroups::attributes(&name, &tags)) {
         return Err(call.refusal());
     }
     let account = call.account()?;
-    let mut tx = app.store.write().await?;
     // The gate saw it, but without the lock.
     require_account(&mut tx, account, "query.accountId").await?;
     let group = elastigroups::create(&mut tx, account, &name, tags).await?;
@@ -88,7 +88,7 @@ pub(super) async fn delete(
     Extension(call): Admitted,
     Path(id): Path<String>,
 ) -> Outcome {
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     if !elastigroups::delete(&mut tx, call.account()?, &id).await? {
         return Err(missing(&id));
     }

@@ -86,7 +86,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     let content = check_content(&policy, &mut problems);
     problems.check()?;
     let content = content.unwrap_or_default();
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     let id = access::create_policy(
         &mut tx,
         None,
@@ -137,7 +137,7 @@ pub(super) async fn update(
         None
     };
     problems.check()?;
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require_custom(&mut tx, &id).await?;
     access::update_policy(
         &mut tx,
@@ -156,7 +156,7 @@ pub(super) async fn delete(
     Extension(call): Admitted,
     Path(id): Path<String>,
 ) -> Outcome {
-    let mut tx = app.store.write().await?;
+    let (call, mut tx) = call.begin(&app).await?;
     require_custom(&mut tx, &id).await?;
     if access::policy_in_use(&mut tx, &id).await? {
         let message = format!("Policy {id} is given to users or groups: take it from them first");
