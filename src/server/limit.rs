@@ -171,6 +171,7 @@ mod tests {
         assert!(!ask("/a", 67).blocked);
         assert!(Limiter::new(0).untouched().is_none());
     }
+
     #[test]
     fn who_asks_no_more_is_forgotten() {
         let limiter = Limiter::new(2);
