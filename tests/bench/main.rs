@@ -65,8 +65,14 @@ impl Numbers {
     fn from_environment() -> Self {
         let users = number("N", 40);
         assert!(users >= 10, "N={users}: give 10 or more");
-        // Whoever has made 10,000 makes more at the same rate.
-        let made = number("MADE", if users > 10_000 { 1000 } else { users }).min(users);
+        let made = match users {
+            // Both ways of a user's coming into being are tried by every test.
+            ..100 => users / 2,
+            100..=10_000 => users,
+            // Whoever has made 10,000 makes more at the same rate.
+            _ => 1000,
+        };
+        let made = number("MADE", made).clamp(10, users);
         Self {
             users,
             made,

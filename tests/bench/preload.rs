@@ -93,6 +93,11 @@ async fn one(bed: &Bed, template: &Template, name: &str) {
     bed.world.secrets().create(&params, &secret).await.unwrap();
 
     let like = serde_json::to_string(template.user.status.as_ref().unwrap()).unwrap();
+    // Messages name the user, too.
+    let like = like.replace(
+        template.user.status.as_ref().unwrap().user_id.as_deref().unwrap(),
+        &id,
+    );
     let mut status: ProgrammaticUserStatus = serde_json::from_str(&template.renamed(&like, name)).unwrap();
     status.user_id = Some(id.clone());
     status.token_last_digits = Some(token[60..].to_owned());
