@@ -157,9 +157,10 @@ fn too_many() -> Response {
 /// Who holds, or held, a token.
 async fn holder(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
     let mut tx = app.store.read().await?;
-    let mut owner = credentials::owner(&mut tx, token).await?;
+    let hash = secret::digest(token);
+    let mut owner = credentials::owner(&mut tx, &hash).await?;
     if owner.is_none() {
-        owner = credentials::former_owner(&mut tx, &secret::digest(token)).await?;
+        owner = credentials::former_owner(&mut tx, &hash).await?;
     }
     Ok(owner.as_ref().map(Caller::by_token))
 }
@@ -332,7 +333,7 @@ async fn sign_in_with_password(State(app): State<App>, request: Request) -> Resp
 async fn try_sign_in(app: &App, trace: &Trace, given: Credentials) -> Result<Response, ApiError> {
     // A token pasted into the form: say what is wrong instead of letting people guess. A revoked one is as good as unknown.
     for field in [given.password.trim(), given.email.trim()] {
-        let owner = credentials::owner(&mut *app.store.look().await?, field).await?;
+        let owner = credentials::owner(&mut *app.store.look().await?, &secret::digest(field)).await?;
         if let Some(owner) = owner {
             return Ok(refuse_token(app, trace, Some(&Caller::by_token(&owner))).await);
         }

@@ -100,6 +100,8 @@ async fn health(State(app): State<App>) -> (Extension<Route>, Outcome) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::path::Path;
+
     use axum::body::Body;
     use axum::http::{Request, StatusCode};
     use tower::ServiceExt;
@@ -108,19 +110,24 @@ mod tests {
     use crate::server::rules::RULES;
     use crate::server::{Database, Password, Platform, PlatformConfig, edge};
 
-    /// Behind every row of the table there is a route, and nothing of it opens without a token.
-    #[tokio::test]
-    async fn every_rule_guards_a_route() {
-        let directory = tempfile::tempdir().unwrap();
+    /// A new one, whose administrator has the token of 64 `a`, and which lets through as many requests as come.
+    pub(super) async fn platform(directory: &Path) -> Platform {
         let config = PlatformConfig {
-            database: Database::Directory(directory.path().to_owned()),
+            database: Database::Directory(directory.to_owned()),
             listen: "127.0.0.1:0".parse().unwrap(),
             admin_password: Some(Password::new("long enough".into())),
             admin_token: Token::new(&"a".repeat(64)),
             requests_per_minute: 0,
             ..PlatformConfig::default()
         };
-        let platform = Platform::bind(config).await.unwrap();
+        Platform::bind(config).await.unwrap()
+    }
+
+    /// Behind every row of the table there is a route, and nothing of it opens without a token.
+    #[tokio::test]
+    async fn every_rule_guards_a_route() {
+        let directory = tempfile::tempdir().unwrap();
+        let platform = platform(directory.path()).await;
         let service = edge::service(platform.app.clone());
         for rule in RULES {
             for (token, refused) in [

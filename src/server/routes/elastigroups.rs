@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, State};
 
-use super::grants::require_account;
 use super::{Admitted, Outcome};
 use crate::server::App;
 use crate::server::reply::{Answer, ApiError};
@@ -74,10 +73,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     if !call.may("", elastigroups::attributes(&name, &tags)) {
         return Err(call.refusal());
     }
-    let account = call.account()?;
-    // The gate saw it, but without the lock.
-    require_account(&mut tx, account, "query.accountId").await?;
-    let group = elastigroups::create(&mut tx, account, &name, tags).await?;
+    let group = elastigroups::create(&mut tx, call.account()?, &name, tags).await?;
     call.record(&mut tx, &group.id).await?;
     tx.commit().await?;
     Ok(Answer::one(KIND, group.json()))
@@ -104,22 +100,15 @@ mod tests {
     use axum::http::{Method, Request, StatusCode};
     use tower::ServiceExt as _;
 
-    use crate::platform::Token;
+    use crate::server::edge;
+    use crate::server::routes::tests::platform;
     use crate::server::store::accounts;
-    use crate::server::{Database, Password, Platform, PlatformConfig, edge};
 
     /// Between the gate and the write.
     #[tokio::test]
     async fn what_is_made_in_an_account_that_goes_meanwhile_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let config = PlatformConfig {
-            database: Database::Directory(directory.path().to_owned()),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            admin_password: Some(Password::new("long enough".into())),
-            admin_token: Token::new(&"a".repeat(64)),
-            ..PlatformConfig::default()
-        };
-        let mut platform = Platform::bind(config).await.unwrap();
+        let mut platform = platform(directory.path()).await;
         let account = platform.take_first_start().unwrap().accounts[1].0.clone();
         let service = edge::service(platform.app.clone());
         let send = |method: Method| {

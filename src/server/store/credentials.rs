@@ -79,18 +79,17 @@ pub(crate) async fn tokens(conn: &mut Connection, user: &str) -> Result<Vec<Toke
     Ok(rows.into_iter().map(info).collect())
 }
 
-/// The owner of a token that is valid now.
-pub(crate) async fn owner(conn: &mut Connection, token: &str) -> Result<Option<Owner>, sqlx::Error> {
-    let digest = secret::digest(token);
+/// The owner of a token that is valid now, by its hash.
+pub(crate) async fn owner(conn: &mut Connection, hash: &[u8; 32]) -> Result<Option<Owner>, sqlx::Error> {
     let owner: Option<Owner> = sqlx::query_as(
         "SELECT u.id AS user_id, u.name AS user_name, u.type AS user_type, t.last_digits, t.id AS token_id,
          t.last_used_at, t.hash
          FROM token t JOIN platform_user u ON u.id = t.user_id WHERE t.hash = $1",
     )
-    .bind(digest.as_slice())
+    .bind(hash.as_slice())
     .fetch_optional(conn)
     .await?;
-    Ok(owner.filter(|o| o.has(&digest)))
+    Ok(owner.filter(|o| o.has(hash)))
 }
 
 /// The former owner of a token that was revoked, by its hash: for the audit log only.
