@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use programmatic_users::cli::{Cli, Command};
 use programmatic_users::{command, controller, crds, server, shutdown, telemetry};
 
+/// Many small objects come and go at once with each list: glibc keeps what was free between them.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::read(std::env::args_os());

@@ -35,15 +35,16 @@ pub async fn ask(world: &World, names: &[String], value: &str) {
 
 /// The newest token of each Secret, as a watch tells.
 #[derive(Clone, Default)]
-struct Tokens(Arc<Mutex<HashMap<String, String>>>);
+struct Tokens {
+    known: Arc<Mutex<HashMap<String, String>>>,
+    /// Whether the first list is in: what changes during it is not told before.
+    listed: Arc<AtomicBool>,
+}
 
 impl Tokens {
     fn get(&self, name: &str) -> Option<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-            .cloned()
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).cloned()
     }
 
     fn note(&self, secret: &Secret) {
@@ -51,16 +52,18 @@ impl Tokens {
         let Some(token) = token.and_then(|t| String::from_utf8(t.0.clone()).ok()) else {
             return;
         };
-        let mut tokens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.insert(secret.name_any(), token);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(secret.name_any(), token);
     }
 
     async fn follow(self, secrets: Api<Secret>) {
         let stream = watcher(secrets, watcher::Config::default()).default_backoff();
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
-            if let Ok(watcher::Event::Apply(secret) | watcher::Event::InitApply(secret)) = event {
-                self.note(&secret);
+            match event {
+                Ok(watcher::Event::Apply(secret) | watcher::Event::InitApply(secret)) => self.note(&secret),
+                Ok(watcher::Event::InitDone) => self.listed.store(true, Ordering::Relaxed),
+                _ => {}
             }
         }
     }
@@ -112,6 +115,9 @@ pub async fn all(bed: &mut Bed, report: &mut Report) {
             "the watch to know all Secrets",
             Bed::patience(names.len()),
             async || {
+                if !tokens.listed.load(Ordering::Relaxed) {
+                    return Err("their list is not in".to_owned());
+                }
                 let missing = names.iter().filter(|n| tokens.get(n).is_none()).count();
                 if missing == 0 {
                     Ok(())

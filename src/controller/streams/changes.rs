@@ -29,7 +29,6 @@ where
 {
     // Both by UID.
     let mut known = HashMap::<Digest, Option<u64>>::new();
-    let mut listed = HashMap::<Digest, ObjectRef<K>>::new();
     let mut before = Vec::new();
     let id = |object: &K| digest(object.meta().uid.as_deref().unwrap_or_default());
     events.flat_map(move |event| {
@@ -41,19 +40,16 @@ where
         let mut of_list = Vec::new();
         let mut gone = Vec::new();
         match event {
-            Ok(watcher::Event::Init) => {
-                listed.clear();
-                before = if deleted { store.state() } else { Vec::new() };
-            }
-            Ok(watcher::Event::InitApply(object)) => {
-                listed.insert(id(&object), ObjectRef::from_obj(&object));
-            }
+            Ok(watcher::Event::Init) => before = if deleted { store.state() } else { Vec::new() },
+            Ok(watcher::Event::InitApply(_)) => {}
             Ok(watcher::Event::InitDone) => {
+                // The store has the very list now.
+                of_list = store.state();
+                let listed: HashSet<Digest> = of_list.iter().map(|object| id(object)).collect();
                 gone = std::mem::take(&mut before);
-                gone.retain(|object| !listed.contains_key(&id(object)));
-                known.retain(|uid, _| listed.contains_key(uid));
-                of_list = std::mem::take(&mut listed).into_values().collect();
-                of_list.retain(|object| store.get(object).is_some_and(|o| is_news(&mut known, &o)));
+                gone.retain(|object| !listed.contains(&id(object)));
+                known.retain(|uid, _| listed.contains(uid));
+                of_list.retain(|object| is_news(&mut known, object));
             }
             Ok(watcher::Event::Apply(object)) => at_once = is_news(&mut known, &object).then_some(Ok(object)),
             Ok(watcher::Event::Delete(object)) => {
@@ -62,10 +58,11 @@ where
             }
             Err(error) => at_once = Some(Err(error)),
         }
-        let store = store.clone();
-        // One at a time: there may be many.
-        let of_list = of_list.into_iter().filter_map(move |object| store.get(&object));
-        let from_store = of_list.chain(gone).map(|object| Ok((*object).clone()));
+        // Copied one at a time: there may be many.
+        let from_store = of_list
+            .into_iter()
+            .chain(gone)
+            .map(|object| Ok((*object).clone()));
         stream::iter(at_once.into_iter().chain(from_store))
     })
 }
