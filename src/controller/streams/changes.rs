@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource;
 use kube::core::PartialObjectMeta;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::Store;
 use kube::runtime::{Predicate, watcher};
 
 use crate::controller::rest::{Digest, digest};
@@ -112,6 +112,7 @@ mod tests {
     use futures::channel::mpsc;
     use kube::ResourceExt as _;
     use kube::runtime::reflector;
+    use kube::runtime::reflector::ObjectRef;
     use kube::runtime::reflector::store::Writer;
     use kube::runtime::watcher::Event;
     use serde_json::json;
