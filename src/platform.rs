@@ -213,6 +213,20 @@ pub struct UserSummary {
     pub group_names: Vec<String>,
 }
 
+/// What is kept of one user in `GET /setup/organization/user`. There may be many.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserName {
+    /// `u-…` or `pu-…`
+    pub user_id: Box<str>,
+    /// The `name` of the create call.
+    #[serde(default)]
+    pub username: Box<str>,
+    /// Which kind of user.
+    #[serde(rename = "type")]
+    pub user_type: UserType,
+}
+
 /// The one item of `GET /setup/user/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

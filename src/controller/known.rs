@@ -27,7 +27,7 @@ pub(super) struct Known {
     /// Whether it is ready, and its status is about all that is asked for now.
     pub(super) settled: bool,
     /// What metrics count; `None` if the object cannot be read.
-    pub(super) facts: Option<UserFacts>,
+    pub(super) facts: Option<Box<UserFacts>>,
     /// A digest of spec, annotations and finalizers, as far as one is needed to see a change.
     pub(super) asks: Digest,
 }
@@ -143,7 +143,7 @@ impl From<DeserializeGuard<ProgrammaticUser>> for Known {
                 .as_ref()
                 .is_ok_and(|u| u.status.as_ref().is_some_and(|s| !s.consumers.is_empty())),
             settled: object.0.as_ref().is_ok_and(is_settled),
-            facts: object.0.as_ref().ok().map(UserFacts::from),
+            facts: object.0.as_ref().ok().map(|user| Box::new(user.into())),
             asks,
         }
     }

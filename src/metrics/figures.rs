@@ -155,8 +155,8 @@ pub struct UserFacts {
     since: Option<Timestamp>,
     /// It has no user, or is not worked on, because somebody wants it so.
     on_purpose: bool,
-    retiring: usize,
-    unsettled: usize,
+    retiring: u16,
+    unsettled: u16,
     /// When the current token was issued; `None` also if there is none.
     issued: Option<Timestamp>,
     /// When it is to be replaced.
@@ -189,13 +189,14 @@ impl From<&ProgrammaticUser> for UserFacts {
         let made = || user.metadata.creation_timestamp.as_ref().map(|t| t.0);
         let journal = status.map(|s| &s.journal);
         let current = status.filter(|s| s.journal.current.is_some());
+        let few = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         Self {
             ready: said,
             told: told.collect(),
             since: ready.map(|c| c.last_transition_time.0).or_else(made),
             on_purpose: user.spec.suspend || said.1 == EXPIRED,
-            retiring: journal.map_or(0, |j| j.retiring.len()),
-            unsettled: journal.map_or(0, |j| j.abandoned.len() + usize::from(j.pending.is_some())),
+            retiring: journal.map_or(0, |j| few(j.retiring.len())),
+            unsettled: journal.map_or(0, |j| few(j.abandoned.len() + usize::from(j.pending.is_some()))),
             issued: current.and_then(|s| s.token_issued_at),
             next: current.and_then(|s| s.next_rotation),
         }
@@ -220,8 +221,8 @@ impl UserFigures {
             let age = user.since.map(|at| since_then(at, now));
             self.oldest_not_ready = self.oldest_not_ready.max(age.unwrap_or_default());
         }
-        self.retiring += user.retiring;
-        self.unsettled += user.unsettled;
+        self.retiring += usize::from(user.retiring);
+        self.unsettled += usize::from(user.unsettled);
         let age = user.issued.map(|at| since_then(at, platform_now));
         self.oldest_token = self.oldest_token.max(age.unwrap_or_default());
         let planned = user.next.map(|at| since_then(at, platform_now));

@@ -27,7 +27,7 @@ use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
     Account, AuditEvent, AuditQuery, CreateProgrammaticUser, CreatedUser, GroupMapping, Policy, PolicyGrant,
-    PolicyMapping, Token, UserDetails, UserGroup, UserSummary,
+    PolicyMapping, Token, UserDetails, UserGroup, UserName, UserSummary,
 };
 
 /// No reply of interest is larger: a list of 100,000 users has about 20 MB.
@@ -152,9 +152,9 @@ impl Client {
         self.list("/setup/organization/user").await
     }
 
-    /// The same list, asked for even while the credential counts as refused; an answer means that it is accepted
-    /// again.
-    pub async fn probe(&self) -> Result<Vec<UserSummary>, Error> {
+    /// The same list, of each user as little as is kept, asked for even while the credential counts as refused; an answer
+    /// means that it is accepted again.
+    pub async fn probe(&self) -> Result<Vec<UserName>, Error> {
         let route = Route::new(Method::GET, "/setup/organization/user");
         listed(&route, &self.send(&route, How::Probe, NO_BODY).await?)
     }
@@ -339,7 +339,10 @@ impl Client {
         if let Some(at) = time(response.headers()).filter(|_| status == 200) {
             self.gate.note_time(at);
         }
-        let mut bytes = Zeroizing::new(Vec::new());
+        // A long list that grows bit by bit would take twice its room.
+        let announced = usize::try_from(response.content_length().unwrap_or_default());
+        let room = announced.map_or(0, |length| length.min(MAX_BODY));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
         while let Some(chunk) = response.chunk().await.map_err(|e| Error::transport(&name, &e))? {
             if bytes.len() + chunk.len() > MAX_BODY {
                 return Err(Error::undecodable(&name, "the reply is too large"));

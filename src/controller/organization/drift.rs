@@ -52,24 +52,23 @@ pub(super) fn compare(
         }
     }
 
-    let mut objects = BTreeMap::<String, Vec<(&String, &View)>>::new();
-    for (uid, view) in before.iter().chain(after) {
-        let place = objects.entry(Marker::new(instance, uid, "").uid8).or_default();
-        place.push((uid, &**view));
-    }
-    for (uid8, users) in snapshot.ours() {
+    let objects = by_digest(instance, before, after);
+    for users in snapshot.ours() {
         found.counts.managed += count(users.len());
         for (id, marker) in users.iter().filter(|(id, _)| !deleted.contains(id)) {
-            let Some(theirs) = objects.get(uid8) else {
+            let from = objects.partition_point(|(uid8, ..)| *uid8 < marker.uid8);
+            let later = &objects[from..];
+            let theirs = &later[..later.partition_point(|(uid8, ..)| *uid8 == marker.uid8)];
+            if theirs.is_empty() {
                 found.orphans.insert((*id).to_owned(), marker.clone());
                 continue;
-            };
+            }
             let explains = |v: &View| v.journal.as_ref().is_none_or(|j| j.has(&marker.nonce));
-            if theirs.iter().any(|(_, v)| explains(v)) {
+            if theirs.iter().any(|(_, _, v)| explains(v)) {
                 continue;
             }
-            match theirs.iter().find(|(_, v)| here(v)) {
-                Some((uid, _)) => {
+            match theirs.iter().find(|(_, _, v)| here(v)) {
+                Some((_, uid, _)) => {
                     found.suspects.insert((*uid).clone());
                     found.counts.orphaned += 1;
                 }
@@ -82,6 +81,19 @@ pub(super) fn compare(
     found.counts.unmanaged = count(snapshot.count()) - found.counts.managed;
     found.counts.orphaned += count(found.orphans.len() + found.strangers.len());
     found
+}
+
+/// What was seen of each object by either look, in the order of the digests of their UIDs. Most have not changed between the
+/// two, and are there once: there may be many.
+fn by_digest<'a>(instance: &str, before: &'a Views, after: &'a Views) -> Vec<(String, &'a String, &'a View)> {
+    let same = |uid: &String, view| after.get(uid).is_some_and(|later| Arc::ptr_eq(later, view));
+    let changed = before.iter().filter(|(uid, view)| !same(uid, view));
+    let mut all = Vec::with_capacity(after.len());
+    for (uid, view) in changed.chain(after) {
+        all.push((Marker::new(instance, uid, "").uid8, uid, &**view));
+    }
+    all.sort_by(|a, b| a.0.cmp(&b.0));
+    all
 }
 
 fn count(n: usize) -> i32 {

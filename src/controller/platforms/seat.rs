@@ -10,7 +10,7 @@ use super::Platform;
 use crate::api::Journal;
 use crate::plan::Marker;
 use crate::platform::client::Gate;
-use crate::platform::{UserSummary, UserType};
+use crate::platform::{UserName, UserSummary, UserType};
 
 /// One organization's place.
 pub(in crate::controller) struct Seat {
@@ -35,8 +35,8 @@ pub(in crate::controller) struct Snapshot {
     pub(in crate::controller) ended: Instant,
     /// In the order of their ids.
     listed: Box<[Listed]>,
-    /// Those with a marker of this installation: digest of the object's UID, and place among the listed.
-    ours: Box<[(Box<str>, u32)]>,
+    /// Places of those with a marker of this installation, in the order of the digest of their object's UID.
+    ours: Box<[u32]>,
 }
 
 /// One programmatic user.
@@ -47,28 +47,28 @@ struct Listed {
 
 impl Snapshot {
     /// Sorts a list.
-    pub(in crate::controller) fn new(begun: Instant, users: Vec<UserSummary>, instance: &str) -> Self {
+    pub(in crate::controller) fn new(begun: Instant, users: Vec<UserName>, instance: &str) -> Self {
         let programmatic = users
             .into_iter()
             .filter(|u| u.user_type == UserType::Programmatic);
         let mut listed: Vec<Listed> = programmatic
             .map(|u| Listed {
-                id: u.user_id.into(),
-                name: u.username.into(),
+                id: u.user_id,
+                name: u.username,
             })
             .collect();
         listed.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let ours = (0u32..).zip(&listed).filter_map(|(place, user)| {
             let marker = Marker::parse(&user.name).filter(|m| m.instance == instance)?;
-            Some((marker.uid8.into(), place))
+            Some((marker.uid8, place))
         });
-        let mut ours: Vec<(Box<str>, u32)> = ours.collect();
+        let mut ours: Vec<(String, u32)> = ours.collect();
         ours.sort_unstable();
         Self {
             begun,
             ended: Instant::now(),
             listed: listed.into(),
-            ours: ours.into(),
+            ours: ours.into_iter().map(|(_, place)| place).collect(),
         }
     }
 
@@ -83,18 +83,24 @@ impl Snapshot {
         self.listed.len()
     }
 
-    /// Users with a marker of this installation, in groups of one object each: the digest of its UID, ids, markers.
-    pub(in crate::controller) fn ours(&self) -> impl Iterator<Item = (&str, Vec<(&str, Marker)>)> {
-        let groups = self.ours.chunk_by(|a, b| a.0 == b.0);
-        groups.map(|group| (&*group[0].0, self.marked(group)))
+    /// Users with a marker of this installation, in groups of one object each: ids and markers.
+    pub(in crate::controller) fn ours(&self) -> impl Iterator<Item = Vec<(&str, Marker)>> {
+        let groups = self.ours.chunk_by(|a, b| self.uid8(*a) == self.uid8(*b));
+        groups.map(|group| self.marked(group))
     }
 
-    fn marked(&self, group: &[(Box<str>, u32)]) -> Vec<(&str, Marker)> {
-        let places = group.iter().filter_map(|(_, place)| usize::try_from(*place).ok());
-        let users = places.filter_map(|place| self.listed.get(place));
-        users
-            .filter_map(|user| Some((&*user.id, Marker::parse(&user.name)?)))
-            .collect()
+    /// Id and marker of the user at this place.
+    fn at(&self, place: u32) -> Option<(&str, Marker)> {
+        let user = self.listed.get(usize::try_from(place).ok()?)?;
+        Some((&*user.id, Marker::parse(&user.name)?))
+    }
+
+    fn uid8(&self, place: u32) -> Option<String> {
+        self.at(place).map(|(_, marker)| marker.uid8)
+    }
+
+    fn marked(&self, places: &[u32]) -> Vec<(&str, Marker)> {
+        places.iter().filter_map(|place| self.at(*place)).collect()
     }
 
     /// Users of the object with this UID whose attempts are in none of `journals`, without those that are known to
@@ -106,9 +112,9 @@ impl Snapshot {
         journals: &[&Journal],
         deleted: &[String],
     ) -> Vec<UserSummary> {
-        let uid8 = Marker::new(instance, uid, "").uid8;
-        let from = self.ours.partition_point(|(of, _)| **of < *uid8);
-        let to = self.ours.partition_point(|(of, _)| **of <= *uid8);
+        let uid8 = Some(Marker::new(instance, uid, "").uid8);
+        let from = self.ours.partition_point(|place| self.uid8(*place) < uid8);
+        let to = self.ours.partition_point(|place| self.uid8(*place) <= uid8);
         let theirs = self.marked(&self.ours[from..to]).into_iter();
         let strays = theirs.filter(|(id, marker)| {
             !deleted.iter().any(|d| d == id) && !journals.iter().any(|j| names(j, &marker.nonce))
@@ -216,7 +222,7 @@ mod tests {
     use crate::api::{Abandoned, Journal};
     use crate::plan::Marker;
     use crate::platform::client::{Gate, Hooks, Limits};
-    use crate::platform::{UserSummary, UserType};
+    use crate::platform::{UserName, UserType};
 
     const S: Duration = Duration::from_secs(1);
 
@@ -242,13 +248,10 @@ mod tests {
     #[test]
     fn a_list_tells_whose_each_user_is_and_which_attempts_nobody_knows() {
         let (one, two) = ("aaaabbbbccccdddd", "eeeeffffgggghhhh");
-        let user = |id: &str, name: String, user_type| UserSummary {
-            user_id: id.to_owned(),
-            username: name,
+        let user = |id: &str, name: String, user_type| UserName {
+            user_id: id.into(),
+            username: name.into(),
             user_type,
-            email: None,
-            mfa: false,
-            group_names: vec![],
         };
         let of = |uid: &str, nonce: &str| Marker::new("abcdef", uid, nonce).name("ci");
         let users = vec![
@@ -269,7 +272,7 @@ mod tests {
             (list.name_of("pu-4"), list.name_of("u-1")),
             (Some("by hand"), None)
         );
-        let mut sizes: Vec<usize> = list.ours().map(|(_, theirs)| theirs.len()).collect();
+        let mut sizes: Vec<usize> = list.ours().map(|theirs| theirs.len()).collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 2]);
         let mut journal = Journal::default();

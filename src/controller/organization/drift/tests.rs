@@ -9,20 +9,17 @@ use crate::api::{Abandoned, Current, Journal};
 use crate::controller::known::{Names, View};
 use crate::controller::platforms::Snapshot;
 use crate::plan::Marker;
-use crate::platform::{UserSummary, UserType};
+use crate::platform::{UserName, UserType};
 
 const INSTANCE: &str = "abcdef";
 const NONCE: &str = "aaaabbbbccccdddd";
 const OTHER: &str = "eeeeffffgggghhhh";
 
-fn user(id: &str, name: &str) -> UserSummary {
-    UserSummary {
-        user_id: id.to_owned(),
-        username: name.to_owned(),
+fn user(id: &str, name: &str) -> UserName {
+    UserName {
+        user_id: id.into(),
+        username: name.into(),
         user_type: UserType::Programmatic,
-        email: None,
-        mfa: false,
-        group_names: vec![],
     }
 }
 
@@ -56,7 +53,7 @@ fn views(entries: &[(&str, &str, Option<Journal>)]) -> Views {
         .collect()
 }
 
-fn found(users: Vec<UserSummary>, before: &Views, after: &Views) -> Findings {
+fn found(users: Vec<UserName>, before: &Views, after: &Views) -> Findings {
     let snapshot = Snapshot::new(Instant::now(), users, INSTANCE);
     compare(
         "acme",
