@@ -26,7 +26,8 @@ pub(super) struct Known {
     has_consumers: bool,
     /// Whether it is ready, and its status is about all that is asked for now.
     pub(super) settled: bool,
-    /// What metrics count; `None` if the object cannot be read.
+    /// What metrics count; `None` if the object cannot be read. By itself, since the allocator's next size would be a fifth
+    /// more than both take.
     pub(super) facts: Option<Box<UserFacts>>,
     /// A digest of spec, annotations and finalizers, as far as one is needed to see a change.
     pub(super) asks: Digest,

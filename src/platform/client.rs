@@ -32,6 +32,8 @@ use super::{
 
 /// No reply of interest is larger: a list of 100,000 users has about 20 MB.
 const MAX_BODY: usize = 64 * 1024 * 1024;
+/// So much has to have come of a reply before room is made for all that it says will come.
+const BELIEVED: usize = 1024 * 1024;
 
 /// How the platform is reached.
 pub struct Config {
@@ -339,13 +341,16 @@ impl Client {
         if let Some(at) = time(response.headers()).filter(|_| status == 200) {
             self.gate.note_time(at);
         }
-        // A long list that grows bit by bit would take twice its room.
-        let announced = usize::try_from(response.content_length().unwrap_or_default());
-        let room = announced.map_or(0, |length| length.min(MAX_BODY));
-        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or_default();
+        let mut bytes = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|e| Error::transport(&name, &e))? {
             if bytes.len() + chunk.len() > MAX_BODY {
                 return Err(Error::undecodable(&name, "the reply is too large"));
+            }
+            // A long list that grows bit by bit would take twice its room. What is announced is believed when some has come.
+            let come = bytes.len();
+            if come > BELIEVED && bytes.capacity() < announced.min(MAX_BODY) {
+                bytes.reserve_exact(announced.min(MAX_BODY) - come);
             }
             bytes.extend_from_slice(&chunk);
         }

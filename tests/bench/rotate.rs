@@ -113,7 +113,7 @@ pub async fn all(bed: &mut Bed, report: &mut Report) {
     bed.world
         .eventually(
             "the watch to know all Secrets",
-            Bed::patience(names.len()),
+            Bed::patience(bed.names.len()),
             async || {
                 if !tokens.listed.load(Ordering::Relaxed) {
                     return Err("their list is not in".to_owned());

@@ -55,10 +55,13 @@ pub(super) fn compare(
     let objects = by_digest(instance, before, after);
     for users in snapshot.ours() {
         found.counts.managed += count(users.len());
+        let Some((_, Marker { uid8, .. })) = users.first() else {
+            continue;
+        };
+        let from = objects.partition_point(|(of, ..)| of < uid8);
+        let to = objects.partition_point(|(of, ..)| of <= uid8);
+        let theirs = &objects[from..to];
         for (id, marker) in users.iter().filter(|(id, _)| !deleted.contains(id)) {
-            let from = objects.partition_point(|(uid8, ..)| *uid8 < marker.uid8);
-            let later = &objects[from..];
-            let theirs = &later[..later.partition_point(|(uid8, ..)| *uid8 == marker.uid8)];
             if theirs.is_empty() {
                 found.orphans.insert((*id).to_owned(), marker.clone());
                 continue;
@@ -88,7 +91,7 @@ pub(super) fn compare(
 fn by_digest<'a>(instance: &str, before: &'a Views, after: &'a Views) -> Vec<(String, &'a String, &'a View)> {
     let same = |uid: &String, view| after.get(uid).is_some_and(|later| Arc::ptr_eq(later, view));
     let changed = before.iter().filter(|(uid, view)| !same(uid, view));
-    let mut all = Vec::with_capacity(after.len());
+    let mut all = Vec::with_capacity(after.len() + changed.clone().count());
     for (uid, view) in changed.chain(after) {
         all.push((Marker::new(instance, uid, "").uid8, uid, &**view));
     }

@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_list_tells_whose_each_user_is_and_which_attempts_nobody_knows() {
-        let (one, two) = ("aaaabbbbccccdddd", "eeeeffffgggghhhh");
+        let (one, two, three) = ("aaaabbbbccccdddd", "eeeeffffgggghhhh", "iiiijjjjkkkkllll");
         let user = |id: &str, name: String, user_type| UserName {
             user_id: id.into(),
             username: name.into(),
@@ -255,7 +255,7 @@ mod tests {
         };
         let of = |uid: &str, nonce: &str| Marker::new("abcdef", uid, nonce).name("ci");
         let users = vec![
-            user("pu-3", of("b", one), UserType::Programmatic),
+            user("pu-3", of("b", three), UserType::Programmatic),
             user("pu-2", of("a", two), UserType::Programmatic),
             user("pu-1", of("a", one), UserType::Programmatic),
             user("pu-4", "by hand".to_owned(), UserType::Programmatic),
@@ -279,12 +279,16 @@ mod tests {
         journal.abandoned.push(Abandoned {
             nonce: one.to_owned(),
         });
-        let strays = |deleted: &[String]| {
-            let found = list.strays("abcdef", "a", &[&journal], deleted);
+        let strays = |uid: &str, deleted: &[String]| {
+            let found = list.strays("abcdef", uid, &[&journal], deleted);
             found.into_iter().map(|u| u.user_id).collect::<Vec<_>>()
         };
-        assert_eq!(strays(&[]), ["pu-2"]);
-        assert!(strays(&["pu-2".to_owned()]).is_empty());
+        // By digest "b" comes before "a".
+        assert_eq!(
+            (strays("a", &[]), strays("b", &[])),
+            (vec!["pu-2".to_owned()], vec!["pu-3".to_owned()])
+        );
+        assert!(strays("a", &["pu-2".to_owned()]).is_empty());
         assert!(list.strays("abcdef", "c", &[], &[]).is_empty());
     }
 

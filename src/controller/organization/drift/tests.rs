@@ -66,6 +66,36 @@ fn found(users: Vec<UserName>, before: &Views, after: &Views) -> Findings {
 }
 
 #[test]
+fn each_of_many_is_found_by_the_digest_of_its_uid_whichever_look_has_it() {
+    let uids = ["a", "b", "c", "d", "e", "f"];
+    let digests = uids.map(|uid| Marker::new(INSTANCE, uid, "").uid8);
+    assert!(!digests.is_sorted(), "digests are in another order than UIDs");
+    let ids = uids.map(|uid| format!("pu-{uid}"));
+    let of_all = |nonces: &dyn Fn(&str) -> &'static str| {
+        let entries: Vec<_> = uids
+            .iter()
+            .zip(&ids)
+            .map(|(uid, id)| (*uid, "acme", Some(journal(nonces(uid), id))))
+            .collect();
+        views(&entries)
+    };
+    let before = of_all(&|_| NONCE);
+    // Most are the same, one has begun anew, one is gone, and one that was gone before is there.
+    let mut after = before.clone();
+    after.extend(of_all(&|_| OTHER).remove_entry("b"));
+    after.remove("c");
+    let mut before = before;
+    before.remove("e");
+    let users = || uids.iter().zip(&ids).map(|(uid, id)| user(id, &of(uid, NONCE)));
+    let all = found(users().collect(), &before, &after);
+    assert_eq!((all.counts.managed, all.counts.orphaned), (6, 0));
+    assert!(all.orphans.is_empty() && all.suspects.is_empty(), "{all:?}");
+    let stranger = user("pu-x", &of("x", NONCE));
+    let all = found(users().chain([stranger]).collect(), &before, &after);
+    assert_eq!(all.orphans.into_keys().collect::<Vec<_>>(), ["pu-x"]);
+}
+
+#[test]
 fn a_user_as_it_should_be_is_no_news() {
     let objects = views(&[("uid", "acme", Some(journal(NONCE, "pu-1")))]);
     let mut person = user("u-1", "somebody");
