@@ -144,7 +144,7 @@ impl Operator {
 
     /// SIGSTOP: everything it has begun stays where it is.
     pub async fn freeze(&self) {
-        process::signal(self.id().await.expect("the controller runs"), "STOP");
+        process::freeze(self.id().await.expect("the controller runs")).await;
     }
 
     /// SIGCONT.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::cluster::binary;
-use super::process::{Managed, signal};
+use super::process::{self, Managed};
 
 /// What a platform is started with.
 #[derive(Debug, Clone)]
@@ -186,16 +186,12 @@ impl Platform {
 
     /// SIGSTOP: connections are accepted by the kernel, and nobody answers.
     pub async fn freeze(&self) {
-        self.signal("STOP").await;
+        process::freeze(self.process_id().await).await;
     }
 
     /// SIGCONT.
     pub async fn thaw(&self) {
-        self.signal("CONT").await;
-    }
-
-    async fn signal(&self, name: &str) {
-        signal(self.process_id().await, name);
+        process::signal(self.process_id().await, "CONT");
     }
 
     /// Of the system.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::wait::{SOON, eventually};
+
 /// How a server tells that it can be reached, and where.
 #[derive(Debug, Clone, Copy)]
 pub struct Announcement {
@@ -148,6 +150,26 @@ pub fn signal(id: u32, name: &str) {
         .args([&format!("-{name}"), &id.to_string()])
         .stderr(Stdio::null())
         .status();
+}
+
+/// SIGSTOP, and that every thread has obeyed: on a busy machine they go on for a moment, and answer what comes.
+pub async fn freeze(id: u32) {
+    signal(id, "STOP");
+    let stopped = eventually("every thread to stop", SOON, async || {
+        let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else {
+            return Ok(());
+        };
+        for thread in threads.flatten() {
+            // A thread may have ended. Its state is the first word behind its name, which is in parentheses.
+            let line = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            let state = line.rsplit_once(") ").map_or("T", |(_, rest)| &rest[..1]);
+            if !["T", "t", "Z", "X"].contains(&state) {
+                return Err(line);
+            }
+        }
+        Ok(())
+    });
+    stopped.await.unwrap_or_else(|e| panic!("{e}"));
 }
 
 fn watch(id: u32) -> Result<(Child, ChildStdin), String> {
