@@ -341,7 +341,8 @@ impl Client {
         if let Some(at) = time(response.headers()).filter(|_| status == 200) {
             self.gate.note_time(at);
         }
-        let announced = usize::try_from(response.content_length().unwrap_or_default()).unwrap_or_default();
+        let announced = usize::try_from(response.content_length().unwrap_or_default());
+        let room = announced.unwrap_or_default().min(MAX_BODY);
         let mut bytes = Zeroizing::new(Vec::new());
         while let Some(chunk) = response.chunk().await.map_err(|e| Error::transport(&name, &e))? {
             if bytes.len() + chunk.len() > MAX_BODY {
@@ -349,8 +350,8 @@ impl Client {
             }
             // A long list that grows bit by bit would take twice its room. What is announced is believed when some has come.
             let come = bytes.len();
-            if come > BELIEVED && bytes.capacity() < announced.min(MAX_BODY) {
-                bytes.reserve_exact(announced.min(MAX_BODY) - come);
+            if come > BELIEVED && bytes.capacity() < room {
+                bytes.reserve_exact(room - come);
             }
             bytes.extend_from_slice(&chunk);
         }

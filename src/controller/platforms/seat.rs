@@ -34,32 +34,18 @@ pub(in crate::controller) struct Snapshot {
     /// When the answer was there: what happened later is not in it.
     pub(in crate::controller) ended: Instant,
     /// In the order of their ids.
-    listed: Box<[Listed]>,
+    listed: Box<[UserName]>,
     /// Places of those with a marker of this installation, in the order of the digest of their object's UID.
     ours: Box<[u32]>,
 }
 
-/// One programmatic user.
-struct Listed {
-    id: Box<str>,
-    name: Box<str>,
-}
-
 impl Snapshot {
     /// Sorts a list.
-    pub(in crate::controller) fn new(begun: Instant, users: Vec<UserName>, instance: &str) -> Self {
-        let programmatic = users
-            .into_iter()
-            .filter(|u| u.user_type == UserType::Programmatic);
-        let mut listed: Vec<Listed> = programmatic
-            .map(|u| Listed {
-                id: u.user_id,
-                name: u.username,
-            })
-            .collect();
-        listed.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    pub(in crate::controller) fn new(begun: Instant, mut listed: Vec<UserName>, instance: &str) -> Self {
+        listed.retain(|user| user.user_type == UserType::Programmatic);
+        listed.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
         let ours = (0u32..).zip(&listed).filter_map(|(place, user)| {
-            let marker = Marker::parse(&user.name).filter(|m| m.instance == instance)?;
+            let marker = Marker::parse(&user.username).filter(|m| m.instance == instance)?;
             Some((marker.uid8, place))
         });
         let mut ours: Vec<(String, u32)> = ours.collect();
@@ -74,8 +60,11 @@ impl Snapshot {
 
     /// The name of a programmatic user.
     pub(in crate::controller) fn name_of(&self, id: &str) -> Option<&str> {
-        let place = self.listed.binary_search_by(|user| (*user.id).cmp(id)).ok()?;
-        Some(&self.listed[place].name)
+        let place = self
+            .listed
+            .binary_search_by(|user| (*user.user_id).cmp(id))
+            .ok()?;
+        Some(&self.listed[place].username)
     }
 
     /// How many programmatic users there are.
@@ -83,24 +72,23 @@ impl Snapshot {
         self.listed.len()
     }
 
-    /// Users with a marker of this installation, in groups of one object each: ids and markers.
-    pub(in crate::controller) fn ours(&self) -> impl Iterator<Item = Vec<(&str, Marker)>> {
-        let groups = self.ours.chunk_by(|a, b| self.uid8(*a) == self.uid8(*b));
-        groups.map(|group| self.marked(group))
+    /// Users with a marker of this installation: ids and markers.
+    pub(in crate::controller) fn ours(&self) -> impl Iterator<Item = (&str, Marker)> {
+        self.marked(&self.ours)
     }
 
     /// Id and marker of the user at this place.
     fn at(&self, place: u32) -> Option<(&str, Marker)> {
         let user = self.listed.get(usize::try_from(place).ok()?)?;
-        Some((&*user.id, Marker::parse(&user.name)?))
+        Some((&*user.user_id, Marker::parse(&user.username)?))
     }
 
     fn uid8(&self, place: u32) -> Option<String> {
         self.at(place).map(|(_, marker)| marker.uid8)
     }
 
-    fn marked(&self, places: &[u32]) -> Vec<(&str, Marker)> {
-        places.iter().filter_map(|place| self.at(*place)).collect()
+    fn marked(&self, places: &[u32]) -> impl Iterator<Item = (&str, Marker)> {
+        places.iter().filter_map(|place| self.at(*place))
     }
 
     /// Users of the object with this UID whose attempts are in none of `journals`, without those that are known to
@@ -115,7 +103,7 @@ impl Snapshot {
         let uid8 = Some(Marker::new(instance, uid, "").uid8);
         let from = self.ours.partition_point(|place| self.uid8(*place) < uid8);
         let to = self.ours.partition_point(|place| self.uid8(*place) <= uid8);
-        let theirs = self.marked(&self.ours[from..to]).into_iter();
+        let theirs = self.marked(&self.ours[from..to]);
         let strays = theirs.filter(|(id, marker)| {
             !deleted.iter().any(|d| d == id) && !journals.iter().any(|j| names(j, &marker.nonce))
         });
@@ -215,7 +203,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::time::{Duration, Instant};
 
     use super::{Seat, Snapshot};
@@ -272,7 +260,10 @@ mod tests {
             (list.name_of("pu-4"), list.name_of("u-1")),
             (Some("by hand"), None)
         );
-        let mut sizes: Vec<usize> = list.ours().map(|theirs| theirs.len()).collect();
+        let mut groups = BTreeMap::<String, usize>::new();
+        list.ours()
+            .for_each(|(_, marker)| *groups.entry(marker.uid8).or_default() += 1);
+        let mut sizes: Vec<usize> = groups.into_values().collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 2]);
         let mut journal = Journal::default();
