@@ -26,6 +26,7 @@ async fn main() -> ExitCode {
             .await
             .map(|()| println!("{} is a copy of {}", args.to.display(), args.data.display()))
             .map_err(|e| e.to_string()),
+        Command::RecoverAdmin(args) => args.run().await,
         Command::Crds(args) => match args.dir {
             Some(dir) => crds::write(&dir).map_err(|e| e.to_string()),
             None => crds::stream()

@@ -23,6 +23,15 @@ use series::Series;
 /// Before all names.
 const PREFIX: &str = "programmatic_users";
 
+/// Why a call is not sent, see [`Metrics::held`].
+const HELD: [&str; 4] = [
+    RATE_LIMITED,
+    "CreateBudgetExhausted",
+    "CredentialInvalid",
+    "NotLeading",
+];
+const RATE_LIMITED: &str = "RateLimited";
+
 /// Seconds that a reconcile, or a call, may take.
 const SPANS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -222,13 +231,34 @@ impl Metrics {
             .with(of(organization), |h| h.observe(span.as_secs_f64()));
     }
 
-    /// Drops what was counted for organizations that are not `there` any more.
+    /// Counts for the organizations that are `there` and no others: what was counted for those that are gone is dropped,
+    /// and of the others each counter of which an alert or a panel asks the growth exists at 0 before anything happens.
+    /// One that appeared at 1 would have grown by nothing, and hide what happened first.
     pub fn keep(&self, there: &BTreeSet<String>) {
         self.orphans_deleted.retain(|l| there.contains(&l.organization));
         self.calls.retain(|l| there.contains(&l.organization));
         self.call_durations.retain(|l| there.contains(&l.organization));
         self.held.retain(|l| there.contains(&l.organization));
         self.waits.retain(|l| there.contains(&l.organization));
+        for organization in there {
+            self.orphans_deleted.with(of(organization), |_| ());
+            for reason in HELD {
+                let organization = organization.clone();
+                self.held.with(Held { organization, reason }, |_| ());
+            }
+        }
+        // Of the routes, those that were called: there are many.
+        for OfRoute { organization, route } in self.call_durations.labels() {
+            let outcome = RATE_LIMITED;
+            self.calls.with(
+                Answer {
+                    organization,
+                    route,
+                    outcome,
+                },
+                |_| (),
+            );
+        }
     }
 
     /// The text that Prometheus reads (`OpenMetrics`).
@@ -277,6 +307,24 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn what_happens_first_is_growth() {
+        let metrics = Metrics::default();
+        metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
+        metrics.held("acme", "NotLeading");
+        metrics.keep(&BTreeSet::from(["acme".to_owned(), "globex".to_owned()]));
+        let text = metrics.text(&Figures::default());
+        for line in [
+            "platform_calls_total{organization=\"acme\",route=\"GET /x\",outcome=\"RateLimited\"} 0",
+            "platform_calls_total{organization=\"acme\",route=\"GET /x\",outcome=\"Ok\"} 1",
+            "platform_calls_held_total{organization=\"acme\",reason=\"NotLeading\"} 1",
+            "platform_calls_held_total{organization=\"globex\",reason=\"CreateBudgetExhausted\"} 0",
+            "orphans_deleted_total{organization=\"globex\"} 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod gate;
 mod limit;
 mod listen;
 mod metrics;
+mod recovery;
 mod reply;
 mod routes;
 mod rules;
@@ -30,6 +31,7 @@ use crate::platform::Token;
 
 pub use bootstrap::FirstStart;
 pub use listen::Tls;
+pub use recovery::{Recovered, recover_admin};
 pub use secret::Password;
 
 /// What the platform needs to run.
@@ -163,6 +165,9 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The administrator cannot be recovered.
+    #[error("cannot recover the administrator: {0}")]
+    Recovery(String),
     /// The database fails.
     #[error("the database failed: {0}")]
     Store(#[from] sqlx::Error),
@@ -207,6 +212,7 @@ impl Error {
             Self::Settings(_) => "Settings",
             Self::Randomness => "Randomness",
             Self::PasswordHash => "PasswordHash",
+            Self::Recovery(_) => "Recovery",
         }
     }
 }

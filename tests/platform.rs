@@ -44,6 +44,8 @@ mod mappings;
 mod metrics;
 #[path = "platform/organization.rs"]
 mod organization;
+#[path = "platform/recovery.rs"]
+mod recovery;
 #[path = "conformance/sdk.rs"]
 mod sdk;
 #[path = "platform/tables.rs"]

@@ -39,6 +39,8 @@ mod mappings;
 mod metrics;
 #[path = "platform/organization.rs"]
 mod organization;
+#[path = "platform/recovery.rs"]
+mod recovery;
 #[path = "platform/replicas.rs"]
 mod replicas;
 #[path = "conformance/sdk.rs"]

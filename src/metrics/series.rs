@@ -46,6 +46,14 @@ impl<S: Ord, M> Series<S, M> {
         act(self.all().entry(labels).or_insert_with(self.fresh));
     }
 
+    /// The labels of those that there are.
+    pub(super) fn labels(&self) -> Vec<S>
+    where
+        S: Clone,
+    {
+        self.all().keys().cloned().collect()
+    }
+
     /// Drops those that are not wanted any more.
     pub(super) fn retain(&self, wanted: impl Fn(&S) -> bool) {
         self.all().retain(|labels, _| wanted(labels));

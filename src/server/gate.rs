@@ -3,6 +3,7 @@
 mod aim;
 mod call;
 mod caller;
+mod reader;
 
 use std::sync::Arc;
 
@@ -19,12 +20,14 @@ use super::metrics::Route;
 use super::reply::ApiError;
 use super::rules::Rule;
 use super::store::batch::Batch;
-use super::store::{Connection, audit, credentials, sign_in};
+use super::store::{Connection, Look, audit, credentials, sign_in};
 use super::{App, console, secret};
 use aim::Aim;
 pub(super) use call::Call;
 pub(super) use caller::{Caller, bearer};
 use caller::{Credential, Holder};
+use reader::Left;
+pub(super) use reader::Reader;
 
 /// Bucket of the rate limit for callers without a valid credential, so that they cannot use up the organization's.
 pub(super) const ANONYMOUS: &str = "anonymous";
@@ -111,8 +114,11 @@ pub(super) async fn gate(
         },
     };
     let mut response = match visit.admit(&app, &parts, &trace).await {
-        Ok(call) => {
+        Ok((call, left)) => {
             parts.extensions.insert(Arc::new(call));
+            if let Some(conn) = left {
+                parts.extensions.insert(Left::new(conn));
+            }
             next.run(Request::from_parts(parts, body)).await
         }
         Err(error) => error.into_response(),
@@ -138,7 +144,12 @@ struct Visit {
 }
 
 impl Visit {
-    async fn admit(&mut self, app: &App, request: &Parts, trace: &Trace) -> Result<Call, ApiError> {
+    async fn admit(
+        &mut self,
+        app: &App,
+        request: &Parts,
+        trace: &Trace,
+    ) -> Result<(Call, Option<Look>), ApiError> {
         let mut conn = app.store.look().await?;
         let recognised = match self.recognise(&mut conn, request).await {
             Ok((credential, holder)) => {
@@ -147,8 +158,11 @@ impl Visit {
             }
             Err(error) => Err(error),
         };
-        // Before the handler takes its own: one request must not hold two readers.
-        drop(conn);
+        // Given back before anything is waited for: a body, a writer, the count of several platforms.
+        let goes_on = self.aim.rule.method == Method::GET
+            && !app.store.is_shared()
+            && matches!(&recognised, Ok((_, holder, Ok(_))) if holder.used.is_none());
+        let left = goes_on.then_some(conn);
         // Counted before anything is answered, refusals included. These by themselves: they must not use up what those have
         // who may do it, the deletion of whoever sends them for one.
         let who = match &recognised {
@@ -172,14 +186,15 @@ impl Visit {
             // Not worth failing a read for.
             tracing::error!(%error, "the time of a token's use was not written");
         }
-        Ok(Call {
+        let call = Call {
             facts: allowed?,
             trace: trace.clone(),
             credential,
             caller: holder.caller,
             rights: holder.rights,
             aim: self.aim.clone(),
-        })
+        };
+        Ok((call, left))
     }
 
     async fn recognise(

@@ -30,6 +30,9 @@ use queue::Queue;
 /// A connection to either database.
 pub(super) type Connection = sqlx::AnyConnection;
 
+/// A connection for one statement, see [`Store::look`].
+pub(super) type Look = PoolConnection<Any>;
+
 /// A transaction; without `commit` it never happened.
 pub(super) type Transaction = sqlx::Transaction<'static, Any>;
 
@@ -68,8 +71,13 @@ impl BeginWrite {
 
 impl Store {
     /// What is committed, for one statement: a second one may see more.
-    pub(super) async fn look(&self) -> Result<PoolConnection<Any>, sqlx::Error> {
+    pub(super) async fn look(&self) -> Result<Look, sqlx::Error> {
         self.readers.acquire().await
+    }
+
+    /// Whether other platforms may use the database.
+    pub(super) fn is_shared(&self) -> bool {
+        self.counters.is_some()
     }
 
     /// A consistent view of what is committed, for several.

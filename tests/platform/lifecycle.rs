@@ -1,6 +1,7 @@
 //! First start, restart, shutdown.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use programmatic_users::server::{self, AccountSeed, Platform};
 use serde_json::json;

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{Admitted, Outcome};
 use crate::server::App;
+use crate::server::gate::Reader;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::{Connection, accounts};
 use crate::server::validate::{Object, Problems};
@@ -40,11 +41,10 @@ fn read_name(bytes: &Bytes) -> Result<String, ApiError> {
 
 /// The accounts that the caller has to do with.
 pub(super) async fn list(
-    State(app): State<App>,
     Extension(call): Admitted,
     Query(query): Query<HashMap<String, String>>,
+    mut conn: Reader,
 ) -> Outcome {
-    let mut conn = app.store.look().await?;
     let mut found = accounts::list(&mut conn).await?;
     found.retain(|a| call.sees(&a.account_id));
     if let Some(cloud) = query.get("cloudAccountId") {
@@ -53,8 +53,7 @@ pub(super) async fn list(
     Answer::list(KIND, &found)
 }
 
-pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
-    let mut conn = app.store.look().await?;
+pub(super) async fn details(Path(id): Path<String>, mut conn: Reader) -> Outcome {
     let found = accounts::list(&mut conn)
         .await?
         .into_iter()

@@ -7,6 +7,7 @@ use axum::extract::{Extension, Path, State};
 
 use super::{Admitted, Outcome};
 use crate::server::App;
+use crate::server::gate::Reader;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::elastigroups::{self, Tag};
 use crate::server::validate::{Object, Problems};
@@ -36,8 +37,7 @@ fn read_tags(group: &Object, problems: &mut Problems) -> Vec<Tag> {
     read
 }
 
-pub(super) async fn list(State(app): State<App>, Extension(call): Admitted) -> Outcome {
-    let mut conn = app.store.look().await?;
+pub(super) async fn list(Extension(call): Admitted, mut conn: Reader) -> Outcome {
     let mut groups = elastigroups::list(&mut conn, call.account()?).await?;
     groups.retain(|g| call.may(&g.id, g.attributes()));
     Ok(Answer::Items(
@@ -46,12 +46,7 @@ pub(super) async fn list(State(app): State<App>, Extension(call): Admitted) -> O
     ))
 }
 
-pub(super) async fn details(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-) -> Outcome {
-    let mut conn = app.store.look().await?;
+pub(super) async fn details(Extension(call): Admitted, Path(id): Path<String>, mut conn: Reader) -> Outcome {
     let group = elastigroups::find(&mut conn, call.account()?, &id)
         .await?
         .ok_or_else(|| missing(&id))?;

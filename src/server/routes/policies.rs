@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::{Admitted, Outcome};
 use crate::server::authz::Condition;
+use crate::server::gate::Reader;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::{Connection, access, now, users, written};
 use crate::server::validate::{Object, Problems};
 use crate::server::{App, catalog};
 
-pub(super) async fn list(State(app): State<App>) -> Outcome {
-    let mut conn = app.store.look().await?;
+pub(super) async fn list(mut conn: Reader) -> Outcome {
     Answer::list(
         "spotinst:setup:organization:policy",
         &access::policies(&mut conn).await?,
@@ -23,8 +23,7 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
 
 /// Those of an account, for whoever reads there: what others are given elsewhere is not for them. Whoever is to give a
 /// policy reads all of the organization.
-pub(super) async fn of_account(State(app): State<App>, Extension(call): Admitted) -> Outcome {
-    let mut conn = app.store.look().await?;
+pub(super) async fn of_account(Extension(call): Admitted, mut conn: Reader) -> Outcome {
     Answer::list(
         "spotinst:setup:access:policy",
         &access::policies_of(&mut conn, call.account()?).await?,

@@ -116,6 +116,16 @@ pub(crate) async fn bury(conn: &mut Connection, user: &str) -> Result<(), sqlx::
     Ok(())
 }
 
+/// Ends all tokens of a user.
+pub(crate) async fn revoke(conn: &mut Connection, user: &str) -> Result<(), sqlx::Error> {
+    bury(&mut *conn, user).await?;
+    sqlx::query("DELETE FROM token WHERE user_id = $1")
+        .bind(user)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// Writes the time of last use.
 pub(crate) fn touch(batch: &mut Batch, token: i64) {
     batch

@@ -91,6 +91,13 @@ pub(crate) async fn close(conn: &mut Connection, cookie: &str) -> Result<(), sql
     Ok(())
 }
 
+/// Ends all sessions of a user.
+pub(crate) fn close_all(batch: &mut Batch, user: &str) {
+    batch
+        .statement("DELETE FROM console_session WHERE user_id = $1")
+        .bind(user);
+}
+
 /// Counts an attempt before it is known how it ends, so that many at once are not more than a few one after the other;
 /// `false` if the address, known or not, failed too often of late.
 pub(crate) async fn begin(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
