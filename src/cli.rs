@@ -63,7 +63,7 @@ pub enum Command {
     /// Copy the database of an embedded platform, which may be running; to restore, put the copy into an empty folder as
     /// platform.db and start the platform on that
     Backup(BackupArgs),
-    /// Give an administrator of an embedded platform, which may be running, a new password, and a new token if asked for
+    /// Make a new password for an administrator of an embedded platform, which may be running, and a new token if asked for
     RecoverAdmin(RecoverAdminArgs),
     /// Write the custom resource definitions
     Crds(CrdsArgs),

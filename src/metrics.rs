@@ -232,8 +232,8 @@ impl Metrics {
     }
 
     /// Counts for the organizations that are `there` and no others: what was counted for those that are gone is dropped,
-    /// and of the others each counter of which an alert or a panel asks the growth exists at 0 before anything happens.
-    /// One that appeared at 1 would have grown by nothing, and hide what happened first.
+    /// and of the others the counters of which alerts ask the growth exist from now on, at 0 if nothing happened. One that
+    /// appeared at 1 would have grown by nothing, and hide what happened first.
     pub fn keep(&self, there: &BTreeSet<String>) {
         self.orphans_deleted.retain(|l| there.contains(&l.organization));
         self.calls.retain(|l| there.contains(&l.organization));

@@ -17,6 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use support::cluster::root;
 use support::platform::Options;
+use support::process::Memory;
 use support::{PAYMENTS, Platform};
 
 /// Requests at one time.
@@ -98,14 +99,10 @@ fn mean(rates: &[f64]) -> f64 {
     rates.iter().sum::<f64>() / f64::from(ROUNDS)
 }
 
-/// Mebibytes of memory that a process has, and had at most.
-fn memory(process: u32) -> (u64, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let field = |name: &str| {
-        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
-    };
-    (field("VmRSS:"), field("VmHWM:"))
+/// What a process has of memory, and had at most.
+fn memory(process: u32) -> String {
+    let Memory { resident, most } = Memory::of(process);
+    format!("{:8} MiB, at most {} MiB", resident >> 20, most >> 20)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -201,7 +198,6 @@ async fn what_it_leaves_of_http_and_of_the_disk() {
     let begin = Instant::now();
     assert!(platform.accepts(&token).await && platform.user(&id).await.is_ok());
     let first = begin.elapsed();
-    let (now, most) = memory(process);
     println!("{found} users:");
     println!("  list of all           {:8.1} ms", list.as_secs_f64() * 1e3);
     println!(
@@ -209,7 +205,7 @@ async fn what_it_leaves_of_http_and_of_the_disk() {
         details[50].as_secs_f64() * 1e3
     );
     println!("  a token and details   {:8.1} ms", first.as_secs_f64() * 1e3);
-    println!("  memory                {now:8} MiB, at most {most} MiB");
+    println!("  memory                {}", memory(process));
     assert!(found as u64 > users);
     platform.stop().await;
 }

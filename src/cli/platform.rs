@@ -180,10 +180,10 @@ pub struct RecoverAdminArgs {
     /// Where the platform keeps what it knows
     #[command(flatten)]
     pub store: StoreArgs,
-    /// E-mail address of a console user, who is made an organization admin; made if missing
+    /// E-mail address of a console user; an organization admin afterwards, if none before
     #[arg(long, value_name = "ADDRESS", default_value = "admin@example.com")]
     pub admin_email: String,
-    /// Give the user a new token too; all that it has end at once
+    /// Make a new token too; all that the user has end at once
     #[arg(long)]
     pub token: bool,
 }

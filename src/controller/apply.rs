@@ -95,7 +95,7 @@ impl<'a> Hand<'a> {
             Step::Fence(fence) => o.learned.fenced = Some(self.fence(o, &fence).await),
             Step::Verify(kept) => o.learned.verified = Some(self.verify(o, &kept).await),
             Step::ListUsers => {
-                let answer = self.on_platform(o, async |c| c.list_users().await).await;
+                let answer = self.on_platform(o, async |c| c.user_names().await).await;
                 o.learned.listed = Some(answer);
             }
             Step::DeleteUser(id, marker) => {
@@ -243,8 +243,8 @@ impl<'a> Hand<'a> {
                 }
                 Some(_) => Ok(Some(Deletion::NotOurs)),
                 None => {
-                    let listed = c.list_users().await?;
-                    let still = listed.iter().any(|u| u.user_id == id);
+                    let listed = c.user_names().await?;
+                    let still = listed.iter().any(|u| *u.user_id == *id);
                     Ok((!still).then_some(Deletion::Gone))
                 }
             })

@@ -25,7 +25,7 @@ use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass}
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
 use crate::plan::{NONCE_LEN, Notice, base32};
-use crate::platform::UserSummary;
+use crate::platform::UserName;
 use crate::platform::client::{Hooks, Observer};
 
 /// First and longest pause between tries.
@@ -199,7 +199,7 @@ impl Context {
     /// `read` is a moment *before* the object was asked for from the API server. An attempt is journaled before its
     /// user is asked for, so only a list that had ended by then can tell: what it shows, the object would know.
     /// `None`: there was no such list yet.
-    pub(super) fn strays(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserSummary>> {
+    pub(super) fn strays(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserName>> {
         let organization = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
         let seat = organization.and_then(|name| self.platforms.known(name));
         let (seat, snapshot) = seat.and_then(|s| s.snapshot().map(|n| (s, n)))?;

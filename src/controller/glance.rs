@@ -5,19 +5,23 @@
 //! these lists, and the plan is asked what it makes of them. Who has nothing to do is at rest until a watch shows
 //! something; all others are looked at as always. Nothing is ever done because of what a list shows.
 //!
-//! Anybody may label large Secrets as ours: a page holds few of them, and of each no more than what counts of it is kept.
+//! Anybody may label large Secrets as ours: of a page no more than some bytes are read, and of each Secret no more than what
+//! counts of it is kept.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::marker::PhantomData;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::AsyncReadExt as _;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use kube::core::DeserializeGuard;
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::core::{DeserializeGuard, ObjectList, Request};
+use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -28,15 +32,17 @@ use super::error::Error;
 use super::known::Known;
 use super::observe::{Namespaces, observe_listed, only_secret_name};
 use super::secret::{own, owner};
-use super::streams::{Cache, scoped};
+use super::streams::Cache;
 use super::triggers::UserRef;
 use crate::api::{MANAGED_BY_LABEL, MANAGER, ProgrammaticUser};
 use crate::plan::{self, Again, Next, Observed, OwnSecret, Step};
 
-/// Users of a page, and Secrets.
-const PAGE: (u32, u32) = (250, 20);
+/// Objects of a page at most. Each page costs the API server a look at the keys of all.
+const PAGE: u32 = 500;
+/// Bytes of a page at most: one that has more is asked for again with fewer objects. A single object has less than two MiB.
+const LARGEST: usize = 8 << 20;
 /// Users without their Secrets, and Secrets without their users, that are kept until the other list shows them.
-const MOST: usize = 1000;
+const MOST: usize = 2000;
 /// How long the next thing is waited for, be it a page or what the watch of the Secrets shows: whoever waits for lists that
 /// do not come is looked at without them.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -100,8 +106,8 @@ async fn by_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
         }
     }
     let (client, namespace) = (&context.client, scope.namespace.as_deref());
-    let mut users = Pages::<DeserializeGuard<ProgrammaticUser>>::new(client, namespace, PAGE.0);
-    let mut secrets = Pages::<Secret>::new(client, namespace, PAGE.1);
+    let mut users = Pages::<DeserializeGuard<ProgrammaticUser>>::new(client, namespace);
+    let mut secrets = Pages::<Secret>::new(client, namespace);
     secrets.params.label_selector = Some(format!("{MANAGED_BY_LABEL}={MANAGER}"));
     let mut pairs = Pairs::default();
     let mut eye = Eye {
@@ -221,39 +227,72 @@ impl Eye<'_> {
 
 /// The pages of a list, one after the other, in the order of namespaces and names.
 struct Pages<K> {
-    api: Api<K>,
+    client: Client,
+    path: String,
     params: ListParams,
     more: bool,
     /// Namespace and name of the last object.
     last: String,
+    kind: PhantomData<K>,
 }
 
 impl<K> Pages<K>
 where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned,
 {
-    fn new(client: &Client, namespace: Option<&str>, page: u32) -> Self {
+    fn new(client: &Client, namespace: Option<&str>) -> Self {
         Self {
-            api: scoped(client, namespace),
-            params: ListParams::default().limit(page),
+            client: client.clone(),
+            path: K::url_path(&(), namespace),
+            params: ListParams::default().limit(PAGE),
             more: true,
             last: String::new(),
+            kind: PhantomData,
         }
     }
 
     async fn next(&mut self, doing: &'static str) -> Result<Vec<K>, Error> {
-        let page = timeout(PATIENCE, self.api.list(&self.params)).await;
-        let page = page.map_err(|_| Error::Kube(doing, "no answer".to_owned()))?;
-        let page = page.map_err(Error::from_kube(doing))?;
+        let page = loop {
+            let page = timeout(PATIENCE, self.read()).await;
+            let page = page.map_err(|_| Error::Kube(doing, "no answer".to_owned()))?;
+            if let Some(page) = page.map_err(Error::from_kube(doing))? {
+                break page;
+            }
+            match self.params.limit {
+                Some(limit) if limit > 1 => self.params.limit = Some(limit.div_ceil(8)),
+                _ => return Err(Error::Kube(doing, "one object is too large".to_owned())),
+            }
+        };
         if let Some(last) = page.items.last() {
             self.last = format!("{}/{}", last.namespace().unwrap_or_default(), last.name_any());
         }
         self.params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
         self.more = self.params.continue_token.is_some();
         Ok(page.items)
+    }
+
+    /// One page; `None`: it has too many bytes. Never what the library's own list would do with one that it cannot read,
+    /// which is to write it into the log.
+    async fn read(&mut self) -> kube::Result<Option<ObjectList<K>>> {
+        let request = Request::new(&self.path).list(&self.params);
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let mut bytes = Vec::new();
+        let reply = pin!(self.client.request_stream(request).await?);
+        // The largest page and one byte: what lies beyond is not asked for.
+        let mut reply = reply.take(LARGEST as u64 + 1);
+        reply
+            .read_to_end(&mut bytes)
+            .await
+            .map_err(kube::Error::ReadEvents)?;
+        if bytes.len() > LARGEST {
+            return Ok(None);
+        }
+        if bytes.len() < LARGEST / 4 {
+            self.params.limit = self.params.limit.map(|limit| PAGE.min(limit * 2));
+        }
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(kube::Error::SerdeError)
     }
 }
 

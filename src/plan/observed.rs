@@ -10,7 +10,7 @@ use super::{Consumers, Marker, Pod, Problem};
 use crate::api::{
     Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
 };
-use crate::platform::{Account, Policy, UserDetails, UserGroup, UserSummary};
+use crate::platform::{Account, Policy, UserDetails, UserGroup, UserName};
 
 /// What is known at the start of a reconcile, and what was learned in it.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub struct Observed {
     pub check: bool,
     /// Users that carry this object's marker and that the journal does not know, by a list read before the object;
     /// `None`: there was no list yet.
-    pub strays: Option<Vec<UserSummary>>,
+    pub strays: Option<Vec<UserName>>,
     /// Workloads that read the Secret.
     pub consumers: Consumers,
     /// Now, by the platform's clock; unknown until the platform has answered once.
@@ -138,7 +138,7 @@ pub struct Learned {
     /// To [`super::Step::Verify`]: whether the platform accepts the token in the Secret.
     pub verified: Option<Answer<bool>>,
     /// To [`super::Step::ListUsers`].
-    pub listed: Option<Answer<Vec<UserSummary>>>,
+    pub listed: Option<Answer<Vec<UserName>>>,
     /// To [`super::Step::DeleteUser`], by user id.
     pub deleted: BTreeMap<String, Answer<Deletion>>,
     /// To [`super::Step::DeleteSecret`], by name.

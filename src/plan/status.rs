@@ -327,10 +327,10 @@ fn rewound(observed: &Observed, status: &ProgrammaticUserStatus) -> Option<Strin
         return old.map(|c| c.message.clone());
     };
     let listed = observed.learned.listed.as_ref().and_then(|l| l.as_ref().ok());
-    let still = |id: &str| listed.is_none_or(|l| l.iter().any(|u| u.user_id == id));
+    let still = |id: &str| listed.is_none_or(|l| l.iter().any(|u| *u.user_id == *id));
     let mut ids: Vec<&str> = strays
         .iter()
-        .map(|u| u.user_id.as_str())
+        .map(|u| &*u.user_id)
         .filter(|id| still(id))
         .collect();
     ids.sort_unstable();

@@ -97,9 +97,9 @@ pub(super) fn abandoned(o: &Observed, status: &mut ProgrammaticUserStatus, all: 
         if marker != o.marker(&marker.nonce) || !(given_up || all && !kept(&marker.nonce)) {
             continue;
         }
-        match o.learned.deleted.get(&user.user_id) {
+        match o.learned.deleted.get(&*user.user_id) {
             None => {
-                let step = Step::DeleteUser(user.user_id.clone(), marker);
+                let step = Step::DeleteUser(user.user_id.to_string(), marker);
                 return Err(do_first(step));
             }
             Some(Err(problem)) => return Err(Halt::Failed(problem.clone())),

@@ -23,7 +23,7 @@ use super::*;
 use crate::api::{
     FINALIZER, Organization, ProgrammaticUser, ProgrammaticUserClass, READY, RECONCILING, STALLED,
 };
-use crate::platform::UserSummary;
+use crate::platform::UserName;
 
 const NONCE: &str = "aaaabbbbccccdddd";
 

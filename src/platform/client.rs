@@ -154,7 +154,12 @@ impl Client {
         self.list("/setup/organization/user").await
     }
 
-    /// The same list, of each user as little as is kept, asked for even while the credential counts as refused; an answer
+    /// The same list, of each user as little as is kept.
+    pub async fn user_names(&self) -> Result<Vec<UserName>, Error> {
+        self.list("/setup/organization/user").await
+    }
+
+    /// That again, asked for even while the credential counts as refused; an answer
     /// means that it is accepted again.
     pub async fn probe(&self) -> Result<Vec<UserName>, Error> {
         let route = Route::new(Method::GET, "/setup/organization/user");

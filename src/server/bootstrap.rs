@@ -168,8 +168,8 @@ fn is_token(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// The store speaks in request errors; outside of the platform's service there is no request.
-pub(super) fn unwrap(error: ApiError) -> Error {
+/// The store speaks in request errors; on start there is no request.
+fn unwrap(error: ApiError) -> Error {
     match error {
         ApiError::Store(source) => Error::Store(source),
         other => Error::Settings(other.to_string()),

@@ -356,18 +356,25 @@ async fn try_sign_in(app: &App, trace: &Trace, given: Credentials) -> Result<Res
         .await
         .map_err(|_| ApiError::Internal("shutting down"))?;
     let password = secret::Password::new(given.password);
-    let hash = known.map(|(_, _, hash)| hash);
+    let hash = known.as_ref().map(|(_, _, hash)| hash.clone());
     let check = move || secret::password_matches(password.expose(), hash.as_deref());
     let right = tokio::task::spawn_blocking(check)
         .await
         .map_err(|_| ApiError::Internal("hashing stopped"))?;
     drop(permit);
-    let (true, Some(who)) = (right, who.as_ref()) else {
+    let mut opened = None;
+    if right {
+        let mut tx = app.store.write().await?;
+        // Another one may have taken its place while it was compared.
+        if sign_in::by_email(&mut tx, &email).await? == known {
+            opened = Some(tx);
+        }
+    }
+    let (Some(mut tx), Some(who)) = (opened, who.as_ref()) else {
         record(app, trace, who.as_ref(), "signIn", StatusCode::UNAUTHORIZED).await;
         let problem = "The e-mail address or the password is wrong.";
         return Ok(show_form(app, StatusCode::UNAUTHORIZED, Some(problem)));
     };
-    let mut tx = app.store.write().await?;
     sign_in::succeeded(&mut tx, &email).await?;
     let cookie = sign_in::open(&mut tx, &who.id).await?;
     tell(&mut tx, trace, who, "signIn").await?;

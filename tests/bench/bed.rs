@@ -11,6 +11,7 @@ use programmatic_users::api::{Organization, ProgrammaticUser, ProgrammaticUserCl
 use crate::Numbers;
 use crate::eyes::Eyes;
 use crate::support::operator::Options;
+use crate::support::process::Memory;
 use crate::support::{Cluster, Operator, PAYMENTS, World};
 
 /// Requests of a plain client at one time: as many as users of one organization that the operator works on at one time.
@@ -36,13 +37,6 @@ pub struct Template {
     pub secret: Secret,
     pub class: ProgrammaticUserClass,
     pub organization: Organization,
-}
-
-/// Memory of a process, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    pub resident: u64,
-    pub most: u64,
 }
 
 impl Bed {
@@ -140,15 +134,7 @@ impl Bed {
     /// Of the operator.
     pub async fn memory(&self) -> Memory {
         let process = self.operator.id().await.expect("the operator runs");
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-        let field = |name: &str| {
-            let line = status.lines().find(|l| l.starts_with(name)).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-        };
-        Memory {
-            resident: field("VmRSS:"),
-            most: field("VmHWM:"),
-        }
+        Memory::of(process)
     }
 
     /// Reconciles of users since the operator's start.

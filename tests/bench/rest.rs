@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::bed::{Bed, Memory};
+use crate::bed::Bed;
 use crate::ceiling::cost;
 use crate::report::Report;
+use crate::support::process::Memory;
 
 /// For so long no reconcile has ended: the operator has come to rest.
 const QUIET: Duration = Duration::from_secs(1);

@@ -14,6 +14,8 @@ pub enum Flow {
     Regrant,
     /// Another user in place of one that is Ready.
     Rotate,
+    /// The same, and the Deployment that reads its Secret is restarted.
+    Restart,
     /// The end of a user that is Ready.
     Delete,
     /// The controller was killed with the token in hand: the second fault strikes the recovery.
@@ -71,11 +73,12 @@ const RECOVERY: &[P] = &[
 ];
 
 impl Flow {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         F::Create,
         F::Mapped,
         F::Regrant,
         F::Rotate,
+        F::Restart,
         F::Delete,
         F::Lost,
         F::Committed,
@@ -96,6 +99,7 @@ impl Flow {
             F::Mapped => "create-mapped",
             F::Regrant => "regrant",
             F::Rotate => "rotate",
+            F::Restart => "rotate-restart",
             F::Delete => "delete",
             F::Lost => "recover-lost-token",
             F::Committed => "recover-committed",
@@ -143,6 +147,7 @@ impl Flow {
                 P::DeleteUser,
                 P::Retired,
             ],
+            F::Restart => &[P::Restart],
             F::RotateLost => &[
                 P::Bar,
                 P::Fence,
@@ -178,7 +183,7 @@ impl Flow {
     /// The first fault, of the flows that begin with one.
     pub fn base(self) -> Option<(P, Act)> {
         match self {
-            F::Create | F::Mapped | F::Regrant | F::Rotate | F::Delete => None,
+            F::Create | F::Mapped | F::Regrant | F::Rotate | F::Restart | F::Delete => None,
             F::Lost | F::Interrupted | F::RotateLost => Some((P::Post, Act::KillAfter)),
             F::RotateStaged => Some((P::Stage, Act::KillAfter)),
             F::Committed | F::Withdrawn | F::RotatePublished => Some((P::Secret, Act::KillAfter)),
@@ -198,7 +203,7 @@ impl Flow {
     pub fn rotates(self) -> bool {
         matches!(
             self,
-            F::Rotate | F::RotateLost | F::RotateStaged | F::RotatePublished
+            F::Rotate | F::Restart | F::RotateLost | F::RotateStaged | F::RotatePublished
         )
     }
 

@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::{FutureExt as _, StreamExt as _};
 
 use column::Column;
+use flow::Flow;
 use plan::Plan;
 use report::Outcome;
 use run::Stage;
@@ -43,9 +44,13 @@ const AT_ONCE: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_at_whatever_write_ends_as_if_nothing_had() {
-    let plans = plan::selected();
+    let mut plans = plan::selected();
     assert!(!plans.is_empty(), "FAULT fits no plan");
     let cluster = Cluster::shared().await;
+    if !cluster.has_node() {
+        // Nothing is restarted where nothing runs.
+        plans.retain(|(_, plan)| plan.flow != Flow::Restart);
+    }
     let start = audit::length(cluster);
     let (total, done) = (plans.len(), Arc::new(AtomicUsize::new(0)));
     let outcomes: Vec<Outcome> = futures::stream::iter(plans)

@@ -53,6 +53,8 @@ pub enum Point {
     Event,
     /// W14
     Lease,
+    /// W15: the mark on a workload's pod template.
+    Restart,
 }
 
 impl Point {
@@ -82,6 +84,7 @@ impl Point {
             Self::Unfinalize => "W12-unfinalize",
             Self::Event => "W13-event",
             Self::Lease => "W14-lease",
+            Self::Restart => "W15-restart",
         }
     }
 
@@ -124,6 +127,7 @@ impl Point {
             Self::Unfinalize => seen.has(Change::RemoveFinalizer),
             Self::Event => here && seen.resource == "events" && seen.is_write(),
             Self::Lease => seen.resource == "leases" && seen.is_write(),
+            Self::Restart => here && is("patch", "deployments"),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::point::Point;
 use super::state::{NAME, Wanted};
 use crate::support::canary;
-use crate::support::proxy::{Act, Asked, Fault, Proxy, digest};
+use crate::support::proxy::{Act, Asked, Entry, Fault, Proxy, digest};
 use crate::support::wait::{SOON, eventually};
 use crate::support::{Operator, World};
 
@@ -33,13 +33,15 @@ pub struct Stage {
 impl Stage {
     /// A world with somebody else's Secret and somebody else's user in it.
     pub async fn new(index: usize, plan: Plan) -> Result<Self, String> {
-        let world = World::builder(&format!("f{index}"))
+        let mut world = World::builder(&format!("f{index}"))
             .proxied()
             .controller_stopped()
             .controller_flags(&super::flags::FAST)
-            .drift(plan.drift())
-            .start()
-            .await;
+            .drift(plan.drift());
+        if plan.flow == Flow::Restart {
+            world = world.restarts_consumers();
+        }
+        let world = world.start().await;
         let history = History::start(&world).await?;
         let wanted = Wanted::prepare(&world, plan.flow).await?;
         Ok(Self {
@@ -100,7 +102,7 @@ impl Stage {
                 self.world.controller().launch().await
             }
             Flow::Regrant => self.wanted.regrant(&self.world).await,
-            Flow::Rotate => self.wanted.rotate(&self.world).await,
+            Flow::Rotate | Flow::Restart => self.wanted.rotate(&self.world).await,
             Flow::Delete => {
                 self.world.delete(NAME).await;
                 Ok(())
@@ -182,7 +184,7 @@ impl Stage {
 
     /// A second controller, which believes that it leads alone, until its first reconcile of the user has ended.
     async fn lead_twice(&mut self) -> Result<(), String> {
-        let flags = super::flags::second();
+        let flags = super::flags::second(self.plan.flow);
         let (operator, proxy) = self.world.second_controller_proxied("second", &flags).await;
         let operator = Arc::new(operator);
         self.second = Some((operator.clone(), proxy));
@@ -282,6 +284,13 @@ impl Stage {
             let staged = e.seen.resource == "secrets" && e.seen.name != "programmatic-users-instance";
             e.seen.is_write() && (e.seen.namespace == here || staged)
         });
+        // While pods come and go there is now this and now that to tell of them.
+        let restarts = self.plan.flow == Flow::Restart;
+        let tells = |e: &Entry| {
+            e.seen.resource == "events"
+                || e.seen.resource == "programmaticusers/status" && e.seen.changes.is_empty()
+        };
+        let ours = ours.filter(|e| !(restarts && tells(e)));
         let platform = proxies.platform.trace().into_iter().filter(|e| e.seen.is_write());
         let mut writes: Vec<String> = ours.chain(platform).map(|e| e.seen.kind()).collect();
         writes.sort();

@@ -1,11 +1,12 @@
 //! How a plan has to end, and what of the world must not have changed.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{
-    Duration, HISTORY_REWOUND, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Rotation, STAGING_LABEL,
-    STALLED, USER_ID_ANNOTATION,
+    Consumers, Duration, HISTORY_REWOUND, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Restart, Rotation,
+    STAGING_LABEL, STALLED, USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::Marker;
 use serde_json::{Value, json};
@@ -14,12 +15,20 @@ use super::flow::{End, Flow};
 use crate::support::builders::named;
 use crate::support::observe::{condition, conditions, values};
 use crate::support::proxy::digest;
-use crate::support::{PAYMENTS, UserBuilder, World};
+use crate::support::wait::eventually;
+use crate::support::workloads::{deployment, env_from, runs, spec};
+use crate::support::{PAYMENTS, UserBuilder, World, pod};
 
 /// The user of every plan, and its Secret.
 pub const NAME: &str = "ci";
 /// Somebody else's Secret, and somebody else's user.
 const BYSTANDER: &str = "bystander";
+/// A Deployment that reads the Secret.
+const READER: &str = "reader";
+/// Pods that end when they are told to.
+const LOOP: &str = "trap 'exit 0' TERM; while true; do sleep 0.2; done";
+/// A pod comes late on a busy machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(2);
 
 /// What is wanted in one plan.
 pub struct Wanted {
@@ -76,7 +85,11 @@ impl Wanted {
         let user = world.user(NAME);
         match self.flow {
             Flow::Mapped | Flow::Regrant => user.policy_based(PAYMENTS).policy("first").group("first"),
-            _ => user.editor(PAYMENTS).with(|spec| {
+            flow => user.editor(PAYMENTS).with(|spec| {
+                if flow == Flow::Restart {
+                    let restart = Restart::OnRotation;
+                    spec.consumers = Some(Consumers { restart });
+                }
                 let overlap = Duration::parse("1s");
                 spec.rotation = Some(Rotation {
                     overlap,
@@ -91,6 +104,13 @@ impl Wanted {
         let user = world.users().get(NAME).await.map_err(text)?;
         let current = user.status.and_then(|s| s.journal.current);
         self.first = current.ok_or("no current attempt")?.nonce;
+        if self.flow == Flow::Restart {
+            pod::image(world.cluster()).await?;
+            let reader = spec(READER, &runs(LOOP, &env_from(NAME)), &json!({}));
+            deployment(world, READER, reader).await;
+            let running = || async { reader_is(world, 1).await };
+            eventually("the Deployment to run", PATIENCE, running).await?;
+        }
         Ok(())
     }
 
@@ -213,6 +233,9 @@ impl Wanted {
                 digest(token.as_bytes())
             ));
         }
+        if self.flow == Flow::Restart && !first {
+            reader_is(world, 2).await?;
+        }
         self.mapped(world, &current.user_id, first).await
     }
 
@@ -239,6 +262,28 @@ impl Wanted {
             Err(format!("{id} has policies {policies:?} and groups {groups:?}"))
         }
     }
+}
+
+/// Whether the Deployment's template is of this generation, and its one pod of that: made, and changed once.
+async fn reader_is(world: &World, generation: i64) -> Result<(), String> {
+    let deployments: Api<Deployment> = Api::namespaced(world.client(), world.namespace());
+    let reader = deployments.get(READER).await.map_err(text)?;
+    let status = reader.status.unwrap_or_default();
+    let pods = [
+        status.replicas,
+        status.updated_replicas,
+        status.available_replicas,
+    ];
+    if reader.metadata.generation == Some(generation)
+        && status.observed_generation == Some(generation)
+        && pods == [Some(1); 3]
+    {
+        return Ok(());
+    }
+    let seen = reader.metadata.generation;
+    Err(format!(
+        "{READER} is of generation {seen:?}, and not {generation}; pods, new ones, available: {pods:?}"
+    ))
 }
 
 async fn foreign(world: &World, name: &str) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use programmatic_users::plan::{Answer, Committed, Created, Deletion, Learned, Problem, Retry};
-use programmatic_users::platform::{UserDetails, UserSummary, UserType};
+use programmatic_users::platform::{UserDetails, UserName, UserType};
 use serde_json::json;
 
 use crate::names::{GROUP, nonce, secret_name, user_id, username};
@@ -122,13 +122,10 @@ fn details(user_id: &str, username: &str, mapped: bool) -> UserDetails {
     .unwrap()
 }
 
-fn summary(n: Nonce) -> UserSummary {
-    UserSummary {
-        user_id: user_id(n),
-        username: username(n),
+fn summary(n: Nonce) -> UserName {
+    UserName {
+        user_id: user_id(n).into(),
+        username: username(n).into(),
         user_type: UserType::Programmatic,
-        email: None,
-        mfa: false,
-        group_names: Vec::new(),
     }
 }

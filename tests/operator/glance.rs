@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use kube::api::{DeleteParams, Patch, PatchParams};
-use programmatic_users::api::{ProgrammaticUser, ROTATE_AT_ANNOTATION};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use programmatic_users::api::{MANAGED_BY_LABEL, MANAGER, ProgrammaticUser, ROTATE_AT_ANNOTATION};
 use serde_json::json;
 
+use crate::support::audit::Entry;
 use crate::support::proxy::{Act, Seen};
 use crate::support::wait::SOON;
 use crate::support::{PAYMENTS, World};
@@ -119,6 +122,34 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
             status.user_id != old && status.journal.pending.is_none()
         })
         .await;
+}
+
+#[tokio::test]
+async fn large_secrets_that_somebody_labels_as_ours_come_a_few_at_a_time() {
+    let world = World::new("first-look-large").await;
+    let logged = settled(&world).await;
+    // Twelve MiB in all, between the others by their names.
+    for i in 0..12 {
+        let secret: Secret = serde_json::from_value(json!({
+            "metadata": {"name": format!("u{i}-large"), "labels": {MANAGED_BY_LABEL: MANAGER}},
+            "data": {"large": ByteString(vec![b'x'; 768 << 10])},
+        }))
+        .unwrap();
+        world
+            .secrets()
+            .create(&PostParams::default(), &secret)
+            .await
+            .unwrap();
+    }
+    let mark = world.audit_mark().await;
+    world.controller().resume().await.unwrap();
+    let said = says(&world, logged, "settled users were looked at by lists").await;
+    let at_rest = number(&said, "at_rest=");
+    assert!(at_rest >= USERS - 3 * CHECKED, "{said}");
+    let asked = world.audit_from(mark).await;
+    let few =
+        |e: &Entry| e.is_operator() && e.object_ref.kind() == "secrets" && e.request_uri.contains("limit=63");
+    assert!(asked.iter().any(few), "no smaller page was asked for");
 }
 
 /// The first one is that of the watch, the second one that of the first look.

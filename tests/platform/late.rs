@@ -1,5 +1,6 @@
 //! Bodies that come late: what a caller may do is looked up again when the change is made.
 
+use programmatic_users::server::recover_admin;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -136,6 +137,35 @@ async fn what_was_open_when_a_right_went_is_refused() {
         let refused = |e: &Value| e["result"] == "refused" && e["responseStatus"] == status;
         assert!(told.len() == asked && told.iter().all(refused), "{told:#?}");
     }
+}
+
+/// Its user stays, with all its rights.
+#[tokio::test]
+async fn what_was_open_when_a_token_was_replaced_is_refused() {
+    let server = Server::start().await;
+    let bearer = format!("Authorization: Bearer {ADMIN}\r\nContent-Type: application/json");
+    let mut held = Vec::new();
+    for n in 0..3 {
+        let body = json!({"name": format!("late-{n}"), "policies": [{"policyId": "1"}]});
+        held.push(
+            Held::send(
+                &server,
+                "POST /setup/user/programmatic",
+                &bearer,
+                body.to_string(),
+            )
+            .await,
+        );
+    }
+    let database = crate::database(server.directory.path());
+    let made = recover_admin(&database, EMAIL, true).await.unwrap();
+    for request in held {
+        let reply = request.go_on().await;
+        assert!(reply.starts_with("HTTP/1.1 401 "), "{reply}");
+    }
+    let token = made.token.unwrap();
+    let users = server.get(token.expose(), "/setup/organization/user").await;
+    assert_eq!(users.items().len(), 1);
 }
 
 /// The console asks the API on behalf of a session, which may have ended since the page was asked for.

@@ -132,6 +132,39 @@ async fn users_made_at_once_all_exist() {
     );
 }
 
+/// Each holds one connection at most: with a second one, as many as there are connections would wait for each other.
+#[tokio::test]
+async fn many_who_read_at_once_are_all_answered() {
+    let server = Server::start().await;
+    let (id, token) = server.user("viewer", A).await;
+    let details = format!("/setup/user/{id}");
+    let paths = [
+        "/setup/account",
+        "/setup/organization/user",
+        &details,
+        "/setup/organization/policy",
+    ];
+    // The time of their first use is written by then, so that the gate leaves its connection to whoever comes later.
+    for token in [ADMIN, &token] {
+        server.get(token, "/setup/account").await.expect(200);
+    }
+    let (server, token, paths) = (&server, &token, &paths);
+    let all = (0..200usize).map(async |n| {
+        let (token, path) = (if n % 3 == 0 { token } else { ADMIN }, paths[n % paths.len()]);
+        if n % 7 == 0 {
+            // Given up while it is answered, perhaps.
+            let soon = Duration::from_millis(3);
+            let asked = server.http.get(server.url(path)).bearer_auth(token);
+            drop(asked.timeout(soon).send().await);
+        } else {
+            let status = server.get(token, path).await.status;
+            assert!(matches!(status, 200 | 403), "{path}: {status}");
+        }
+    });
+    futures::future::join_all(all).await;
+    server.get(ADMIN, "/setup/account").await.expect(200);
+}
+
 /// A planned restart under load: who was answered is there, who was not was not served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_graceful_stop_answers_what_it_has_begun() {

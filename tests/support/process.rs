@@ -152,6 +152,29 @@ pub fn signal(id: u32, name: &str) {
         .status();
 }
 
+/// What a process has of memory, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    pub resident: u64,
+    /// Since its start.
+    pub most: u64,
+}
+
+impl Memory {
+    pub fn of(id: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
+        let field = |name: &str| {
+            let line = status.lines().find(|l| l.starts_with(name));
+            let kibibytes = line.and_then(|l| l.split_whitespace().nth(1)?.parse::<u64>().ok());
+            kibibytes.expect("the kernel tells it") * 1024
+        };
+        Self {
+            resident: field("VmRSS:"),
+            most: field("VmHWM:"),
+        }
+    }
+}
+
 /// SIGSTOP, and that every thread has obeyed: on a busy machine they go on for a moment, and answer what comes.
 pub async fn freeze(id: u32) {
     signal(id, "STOP");

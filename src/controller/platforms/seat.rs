@@ -10,7 +10,7 @@ use super::Platform;
 use crate::api::Journal;
 use crate::plan::Marker;
 use crate::platform::client::Gate;
-use crate::platform::{UserName, UserSummary, UserType};
+use crate::platform::{UserName, UserType};
 
 /// One organization's place.
 pub(in crate::controller) struct Seat {
@@ -74,21 +74,18 @@ impl Snapshot {
 
     /// Users with a marker of this installation: ids and markers.
     pub(in crate::controller) fn ours(&self) -> impl Iterator<Item = (&str, Marker)> {
-        self.marked(&self.ours)
+        let ours = self.ours.iter().filter_map(|place| self.at(*place));
+        ours.map(|(user, marker)| (&*user.user_id, marker))
     }
 
-    /// Id and marker of the user at this place.
-    fn at(&self, place: u32) -> Option<(&str, Marker)> {
+    /// The user at this place, and its marker.
+    fn at(&self, place: u32) -> Option<(&UserName, Marker)> {
         let user = self.listed.get(usize::try_from(place).ok()?)?;
-        Some((&*user.user_id, Marker::parse(&user.username)?))
+        Some((user, Marker::parse(&user.username)?))
     }
 
     fn uid8(&self, place: u32) -> Option<String> {
         self.at(place).map(|(_, marker)| marker.uid8)
-    }
-
-    fn marked(&self, places: &[u32]) -> impl Iterator<Item = (&str, Marker)> {
-        places.iter().filter_map(|place| self.at(*place))
     }
 
     /// Users of the object with this UID whose attempts are in none of `journals`, without those that are known to
@@ -99,24 +96,16 @@ impl Snapshot {
         uid: &str,
         journals: &[&Journal],
         deleted: &[String],
-    ) -> Vec<UserSummary> {
+    ) -> Vec<UserName> {
         let uid8 = Some(Marker::new(instance, uid, "").uid8);
         let from = self.ours.partition_point(|place| self.uid8(*place) < uid8);
         let to = self.ours.partition_point(|place| self.uid8(*place) <= uid8);
-        let theirs = self.marked(&self.ours[from..to]);
-        let strays = theirs.filter(|(id, marker)| {
-            !deleted.iter().any(|d| d == id) && !journals.iter().any(|j| names(j, &marker.nonce))
+        let theirs = self.ours[from..to].iter().filter_map(|place| self.at(*place));
+        let strays = theirs.filter(|(user, marker)| {
+            !deleted.iter().any(|id| **id == *user.user_id)
+                && !journals.iter().any(|j| names(j, &marker.nonce))
         });
-        strays
-            .map(|(id, _)| UserSummary {
-                user_id: id.to_owned(),
-                username: self.name_of(id).unwrap_or_default().to_owned(),
-                user_type: UserType::Programmatic,
-                email: None,
-                mfa: false,
-                group_names: Vec::new(),
-            })
-            .collect()
+        strays.map(|(user, _)| user.clone()).collect()
     }
 }
 
@@ -272,7 +261,10 @@ mod tests {
         });
         let strays = |uid: &str, deleted: &[String]| {
             let found = list.strays("abcdef", uid, &[&journal], deleted);
-            found.into_iter().map(|u| u.user_id).collect::<Vec<_>>()
+            found
+                .into_iter()
+                .map(|u| u.user_id.into_string())
+                .collect::<Vec<_>>()
         };
         // By digest "b" comes before "a".
         assert_eq!(

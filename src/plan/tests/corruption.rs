@@ -104,7 +104,7 @@ const DELETES: [&str; 6] = [
 
 /// Runs the plan with the users of the journal on the platform; the ids that it deletes, too.
 fn outcome(o: &mut Observed) -> (Vec<&'static str>, BTreeSet<String>) {
-    let users: Vec<UserSummary> = [("pu-1", NONCE), ("pu-2", "rrrrbbbbccccdddd")]
+    let users: Vec<UserName> = [("pu-1", NONCE), ("pu-2", "rrrrbbbbccccdddd")]
         .map(|(id, nonce)| {
             serde_json::from_value(
                 json!({"userId": id, "type": "programmatic", "username": o.marker(nonce).name("ci")}),

@@ -356,7 +356,7 @@ fn a_damaged_journal_and_a_suspended_object_stop_everything() {
 fn users_that_the_journal_does_not_know_are_reported_and_left_alone() {
     let mut o = in_use();
     let name = o.marker("zzzzccccbbbbaaaa").name("ci");
-    let stray: UserSummary =
+    let stray: UserName =
         serde_json::from_value(json!({"userId": "pu-8", "type": "programmatic", "username": name})).unwrap();
     o.strays = Some(vec![stray.clone()]);
     let mut listed = vec![stray];

@@ -42,8 +42,9 @@ impl Call {
     }
 
     /// The same for a batch: it fails when it is committed, see [`crate::server::store::queue::is_overtaken`], unless the caller
-    /// has by then the very rights that were decided by.
+    /// has by then the credential, and the very rights that were decided by.
     pub(in crate::server) fn still(&self, batch: &mut Batch) {
+        self.credential.require(batch);
         callers::require_unchanged(batch, &self.caller.id, &self.rights);
     }
 

@@ -6,6 +6,7 @@ use axum::http::request::Parts;
 use crate::server::console::{self, SignedIn};
 use crate::server::reply::ApiError;
 use crate::server::secret;
+use crate::server::store::batch::Batch;
 use crate::server::store::callers::{self, Rights};
 use crate::server::store::{Connection, audit, credentials, sign_in};
 
@@ -97,6 +98,14 @@ impl Credential {
                     used: None,
                 })
             }
+        }
+    }
+
+    /// Fails with the batch unless somebody holds it by then.
+    pub(super) fn require(&self, batch: &mut Batch) {
+        match self {
+            Self::Token(hash) => credentials::require(batch, hash),
+            Self::Session(cookie) => sign_in::require(batch, cookie),
         }
     }
 

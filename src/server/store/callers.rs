@@ -130,8 +130,7 @@ pub(crate) async fn holder(
     owner.map(|owner| Ok((owner, rights(given)?))).transpose()
 }
 
-/// Fails with the batch unless a user has the very rights by then that were looked up: a token goes with its user, and a
-/// user's rights do.
+/// Fails with the batch unless a user has the very rights by then that were looked up.
 pub(crate) fn require_unchanged(batch: &mut Batch, user: &str, rights: &Rights) {
     // A grant of no policy, which the table refuses.
     batch

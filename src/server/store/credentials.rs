@@ -103,7 +103,17 @@ pub(crate) async fn former_owner(
         .await
 }
 
-/// Keeps the hashes of a user's tokens when the user goes, see [`former_owner`].
+/// Fails with the batch unless a token is valid by then.
+pub(crate) fn require(batch: &mut Batch, hash: &[u8; 32]) {
+    // A grant of no policy, which the table refuses.
+    batch
+        .statement(
+            "INSERT INTO policy_grant (policy_id) SELECT NULL WHERE NOT EXISTS (SELECT 1 FROM token WHERE hash = $1)",
+        )
+        .bind(hash.as_slice());
+}
+
+/// Keeps the hashes of a user's tokens when they go, see [`former_owner`].
 pub(crate) async fn bury(conn: &mut Connection, user: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO revoked_token (hash, user_id, user_name, user_type, last_digits)

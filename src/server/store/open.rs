@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _, Connection as _, Executor as _};
@@ -25,6 +26,9 @@ pub(in crate::server) const FILE: &str = "platform.db";
 const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = 8192;";
 
+static SQLITE_TABLES: Migrator = sqlx::migrate!("src/server/migrations/sqlite");
+static POSTGRES_TABLES: Migrator = sqlx::migrate!("src/server/migrations/postgres");
+
 /// How long a platform may keep others from writing: one that is stopped in the middle of a change, or whose machine is
 /// gone, loses its transaction.
 const BOUNDS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s';
@@ -38,6 +42,36 @@ impl Store {
         match database {
             Database::Directory(directory) => Self::sqlite(directory).await,
             Database::Postgres(url) => Self::postgres(url.expose()).await,
+        }
+    }
+
+    /// Opens a database on which a platform of this release has started, and leaves its tables as they are: another release
+    /// may be running on it, and a wrong URL may lead to somebody else's.
+    pub(in crate::server) async fn open_known(database: &Database) -> Result<Self, Error> {
+        install_default_drivers();
+        let (options, tables) = match database {
+            Database::Directory(directory) => {
+                let file = directory.join(FILE);
+                if !file.is_file() {
+                    return Err(Error::Recovery(format!("there is no {}", file.display())));
+                }
+                let options = SqliteConnectOptions::new().filename(file).to_url_lossy();
+                (AnyConnectOptions::from_url(&options)?, &SQLITE_TABLES)
+            }
+            Database::Postgres(url) => (AnyConnectOptions::from_url(url.expose())?, &POSTGRES_TABLES),
+        };
+        let mut conn = AnyConnection::connect_with(&options).await?;
+        let found = sqlx::query_scalar::<_, i64>("SELECT version FROM _sqlx_migrations ORDER BY version");
+        let found = found.fetch_all(&mut conn).await;
+        conn.close().await?;
+        let refused = |why: &str| Err(Error::Recovery(why.to_owned()));
+        match found {
+            Err(sqlx::Error::Database(_)) => refused("no platform has started on this database"),
+            Err(error) => Err(error.into()),
+            Ok(found) if !found.iter().copied().eq(tables.iter().map(|m| m.version)) => refused(
+                "a platform of another release has started on this database: use the program of that release, or start the platform of this one first",
+            ),
+            Ok(_) => Self::open(database).await,
         }
     }
 
@@ -72,9 +106,7 @@ impl Store {
             .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE).await.map(drop) }))
             .connect_with(options.clone())
             .await?;
-        sqlx::migrate!("src/server/migrations/sqlite")
-            .run(&writer)
-            .await?;
+        SQLITE_TABLES.run(&writer).await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
             .test_before_acquire(false)
@@ -114,9 +146,7 @@ impl Store {
         };
         // By itself first: a pool would try for long, and not say why.
         let mut first = AnyConnection::connect_with(&options).await.map_err(failed)?;
-        sqlx::migrate!("src/server/migrations/postgres")
-            .run(&mut first)
-            .await?;
+        POSTGRES_TABLES.run(&mut first).await?;
         first.close().await?;
         // What we answered must have reached the disk, whatever the server's own setting is.
         let durable = "SELECT set_config('synchronous_commit', 'on', false)

@@ -82,6 +82,18 @@ pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Optio
     .await
 }
 
+/// Fails with the batch unless the session of a cookie goes on by then.
+pub(crate) fn require(batch: &mut Batch, cookie: &str) {
+    // A grant of no policy, which the table refuses.
+    batch
+        .statement(
+            "INSERT INTO policy_grant (policy_id) SELECT NULL WHERE NOT EXISTS
+             (SELECT 1 FROM console_session WHERE hash = $1 AND expires_at >= $2)",
+        )
+        .bind(secret::digest(cookie).as_slice())
+        .bind(now());
+}
+
 /// Ends a session.
 pub(crate) async fn close(conn: &mut Connection, cookie: &str) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM console_session WHERE hash = $1")
