@@ -1,6 +1,7 @@
 //! The way back for whoever lost what the first start printed, or the last right: by the database, which only whoever runs
 //! the platform can open.
 
+use super::authz::{Effect, Grant};
 use super::reply::ApiError;
 use super::store::access::{self, Subject};
 use super::store::batch::Batch;
@@ -19,8 +20,8 @@ pub struct Recovered {
 }
 
 /// Gives the console user with this address a new password, and ends its sessions. It administers the organization
-/// afterwards: where it does not yet, it is given the built-in policy for that, and what would go on denying it something, its
-/// own policies and groups, is taken away. With `token` all its tokens end and it gets a new one; otherwise they stay. All of
+/// afterwards: where it does not yet, it is given the built-in policy for that, and if its own policies or those of its groups
+/// deny anything, they and the groups are taken away. With `token` all its tokens end and it gets a new one; otherwise they stay. All of
 /// it happens or nothing, and a platform may be running on the database.
 ///
 /// # Errors
@@ -99,7 +100,7 @@ async fn administer(tx: &mut store::Transaction, user: &str) -> Result<Vec<&'sta
     let all: Vec<PolicyGrant> = others.chain([administrator.clone()]).collect();
     access::set_grants(tx, Subject::User(user), &all).await?;
     let mut changed = vec!["updateUserPoliciesMapping"];
-    if !administers(tx, user).await? {
+    if is_denied_something(tx, user).await? {
         access::set_grants(tx, Subject::User(user), &[administrator]).await?;
         access::set_groups(tx, user, &[]).await?;
         changed.push("updateUserGroupMapping");
@@ -108,10 +109,21 @@ async fn administer(tx: &mut store::Transaction, user: &str) -> Result<Vec<&'sta
 }
 
 async fn administers(tx: &mut store::Transaction, user: &str) -> Result<bool, Error> {
+    let grants = grants(tx, user).await?;
+    Ok(grants.is_some_and(|all| authz::administers(&all)))
+}
+
+async fn is_denied_something(tx: &mut store::Transaction, user: &str) -> Result<bool, Error> {
+    let denies = |grant: &Grant| grant.statements.iter().any(|s| s.effect == Effect::Deny);
+    let grants = grants(tx, user).await?;
+    Ok(grants.is_none_or(|all| all.iter().any(denies)))
+}
+
+/// All that the user has; `None`: there is a policy that cannot be read, which denies everything.
+async fn grants(tx: &mut store::Transaction, user: &str) -> Result<Option<Vec<Grant>>, Error> {
     match callers::effective(tx, user).await {
-        Ok(rights) => Ok(authz::administers(&rights.grants)),
-        // A policy that cannot be read denies everything.
-        Err(ApiError::Internal(_)) => Ok(false),
+        Ok(rights) => Ok(Some(rights.grants)),
+        Err(ApiError::Internal(_)) => Ok(None),
         Err(error) => Err(failed(error)),
     }
 }

@@ -45,12 +45,15 @@ const AT_ONCE: usize = 8;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_at_whatever_write_ends_as_if_nothing_had() {
     let mut plans = plan::selected();
-    assert!(!plans.is_empty(), "FAULT fits no plan");
     let cluster = Cluster::shared().await;
     if !cluster.has_node() {
-        // Nothing is restarted where nothing runs.
+        println!(
+            "there is no node: nothing runs that could be restarted, and {} is left out",
+            Flow::Restart.name()
+        );
         plans.retain(|(_, plan)| plan.flow != Flow::Restart);
     }
+    assert!(!plans.is_empty(), "FAULT fits no plan");
     let start = audit::length(cluster);
     let (total, done) = (plans.len(), Arc::new(AtomicUsize::new(0)));
     let outcomes: Vec<Outcome> = futures::stream::iter(plans)

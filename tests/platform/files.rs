@@ -2,10 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use programmatic_users::server;
 
-use crate::support::{A, ADMIN, Server};
+use crate::console::sign_in;
+use crate::support::{A, ADMIN, EMAIL, Server};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -57,4 +59,27 @@ async fn a_copy_that_is_made_while_it_runs_is_a_platform_of_its_own() {
     assert!(first.is_none(), "nothing is made up anew");
     restored.get(&token, "/setup/account").await.expect(200);
     server.get(&token, "/setup/account").await.expect(401);
+}
+
+/// A folder is named as people name them.
+#[tokio::test]
+async fn the_command_takes_a_relative_folder() {
+    let server = Server::start().await;
+    let name = server.directory.path().file_name().unwrap();
+    let inner = tempfile::tempdir_in(server.directory.path()).unwrap();
+    let data = Path::new("../..").join(name).join(".");
+    let done = Command::new(env!("CARGO_BIN_EXE_programmatic-users"))
+        .args(["recover-admin", "--data"])
+        .arg(data)
+        .current_dir(inner.path())
+        .output()
+        .unwrap();
+    let wrong = String::from_utf8(done.stderr).unwrap();
+    let told = String::from_utf8(done.stdout).unwrap();
+    assert!(
+        told.starts_with("password of admin@example.com (shown once): "),
+        "{wrong}"
+    );
+    let password = told.trim_end().rsplit(' ').next().unwrap();
+    assert_eq!(sign_in(&server, EMAIL, password).await.status, 303);
 }

@@ -146,6 +146,28 @@ async fn rights_are_given_and_no_more_is_taken_than_stands_against_them() {
     }
 }
 
+/// The password is compared outside of any transaction: it may be another one by the time that the session begins.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sign_in_with_the_old_password_does_not_outlive_it() {
+    let server = Server::start().await;
+    let database = crate::database(server.directory.path());
+    let mut password = PASSWORD.to_owned();
+    for _ in 0..8 {
+        let all = futures::future::join_all((0..4).map(|_| sign_in(&server, EMAIL, &password)));
+        let (pages, made) = tokio::join!(all, recover_admin(&database, EMAIL, false));
+        for page in pages.into_iter().filter(|page| page.status == 303) {
+            let cookie = page.session();
+            let home = server.http.get(server.url("/console/")).header("cookie", cookie);
+            assert_eq!(
+                open(home).await.status,
+                303,
+                "a session of the old password goes on"
+            );
+        }
+        made.unwrap().password.expose().clone_into(&mut password);
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_made_and_no_table_is() {
     let server = Server::start().await;

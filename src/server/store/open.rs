@@ -38,45 +38,31 @@ const BOUNDS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_
 impl Store {
     /// Opens the database and brings it up to date.
     pub(in crate::server) async fn open(database: &Database) -> Result<Self, Error> {
-        install_default_drivers();
-        match database {
-            Database::Directory(directory) => Self::sqlite(directory).await,
-            Database::Postgres(url) => Self::postgres(url.expose()).await,
-        }
+        Self::open_with(database, Tables::BringUpToDate).await
     }
 
     /// Opens a database on which a platform of this release has started, and leaves its tables as they are: another release
     /// may be running on it, and a wrong URL may lead to somebody else's.
     pub(in crate::server) async fn open_known(database: &Database) -> Result<Self, Error> {
-        install_default_drivers();
-        let (options, tables) = match database {
-            Database::Directory(directory) => {
-                let file = directory.join(FILE);
-                if !file.is_file() {
-                    return Err(Error::Recovery(format!("there is no {}", file.display())));
-                }
-                let options = SqliteConnectOptions::new().filename(file).to_url_lossy();
-                (AnyConnectOptions::from_url(&options)?, &SQLITE_TABLES)
+        if let Database::Directory(directory) = database {
+            let file = directory.join(FILE);
+            if !file.is_file() {
+                return Err(Error::Recovery(format!("there is no {}", file.display())));
             }
-            Database::Postgres(url) => (AnyConnectOptions::from_url(url.expose())?, &POSTGRES_TABLES),
-        };
-        let mut conn = AnyConnection::connect_with(&options).await?;
-        let found = sqlx::query_scalar::<_, i64>("SELECT version FROM _sqlx_migrations ORDER BY version");
-        let found = found.fetch_all(&mut conn).await;
-        conn.close().await?;
-        let refused = |why: &str| Err(Error::Recovery(why.to_owned()));
-        match found {
-            Err(sqlx::Error::Database(_)) => refused("no platform has started on this database"),
-            Err(error) => Err(error.into()),
-            Ok(found) if !found.iter().copied().eq(tables.iter().map(|m| m.version)) => refused(
-                "a platform of another release has started on this database: use the program of that release, or start the platform of this one first",
-            ),
-            Ok(_) => Self::open(database).await,
+        }
+        Self::open_with(database, Tables::AreKnown).await
+    }
+
+    async fn open_with(database: &Database, tables: Tables) -> Result<Self, Error> {
+        install_default_drivers();
+        match database {
+            Database::Directory(directory) => Self::sqlite(directory, tables).await,
+            Database::Postgres(url) => Self::postgres(url.expose(), tables).await,
         }
     }
 
     /// Makes the directory and the file if they are not there, readable by this user only.
-    async fn sqlite(directory: &Path) -> Result<Self, Error> {
+    async fn sqlite(directory: &Path, tables: Tables) -> Result<Self, Error> {
         let failed = |source| Error::DataDirectory {
             path: directory.to_owned(),
             source,
@@ -106,7 +92,9 @@ impl Store {
             .after_connect(|conn, _| Box::pin(async move { conn.execute(SQLITE).await.map(drop) }))
             .connect_with(options.clone())
             .await?;
-        SQLITE_TABLES.run(&writer).await?;
+        tables
+            .prepare(&mut *writer.acquire().await?, &SQLITE_TABLES)
+            .await?;
         let readers = AnyPoolOptions::new()
             .max_connections(READERS)
             .test_before_acquire(false)
@@ -133,7 +121,7 @@ impl Store {
         })
     }
 
-    async fn postgres(url: &Url) -> Result<Self, Error> {
+    async fn postgres(url: &Url, tables: Tables) -> Result<Self, Error> {
         let options = AnyConnectOptions::from_url(url)?;
         if may_be_overheard(&PgConnectOptions::from_url(url)?) {
             tracing::warn!(
@@ -146,7 +134,7 @@ impl Store {
         };
         // By itself first: a pool would try for long, and not say why.
         let mut first = AnyConnection::connect_with(&options).await.map_err(failed)?;
-        POSTGRES_TABLES.run(&mut first).await?;
+        tables.prepare(&mut first, &POSTGRES_TABLES).await?;
         first.close().await?;
         // What we answered must have reached the disk, whatever the server's own setting is.
         let durable = "SELECT set_config('synchronous_commit', 'on', false)
@@ -182,6 +170,38 @@ impl Store {
             begin_write,
         })
     }
+}
+
+/// What is done about the tables of a database.
+#[derive(Debug, Clone, Copy)]
+enum Tables {
+    BringUpToDate,
+    /// Nothing; they have to be those of this release.
+    AreKnown,
+}
+
+impl Tables {
+    async fn prepare(self, conn: &mut AnyConnection, all: &Migrator) -> Result<(), Error> {
+        if matches!(self, Self::BringUpToDate) {
+            return Ok(all.run(conn).await?);
+        }
+        let found = sqlx::query_scalar::<_, i64>("SELECT version FROM _sqlx_migrations ORDER BY version");
+        let refused = |why: &str| Err(Error::Recovery(why.to_owned()));
+        match found.fetch_all(conn).await {
+            Err(error) if is_without_table(&error) => refused("no platform has started on this database"),
+            Err(error) => Err(error.into()),
+            Ok(found) if all.iter().map(|m| m.version).ne(found.iter().copied()) => refused(
+                "a platform of another release has started on this database: use the program of that release, or start the platform of this one first",
+            ),
+            Ok(_) => Ok(()),
+        }
+    }
+}
+
+/// In the words of either database.
+fn is_without_table(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|e| e.code().as_deref() == Some("42P01") || e.message().starts_with("no such table"))
 }
 
 /// Whether what is said to the database may pass a network in clear text: by default TLS is only tried.

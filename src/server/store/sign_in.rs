@@ -176,3 +176,59 @@ pub(crate) async fn take_form(conn: &mut Connection, number: &str) -> Result<boo
 fn key(email: &str) -> [u8; 32] {
     secret::digest(&email.trim().to_ascii_lowercase())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{close_all, open, require};
+    use crate::platform::{Token, UserType};
+    use crate::server::Database;
+    use crate::server::store::batch::Batch;
+    use crate::server::store::queue::is_overtaken;
+    use crate::server::store::{Store, credentials, users};
+
+    /// The session of a form, or the token of a call, that was answered for when it had not ended yet.
+    #[tokio::test]
+    async fn a_batch_fails_if_the_credential_has_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::Directory(directory.path().to_owned());
+        let store = Store::open(&database).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        let mut batch = Batch::default();
+        let email = Some("ann@example.com");
+        let user = users::create(&mut tx, &mut batch, UserType::Personal, "ann", None, email)
+            .await
+            .unwrap();
+        let (text, hash) = ("ab".repeat(32), crate::server::secret::digest(&"ab".repeat(32)));
+        credentials::add(&mut batch, &user, "ann", &Token::new(&text).unwrap());
+        batch.execute(&mut tx).await.unwrap();
+        let cookie = open(&mut tx, &user).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let session = || {
+            let mut batch = Batch::default();
+            require(&mut batch, &cookie);
+            store.commit(batch)
+        };
+        let token = || {
+            let mut batch = Batch::default();
+            credentials::require(&mut batch, &hash);
+            store.commit(batch)
+        };
+        session().await.unwrap();
+        token().await.unwrap();
+
+        let mut tx = store.write().await.unwrap();
+        let mut batch = Batch::default();
+        close_all(&mut batch, &user);
+        batch.execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(is_overtaken(&session().await.unwrap_err()));
+        token().await.unwrap();
+
+        let mut tx = store.write().await.unwrap();
+        credentials::revoke(&mut tx, &user).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(is_overtaken(&token().await.unwrap_err()));
+    }
+}
