@@ -103,18 +103,7 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
     if let Some(token) = config.admin_token.as_ref().or(admin_token.as_ref()) {
         credentials::add(&mut batch, &admin, "admin", token);
     }
-    let event = audit::Event {
-        actor_name: "system",
-        actor_type: "system",
-        source: "SYSTEM",
-        agent: "programmatic-users",
-        action: "createOrganization",
-        resource_type: "organization",
-        resource_id: Some(&organization_id),
-        result: "success",
-        status: 200,
-        ..audit::Event::default()
-    };
+    let event = audit::Event::of_system("createOrganization", "organization", &organization_id);
     audit::add(&mut batch, &event);
     batch.execute(tx).await?;
     Ok(FirstStart {

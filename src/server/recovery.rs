@@ -44,19 +44,7 @@ async fn recover(store: &Store, email: &str, with_token: bool) -> Result<Recover
     };
     let mut batch = Batch::default();
     let done = |batch: &mut Batch, action: &str| {
-        let event = audit::Event {
-            actor_name: "system",
-            actor_type: "system",
-            source: "SYSTEM",
-            agent: "programmatic-users",
-            action,
-            resource_type: "user",
-            resource_id: Some(&user_id),
-            result: "success",
-            status: 200,
-            ..audit::Event::default()
-        };
-        audit::add(batch, &event);
+        audit::add(batch, &audit::Event::of_system(action, "user", &user_id));
     };
     for action in administer(&mut tx, &user_id).await? {
         done(&mut batch, action);

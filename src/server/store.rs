@@ -129,3 +129,14 @@ pub(super) async fn unused_id(
         }
     }
 }
+
+#[cfg(test)]
+impl Store {
+    /// An empty one, in a folder that goes with what it is returned with.
+    #[allow(clippy::unwrap_used)]
+    async fn scratch() -> (Self, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let database = super::Database::Directory(directory.path().to_owned());
+        (Self::open(&database).await.unwrap(), directory)
+    }
+}

@@ -60,6 +60,13 @@ fn number(line: &str, name: &str) -> usize {
     number.split_whitespace().next().unwrap().parse().unwrap()
 }
 
+/// Starts the controller again; how many users it finds at rest by lists.
+async fn at_rest(world: &World, logged: usize) -> usize {
+    world.controller().resume().await.unwrap();
+    let said = says(world, logged, "settled users were looked at by lists").await;
+    number(&said, "at_rest=")
+}
+
 /// Users that the operator has read one by one since the mark.
 async fn read(world: &World, mark: u64) -> BTreeSet<String> {
     let entries = world.audit_from(mark).await;
@@ -90,12 +97,13 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
         .unwrap();
 
     let mark = world.audit_mark().await;
-    world.controller().resume().await.unwrap();
-    let said = says(&world, logged, "settled users were looked at by lists").await;
+    let at_rest = at_rest(&world, logged).await;
     // Of u2 and u3 something is asked, and of u0 and u1 the Secrets are not as they were; others may have been called meanwhile
     // to be compared with the platform.
-    let at_rest = number(&said, "at_rest=");
-    assert!((USERS - 4 - 3 * CHECKED..=USERS - 4).contains(&at_rest), "{said}");
+    assert!(
+        (USERS - 4 - 3 * CHECKED..=USERS - 4).contains(&at_rest),
+        "{at_rest}"
+    );
     for (name, old) in ["u0", "u1", "u2", "u3"].into_iter().zip(before) {
         world
             .until(name, "to be replaced", |u| {
@@ -142,10 +150,8 @@ async fn large_secrets_that_somebody_labels_as_ours_come_a_few_at_a_time() {
             .unwrap();
     }
     let mark = world.audit_mark().await;
-    world.controller().resume().await.unwrap();
-    let said = says(&world, logged, "settled users were looked at by lists").await;
-    let at_rest = number(&said, "at_rest=");
-    assert!(at_rest >= USERS - 3 * CHECKED, "{said}");
+    let at_rest = at_rest(&world, logged).await;
+    assert!(at_rest >= USERS - 3 * CHECKED, "{at_rest}");
     let asked = world.audit_from(mark).await;
     // Pages of 500 and of 63 were too large, and given up in the middle.
     let few =
@@ -215,9 +221,8 @@ async fn a_platform_that_does_not_answer_is_not_waited_for_by_each_of_its_users(
     let logged = settled(&world).await;
     let before = world.get("u9").await.status.unwrap().user_id;
     world.platform().freeze().await;
-    world.controller().resume().await.unwrap();
-    let said = says(&world, logged, "settled users were looked at by lists").await;
-    assert_eq!(number(&said, "at_rest="), 0, "what is due, nobody knows: {said}");
+    let at_rest = at_rest(&world, logged).await;
+    assert_eq!(at_rest, 0, "what is due, nobody knows");
     world.platform().thaw().await;
     let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
     world.change("u9", rotate).await.unwrap();

@@ -1,7 +1,6 @@
 //! Whoever lost what the first start printed gets in again, by the database of a platform that runs.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use programmatic_users::server::recover_admin;
 use serde_json::{Value, json};
@@ -220,19 +219,14 @@ async fn nobody_is_made_and_no_table_is() {
     }
 }
 
-fn command(data: &Path, more: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_programmatic-users"))
-        .args(["recover-admin", "--data"])
-        .arg(data)
-        .args(more)
-        .output()
-        .unwrap()
-}
-
 #[test]
 fn the_command_says_where_nothing_is() {
     let folder = tempfile::tempdir().unwrap();
-    let done = command(folder.path(), &[]);
+    let done = Command::new(env!("CARGO_BIN_EXE_programmatic-users"))
+        .args(["recover-admin", "--data"])
+        .arg(folder.path())
+        .output()
+        .unwrap();
     assert_eq!(done.status.code(), Some(1));
     let told = String::from_utf8(done.stderr).unwrap();
     let file = folder.path().join("platform.db");

@@ -31,6 +31,24 @@ pub(crate) struct Event<'a> {
     pub(crate) request_id: &'a str,
 }
 
+impl<'a> Event<'a> {
+    /// Of what the program did by itself.
+    pub(crate) fn of_system(action: &'a str, resource_type: &'a str, resource_id: &'a str) -> Self {
+        Self {
+            actor_name: "system",
+            actor_type: "system",
+            source: "SYSTEM",
+            agent: "programmatic-users",
+            action,
+            resource_type,
+            resource_id: Some(resource_id),
+            result: "success",
+            status: 200,
+            ..Self::default()
+        }
+    }
+}
+
 /// Which rows to show.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {

@@ -7,6 +7,15 @@ use sqlx::{AnyPool, AssertSqlSafe};
 
 use super::{BeginWrite, Connection};
 
+/// A statement that fails, and the batch with it, unless a condition holds by then.
+macro_rules! require {
+    ($($condition:expr),+ $(,)?) => {
+        // A grant of no policy, which the table refuses.
+        concat!("INSERT INTO policy_grant (policy_id) SELECT NULL WHERE NOT (", $($condition),+, ")")
+    };
+}
+pub(super) use require;
+
 /// As the driver calls it.
 const SQLITE: &str = "SQLite";
 

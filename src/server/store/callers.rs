@@ -6,7 +6,7 @@ use serde::Deserialize;
 use sqlx::FromRow;
 
 use super::Connection;
-use super::batch::Batch;
+use super::batch::{Batch, require};
 use super::credentials::Owner;
 use crate::server::authz::{Grant, Reach, Statement};
 use crate::server::catalog;
@@ -132,11 +132,9 @@ pub(crate) async fn holder(
 
 /// Fails with the batch unless a user has the very rights by then that were looked up.
 pub(crate) fn require_unchanged(batch: &mut Batch, user: &str, rights: &Rights) {
-    // A grant of no policy, which the table refuses.
     batch
-        .statement(concat!(
-            "INSERT INTO policy_grant (policy_id, user_id, group_id) SELECT NULL, $1, NULL
-             WHERE $2 <> coalesce((SELECT string_agg(",
+        .statement(require!(
+            "$2 = coalesce((SELECT string_agg(",
             mark!(),
             ", ',' ORDER BY g.id, a.account_id) FROM ",
             given!("$1"),
@@ -185,7 +183,6 @@ mod tests {
 
     use super::{effective, require_unchanged};
     use crate::platform::{PolicyGrant, UserType};
-    use crate::server::Database;
     use crate::server::store::access::{self, Subject};
     use crate::server::store::batch::Batch;
     use crate::server::store::queue::is_overtaken;
@@ -194,9 +191,7 @@ mod tests {
     /// Whatever changes of what a user may do, directly or by a group, a batch notices.
     #[tokio::test]
     async fn a_batch_fails_if_rights_have_changed() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Directory(directory.path().to_owned());
-        let store = Store::open(&database).await.unwrap();
+        let (store, _directory) = Store::scratch().await;
         let mut tx = store.write().await.unwrap();
         let allow = json!({"statements": [{"effect": "ALLOW", "actions": ["*"], "resources": ["*"]}]});
         let deny = json!({"statements": [{"effect": "DENY", "actions": ["*"], "resources": ["*"]}]});

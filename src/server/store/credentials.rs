@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::batch::Batch;
+use super::batch::{Batch, require};
 use super::{Connection, now, written};
 use crate::platform::{Token, TokenInfo};
 use crate::server::reply::ApiError;
@@ -105,11 +105,8 @@ pub(crate) async fn former_owner(
 
 /// Fails with the batch unless a token is valid by then.
 pub(crate) fn require(batch: &mut Batch, hash: &[u8; 32]) {
-    // A grant of no policy, which the table refuses.
     batch
-        .statement(
-            "INSERT INTO policy_grant (policy_id) SELECT NULL WHERE NOT EXISTS (SELECT 1 FROM token WHERE hash = $1)",
-        )
+        .statement(require!("EXISTS (SELECT 1 FROM token WHERE hash = $1)"))
         .bind(hash.as_slice());
 }
 

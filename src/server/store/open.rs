@@ -284,9 +284,7 @@ mod tests {
 
     #[tokio::test]
     async fn commits_are_durable_and_readers_cannot_write() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Directory(directory.path().to_owned());
-        let store = Store::open(&database).await.unwrap();
+        let (store, _directory) = Store::scratch().await;
         let mut tx = store.write().await.unwrap();
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
             .fetch_one(&mut *tx)

@@ -126,7 +126,6 @@ mod tests {
 
     use super::is_overtaken;
     use crate::platform::{PolicyGrant, UserType};
-    use crate::server::Database;
     use crate::server::store::access::{self, Subject};
     use crate::server::store::batch::Batch;
     use crate::server::store::{Store, users};
@@ -134,9 +133,7 @@ mod tests {
     /// All of one moment, so that they share a commit.
     #[tokio::test]
     async fn what_is_refused_spoils_nothing_beside_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Directory(directory.path().to_owned());
-        let store = Store::open(&database).await.unwrap();
+        let (store, _directory) = Store::scratch().await;
         let mut conn = store.look().await.unwrap();
         let mut batches = Vec::new();
         for n in 0..20 {
@@ -168,9 +165,7 @@ mod tests {
     /// What nobody waits for any more is not begun; what has happened is written.
     #[tokio::test]
     async fn what_nobody_wants_any_more_is_left() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Directory(directory.path().to_owned());
-        let store = Store::open(&database).await.unwrap();
+        let (store, _directory) = Store::scratch().await;
         let mut batches = Vec::new();
         for name in ["gone", "lasting", "wanted"] {
             let mut batch = Batch::default();
@@ -203,9 +198,7 @@ mod tests {
     /// What was looked up may be gone when it is committed: then the tables refuse.
     #[tokio::test]
     async fn what_rests_on_something_gone_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Directory(directory.path().to_owned());
-        let store = Store::open(&database).await.unwrap();
+        let (store, _directory) = Store::scratch().await;
         let mut tx = store.write().await.unwrap();
         let nothing = serde_json::json!({"statements": []});
         access::create_policy(&mut tx, Some("3"), "Viewer", None, "ACCOUNT", &nothing)

@@ -2,7 +2,7 @@
 
 use sqlx::FromRow;
 
-use super::batch::Batch;
+use super::batch::{Batch, require};
 use super::{Connection, now};
 use crate::server::reply::ApiError;
 use crate::server::secret;
@@ -84,12 +84,10 @@ pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Optio
 
 /// Fails with the batch unless the session of a cookie goes on by then.
 pub(crate) fn require(batch: &mut Batch, cookie: &str) {
-    // A grant of no policy, which the table refuses.
     batch
-        .statement(
-            "INSERT INTO policy_grant (policy_id) SELECT NULL WHERE NOT EXISTS
-             (SELECT 1 FROM console_session WHERE hash = $1 AND expires_at >= $2)",
-        )
+        .statement(require!(
+            "EXISTS (SELECT 1 FROM console_session WHERE hash = $1 AND expires_at >= $2)"
+        ))
         .bind(secret::digest(cookie).as_slice())
         .bind(now());
 }
@@ -182,7 +180,6 @@ fn key(email: &str) -> [u8; 32] {
 mod tests {
     use super::{close_all, open, require};
     use crate::platform::{Token, UserType};
-    use crate::server::Database;
     use crate::server::store::batch::Batch;
     use crate::server::store::queue::is_overtaken;
     use crate::server::store::{Store, credentials, users};
@@ -190,9 +187,7 @@ mod tests {
     /// The session of a form, or the token of a call, that was answered for when it had not ended yet.
     #[tokio::test]
     async fn a_batch_fails_if_the_credential_has_ended() {
-        let directory = tempfile::tempdir().unwrap();
-        let database = Database::Directory(directory.path().to_owned());
-        let store = Store::open(&database).await.unwrap();
+        let (store, _directory) = Store::scratch().await;
         let mut tx = store.write().await.unwrap();
         let mut batch = Batch::default();
         let email = Some("ann@example.com");
