@@ -14,7 +14,7 @@ use crate::controller;
 use crate::plan::{self, Level};
 use crate::telemetry::LogFormat;
 
-pub use platform::{BackupArgs, PlatformArgs, RecoverAdminArgs};
+pub use platform::{BackupArgs, PlatformArgs, RecoverAdminArgs, RestoreArgs};
 
 /// Turns `ProgrammaticUser` manifests into API-only users of a cloud-administration platform.
 #[derive(Debug, Parser)]
@@ -60,9 +60,10 @@ pub enum Command {
     Controller(ControllerArgs),
     /// Run the embedded platform: the administration API over SQLite or PostgreSQL
     Platform(PlatformArgs),
-    /// Copy the database of an embedded platform, which may be running; to restore, put the copy into an empty folder as
-    /// platform.db and start the platform on that
+    /// Copy the database of an embedded platform, which may be running
     Backup(BackupArgs),
+    /// Make a folder for `platform` of a copy that `backup` made
+    Restore(RestoreArgs),
     /// Make a new password for an administrator of an embedded platform, which may be running, and a new token if asked for
     RecoverAdmin(RecoverAdminArgs),
     /// Write the custom resource definitions

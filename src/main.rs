@@ -26,6 +26,10 @@ async fn main() -> ExitCode {
             .await
             .map(|()| println!("{} is a copy of {}", args.to.display(), args.data.display()))
             .map_err(|e| e.to_string()),
+        Command::Restore(args) => server::restore(&args.from, &args.data)
+            .await
+            .map(|()| println!("{} has what {} has", args.data.display(), args.from.display()))
+            .map_err(|e| e.to_string()),
         Command::RecoverAdmin(args) => args.run().await,
         Command::Crds(args) => match args.dir {
             Some(dir) => crds::write(&dir).map_err(|e| e.to_string()),

@@ -82,6 +82,7 @@ pub struct Metrics {
     durations: Series<OfKind, Histogram>,
     lags: Series<OfKind, Histogram>,
     leader: Gauge,
+    watch_errors: Series<OfKind, Counter>,
     orphans_deleted: Series<OfOrganization, Counter>,
     calls: Series<Answer, Counter>,
     call_durations: Series<OfRoute, Histogram>,
@@ -97,6 +98,7 @@ impl Default for Metrics {
             durations: Series::new(|| Histogram::new(SPANS)),
             lags: Series::new(|| Histogram::new(WAITS)),
             leader: Gauge::default(),
+            watch_errors: Series::new(Counter::default),
             orphans_deleted: Series::new(Counter::default),
             calls: Series::new(Counter::default),
             call_durations: Series::new(|| Histogram::new(SPANS)),
@@ -133,6 +135,11 @@ impl Metrics {
             "leader",
             "1 while this process holds the Lease",
             self.leader.clone(),
+        );
+        r.register(
+            "watch_errors",
+            "Failures to list or watch objects of a kind; each is tried again",
+            self.watch_errors.clone(),
         );
         r.register(
             "orphans_deleted",
@@ -187,6 +194,18 @@ impl Metrics {
     /// Notes how long a reconcile had to wait for its start.
     pub fn waited(&self, kind: &'static str, lag: Duration) {
         self.lags.with(OfKind { kind }, |h| h.observe(lag.as_secs_f64()));
+    }
+
+    /// Objects of this kind are watched: its counter exists from now on, see [`Self::keep`].
+    pub fn watching(&self, kind: &'static str) {
+        self.watch_errors.with(OfKind { kind }, |_| ());
+    }
+
+    /// Counts a failure to list or watch.
+    pub fn watch_failed(&self, kind: &'static str) {
+        self.watch_errors.with(OfKind { kind }, |c| {
+            c.inc();
+        });
     }
 
     /// Whether this process works.
@@ -314,6 +333,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
         metrics.held("acme", "NotLeading");
+        metrics.watching("Secret");
         metrics.keep(&BTreeSet::from(["acme".to_owned(), "globex".to_owned()]));
         let text = metrics.text(&Figures::default());
         for line in [
@@ -322,6 +342,7 @@ mod tests {
             "platform_calls_held_total{organization=\"acme\",reason=\"NotLeading\"} 1",
             "platform_calls_held_total{organization=\"globex\",reason=\"CreateBudgetExhausted\"} 0",
             "orphans_deleted_total{organization=\"globex\"} 0",
+            "watch_errors_total{kind=\"Secret\"} 0",
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }

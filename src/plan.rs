@@ -43,6 +43,7 @@ use jiff::Timestamp;
 use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, SecretValue, USER_ID_ANNOTATION};
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
+pub use attempt::purpose;
 pub use class::{allows, check as check_class};
 pub use consumers::{Consumers, Level, Pod, Restart, Rollout, Workload};
 pub use desired::{Desired, desired};

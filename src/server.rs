@@ -165,6 +165,14 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A copy cannot be restored.
+    #[error("cannot restore: {}: {why}", path.display())]
+    Restore {
+        /// Of or to which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The administrator cannot be recovered.
     #[error("cannot recover the administrator: {0}")]
     Recovery(String),
@@ -205,6 +213,7 @@ impl Error {
             Self::Certificate { .. } => "Certificate",
             Self::Connect { .. } => "Connect",
             Self::Backup { .. } => "Backup",
+            Self::Restore { .. } => "Restore",
             Self::Store(_) => "Store",
             Self::Migration(_) => "Migration",
             Self::Listen { .. } => "Listen",
@@ -230,7 +239,7 @@ struct Shared {
     secure_cookies: bool,
     metrics: metrics::Metrics,
     /// Hashing a password takes 19 MiB and a core for a while.
-    hashing: tokio::sync::Semaphore,
+    hashing: Arc<tokio::sync::Semaphore>,
 }
 
 impl std::ops::Deref for App {
@@ -275,7 +284,7 @@ impl Platform {
             body_limit: config.body_limit,
             secure_cookies,
             metrics: metrics::Metrics::default(),
-            hashing: tokio::sync::Semaphore::new(2),
+            hashing: Arc::new(tokio::sync::Semaphore::new(2)),
         }));
         Ok(Self {
             app,
@@ -324,4 +333,13 @@ impl Platform {
 /// If there is no database, if `to` exists already, or if either cannot be read or written.
 pub async fn backup(data_dir: &Path, to: &Path) -> Result<(), Error> {
     store::backup::backup(data_dir, to).await
+}
+
+/// Makes `data_dir`, which holds no database, the folder of a platform that knows what the copy `from` knows.
+///
+/// # Errors
+///
+/// When there is a database, when `from` is no copy of one, or when the file cannot be written.
+pub async fn restore(from: &Path, data_dir: &Path) -> Result<(), Error> {
+    store::backup::restore(from, data_dir).await
 }

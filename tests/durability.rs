@@ -4,6 +4,8 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "support/postgres.rs"]
+mod postgres;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use support::cluster::root;
 use support::platform::Options;
 use support::{PAYMENTS, Platform};
+use tokio::sync::Mutex;
 
 /// Rounds on one store, so that there are no more users than a list takes up in a moment.
 const STORE: u64 = 5;
@@ -193,11 +196,15 @@ async fn round(
     counts.open += asked.open.len();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_is_there_after_a_kill() {
-    let (rounds, span) = (number("ROUNDS", 3), number("SPAN", 2));
+/// One after the other: each is to have the machine.
+static ONE: Mutex<()> = Mutex::const_new(());
+
+/// `rounds` of `SPAN` seconds, each store for some of them.
+async fn rounds(store: &str, rounds: u64, database: impl Fn(u64) -> Option<String>) {
+    let _one = ONE.lock().await;
+    let span = number("SPAN", 2);
     // Each length has a folder of its own: two of them may run.
-    let dir = root().join(format!("target/tests/durability-{rounds}x{span}"));
+    let dir = root().join(format!("target/tests/durability-{store}-{rounds}x{span}"));
     let _ = std::fs::remove_dir_all(&dir);
     let mut counts = Counts::default();
     for first in (0..rounds).step_by(usize::try_from(STORE).unwrap()) {
@@ -206,9 +213,10 @@ async fn what_was_answered_is_there_after_a_kill() {
             organization: "Acme".to_owned(),
             accounts: vec![(PAYMENTS.to_owned(), "payments".to_owned())],
             flags: vec!["--rate-limit".to_owned(), "0".to_owned()],
+            database: database(first),
         };
-        let store = dir.join(first.to_string());
-        let platform = Arc::new(Platform::start(&store, options).await.unwrap());
+        let folder = dir.join(first.to_string());
+        let platform = Arc::new(Platform::start(&folder, options).await.unwrap());
         let mut all = BTreeMap::new();
         for n in first..rounds.min(first + STORE) {
             round(&platform, n, span, &mut all, &mut counts).await;
@@ -217,7 +225,22 @@ async fn what_was_answered_is_there_after_a_kill() {
     }
     let Counts { answered, open, kept } = counts;
     println!(
-        "durability: {rounds} kills under {WRITERS} writers, {answered} creates answered and all there, {open} not answered, of which {kept} are there and whole"
+        "durability of {store}: {rounds} kills under {WRITERS} writers, {answered} creates answered and all there, {open} not answered, of which {kept} are there and whole"
     );
     assert!(answered > 0 && open > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_there_after_a_kill() {
+    rounds("SQLite", number("ROUNDS", 3), |_| None).await;
+}
+
+/// What is lost with a platform is the same whatever is below it, and PostgreSQL is not ours: a few rounds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_there_after_a_kill_over_postgresql() {
+    let some = number("ROUNDS", 3).min(STORE);
+    rounds("PostgreSQL", some, |first| {
+        Some(postgres::database(&first.to_string()))
+    })
+    .await;
 }

@@ -116,6 +116,7 @@ async fn what_it_leaves_of_http_and_of_the_disk() {
         organization: "Acme".to_owned(),
         accounts: vec![(PAYMENTS.to_owned(), "payments".to_owned())],
         flags: vec!["--rate-limit".to_owned(), "0".to_owned()],
+        database: None,
     };
     let platform = Arc::new(Platform::start(&dir, options).await.unwrap());
     let process = platform.process_id().await;

@@ -48,6 +48,8 @@ mod organization;
 mod recovery;
 #[path = "conformance/sdk.rs"]
 mod sdk;
+#[path = "platform/shapes.rs"]
+mod shapes;
 #[path = "platform/tables.rs"]
 mod tables;
 #[path = "platform/tls.rs"]

@@ -45,6 +45,8 @@ mod recovery;
 mod replicas;
 #[path = "conformance/sdk.rs"]
 mod sdk;
+#[path = "platform/shapes.rs"]
+mod shapes;
 #[path = "platform/tables.rs"]
 mod tables;
 #[path = "platform/users.rs"]
@@ -58,7 +60,7 @@ mod wait;
 /// The database of a platform whose folder would be this one.
 fn database(folder: &Path) -> Database {
     let name = folder.file_name().unwrap().to_str().unwrap();
-    Database::Postgres(server::database_url(name))
+    Database::Postgres(server::database(name).parse().unwrap())
 }
 
 /// The same, to look into.

@@ -119,6 +119,7 @@ async fn start(dir: PathBuf, keep: bool) -> Result<Demo, String> {
             .map(|(i, n)| (i.to_owned(), n.to_owned()))
             .into(),
         flags: vec![],
+        database: None,
     };
     let platform = Platform::start(&dir.join("platform"), options).await?;
     let group = serde_json::json!({"group": {"name": "web"}});

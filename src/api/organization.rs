@@ -119,7 +119,7 @@ pub enum OrphanPolicy {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Limits {
-    /// Calls a minute, a tenth of them at once. Default 300. The platform's own answers slow the operator further
+    /// Calls a minute; after a rest, a tenth of them at once and beyond it. Default 300. The platform's own answers slow the operator further
     /// where needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -128,8 +128,8 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub max_in_flight: Option<i32>,
-    /// New users an hour, rotations included; these leave a tenth of it to users that have no token yet. Default 1000. Counted
-    /// from the start of the operator's process.
+    /// New users an hour, rotations included; these leave a tenth of it to users that have no token yet and to revocations,
+    /// which may go a tenth beyond it. Default 1000. Counted from the start of the operator's process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub creates_per_hour: Option<i32>,

@@ -24,6 +24,17 @@ pub struct BackupArgs {
     pub to: PathBuf,
 }
 
+/// Flags of `restore`.
+#[derive(Debug, clap::Args)]
+pub struct RestoreArgs {
+    /// Copy that `backup` made
+    #[arg(long, value_name = "FILE")]
+    pub from: PathBuf,
+    /// Folder to make, or one that holds no database
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
 /// Where the platform keeps what it knows.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]

@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::Request;
+use jiff::Timestamp;
+use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
@@ -86,6 +89,23 @@ impl ClusterArgs {
 }
 
 impl Cluster {
+    /// What time the API server has, if its answers say so.
+    pub(super) async fn date(&self) -> Result<Option<Timestamp>, kube::Error> {
+        let request = Request::get("/version")
+            .body(Body::empty())
+            .map_err(kube::Error::HttpError)?;
+        let answer = self.client.send(request).await?;
+        let date = answer.headers().get("date").and_then(|d| d.to_str().ok());
+        let date = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok());
+        Ok(date.map(|d| d.timestamp()))
+    }
+
+    /// The API server's time, which others in the cluster go by; this machine's where that is not known.
+    pub(super) async fn now(&self) -> Timestamp {
+        let theirs = self.date().await.ok().flatten();
+        theirs.unwrap_or_else(Timestamp::now)
+    }
+
     /// What to tell of a failed request; `doing` is what could not be done.
     pub(super) fn failed(&self, doing: &str, error: &kube::Error) -> Failure {
         Failure::Failed(format!("cannot {doing}: {}", self.explain(error)))

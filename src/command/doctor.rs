@@ -7,9 +7,7 @@ mod workload;
 
 use std::collections::BTreeMap;
 
-use axum::http::Request;
 use jiff::Timestamp;
-use kube::client::Body;
 use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArgs};
@@ -25,12 +23,12 @@ const APART: i64 = 30;
 /// Flags of `doctor`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Name of the operator's Lease
-    #[arg(long, value_name = "NAME", default_value = operator::LEASE)]
-    lease_name: String,
-    /// The operator's service account, whose rights are checked
-    #[arg(long, value_name = "NAME", default_value = "programmatic-users")]
-    service_account: String,
+    /// Name of the operator's Lease (default: the one of its Deployment)
+    #[arg(long, value_name = "NAME")]
+    lease_name: Option<String>,
+    /// The operator's service account, whose rights are checked (default: the one of its Deployment)
+    #[arg(long, value_name = "NAME")]
+    service_account: Option<String>,
     /// The platform.
     #[command(flatten)]
     platform: PlatformArgs,
@@ -88,8 +86,8 @@ impl Check {
         Self::new(check, subject, Verdict::Failed, message)
     }
 
-    /// How far a clock is from that of this machine.
-    fn clock(subject: &str, theirs: Option<Timestamp>) -> Self {
+    /// How far a clock is from that of this machine, which is `ours`.
+    fn clock(subject: &str, theirs: Option<Timestamp>, ours: Timestamp) -> Self {
         const NAME: &str = "clock";
         let Some(theirs) = theirs else {
             return Self::warning(
@@ -98,7 +96,7 @@ impl Check {
                 "its answers have no date, so that its clock is not known",
             );
         };
-        let apart = theirs.as_second() - Timestamp::now().as_second();
+        let apart = theirs.as_second() - ours.as_second();
         // Dates have whole seconds.
         match apart.abs() {
             0 | 1 => Self::ok(NAME, subject, "the same as on this machine"),
@@ -159,13 +157,19 @@ async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &
     checks.extend(kinds::definitions(cluster).await);
     checks.extend(kinds::policies(cluster).await);
     progress.tell("looking at the operator");
-    let (deployments, consumers) = workload::deployments(cluster, own).await;
+    let (deployments, settings) = workload::deployments(cluster, own).await;
     checks.extend(deployments);
-    checks.push(workload::lease(cluster, own, &args.lease_name).await);
+    // A release of another name has other names throughout: what the flags do not say, its Deployment does.
+    let lease = args.lease_name.as_deref().or(settings.lease.as_deref());
+    checks.push(workload::lease(cluster, own, lease.unwrap_or(operator::LEASE)).await);
     progress.tell("looking at rights");
     let users = objects::users(cluster, cluster.asked.as_deref()).await;
     let (namespaces, more) = rights::namespaces(users.as_deref().unwrap_or_default());
-    let (account, consumers) = (&args.service_account, consumers.as_deref());
+    let account = args.service_account.as_deref().or(settings.account.as_deref());
+    let (account, consumers) = (
+        account.unwrap_or(operator::ACCOUNT),
+        settings.consumers.as_deref(),
+    );
     checks.extend(rights::of_operator(cluster, own, account, (&namespaces, more), consumers).await);
     checks.extend(rights::own(cluster, own).await);
     progress.tell("asking the platforms");
@@ -182,20 +186,14 @@ async fn api_server(cluster: &Cluster) -> Result<[Check; 2], Check> {
     let failed = |message: String| Check::failed(NAME, &cluster.url, message);
     let version = cluster.client.apiserver_version().await;
     let version = version.map_err(|e| failed(cluster.explain(&e)))?;
-    let request = Request::get("/version")
-        .body(Body::empty())
-        .map_err(|e| failed(e.to_string()))?;
-    let answer = cluster.client.send(request).await;
-    let answer = answer.map_err(|e| failed(cluster.explain(&e)))?;
-    let date = answer.headers().get("date").and_then(|d| d.to_str().ok());
-    let date = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok());
+    let date = cluster.date().await.map_err(|e| failed(cluster.explain(&e)))?;
     Ok([
         Check::ok(
             NAME,
             &cluster.url,
             format!("answers, Kubernetes {}", version.git_version),
         ),
-        Check::clock("API server", date.map(|d| d.timestamp())),
+        Check::clock("API server", date, Timestamp::now()),
     ])
 }
 
@@ -240,4 +238,40 @@ fn table(diagnosis: &Diagnosis) -> String {
         count(number("warning"), "warning", "warnings"),
         number("failed"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::{Check, Verdict};
+
+    #[test]
+    fn a_clock_that_is_more_than_half_a_minute_off_is_a_warning() {
+        let ours: Timestamp = "2026-01-05T10:00:00Z".parse().unwrap();
+        for (theirs, verdict, told) in [
+            ("10:00:01", Verdict::Ok, "the same as on this machine"),
+            ("09:59:58", Verdict::Ok, "2s from that of this machine"),
+            ("10:00:30", Verdict::Ok, "30s from that of this machine"),
+            ("09:59:30", Verdict::Ok, "30s from that of this machine"),
+            (
+                "10:00:31",
+                Verdict::Warning,
+                "31s from that of this machine: ages",
+            ),
+            (
+                "09:59:29",
+                Verdict::Warning,
+                "31s from that of this machine: ages",
+            ),
+        ] {
+            let at = format!("2026-01-05T{theirs}Z").parse().unwrap();
+            let check = Check::clock("API server", Some(at), ours);
+            assert_eq!(check.verdict, verdict, "{theirs}");
+            assert!(check.message.starts_with(told), "{theirs}: {}", check.message);
+        }
+        let unknown = Check::clock("API server", None, ours);
+        assert_eq!(unknown.verdict, Verdict::Warning);
+        assert!(unknown.message.contains("have no date"), "{}", unknown.message);
+    }
 }

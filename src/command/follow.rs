@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
-use kube::Api;
 use kube::api::{ApiResource, Patch, PatchParams};
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watch_object};
+use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -138,6 +138,14 @@ pub(super) async fn replace(
             End::Stalled(view) => ("stalled", view),
             End::TimedOut(view) => ("timedOut", view),
         };
+        let acted_on = view.handled[wish.place()].clone();
+        if let Some(later) = acted_on.filter(|v| outcome == "done" && *v != value) {
+            say(&format!(
+                "note: somebody else asked for a new token of {} after you did, and the operator acted on that: one new token is the answer to both",
+                view.path()
+            ));
+            result.value = later;
+        }
         result.take(outcome, view);
         outcome == "done"
     } else {
@@ -174,6 +182,7 @@ async fn follow(
     let kind = ApiResource::erase::<ProgrammaticUser>(&());
     let api = Api::<DynamicObject>::namespaced_with(cluster.watching.clone(), &cluster.namespace, &kind);
     let mut progress = Progress::spinner();
+    let earlier = asked.handled[wish.place()].clone();
     let mut last = asked;
     let deadline = Instant::now() + patience;
     let mut looked = Instant::now();
@@ -208,30 +217,47 @@ async fn follow(
         };
         let view = UserView::new(&object);
         let old = view.version == last.version;
-        if is_done(&view, wish, value) {
+        let handled = is_handled(&object, &view, wish, value, earlier.as_deref());
+        if handled && is_done(&view, wish) {
             return Ok(End::Done(view));
         }
         // Of what the operator said before it was asked nothing follows.
         if !old && view.state == State::Stalled {
             return Ok(End::Stalled(view));
         }
-        progress.tell(format!("{}: {}", view.path(), stage(&object, &view, wish, value)));
+        let stage = stage(&object, &view, wish, handled);
+        progress.tell(format!("{}: {stage}", view.path()));
         (last, looked) = (view, Instant::now());
     }
 }
 
-fn is_done(view: &UserView, wish: Wish, value: &str) -> bool {
-    view.handled[wish.place()].as_deref() == Some(value)
-        && view.ready == "True"
+/// Whether the operator acted on our value, or on that of somebody who asked after us: one new token is the answer to both.
+/// A value that it had acted on before us, `earlier`, may have been put back, and replaces nothing.
+fn is_handled(
+    object: &DynamicObject,
+    view: &UserView,
+    wish: Wish,
+    value: &str,
+    earlier: Option<&str>,
+) -> bool {
+    let handled = view.handled[wish.place()].as_deref();
+    let asked = object.annotations().get(wish.annotation());
+    let later = handled.is_some() && handled == asked.map(String::as_str) && handled != earlier;
+    handled == Some(value) || later
+}
+
+/// Whether nothing of what was acted on is left to do.
+fn is_done(view: &UserView, wish: Wish) -> bool {
+    view.ready == "True"
         && !view.is_rotating()
         && view.token_last_digits.is_some()
         // A revoked token is dead when its user is gone.
         && (wish == Wish::Rotate || view.retiring.is_empty())
 }
 
-fn stage(object: &DynamicObject, view: &UserView, wish: Wish, value: &str) -> String {
+fn stage(object: &DynamicObject, view: &UserView, wish: Wish, handled: bool) -> String {
     let pending = object.data.pointer("/status/journal/pending").is_some();
-    if view.handled[wish.place()].as_deref() == Some(value) {
+    if handled {
         if wish == Wish::Revoke && !view.retiring.is_empty() {
             "the Secret has the new token; the old one is being deleted".to_owned()
         } else {
@@ -309,5 +335,51 @@ impl Replaced {
             }
         };
         format!("{}\n", clean(&text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::DynamicObject;
+    use serde_json::json;
+
+    use super::{ROTATE_AT_ANNOTATION, UserView, Wish, is_done, is_handled};
+
+    fn object(asked: &str, handled: Option<&str>) -> DynamicObject {
+        let ready = json!({"type": "Ready", "status": "True", "reason": "Ready"});
+        serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+            "metadata": {"name": "ci", "namespace": "payments", "generation": 1,
+                "annotations": {ROTATE_AT_ANNOTATION: asked}},
+            "status": {"observedGeneration": 1, "conditions": [ready], "tokenLastDigits": "9f3c",
+                "lastHandledRotateAt": handled},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn whoever_asks_after_us_is_answered_for_both() {
+        // What the annotation has, what was acted on, and what was acted on before we asked.
+        for (asked, handled, earlier, answered) in [
+            ("ours", None, None, false),
+            ("ours", Some("old"), Some("old"), false),
+            ("ours", Some("ours"), Some("old"), true),
+            // Asked for before us, and finished after it.
+            ("ours", Some("before"), Some("old"), false),
+            ("later", None, None, false),
+            ("later", Some("old"), Some("old"), false),
+            ("later", Some("ours"), Some("old"), true),
+            ("later", Some("later"), Some("old"), true),
+            ("later", Some("later"), None, true),
+            // Ours was taken back before the operator looked.
+            ("old", Some("old"), Some("old"), false),
+        ] {
+            let object = object(asked, handled);
+            let view = UserView::new(&object);
+            assert!(is_done(&view, Wish::Rotate));
+            let found = is_handled(&object, &view, Wish::Rotate, "ours", earlier);
+            assert_eq!(found, answered, "{asked}, {handled:?}, {earlier:?}");
+            assert!(!is_handled(&object, &view, Wish::Revoke, "ours", earlier));
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArgs, is_forbidden};
 use super::output::{OutputArgs, Table, ago, clean, count, until};
-use super::view::{ConsumerView, State, UserView};
+use super::view::{State, UserView};
 use super::{Failure, Outcome, Report, objects};
 
 /// Flags of `get`.
@@ -96,7 +96,7 @@ fn table(fleet: &Fleet, now: Timestamp) -> String {
             text(&user.token_last_digits),
             user.token_issued_at.map(|t| ago(t, now)).unwrap_or_default(),
             user.next_rotation.map(|t| until(t, now)).unwrap_or_default(),
-            consumers(&user.consumers),
+            user.readers(2),
         ]);
     }
     let mut text = table.finish();
@@ -117,11 +117,33 @@ fn table(fleet: &Fleet, now: Timestamp) -> String {
     text
 }
 
-/// A few by name, the rest by number.
-fn consumers(all: &[ConsumerView]) -> String {
-    let mut shown: Vec<String> = all.iter().take(2).map(ConsumerView::shown).collect();
-    if all.len() > 2 {
-        shown.push(format!("and {} more", all.len() - 2));
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::{Fleet, UserView, table};
+
+    #[test]
+    fn consumers_that_the_status_does_not_list_are_in_the_table() {
+        let consumers: Vec<_> = ["a", "b", "c"]
+            .map(|name| json!({"kind": "Deployment", "name": name}))
+            .into();
+        let object = serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+            "metadata": {"name": "ci", "namespace": "payments"},
+            "status": {"consumers": consumers, "moreConsumers": 48},
+        }))
+        .unwrap();
+        let fleet = Fleet {
+            counts: BTreeMap::new(),
+            users: vec![UserView::new(&object)],
+        };
+        let text = table(&fleet, "2026-01-05T10:00:00Z".parse().unwrap());
+        assert!(
+            text.contains("Deployment/a, Deployment/b, and 49 more\n"),
+            "{text}"
+        );
     }
-    shown.join(", ")
 }

@@ -9,6 +9,8 @@ use super::output::ago;
 
 /// The Lease of the chart's usual release.
 pub(super) const LEASE: &str = "programmatic-users";
+/// The service account of the same.
+pub(super) const ACCOUNT: &str = "programmatic-users";
 
 /// Who leads, as far as its Lease tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +26,14 @@ pub(super) enum Leader {
 /// Reads the Lease.
 pub(super) async fn leader(cluster: &Cluster, namespace: &str, name: &str) -> Result<Leader, kube::Error> {
     let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), namespace);
-    let lease = leases.get_opt(name).await?;
-    Ok(lease.map_or(Leader::NoLease, |l| judge(l, Timestamp::now())))
+    let Some(lease) = leases.get_opt(name).await? else {
+        return Ok(Leader::NoLease);
+    };
+    // This machine's clock may be off by more than a Lease lasts.
+    Ok(judge(lease, cluster.now().await))
 }
 
-/// By our own clock: good enough to tell seconds from hours.
+/// What the Lease tells at `now`.
 fn judge(lease: Lease, now: Timestamp) -> Leader {
     let spec = lease.spec.unwrap_or_default();
     let holder = spec.holder_identity.unwrap_or_default();
@@ -50,10 +55,13 @@ fn judge(lease: Lease, now: Timestamp) -> Leader {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{Request, Response};
     use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+    use kube::Client;
+    use kube::client::Body;
 
-    use super::{Leader, judge};
+    use super::{Cluster, Leader, judge, leader};
 
     fn lease(holder: Option<&str>) -> Lease {
         Lease {
@@ -85,5 +93,43 @@ mod tests {
             judge(lease(Some("pod-1")), at("2026-01-05T09:00:00Z")),
             Leader::Leads(_)
         ));
+    }
+
+    /// An API server that has this time and the Lease of `pod-1`.
+    fn cluster(date: Option<&'static str>) -> Cluster {
+        let answer = move |request: Request<Body>| async move {
+            let body = if request.uri().path() == "/version" {
+                Vec::new()
+            } else {
+                serde_json::to_vec(&lease(Some("pod-1"))).unwrap()
+            };
+            let mut reply = Response::builder();
+            if let Some(date) = date {
+                reply = reply.header("date", date);
+            }
+            reply.body(Body::from(body))
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        Cluster {
+            watching: client.clone(),
+            client,
+            url: "https://10.0.0.1:6443".to_owned(),
+            asked: None,
+            namespace: "default".to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_judged_by_the_clock_of_the_api_server() {
+        // Whatever time this machine has, it is not one of these.
+        let soon = cluster(Some("Mon, 05 Jan 2026 10:00:10 GMT"));
+        let told = "pod-1 leads, renewed 10s ago".to_owned();
+        assert_eq!(leader(&soon, "own", "lease").await.unwrap(), Leader::Leads(told));
+        let late = cluster(Some("Mon, 05 Jan 2026 10:00:40 GMT"));
+        let told = "pod-1 held the Lease and renewed it last 40s ago".to_owned();
+        assert_eq!(leader(&late, "own", "lease").await.unwrap(), Leader::Nobody(told));
+        // Where it does not say, nothing is made up.
+        assert_eq!(cluster(None).date().await.unwrap(), None);
+        assert_eq!(cluster(Some("yesterday")).date().await.unwrap(), None);
     }
 }

@@ -43,23 +43,7 @@ pub(super) async fn run(args: Args) -> Outcome {
 
 /// Asks, and wants the name typed: `y` is typed too easily.
 async fn confirm(cluster: &Cluster, name: &str) -> Result<(), Failure> {
-    let user = UserView::new(&objects::user(cluster, name).await?);
-    let consumers: Vec<String> = user
-        .consumers
-        .iter()
-        .map(super::view::ConsumerView::shown)
-        .collect();
-    let readers = if consumers.is_empty() {
-        "whoever uses it".to_owned()
-    } else {
-        consumers.join(", ")
-    };
-    let question = format!(
-        "The token of {} that ends in {} dies as soon as a new one is in Secret {}; {readers} will be refused until started anew.\nType the name of the user to go on: ",
-        user.path(),
-        user.token_last_digits.as_deref().unwrap_or("-"),
-        user.secret_name.as_deref().unwrap_or("-"),
-    );
+    let question = question(&UserView::new(&objects::user(cluster, name).await?));
     let answer = tokio::task::spawn_blocking(move || {
         let mut stderr = std::io::stderr();
         let _ = write!(stderr, "{}", clean(&question)).and_then(|()| stderr.flush());
@@ -71,5 +55,55 @@ async fn confirm(cluster: &Cluster, name: &str) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::Failed("nothing was done".to_owned()))
+    }
+}
+
+fn question(user: &UserView) -> String {
+    let named = user.readers(usize::MAX);
+    let readers = if named.is_empty() {
+        "whoever uses it"
+    } else {
+        named.as_str()
+    };
+    format!(
+        "The token of {} that ends in {} dies as soon as a new one is in Secret {}; {readers} will be refused until started anew.\nType the name of the user to go on: ",
+        user.path(),
+        user.token_last_digits.as_deref().unwrap_or("-"),
+        user.secret_name.as_deref().unwrap_or("-"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{UserView, question};
+
+    fn asked(status: &Value) -> String {
+        let object = serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+            "metadata": {"name": "ci", "namespace": "payments"}, "status": status,
+        }))
+        .unwrap();
+        question(&UserView::new(&object))
+    }
+
+    #[test]
+    fn the_question_says_how_many_will_be_refused() {
+        let web = json!({"kind": "Deployment", "name": "web"});
+        let text = asked(&json!({"consumers": [web], "moreConsumers": 48}));
+        assert!(
+            text.contains("; Deployment/web, and 48 more will be refused"),
+            "{text}"
+        );
+        let text = asked(&json!({"secretName": "ci", "tokenLastDigits": "9f3c"}));
+        assert!(
+            text.starts_with("The token of payments/ci that ends in 9f3c dies"),
+            "{text}"
+        );
+        assert!(
+            text.contains("Secret ci; whoever uses it will be refused"),
+            "{text}"
+        );
     }
 }

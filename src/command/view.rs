@@ -83,6 +83,8 @@ pub(super) struct UserView {
     pub(super) next_rotation: Option<Timestamp>,
     /// Workloads that read the Secret; empty also where the operator does not look for them.
     pub(super) consumers: Vec<ConsumerView>,
+    /// How many more there are: the status has room for some only.
+    pub(super) more_consumers: usize,
     /// Users whose tokens were replaced and still work.
     pub(super) retiring: Vec<Old>,
     pub(super) created_at: Option<Timestamp>,
@@ -187,6 +189,7 @@ impl UserView {
             token_issued_at: time(data, "/status/tokenIssuedAt"),
             next_rotation: time(data, "/status/nextRotation"),
             consumers: consumers(data),
+            more_consumers: more_consumers(data),
             retiring: retiring.collect(),
             created_at: object.metadata.creation_timestamp.as_ref().map(|t| t.0),
             uid: object.uid().unwrap_or_default(),
@@ -221,6 +224,18 @@ impl UserView {
         } else {
             "its token dies with it"
         }
+    }
+
+    /// Workloads that read the Secret: `most` of them by name, the rest by number.
+    pub(super) fn readers(&self, most: usize) -> String {
+        let named = self.consumers.iter().take(most);
+        let mut shown: Vec<String> = named.map(ConsumerView::shown).collect();
+        let unlisted = self.consumers.len() - shown.len();
+        let more = unlisted.saturating_add(self.more_consumers);
+        if more > 0 {
+            shown.push(format!("and {more} more"));
+        }
+        shown.join(", ")
     }
 
     /// `NAMESPACE/NAME`.
@@ -277,6 +292,11 @@ fn consumers(data: &Value) -> Vec<ConsumerView> {
     found
 }
 
+fn more_consumers(data: &Value) -> usize {
+    let more = data.pointer("/status/moreConsumers").and_then(Value::as_u64);
+    more.and_then(|n| usize::try_from(n).ok()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use kube::core::DynamicObject;
@@ -327,6 +347,23 @@ mod tests {
         let shown: Vec<_> = some.consumers.iter().map(super::ConsumerView::shown).collect();
         assert_eq!(shown, ["Deployment/web", "StatefulSet/db (older token)"]);
         assert!(view(&json!({"consumers": {"count": 3}})).consumers.is_empty());
+    }
+
+    #[test]
+    fn consumers_that_the_status_does_not_list_are_counted() {
+        let names = (0..32).map(|n| json!({"kind": "Deployment", "name": format!("web-{n:02}")}));
+        let listed: Vec<Value> = names.collect();
+        let many = view(&json!({"consumers": listed, "moreConsumers": 48}));
+        assert_eq!(many.more_consumers, 48);
+        let few = many.readers(2);
+        assert_eq!(few, "Deployment/web-00, Deployment/web-01, and 78 more");
+        assert!(
+            many.readers(usize::MAX)
+                .ends_with("Deployment/web-31, and 48 more")
+        );
+        let one = view(&json!({"consumers": [{"kind": "Deployment", "name": "web"}], "moreConsumers": "7"}));
+        assert_eq!(one.readers(2), "Deployment/web");
+        assert_eq!(view(&Value::Null).readers(2), "");
     }
 
     #[test]

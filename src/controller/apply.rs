@@ -206,13 +206,11 @@ impl<'a> Hand<'a> {
             Err(problem) => return Created::No(problem),
         };
         self.wrote = true;
-        let status = o.user.status.as_ref();
-        let purpose = if status.is_some_and(|s| s.journal.current.is_some()) {
-            client::Purpose::Replacement
-        } else {
-            client::Purpose::First
-        };
-        match platform.client().create_programmatic_user(body, purpose).await {
+        match platform
+            .client()
+            .create_programmatic_user(body, plan::purpose(o))
+            .await
+        {
             Ok(created) => {
                 let last_digits = created.token.last_digits().to_owned();
                 self.token = Some(created.token);

@@ -8,7 +8,8 @@ mod reduce;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
@@ -24,21 +25,32 @@ use tokio::sync::watch;
 use super::streams::{events, scoped};
 use super::triggers::Triggers;
 use crate::api::{ProgrammaticUser, WorkloadKind};
+use crate::metrics::Metrics;
 use crate::plan::{Consumers, Level, Rollout, Workload};
 
 pub(super) use pods::PodLists;
-use reduce::Reads;
+pub(super) use reduce::Reads;
 
 /// Kinds that are watched in each scope.
-const KINDS: usize = 3;
+const KINDS: [WorkloadKind; 3] = [
+    WorkloadKind::Deployment,
+    WorkloadKind::StatefulSet,
+    WorkloadKind::DaemonSet,
+];
+/// What was not listed for so long is missing: somebody has to see why.
+const MISSING: Duration = Duration::from_mins(1);
 
+/// A namespace, or all.
+type Scope = Option<String>;
 type Id = (WorkloadKind, String);
 
 /// What is known of workloads.
 pub(super) struct Readers {
     level: Level,
-    /// Watches whose first list is awaited.
-    awaited: watch::Sender<usize>,
+    /// Watches whose first list is awaited. One that never comes keeps those of other namespaces from nothing.
+    awaited: watch::Sender<BTreeSet<(Scope, WorkloadKind)>>,
+    /// Since when.
+    begun: OnceLock<Instant>,
     known: Mutex<Known>,
 }
 
@@ -51,11 +63,14 @@ struct Known {
 }
 
 impl Readers {
-    /// Nothing is known yet of that many scopes.
-    pub(super) fn new(level: Level, scopes: usize) -> Self {
+    /// Nothing is known yet of these scopes.
+    pub(super) fn new(level: Level, scopes: &[Scope]) -> Self {
+        let scopes = scopes.iter().filter(|_| level != Level::Off);
+        let awaited = scopes.flat_map(|scope| KINDS.map(|kind| (scope.clone(), kind)));
         Self {
             level,
-            awaited: watch::Sender::new(if level == Level::Off { 0 } else { scopes * KINDS }),
+            awaited: watch::Sender::new(awaited.collect()),
+            begun: OnceLock::new(),
             known: Mutex::default(),
         }
     }
@@ -64,23 +79,28 @@ impl Readers {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until all workloads are known.
-    pub(super) async fn filled(&self) {
+    /// Waits until all workloads of a scope are known.
+    pub(super) async fn filled(&self, scope: Option<&str>) {
+        let known = |left: &BTreeSet<(Scope, WorkloadKind)>| !left.iter().any(|(s, _)| s.as_deref() == scope);
         // It fails only when the sender is gone, and that is here.
-        let _ = self.awaited.subscribe().wait_for(|left| *left == 0).await;
+        let _ = self.awaited.subscribe().wait_for(known).await;
+    }
+
+    /// Whether all workloads of a namespace are known.
+    fn is_filled(&self, namespace: &str) -> bool {
+        let covers = |scope: &Scope| scope.as_ref().is_none_or(|scope| scope == namespace);
+        !self.awaited.borrow().iter().any(|(scope, _)| covers(scope))
     }
 
     /// Workloads that read a Secret of this object; from now on it hears of their changes.
     pub(super) fn of(&self, user: &ProgrammaticUser) -> Consumers {
         let level = self.level;
-        let filled = *self.awaited.borrow() == 0;
         if level == Level::Off {
-            return Consumers {
-                level,
-                workloads: None,
-            };
+            return Consumers::default();
         }
         let (namespace, name) = (user.namespace().unwrap_or_default(), user.name_any());
+        let filled = self.is_filled(&namespace);
+        let late = self.begun.get().is_some_and(|begun| begun.elapsed() >= MISSING);
         let secrets = secrets_of(user);
         let mut known = self.known();
         for secret in secrets.iter().filter(|secret| **secret != name) {
@@ -94,7 +114,11 @@ impl Readers {
                 .cloned()
                 .collect()
         });
-        Consumers { level, workloads }
+        Consumers {
+            level,
+            workloads,
+            missing: late && !filled,
+        }
     }
 
     /// Forgets an object that is gone.
@@ -182,20 +206,23 @@ fn secrets_of(user: &ProgrammaticUser) -> BTreeSet<String> {
 
 /// Watches workloads for as long as it is polled.
 pub(super) async fn follow(
+    metrics: Arc<Metrics>,
     client: Client,
-    scopes: Vec<Option<String>>,
+    scopes: Vec<Scope>,
     readers: Arc<Readers>,
     triggers: Arc<Triggers>,
 ) {
     if readers.level == Level::Off {
         return;
     }
+    readers.begun.get_or_init(Instant::now);
     let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
     for scope in scopes {
         let follower = Follower {
             scope,
             readers: readers.clone(),
             triggers: triggers.clone(),
+            metrics: metrics.clone(),
         };
         let follower = Arc::new(follower);
         all.push(Box::pin(follower.clone().kind::<Deployment>(client.clone())));
@@ -206,9 +233,10 @@ pub(super) async fn follow(
 }
 
 struct Follower {
-    scope: Option<String>,
+    scope: Scope,
     readers: Arc<Readers>,
     triggers: Arc<Triggers>,
+    metrics: Arc<Metrics>,
 }
 
 impl Follower {
@@ -218,7 +246,7 @@ impl Follower {
         K: Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let api: Api<K> = scoped(&client, self.scope.as_deref());
-        let mut events = std::pin::pin!(events(K::KIND.name(), api));
+        let mut events = std::pin::pin!(events(K::KIND.name(), &self.metrics, api));
         let (mut listed, mut first) = (BTreeSet::new(), true);
         while let Some(event) = events.next().await {
             match event {
@@ -236,7 +264,7 @@ impl Follower {
                     }
                     listed.clear();
                     if std::mem::take(&mut first) {
-                        self.filled();
+                        self.filled(K::KIND);
                     }
                 }
                 Event::Apply(object) => self.put(&object),
@@ -266,23 +294,28 @@ impl Follower {
     }
 
     /// With the last list that was awaited, users are looked at again whose statuses name workloads, or that wait for them.
-    fn filled(&self) {
-        self.readers
-            .awaited
-            .send_modify(|left| *left = left.saturating_sub(1));
-        if *self.readers.awaited.borrow() == 0 {
-            self.triggers
-                .users_looked_at(super::known::Known::minds_workloads);
-            let known = self.readers.known();
-            let all = known.workloads.iter().flat_map(|(namespace, all)| {
-                let secrets = all.values().flat_map(|w| w.secrets.clone()).collect();
-                [(namespace.clone(), secrets)]
-            });
-            let all: Vec<(String, BTreeSet<String>)> = all.collect();
-            drop(known);
-            for (namespace, secrets) in all {
-                self.tell(&namespace, &secrets);
-            }
+    fn filled(&self, kind: WorkloadKind) {
+        let id = (self.scope.clone(), kind);
+        self.readers.awaited.send_modify(|left| {
+            left.remove(&id);
+        });
+        let awaited = |(scope, _): &(Scope, WorkloadKind)| *scope == self.scope;
+        if self.readers.awaited.borrow().iter().any(awaited) {
+            return;
+        }
+        let here = |namespace: &str| self.scope.as_ref().is_none_or(|scope| scope == namespace);
+        self.triggers
+            .users_looked_at(|user| user.minds_workloads() && user.namespace().is_some_and(|n| here(&n)));
+        let known = self.readers.known();
+        let all = known.workloads.iter().filter(|(namespace, _)| here(namespace));
+        let all = all.map(|(namespace, all)| {
+            let secrets = all.values().flat_map(|w| w.secrets.clone()).collect();
+            (namespace.clone(), secrets)
+        });
+        let all: Vec<(String, BTreeSet<String>)> = all.collect();
+        drop(known);
+        for (namespace, secrets) in all {
+            self.tell(&namespace, &secrets);
         }
     }
 }
@@ -297,13 +330,14 @@ fn place<K: Resource>(object: &K) -> (String, String) {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use futures::FutureExt as _;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn whoever_waits_hears_of_what_changes_a_decision() {
-        let readers = Readers::new(Level::Observe, 1);
+        let readers = Readers::new(Level::Observe, &[None]);
         let set = |version: &str, strategy: &str, updated: i32| -> Workload {
             let set: StatefulSet = serde_json::from_value(json!({
                 "metadata": {"name": "db", "resourceVersion": version, "generation": 2},
@@ -334,5 +368,36 @@ mod tests {
         assert!(put(set("5", "OnDelete", 0)));
         assert!(!put(set("5", "OnDelete", 0)));
         assert!(put(set("6", "OnDelete", 1)));
+    }
+
+    #[test]
+    fn a_list_that_never_comes_is_missing_in_its_namespace_and_in_no_other() {
+        let readers = Readers::new(Level::Restart, &[Some("a".to_owned()), Some("b".to_owned())]);
+        let of = |namespace: &str| {
+            let mut user = ProgrammaticUser::new(
+                "ci",
+                serde_json::from_value(json!({"className": "c", "scope": "Account"})).unwrap(),
+            );
+            user.metadata.namespace = Some(namespace.to_owned());
+            let consumers = readers.of(&user);
+            (consumers.workloads.is_some(), consumers.missing)
+        };
+        let came = |scope: &str, kind| {
+            let id = (Some(scope.to_owned()), kind);
+            readers.awaited.send_modify(|left| assert!(left.remove(&id)));
+        };
+        assert_eq!((of("a"), of("b")), ((false, false), (false, false)));
+        for kind in KINDS {
+            came("a", kind);
+        }
+        came("b", WorkloadKind::Deployment);
+        assert_eq!((of("a"), of("b")), ((true, false), (false, false)));
+        readers
+            .begun
+            .set(Instant::now().checked_sub(MISSING).unwrap())
+            .unwrap();
+        assert_eq!((of("a"), of("b")), ((true, false), (false, true)));
+        let waits = |scope| readers.filled(scope).now_or_never().is_none();
+        assert!(!waits(Some("a")) && waits(Some("b")));
     }
 }

@@ -53,6 +53,7 @@ pub(super) struct Parts {
     pub(super) standing: Arc<Standing>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What all reconciles share.
@@ -101,8 +102,8 @@ impl Context {
             standing,
             watchdog,
             queues,
+            metrics,
         } = parts;
-        let metrics = Arc::new(Metrics::default());
         let hooks = {
             let (standing, triggers, metrics) = (standing.clone(), triggers.clone(), metrics.clone());
             move |organization: &str| {

@@ -97,7 +97,7 @@ async fn look_at(context: &Context, scope: Scope) {
 /// How many have nothing to do.
 async fn by_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
     // Users are called when workloads are found that read their Secrets, but those to whom this comes.
-    let workloads = timeout(PATIENCE, context.readers.filled()).await;
+    let workloads = timeout(PATIENCE, context.readers.filled(scope.namespace.as_deref())).await;
     workloads.map_err(|_| Error::Kube("watch the workloads", "no list has come".to_owned()))?;
     while !*scope.watched.borrow_and_update() {
         let more = timeout(PATIENCE, scope.watched.changed()).await;

@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::Deserialize;
 
 use super::rest::{Digest, digest};
-use crate::api::{Journal, ProgrammaticUser, READY, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
+use crate::api::{Journal, ProgrammaticUser, READY, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Retiring};
 use crate::metrics::UserFacts;
 
 /// A user's object, which may be undecodable.
@@ -26,6 +26,8 @@ pub(super) struct Known {
     has_consumers: bool,
     /// Whether it is ready, and its status is about all that is asked for now.
     pub(super) settled: bool,
+    /// Whether somebody asks that its token dies at once, and it lives, as far as is known.
+    pub(super) revoked: bool,
     /// What metrics count; `None` if the object cannot be read. By itself, since the allocator's next size would be a fifth
     /// more than both take.
     pub(super) facts: Option<Box<UserFacts>>,
@@ -88,20 +90,30 @@ impl From<&Journal> for Names {
     }
 }
 
+/// Whether nothing is asked by this annotation that was not done.
+fn is_handled(user: &ProgrammaticUser, annotation: &str, last: Option<&String>) -> bool {
+    let asked = user.annotations().get(annotation);
+    asked.is_none() || asked == last
+}
+
+fn is_revoked(user: &ProgrammaticUser) -> bool {
+    let status = user.status.as_ref();
+    let last = status.and_then(|s| s.last_handled_revoke_now.as_ref());
+    let mut retiring = status.into_iter().flat_map(|s| &s.journal.retiring);
+    // It is done when the old users are gone, and not when there is a new one.
+    !is_handled(user, REVOKE_NOW_ANNOTATION, last) || retiring.any(Retiring::is_revoked)
+}
+
 fn is_settled(user: &ProgrammaticUser) -> bool {
     let Some(status) = &user.status else {
         return false;
-    };
-    let handled = |annotation: &str, last: &Option<String>| {
-        let asked = user.annotations().get(annotation);
-        asked.is_none() || asked == last.as_ref()
     };
     let ready = |c: &Condition| c.type_ == READY && c.status == "True";
     user.metadata.deletion_timestamp.is_none()
         && status.observed_generation == user.metadata.generation
         && status.conditions.iter().any(ready)
-        && handled(ROTATE_AT_ANNOTATION, &status.last_handled_rotate_at)
-        && handled(REVOKE_NOW_ANNOTATION, &status.last_handled_revoke_now)
+        && is_handled(user, ROTATE_AT_ANNOTATION, status.last_handled_rotate_at.as_ref())
+        && !is_revoked(user)
 }
 
 impl From<DeserializeGuard<ProgrammaticUser>> for Known {
@@ -144,6 +156,7 @@ impl From<DeserializeGuard<ProgrammaticUser>> for Known {
                 .as_ref()
                 .is_ok_and(|u| u.status.as_ref().is_some_and(|s| !s.consumers.is_empty())),
             settled: object.0.as_ref().is_ok_and(is_settled),
+            revoked: object.0.as_ref().is_ok_and(is_revoked),
             facts: object.0.as_ref().ok().map(|user| Box::new(user.into())),
             asks,
         }
@@ -210,7 +223,7 @@ impl Resource for Known {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::Known;
+    use super::{Known, REVOKE_NOW_ANNOTATION};
 
     fn known(object: &Value) -> Known {
         serde_json::from_value(object.clone()).unwrap()
@@ -269,7 +282,7 @@ mod tests {
         well["status"]["conditions"] = ready("True");
         assert!(known(&well).settled);
         well["metadata"]["annotations"] = json!({"programmatic-users.io/rotate-at": "1"});
-        assert!(known(&well).settled);
+        assert!(known(&well).settled && !known(&well).revoked);
         for (pointer, value) in [
             ("/metadata/generation", json!(2)),
             (
@@ -285,8 +298,16 @@ mod tests {
         ] {
             let mut asking = well.clone();
             let (parent, key) = pointer.rsplit_once('/').unwrap();
+            let revoked = value.get(REVOKE_NOW_ANNOTATION).is_some();
             asking.pointer_mut(parent).unwrap()[key] = value;
-            assert!(!known(&asking).settled, "{pointer}");
+            let known = known(&asking);
+            assert_eq!((known.settled, known.revoked), (false, revoked), "{pointer}");
+        }
+        for (not_after, revoked) in [("2026-01-01T00:00:00Z", true), ("2026-01-01T00:00:01Z", false)] {
+            let mut waiting = well.clone();
+            waiting["status"]["journal"]["retiring"][0]["notAfter"] = json!(not_after);
+            let known = known(&waiting);
+            assert_eq!((known.settled, known.revoked), (!revoked, revoked), "{not_after}");
         }
         well["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert!(!known(&well).settled);

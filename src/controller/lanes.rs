@@ -14,13 +14,20 @@ use super::context::Context;
 use super::known::Known;
 use super::rest::{Digest, digest};
 use super::triggers::{Triggers, UserRef};
+use crate::plan;
+use crate::platform::client::Limits;
 
 /// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own,
-/// and so have those of which something is asked that was not done: neither waits until all others were looked at after a
-/// start, or replaced because they are old.
+/// and so have those of which something is asked that was not done, and those whose tokens are to die at once: none of
+/// them waits until all others were looked at after a start, or replaced because they are old.
 const MOST: usize = 16;
+/// Of the calls that an organization takes in a minute, the part that may wait in each of its lanes. Whoever makes a user
+/// waits for its turn for ten seconds at most: all four lanes, with a call each, are through in eight.
+const PART: u32 = 30;
+/// Of calls at one time as many may wait in each lane besides.
+const ROUNDS: usize = 2;
 
-/// An organization, whether a user has a token there, and whether it is settled.
+/// An organization, whether a user has a token there, and whether it is settled or revoked.
 type Lane = Digest;
 
 /// All lanes.
@@ -56,6 +63,8 @@ struct State {
 
 #[derive(Default)]
 struct Places {
+    /// How many there are.
+    most: usize,
     /// Places that are taken, by whoever is worked on or was called.
     taken: usize,
     /// Some of them may have gone to another line, or stand here twice: [`State::waiting`] knows.
@@ -63,8 +72,8 @@ struct Places {
 }
 
 impl State {
-    /// Whether there is a place for this user; if not, it is called when there is one.
-    fn enter(&mut self, lane: Lane, user: &UserRef, users: &impl Users) -> bool {
+    /// Whether one of so many places is this user's; if not, it is called when there is one.
+    fn enter(&mut self, lane: Lane, most: usize, user: &UserRef, users: &impl Users) -> bool {
         match self.called.remove(user) {
             Some(of) if of == lane => return true,
             // It was called to a lane that is not its own any more.
@@ -73,7 +82,8 @@ impl State {
         }
         let id = name(user);
         let places = self.lanes.entry(lane).or_default();
-        if places.taken < MOST {
+        places.most = most;
+        if places.taken < most {
             places.taken += 1;
             // It may stand in a line: it need not be called then.
             self.waiting.remove(&id);
@@ -107,7 +117,11 @@ impl State {
         let Some(places) = self.lanes.get_mut(&lane) else {
             return;
         };
-        while let Some(user) = places.users.pop_front() {
+        // There may be fewer of them than there were.
+        while places.taken <= places.most {
+            let Some(user) = places.users.pop_front() else {
+                break;
+            };
             let id = name(&user);
             if self.waiting.get(&id) != Some(&lane) {
                 continue;
@@ -159,14 +173,31 @@ impl Drop for Place {
 /// A place for this user, whose lane belongs to this organization. `None`: it waits, and is called when there is one.
 pub(super) fn enter(context: &Arc<Context>, user: &Known, organization: &str) -> Option<Place> {
     let has_token = user.view.journal.as_ref().is_some_and(|j| j.current.is_some());
-    let lane = digest(&(organization, has_token, user.settled));
+    let lane = digest(&(organization, has_token, user.settled, has_token && user.revoked));
+    let most = most(context, organization);
     // By name alone, since many may wait.
     let reference = ObjectRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
     let mut state = context.lanes.state();
-    state.enter(lane, &reference, &*context.triggers).then(|| Place {
+    let entered = state.enter(lane, most, &reference, &*context.triggers);
+    entered.then(|| Place {
         context: context.clone(),
         lane,
     })
+}
+
+/// How many users of an organization may be worked on at one time in each of its lanes.
+fn most(context: &Context, organization: &str) -> usize {
+    let known = context.caches.organizations.get(&ObjectRef::new(organization));
+    let readable = known.as_deref().and_then(|known| known.0.as_ref().ok());
+    readable.map_or(MOST, |organization| {
+        places(&plan::limits(&organization.spec.limits))
+    })
+}
+
+fn places(limits: &Limits) -> usize {
+    let by_pace = usize::try_from(limits.requests_per_minute / PART).unwrap_or(MOST);
+    let by_slots = limits.max_in_flight.saturating_mul(ROUNDS);
+    by_pace.min(by_slots).clamp(1, MOST)
 }
 
 fn name(user: &UserRef) -> Digest {
@@ -212,7 +243,7 @@ mod tests {
     fn full(waiting: usize) -> (State, Some16) {
         let (mut state, all) = (State::default(), Some16::default());
         for n in 0..MOST + waiting {
-            assert_eq!(state.enter(1, &user(n), &all), n < MOST);
+            assert_eq!(state.enter(1, MOST, &user(n), &all), n < MOST);
         }
         (state, all)
     }
@@ -220,19 +251,25 @@ mod tests {
     #[test]
     fn whoever_waits_is_called_in_the_order_of_coming_and_nobody_comes_before() {
         let (mut state, all) = full(3);
-        assert!(!state.enter(1, &user(16), &all), "to come again changes nothing");
-        assert!(state.enter(2, &user(100), &all), "another lane is free");
+        assert!(
+            !state.enter(1, MOST, &user(16), &all),
+            "to come again changes nothing"
+        );
+        assert!(state.enter(2, MOST, &user(100), &all), "another lane is free");
         state.leave(1, &all);
-        assert!(!state.enter(1, &user(200), &all), "the place is another one's");
-        assert!(state.enter(1, &user(16), &all));
+        assert!(
+            !state.enter(1, MOST, &user(200), &all),
+            "the place is another one's"
+        );
+        assert!(state.enter(1, MOST, &user(16), &all));
         for _ in 0..3 {
             state.leave(1, &all);
         }
         assert_eq!(*all.called.borrow(), [16, 17, 18, 200]);
         state.leave(1, &all);
-        assert!(state.enter(1, &user(300), &all));
+        assert!(state.enter(1, MOST, &user(300), &all));
         assert!(
-            !state.enter(1, &user(301), &all),
+            !state.enter(1, MOST, &user(301), &all),
             "three places are kept for who was called"
         );
     }
@@ -245,19 +282,49 @@ mod tests {
         state.leave(1, &all);
         assert_eq!(*all.called.borrow(), [17]);
         // Who is called instead goes to another lane.
-        assert!(state.enter(2, &user(17), &all));
+        assert!(state.enter(2, MOST, &user(17), &all));
         assert_eq!(*all.called.borrow(), [17, 18]);
         // The last one is gone after it was called.
         all.gone.borrow_mut().push(18);
-        assert!(state.enter(1, &user(19), &all));
-        assert!(!state.enter(1, &user(20), &all));
+        assert!(state.enter(1, MOST, &user(19), &all));
+        assert!(!state.enter(1, MOST, &user(20), &all));
         // When all have left, nothing is kept.
         state.leave(2, &all);
         state.leave(1, &all);
-        assert!(state.enter(1, &user(20), &all));
+        assert!(state.enter(1, MOST, &user(20), &all));
         for _ in 0..MOST {
             state.leave(1, &all);
         }
+        assert!(state.lanes.is_empty() && state.waiting.is_empty() && state.called.is_empty());
+    }
+
+    #[test]
+    fn where_few_calls_are_let_through_few_wait() {
+        let places = |requests_per_minute: u32, max_in_flight: usize| {
+            places(&Limits {
+                requests_per_minute,
+                max_in_flight,
+                ..Limits::default()
+            })
+        };
+        let by_pace = [1, 30, 60, 300, 480, 6000].map(|n| places(n, 8));
+        assert_eq!(by_pace, [1, 1, 2, 10, 16, 16]);
+        assert_eq!([1, 2, 7, 8, 100].map(|n| places(6000, n)), [2, 4, 14, 16, 16]);
+        let (mut state, all) = full(2);
+        // From now on there are two places.
+        assert!(!state.enter(1, 2, &user(100), &all));
+        for _ in 0..MOST - 2 {
+            state.leave(1, &all);
+        }
+        assert!(all.called.borrow().is_empty(), "these places are no more");
+        state.leave(1, &all);
+        assert!(state.enter(1, 2, &user(16), &all));
+        for next in [17, 100] {
+            state.leave(1, &all);
+            assert!(state.enter(1, 2, &user(next), &all));
+        }
+        state.leave(1, &all);
+        state.leave(1, &all);
         assert!(state.lanes.is_empty() && state.waiting.is_empty() && state.called.is_empty());
     }
 }

@@ -32,6 +32,7 @@ use super::known::Known;
 use super::rest::{AtRest, Digest};
 use super::secret::owner;
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
+use crate::metrics::Metrics;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -65,16 +66,17 @@ fn prune(object: &mut impl ResourceExt) {
     object.annotations_mut().remove(LAST_APPLIED);
 }
 
-/// Drops errors after logging them.
-fn good<K>(
-    kind: &'static str,
-    stream: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-) -> impl Changes<K>
+/// Drops errors after logging and counting them.
+fn good<K, S>(kind: &'static str, metrics: &Arc<Metrics>, stream: S) -> impl Changes<K> + use<K, S>
 where
+    S: Stream<Item = Result<K, watcher::Error>> + Send + 'static,
     K: Send + 'static,
 {
+    metrics.watching(kind);
+    let metrics = metrics.clone();
     stream.filter(move |item| {
         if let Err(error) = item {
+            metrics.watch_failed(kind);
             tracing::warn!(kind, error = %short(error), "watch failed; it is tried again{}", advice(error));
         }
         ready(item.is_ok())
@@ -182,6 +184,7 @@ where
 /// of those that are gone.
 pub(super) fn cached<K>(
     kind: &'static str,
+    metrics: &Arc<Metrics>,
     api: Api<DeserializeGuard<K>>,
     counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
     deleted: bool,
@@ -191,19 +194,26 @@ where
 {
     let (cache, events) = cache(api, |_| ());
     let changed = changes(cache.store(), events, counts, deleted);
-    (cache, good(kind, changed))
+    (cache, good(kind, metrics, changed))
 }
 
 /// The organizations, a stream of those whose spec changed, and one of those whose users have to be looked at. All are of
 /// one watch, so that whoever is told of a change finds it in the cache.
 pub(super) fn organizations(
+    metrics: &Arc<Metrics>,
     api: Api<DeserializeGuard<Organization>>,
 ) -> (
     Guarded<Organization>,
     impl Changes<DeserializeGuard<Organization>>,
     impl Changes<DeserializeGuard<Organization>>,
 ) {
-    let (cache, changed) = cached("Organization", api, spec_changes().combine(readiness), false);
+    let (cache, changed) = cached(
+        "Organization",
+        metrics,
+        api,
+        spec_changes().combine(readiness),
+        false,
+    );
     let (tell, told) = mpsc::unbounded();
     let for_itself = changed
         .inspect_ok(move |organization| drop(tell.unbounded_send(Ok(organization.clone()))))
@@ -214,7 +224,11 @@ pub(super) fn organizations(
 
 /// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
 /// before. Of the settled ones of the first list, other lists are to show whether they have to be looked at.
-pub(super) fn users(api: Api<Known>, rest: Arc<AtRest>) -> (Cache<Known>, impl Changes<Known>) {
+pub(super) fn users(
+    metrics: &Arc<Metrics>,
+    api: Api<Known>,
+    rest: Arc<AtRest>,
+) -> (Cache<Known>, impl Changes<Known> + use<>) {
     let looks = rest.clone();
     let first = move |users: &Store<Known>| {
         let all = users.state();
@@ -230,18 +244,22 @@ pub(super) fn users(api: Api<Known>, rest: Arc<AtRest>) -> (Cache<Known>, impl C
     });
     let asks = |user: &Known| Some(user.asks);
     let changed = changes(cache.store(), events, asks, false);
-    (cache, good("ProgrammaticUser", changed))
+    (cache, good("ProgrammaticUser", metrics, changed))
 }
 
 /// Namespaces of a scope whose labels changed.
-pub(super) fn namespaces(client: &Client, scope: Option<&str>) -> impl Changes<PartialObjectMeta<Namespace>> {
+pub(super) fn namespaces(
+    metrics: &Arc<Metrics>,
+    client: &Client,
+    scope: Option<&str>,
+) -> impl Changes<PartialObjectMeta<Namespace>> + use<> {
     let api = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
     let config = scope.map_or_else(config, |name| config().fields(&format!("metadata.name={name}")));
     let stream = watcher(api, config).modify(prune).default_backoff();
     let changed = stream
         .applied_objects()
         .predicate_filter(predicates::labels, forever());
-    good("Namespace", changed)
+    good("Namespace", metrics, changed)
 }
 
 /// A change of spec, annotations or finalizers; not of the status, which is our own.
@@ -273,6 +291,7 @@ fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
 /// never gets here. `lost` is told of the owners whose Secrets are not there any more after a pause of the watch, and
 /// `listed` of the progress of the first list: it is sent at each Secret, and true at the end.
 pub(super) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
+    metrics: &Arc<Metrics>,
     client: &Client,
     namespace: Option<&str>,
     rest: Arc<AtRest>,
@@ -302,20 +321,21 @@ pub(super) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
         let version = secret.resource_version().unwrap_or_default();
         owner(secret).is_none_or(|owner| rest.secret_is_news(&owner.uid, &version))
     };
-    good("Secret", stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
+    good("Secret", metrics, stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }
 
 /// What happens to objects of a kind, for those who keep of each only what they need.
 pub(super) fn events<K>(
     kind: &'static str,
+    metrics: &Arc<Metrics>,
     api: Api<K>,
-) -> impl Stream<Item = watcher::Event<K>> + Send + 'static
+) -> impl Stream<Item = watcher::Event<K>> + Send + 'static + use<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     // Whole objects are in memory for a moment only, a page of them at a time.
     let stream = watcher(api, config().page_size(100)).default_backoff();
-    good(kind, stream).filter_map(|item| ready(item.ok()))
+    good(kind, metrics, stream).filter_map(|item| ready(item.ok()))
 }
 
 /// Metadata of all Secrets of the operator's own namespace; their data never gets here.
@@ -323,6 +343,7 @@ pub(super) type SecretNames = Store<PartialObjectMeta<Secret>>;
 
 /// Watches those, with a stream of the ones that changed.
 pub(super) fn own_secrets(
+    metrics: &Arc<Metrics>,
     client: &Client,
     namespace: &str,
 ) -> (SecretNames, impl Changes<PartialObjectMeta<Secret>>) {
@@ -330,5 +351,5 @@ pub(super) fn own_secrets(
     let store = writer.as_reader();
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), namespace);
     let stream = reflector(writer, watcher(api, config()).modify(prune).default_backoff()).touched_objects();
-    (store, good("Secret", stream))
+    (store, good("Secret", metrics, stream))
 }

@@ -28,6 +28,7 @@ use super::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_
 use super::{Config, glance, lanes, organization, reconcile};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health::watchdog::Watchdog;
+use crate::metrics::Metrics;
 
 type Begin = dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send;
 
@@ -55,15 +56,17 @@ pub(super) fn prepare(
     standing: Arc<Standing>,
     watchdog: Arc<Watchdog>,
 ) -> (Arc<Context>, Work) {
-    let queues = Arc::new(Queues::default());
+    let (queues, metrics) = (Arc::new(Queues::default()), Arc::new(Metrics::default()));
     let (classes, class_changes) = cached::<ProgrammaticUserClass>(
         "ProgrammaticUserClass",
+        &metrics,
         Api::all(client.clone()),
         spec_changes(),
         true,
     );
-    let (organizations, organization_changes, readiness_changes) = organizations(Api::all(client.clone()));
-    let (own, own_changes) = own_secrets(&client, &config.namespace);
+    let (organizations, organization_changes, readiness_changes) =
+        organizations(&metrics, Api::all(client.clone()));
+    let (own, own_changes) = own_secrets(&metrics, &client, &config.namespace);
     let scopes: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
@@ -71,11 +74,11 @@ pub(super) fn prepare(
     let rest = Arc::new(AtRest::default());
     let watched = scopes
         .iter()
-        .map(|scope| users(scoped(&client, scope.as_deref()), rest.clone()));
+        .map(|scope| users(&metrics, scoped(&client, scope.as_deref()), rest.clone()));
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
     let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone(), queues.clone());
     let triggers = Arc::new(triggers);
-    let readers = Arc::new(Readers::new(config.consumers, scopes.len()));
+    let readers = Arc::new(Readers::new(config.consumers, &scopes));
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
         instance,
@@ -92,6 +95,7 @@ pub(super) fn prepare(
         standing,
         watchdog,
         queues: queues.clone(),
+        metrics: metrics.clone(),
     }));
 
     let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
@@ -137,12 +141,12 @@ pub(super) fn prepare(
             fan_out(
                 class_changes,
                 readiness_changes,
-                labels(&client, &scopes),
+                labels(&metrics, &client, &scopes),
                 classes,
                 triggers.clone(),
             ),
             credentials(own_changes, context.clone()),
-            consumers::follow(client, scopes, readers, triggers.clone()),
+            consumers::follow(metrics, client, scopes, readers, triggers.clone()),
         );
         let others = tokio::spawn(select(Box::pin(others), Box::pin(stop)));
         until_ended(join_all(controllers).map(drop), others).boxed()
@@ -192,7 +196,14 @@ fn secrets_of(
     let lost = move |owners: &HashSet<Digest>| {
         triggers.users(|user| owners.contains(&digest(user.uid_ref())));
     };
-    let changes = secrets(client, scope, context.rest.clone(), lost, watched);
+    let changes = secrets(
+        &context.metrics,
+        client,
+        scope,
+        context.rest.clone(),
+        lost,
+        watched,
+    );
     after(async move { known.filled().await }, changes)
         .inspect_ok(move |secret| ask_owner(secret, &queues, &cache))
 }
@@ -237,10 +248,14 @@ fn organizations_of(
 }
 
 /// Namespaces of all scopes whose labels changed.
-fn labels(client: &Client, scopes: &[Option<String>]) -> impl Changes<PartialObjectMeta<Namespace>> + use<> {
+fn labels(
+    metrics: &Arc<Metrics>,
+    client: &Client,
+    scopes: &[Option<String>],
+) -> impl Changes<PartialObjectMeta<Namespace>> + use<> {
     let each = scopes
         .iter()
-        .map(|scope| namespaces(client, scope.as_deref()).boxed());
+        .map(|scope| namespaces(metrics, client, scope.as_deref()).boxed());
     futures::stream::select_all(each)
 }
 

@@ -62,7 +62,7 @@ const TOLD: [&str; 5] = [
     WAITING_FOR_CONSUMERS,
 ];
 /// Their reasons, besides those above.
-const REASONS_TOLD: [&str; 8] = [
+const REASONS_TOLD: [&str; 9] = [
     "PodsFromBefore",
     "RestartRefused",
     "RollingOut",
@@ -71,6 +71,7 @@ const REASONS_TOLD: [&str; 8] = [
     "RolloutStuck",
     "Suspended",
     "UnknownUsers",
+    "WorkloadsUnknown",
 ];
 /// As `spec.expireAt` asks for.
 const EXPIRED: &str = "Expired";

@@ -17,6 +17,7 @@ use crate::api::{
     Abandoned, Current, Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION,
     Retiring,
 };
+use crate::platform::client::Purpose;
 use crate::platform::{CreateProgrammaticUser, UserDetails};
 
 /// Attempts that one object may begin in an hour: nobody who deletes its Secret again and again can flood the
@@ -117,6 +118,18 @@ fn bounded(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestamp) ->
             })
         }
         None => Ok(()),
+    }
+}
+
+/// What the user of the attempt in the journal is made for.
+#[must_use]
+pub fn purpose(o: &Observed) -> Purpose {
+    let journal = o.user.status.as_ref().map(|status| &status.journal);
+    let pending = journal.and_then(|journal| journal.pending.as_ref());
+    match journal.and_then(|journal| journal.current.as_ref()) {
+        None => Purpose::First,
+        Some(_) if pending.is_some_and(|p| p.reason == rotation::REVOKED) => Purpose::Revocation,
+        Some(_) => Purpose::Replacement,
     }
 }
 
@@ -323,10 +336,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
         wait_ends(o, not_before)
     };
     if at_once {
-        for old in &mut status.journal.retiring {
-            old.not_before = old.not_before.min(now);
-            old.not_after = Some(now);
-        }
+        status.journal.retiring.iter_mut().for_each(|old| old.revoke(now));
     }
     let seen = o.secret_with(&pending.nonce).and_then(|s| s.changed);
     let changed = o.learned.changed.or(seen).unwrap_or(now);
@@ -370,7 +380,8 @@ pub(super) fn overlap_ends(o: &Observed, now: Timestamp) -> Timestamp {
 
 /// When a token whose overlap ends then dies, whoever uses it; `None`: when the overlap ends.
 fn wait_ends(o: &Observed, not_before: Timestamp) -> Option<Timestamp> {
-    let more = SignedDuration::try_from(rotation::wait(o)?).unwrap_or(SignedDuration::MAX);
+    let more = rotation::wait(o).filter(|more| !more.is_zero())?;
+    let more = SignedDuration::try_from(more).unwrap_or(SignedDuration::MAX);
     not_before.saturating_add(more).ok()
 }
 

@@ -31,6 +31,9 @@ const LATER: Duration = Duration::from_secs(30);
 /// Longest pause between looks at pods that should be gone, and on nodes that do not answer are not.
 const AT_LAST: Duration = Duration::from_mins(10);
 
+/// The installation may not do what the object asks for.
+const NOT_ENABLED: &str = "ConsumersNotEnabled";
+
 /// What an installation may do with workloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -50,6 +53,8 @@ pub struct Consumers {
     pub level: Level,
     /// Those of the namespace that read a Secret of this object, by kind and name; `None`: not known yet.
     pub workloads: Option<Vec<Workload>>,
+    /// They are not known for so long that somebody has to see why.
+    pub missing: bool,
 }
 
 /// A workload, as far as it matters here.
@@ -120,29 +125,34 @@ pub struct Restart {
     pub mark: (String, String),
 }
 
-/// Whether the installation may do what the object asks for. Before anything is made.
+/// Whether the installation may do what the object asks for. Where there is no user yet, before anything is made; one that
+/// is there is looked after all the same, its token replaced or revoked, and a condition tells.
 pub(super) fn allowed(o: &Observed, desired: &Desired) -> Result<(), Refusal> {
-    let (asks, needs, instead) = if desired.restart {
-        (
-            "spec.consumers.restart: OnRotation",
-            Level::Restart,
-            "use restart: Never",
+    let why = no_restarts(o, desired).or_else(|| no_waiting(o));
+    why.map_or(Ok(()), |message| Err(Refusal::new(NOT_ENABLED, message)))
+}
+
+/// Why workloads are not restarted, if they were to be.
+fn no_restarts(o: &Observed, desired: &Desired) -> Option<String> {
+    let asks = "spec.consumers.restart: OnRotation";
+    disabled(o, Level::Restart, asks, "use restart: Never").filter(|_| desired.restart)
+}
+
+/// Why pods are not waited for, if they were to be.
+fn no_waiting(o: &Observed) -> Option<String> {
+    rotation::wait(o)?;
+    let instead = "leave spec.rotation.waitForConsumers out";
+    disabled(o, Level::Observe, "spec.rotation.waitForConsumers", instead)
+}
+
+fn disabled(o: &Observed, needs: Level, asks: &str, instead: &str) -> Option<String> {
+    (o.consumers.level < needs).then(|| {
+        format!(
+            "{asks} needs an operator that runs with --consumers={}, and this one runs with --consumers={}: ask whoever installed it to set the chart's value consumers, or {instead}",
+            needs.name(),
+            o.consumers.level.name()
         )
-    } else if rotation::wait(o).is_some() {
-        let instead = "leave spec.rotation.waitForConsumers out";
-        ("spec.rotation.waitForConsumers", Level::Observe, instead)
-    } else {
-        return Ok(());
-    };
-    if o.consumers.level >= needs {
-        return Ok(());
-    }
-    let message = format!(
-        "{asks} needs an operator that runs with --consumers={}, and this one runs with --consumers={}: ask whoever installed it to set the chart's value consumers, or {instead}",
-        needs.name(),
-        o.consumers.level.name()
-    );
-    Err(Refusal::new("ConsumersNotEnabled", message))
+    })
 }
 
 impl Level {
@@ -174,8 +184,7 @@ fn matters(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
         return false;
     };
     let unlisted = |w: &Workload| !status.consumers.iter().any(|c| c.is(&w.id()));
-    !status.journal.retiring.is_empty()
-        || status.consumers.iter().any(|c| c.outdated)
+    may_be_old(status)
         || current.replaced_at.is_some() && status.more_consumers.is_none() && workloads.iter().any(unlisted)
 }
 
@@ -233,6 +242,22 @@ pub(super) fn keep(
     }
 }
 
+/// Whether workloads are to be restarted, and may be.
+fn restarts(o: &Observed, desired: &Desired) -> bool {
+    desired.restart && o.consumers.level >= Level::Restart
+}
+
+/// Whether pods may have a token from before, as far as the status says.
+fn may_be_old(status: &ProgrammaticUserStatus) -> bool {
+    !status.journal.retiring.is_empty() || status.consumers.iter().any(|c| c.outdated)
+}
+
+/// The same where workloads are not known. Which there are may never have been.
+fn may_be_old_unseen(status: &ProgrammaticUserStatus) -> bool {
+    let replaced = status.journal.current.as_ref().and_then(|c| c.replaced_at);
+    may_be_old(status) || replaced.is_some() && status.consumers.is_empty()
+}
+
 /// Restarts workloads with old pods, one after the other.
 pub(super) fn restart(
     o: &Observed,
@@ -240,7 +265,7 @@ pub(super) fn restart(
     status: &ProgrammaticUserStatus,
     now: Timestamp,
 ) -> Result<(), Halt> {
-    let Some(current) = status.journal.current.as_ref().filter(|_| desired.restart) else {
+    let Some(current) = status.journal.current.as_ref().filter(|_| restarts(o, desired)) else {
         return Ok(());
     };
     // Pods that cannot get the token are no better than old ones.
@@ -416,6 +441,7 @@ pub(super) fn recheck(
     let pause = match &o.learned.pods {
         Some(Err(_)) => Some(LATER),
         // After a change that this reconcile has made, and where the caches are not filled.
+        None if o.consumers.workloads.is_none() && !kept.is_empty() => Some(LATER),
         None if matters(o, status) || !kept.is_empty() => Some(SOON),
         _ => {
             let kept = (!kept.is_empty()).then_some(LATER);
@@ -426,8 +452,12 @@ pub(super) fn recheck(
         .journal
         .current
         .as_ref()
-        .filter(|_| desired.is_some_and(|d| d.restart));
+        .filter(|_| desired.is_some_and(|d| restarts(o, d)));
     let restart = current.and_then(|current| {
+        if o.consumers.workloads.is_none() {
+            // When they are known, a watch tells. If they never are, it is time to say so.
+            return (may_be_old_unseen(status) && !o.consumers.missing).then_some(LATER);
+        }
         if let Some(left) = unspread(current, now) {
             return Duration::try_from(left).ok();
         }

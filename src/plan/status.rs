@@ -26,6 +26,10 @@ const PASSING: [&str; 7] = [
 ];
 /// How long to wait for the platform's time when it is not known yet.
 const UNTIL_TIME: Duration = Duration::from_secs(5);
+/// Shortest pause before what is due, so that a clock that is off by a little does not have it asked for again and again.
+const SOON: Duration = Duration::from_secs(1);
+/// The same where somebody waits for a token's death.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Reason of `Ready=False` while the first attempt is on its way; not worth an Event when it ends well.
 pub(super) const CREATING: &str = "Creating";
@@ -244,7 +248,7 @@ fn works(observed: &Observed, status: &ProgrammaticUserStatus, desired: Option<&
         && current.access.as_ref() == Some(&desired.access_digest)
 }
 
-fn has(conditions: &[Condition], type_: &str) -> bool {
+pub(super) fn has(conditions: &[Condition], type_: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_)
 }
 
@@ -317,7 +321,8 @@ fn wake(
     let settling = (!status.journal.abandoned.is_empty()).then(|| sweep::recheck(observed));
     let times = [due.map(until), end.map(until), settling];
     let first = times.into_iter().flatten().min();
-    first.map(|f| f.max(Duration::from_secs(1)))
+    let revoked = status.journal.retiring.iter().any(Retiring::is_revoked);
+    first.map(|f| f.max(if revoked { AT_ONCE } else { SOON }))
 }
 
 /// What is said of users that the platform has and the journal does not know; `None`: there are none.

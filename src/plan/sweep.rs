@@ -64,10 +64,7 @@ pub(super) fn hurry(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result
     if late.peek().is_none() {
         return Ok(());
     }
-    late.for_each(|old| {
-        old.not_before = old.not_before.min(now);
-        old.not_after = Some(now);
-    });
+    late.for_each(|old| old.revoke(now));
     Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }
 

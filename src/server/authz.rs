@@ -3,12 +3,14 @@
 //! Nothing is allowed unless a statement allows it, and a denying statement wins over any number of allowing ones.
 
 mod condition;
+mod pattern;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use condition::{Condition, Facts, Operator};
+pub use condition::{Condition, Facts, Operator, Wanted};
+pub use pattern::Pattern;
 
 /// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

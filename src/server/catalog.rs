@@ -88,6 +88,18 @@ impl BuiltIn {
     }
 }
 
+/// The kind of an action, from the verb that its name begins with. What is none of these the vendor calls an update.
+fn category(name: &str) -> &'static str {
+    let verbs = [
+        ("create", "CREATE"),
+        ("delete", "DELETE"),
+        ("describe", "READ"),
+        ("explain", "READ"),
+    ];
+    let of_name = verbs.into_iter().find(|(verb, _)| name.starts_with(*verb));
+    of_name.map_or("UPDATE", |(_, category)| category)
+}
+
 /// The catalogue of actions, from the table that the routes are guarded by.
 pub(super) fn actions() -> Vec<Value> {
     let mut seen = std::collections::BTreeMap::new();
@@ -100,16 +112,11 @@ pub(super) fn actions() -> Vec<Value> {
         } else {
             "ACCOUNT"
         };
-        let category = if name.starts_with("describe") {
-            "READ"
-        } else {
-            "WRITE"
-        };
         seen.insert(
             rule.action,
             json!({
                 "name": rule.action, "service": service, "resourcePattern": format!("{service}:*"),
-                "scope": scope, "category": category,
+                "scope": scope, "category": category(name),
             }),
         );
     }

@@ -2,6 +2,7 @@
 
 mod client;
 mod form;
+mod hashing;
 mod page;
 mod programmatic;
 mod settings;
@@ -23,6 +24,7 @@ use super::store::{Connection, audit, credentials, sign_in};
 use super::{App, secret};
 use client::Client;
 pub(super) use client::SignedIn;
+pub(super) use hashing::hashed;
 
 const SESSION: &str = "session";
 /// Of the sign-in form, before there is a session that could hold its token.
@@ -127,7 +129,7 @@ async fn people_only(State(app): State<App>, request: Request, next: Next) -> Re
         .unwrap_or_default()
         .to_owned();
     match holder(&app, &token).await {
-        Ok(holder) => refuse_token(&app, &trace, holder.as_ref()).await,
+        Ok((holder, personal)) => refuse_token(&app, &trace, holder.as_ref(), personal).await,
         Err(error) => failed(&error),
     }
 }
@@ -154,20 +156,22 @@ fn too_many() -> Response {
     (StatusCode::TOO_MANY_REQUESTS, page::message("Refused", what)).into_response()
 }
 
-/// Who holds, or held, a token.
-async fn holder(app: &App, token: &str) -> Result<Option<Caller>, ApiError> {
+/// Who holds, or held, a token: for the audit log. And whether it is a person's and valid, which is all that may be shown: a
+/// revoked one is answered as an unknown one is.
+async fn holder(app: &App, token: &str) -> Result<(Option<Caller>, bool), ApiError> {
     let mut tx = app.store.read().await?;
     let hash = secret::digest(token);
-    let mut owner = credentials::owner(&mut tx, &hash).await?;
-    if owner.is_none() {
-        owner = credentials::former_owner(&mut tx, &hash).await?;
+    let owner = credentials::owner(&mut tx, &hash).await?;
+    if let Some(caller) = owner.as_ref().map(Caller::by_token) {
+        let personal = caller.kind == "ui";
+        return Ok((Some(caller), personal));
     }
-    Ok(owner.as_ref().map(Caller::by_token))
+    let former = credentials::former_owner(&mut tx, &hash).await?;
+    Ok((former.as_ref().map(Caller::by_token), false))
 }
 
-async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>) -> Response {
+async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>, personal: bool) -> Response {
     record(app, trace, holder, "openConsole", StatusCode::FORBIDDEN).await;
-    let personal = holder.is_some_and(|h| h.kind == "ui");
     (StatusCode::FORBIDDEN, page::no_access(personal)).into_response()
 }
 
@@ -334,8 +338,8 @@ async fn try_sign_in(app: &App, trace: &Trace, given: Credentials) -> Result<Res
     // A token pasted into the form: say what is wrong instead of letting people guess. A revoked one is as good as unknown.
     for field in [given.password.trim(), given.email.trim()] {
         let owner = credentials::owner(&mut *app.store.look().await?, &secret::digest(field)).await?;
-        if let Some(owner) = owner {
-            return Ok(refuse_token(app, trace, Some(&Caller::by_token(&owner))).await);
+        if let Some(holder) = owner.as_ref().map(Caller::by_token) {
+            return Ok(refuse_token(app, trace, Some(&holder), holder.kind == "ui").await);
         }
     }
     // No address has this character, and not every database can be asked for it.
@@ -350,18 +354,10 @@ async fn try_sign_in(app: &App, trace: &Trace, given: Credentials) -> Result<Res
         let problem = "Too many failed attempts for this address. Try again in 15 minutes.";
         return Ok(show_form(app, StatusCode::TOO_MANY_REQUESTS, Some(problem)));
     }
-    let permit = app
-        .hashing
-        .acquire()
-        .await
-        .map_err(|_| ApiError::Internal("shutting down"))?;
     let password = secret::Password::new(given.password);
     let hash = known.as_ref().map(|(_, _, hash)| hash.clone());
     let check = move || secret::password_matches(password.expose(), hash.as_deref());
-    let right = tokio::task::spawn_blocking(check)
-        .await
-        .map_err(|_| ApiError::Internal("hashing stopped"))?;
-    drop(permit);
+    let right = hashed(app, check).await?;
     let mut opened = None;
     if right {
         let mut tx = app.store.write().await?;

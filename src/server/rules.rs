@@ -58,10 +58,9 @@ impl Rule {
         matches!(self.needs, AccountOfPath | AccountOfQuery | ResourcesOfQuery)
     }
 
-    /// Whether it is about single resources of an account: whoever asks what is allowed may leave open which.
+    /// Whether it is about single resources: whoever asks what is allowed may leave open which.
     pub(super) fn is_about_resources(&self) -> bool {
-        self.needs == Needs::ResourcesOfQuery
-            || self.needs == Needs::AccountOfQuery && self.path.ends_with("{id}")
+        self.needs == Needs::ResourcesOfQuery || self.path.contains("{id}")
     }
 
     /// Whether the action is one on the organization.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, ResourceExt as _};
-use programmatic_users::api::{ProgrammaticUser, READY};
+use programmatic_users::api::{ProgrammaticUser, READY, Retiring};
 use tokio::sync::watch;
 
 /// What was seen of one user.
@@ -17,6 +17,8 @@ pub struct Seen {
     pub ready: Option<Instant>,
     /// The last value of `rotate-at` that was acted on to the end, and when that was first seen.
     pub rotated: Option<(String, Instant)>,
+    /// When a revocation was first seen to have come to its end.
+    pub revoked: Option<Instant>,
 }
 
 /// A watch that remembers moments, and nothing else.
@@ -74,6 +76,12 @@ impl Eyes {
         self.until("rotated", names, patience, done).await;
     }
 
+    /// Waits until this user has been revoked.
+    pub async fn revoked(&self, name: &str, patience: Duration) {
+        let done = |seen: &Seen| seen.revoked.is_some();
+        self.until("revoked", &[name.to_owned()], patience, done).await;
+    }
+
     async fn until(&self, what: &str, names: &[String], patience: Duration, so: impl Fn(&Seen) -> bool) {
         let mut news = self.news.clone();
         let all = async {
@@ -122,6 +130,10 @@ fn note(seen: &Mutex<HashMap<String, Seen>>, user: &ProgrammaticUser) {
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
     let seen = seen.entry(user.name_any()).or_default();
     seen.ready.get_or_insert(now);
+    let dead = !status.journal.retiring.iter().any(Retiring::is_revoked);
+    if status.last_handled_revoke_now.is_some() && dead {
+        seen.revoked.get_or_insert(now);
+    }
     let known = seen.rotated.as_ref().map(|(value, _)| value);
     if status.last_handled_rotate_at.as_ref() != known && status.journal.pending.is_none() {
         seen.rotated = status.last_handled_rotate_at.clone().map(|value| (value, now));

@@ -12,7 +12,7 @@
 //! | `preload` | nothing: puts users there that are Ready already |
 //! | `rest` | restart, memory, and what goes on when nothing changes |
 //! | `rotate` | rotation of all, and what consumers notice |
-//! | `storm` | rotation of many under tight limits, and new users meanwhile |
+//! | `storm` | rotation of many under tight limits, and new users and a revocation meanwhile |
 //! | `report` | nothing: the table, and the JSON |
 #![allow(
     clippy::unwrap_used,

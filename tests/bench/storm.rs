@@ -1,10 +1,10 @@
-//! Rotation of many users at once where the organization's limits are tight, and new users meanwhile.
+//! Rotation of many users at once where the organization's limits are tight, and new users and a token that leaked meanwhile.
 
 use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use programmatic_users::api::Organization;
+use programmatic_users::api::{Organization, REVOKE_NOW_ANNOTATION};
 use serde_json::json;
 
 use crate::bed::Bed;
@@ -50,8 +50,20 @@ pub async fn blow(bed: &mut Bed, report: &mut Report) {
             },
         )
         .await;
+    let leaked = names.iter().rev().find(|name| !done(&bed.eyes.of(name)));
+    let leaked = leaked.expect("the storm is not over");
+    let patch = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});
+    let patch = Patch::Merge(&patch);
+    let users = bed.world.users();
+    users
+        .patch(leaked, &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let asked = Instant::now();
     let applied = futures::future::join_all(new.iter().map(|name| bed.apply(name))).await;
     bed.eyes.ready(&new, Bed::patience(names.len()) * 4).await;
+    bed.eyes.revoked(leaked, Bed::patience(names.len()) * 4).await;
+    let revoked = bed.eyes.of(leaked).revoked.unwrap() - asked;
     let ready = new.iter().map(|name| bed.eyes.of(name).ready.unwrap());
     let times = ready
         .zip(applied)
@@ -84,14 +96,23 @@ pub async fn blow(bed: &mut Bed, report: &mut Report) {
     );
     report.times("storm_new", "apply to Ready of a new user in the storm", times);
     report.figure(
+        "storm_revoked",
+        "revoke-now to the old token dead in the storm",
+        revoked.as_secs_f64() * 1000.0,
+        "ms",
+    );
+    report.figure(
         "storm_left",
-        "rotations still to come when the last of them was Ready",
+        "rotations still to come when the last of them was done",
         float(names.len() - rotated),
         "",
     );
     // A burst of a tenth of a minute's calls is allowed, and before the new limit is known it is not obeyed.
     let most = per_minute * (took.as_secs_f64() / 60.0 + 0.1) + 20.0;
     assert!(calls <= most, "{calls} calls, and {most} were allowed");
-    assert!(rotated < names.len(), "new users waited until the storm was over");
+    assert!(
+        rotated < names.len(),
+        "new users and a revocation waited until the storm was over"
+    );
     assert!(took > Duration::from_secs(1), "that was no storm");
 }

@@ -1,5 +1,7 @@
 //! The operator as the chart runs it: its own pods on a real node, with the chart's rights and nothing more.
 
+use std::process::Command;
+
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::helm::{RELEASE, helm, release};
 use crate::rights;
-use crate::support::cluster::static_program;
+use crate::support::cluster::{binary, static_program};
 use crate::support::wait::{SOON, eventually};
 use crate::support::workloads::{daemon_set, deployment, env_from, runs, spec, stateful_set};
 use crate::support::{Cluster, PAYMENTS, World, pod};
@@ -159,6 +161,7 @@ async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
     main_path(&world).await;
     consumers_are_restarted(&world).await;
     the_leader_is_killed(&world).await;
+    doctor_finds_nothing_wrong(&world).await;
 
     // An upgrade brings the definitions up to date, and the users stay as they are.
     let token = world.token("ci").await;
@@ -382,4 +385,31 @@ async fn the_leader_is_killed(world: &World) {
     world.ready("after-kill").await;
     assert_ne!(leader(world).await, killed);
     two_ready(world).await;
+}
+
+/// It is told where the operator is, and not how the chart calls what it made.
+async fn doctor_finds_nothing_wrong(world: &World) {
+    world
+        .eventually("doctor to find all in order", SOON, async || {
+            let output = Command::new(binary())
+                .env("KUBECONFIG", &world.cluster().info().kubeconfig)
+                .env_remove("SPOTINST_TOKEN")
+                .args(["doctor", "-o", "json", "-n", world.namespace()])
+                .args(["--organization", world.organization_name()])
+                .args(["--operator-namespace", world.operator_namespace()])
+                .output()
+                .map_err(|e| e.to_string())?;
+            let told: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+            let checks = told["checks"].as_array().cloned().unwrap_or_default();
+            let is_ok = |name: &str| {
+                let mut of = checks.iter().filter(|c| c["check"] == name).peekable();
+                of.peek().is_some() && of.all(|c| c["verdict"] == "ok")
+            };
+            if output.status.success() && ["deployment", "lease", "operator-rights"].into_iter().all(is_ok) {
+                Ok(())
+            } else {
+                Err(format!("{told:#}"))
+            }
+        })
+        .await;
 }

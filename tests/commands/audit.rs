@@ -200,6 +200,7 @@ async fn a_certificate_of_ones_own_is_trusted_if_it_is_given() {
         address: "127.0.0.1".to_owned(),
         organization: "Acme".to_owned(),
         accounts: vec![],
+        database: None,
         flags: [
             "--account",
             "only",

@@ -155,14 +155,15 @@ async fn what_is_wrong_is_found_with_what_to_do() {
     table.shows("FAILED").shows("can be reached from here");
 }
 
-/// A Deployment with the chart's labels.
+/// A Deployment with the chart's labels: that of the component is on its pods only.
 fn deployment(world: &World, replicas: i32, image: &str) -> Deployment {
+    let name = json!({"app.kubernetes.io/name": "programmatic-users"});
     let labels =
         json!({"app.kubernetes.io/name": "programmatic-users", "app.kubernetes.io/component": "controller"});
     let container =
         json!({"name": "c", "image": image, "imagePullPolicy": "Never", "command": ["sleep", "3600"]});
     serde_json::from_value(json!({
-        "metadata": {"name": "operator", "namespace": world.operator_namespace(), "labels": labels},
+        "metadata": {"name": "operator", "namespace": world.operator_namespace(), "labels": name},
         "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels},
             "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]}}},
     }))
@@ -199,6 +200,35 @@ async fn replicas_of_the_deployment_are_counted() {
         })
         .await;
     doctor(&world, &[]).expect(0);
+}
+
+#[tokio::test]
+async fn the_deployment_says_which_lease_and_account_are_the_operators() {
+    let world = World::new("doctor-names").await;
+    world.user("ci").viewer(PAYMENTS).apply().await;
+    world.ready("ci").await;
+    let mut named = deployment(&world, 1, "registry.invalid/none:1");
+    let pods = named.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+    pods.service_account_name = Some("operator".to_owned());
+    pods.containers[0].args = Some(vec!["--lease-name=controller-0".to_owned()]);
+    world.apply(&named).await.unwrap();
+    let verdicts = |more: &[&str]| {
+        let said = run(of_world(&world)
+            .arg("doctor")
+            .args(platform_flags(&world))
+            .args(["-n", world.namespace(), "-o", "json"])
+            .args(more));
+        // The Deployment itself has no pods.
+        said.expect(3).json()
+    };
+    let told = verdicts(&[]);
+    all_are(&told, "deployment", "failed");
+    all_are(&told, "lease", "ok");
+    all_are(&told, "operator-rights", "ok");
+    // Whoever says something else is believed.
+    let told = verdicts(&["--lease-name", "other", "--service-account", "other"]);
+    all_are(&told, "lease", "failed");
+    all_are(&told, "operator-rights", "failed");
 }
 
 #[tokio::test]

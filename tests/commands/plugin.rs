@@ -1,18 +1,23 @@
 //! The same program as a plugin of kubectl, and its completion.
 
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
 
 use super::asked::{Said, program, run};
 use crate::docs::COMMANDS;
-use crate::support::cluster::binary;
+use crate::support::cluster::{binary, root};
 use crate::support::{PAYMENTS, World};
 
-/// A PATH with the plugin in it.
+/// A PATH with the plugin in it, and the page's program for its completion.
 fn path(world: &World) -> String {
     let dir = world.dir().join("plugins");
     std::fs::create_dir_all(&dir).unwrap();
     symlink(binary(), dir.join("kubectl-programmatic_users")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/commands.md")).unwrap();
+    let (_, block) = page.split_once("\n```bash\n").unwrap();
+    let completes = dir.join("kubectl_complete-programmatic_users");
+    std::fs::write(&completes, block.split("```").next().unwrap()).unwrap();
+    std::fs::set_permissions(&completes, std::fs::Permissions::from_mode(0o755)).unwrap();
     format!("{}:{}", dir.display(), std::env::var("PATH").unwrap())
 }
 
@@ -42,6 +47,13 @@ async fn kubectl_runs_it_as_a_plugin() {
     kubectl(&["programmatic-users", "get", "--nonsense"]).expect(2);
     let help = kubectl(&["programmatic-users", "rotate", "--help"]).expect(0);
     help.shows("Usage: kubectl programmatic-users rotate [OPTIONS] <NAME>");
+    // What kubectl offers to every shell, one a line.
+    let complete =
+        |words: &[&str]| kubectl(&[&["__complete", "programmatic-users"], words].concat()).expect(0);
+    let commands = complete(&["unm"]).out;
+    assert_eq!(commands.lines().next(), Some("unmanaged"), "{commands}");
+    let types = complete(&["audit", "--actor-type", ""]).out;
+    assert!(types.contains("programmatic\n"), "{types}");
 }
 
 #[tokio::test]

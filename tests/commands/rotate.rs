@@ -56,6 +56,41 @@ async fn a_rotation_is_followed_until_the_new_token_is_in_the_secret() {
 }
 
 #[tokio::test]
+async fn whoever_asks_after_us_does_not_keep_us_waiting() {
+    let world = World::new("rotate-twice").await;
+    world.user("ci").editor(PAYMENTS).apply().await;
+    world.ready("ci").await;
+    let old = world.token("ci").await;
+    world.controller().stop().await;
+    let first = of_world(&world)
+        .args(["rotate", "ci", "-n", world.namespace()])
+        .args(["--wait", "--timeout", "2m", "-o", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    world
+        .until("ci", "to be asked for a token", |u| {
+            let mut all = u.metadata.annotations.iter().flatten();
+            all.any(|(key, _)| key == ROTATE_AT_ANNOTATION)
+        })
+        .await;
+    // Nobody has acted on it when the next one comes.
+    let second = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "second"}}});
+    world.change("ci", second).await.unwrap();
+    world.controller().resume().await.unwrap();
+    let said = Said::of(first.wait_with_output().unwrap()).expect(0);
+    let said = said.tells("somebody else asked for a new token of");
+    let told = said.json();
+    assert_eq!(
+        (&told["outcome"], &told["value"]),
+        (&json!("done"), &json!("second"))
+    );
+    assert_eq!(told["previousTokenLastDigits"], old[60..]);
+    assert_eq!(told["tokenLastDigits"], world.token("ci").await[60..]);
+}
+
+#[tokio::test]
 async fn what_does_not_end_is_told_with_a_code_of_its_own() {
     let world = World::new("rotate-stuck").await;
     let namespace = world.namespace();

@@ -1,10 +1,13 @@
 //! `unmanaged`: the platform's users that nobody manages.
 
+use std::process::{Command, Stdio};
+
 use programmatic_users::api::DeletionPolicy;
 use programmatic_users::plan::Marker;
 use serde_json::{Value, json};
 
-use super::asked::{ask_platform, kubeconfig_of, platform_flags, program, run};
+use super::asked::{Said, ask_platform, kubeconfig_of, platform_flags, program, run};
+use crate::support::cluster::binary;
 use crate::support::{PAYMENTS, World};
 
 /// A user that somebody makes on the platform.
@@ -114,7 +117,34 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
     assert_eq!(table.line("terraform")[2], "-");
     assert!(table.line(&left)[2].ends_with('s'), "{}", table.out);
     let table = table.shows("5 of 6 programmatic users are managed by nobody");
-    table.shows("the operator's last count of Organization");
+    let table = table.shows("the operator's last count of Organization");
+    // Elsewhere than at a terminal there is no bar.
+    assert!(!table.err.contains(ASKING), "{table:#?}");
+    // So few steps are all drawn. Where the bar was, the table begins.
+    let drawn = at_a_terminal(&world).expect(0).out;
+    let (bar, _) = drawn
+        .split_once("\r\u{1b}[2KUSER-ID")
+        .unwrap_or_else(|| panic!("{drawn}"));
+    assert!(bar.contains(ASKING) && bar.contains(" 1/5\r"), "{bar}");
+    assert!(bar.ends_with(" 5/5"), "{bar}");
+}
+
+/// What the bar says.
+const ASKING: &str = "asking for age and last use";
+
+/// Runs the command at a terminal.
+fn at_a_terminal(world: &World) -> Said {
+    let flags = platform_flags(world).join(" ");
+    let line = format!("{} unmanaged {flags}", binary().display());
+    let mut command = Command::new("script");
+    command
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .env("KUBECONFIG", &world.cluster().info().kubeconfig)
+        .env("TERM", "xterm")
+        .env_remove("SPOTINST_TOKEN")
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null());
+    run(&mut command)
 }
 
 #[tokio::test]

@@ -1,19 +1,25 @@
 //! What GitOps tools make of our objects, by their own code (`tests/gitops`).
 
 mod apply;
+mod manifests;
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::ApiResource;
-use programmatic_users::api::{Organization, ProgrammaticUser, ROTATE_AT_ANNOTATION};
+use programmatic_users::api::{
+    Organization, ProgrammaticUser, RESTARTING_CONSUMERS, ROTATE_AT_ANNOTATION, WAITING_FOR_CONSUMERS,
+};
 use serde_json::{Value, json};
 
+use crate::consumers::{on_rotation, rotate, waits};
 use crate::support::cluster::{gitops_program, root, run};
 use crate::support::observe::condition;
 use crate::support::wait::SOON;
+use crate::support::workloads::{deployment, runs, spec};
 use crate::support::{PAYMENTS, World};
 
 /// The ConfigMap that the documentation has people apply.
@@ -83,8 +89,62 @@ fn has(kind: &str) -> impl Fn(&ProgrammaticUser) -> bool {
     move |user| condition(user, kind).is_some_and(|c| c.status == "True")
 }
 
+/// The spec of a `Deployment` whose pod reads these Secrets. The pod is given to a node that is not there: it counts as one
+/// that may run, on any cluster, and never becomes available. After 40 seconds or more Kubernetes replaces it.
+fn never_available(world: &World, app: &str, secrets: &[&str], more: &Value) -> Value {
+    let all = secrets.iter().map(|name| json!({"secretRef": {"name": name}}));
+    let mut pod = runs("true", &json!({"envFrom": all.collect::<Vec<_>>()}));
+    pod["nodeName"] = json!(world.unique(&format!("no-node-{app}")));
+    spec(app, &pod, more)
+}
+
+/// Waits until a `Deployment` has a pod.
+async fn has_a_pod(world: &World, name: &str) {
+    let deployments: Api<Deployment> = Api::namespaced(world.client(), world.namespace());
+    world
+        .eventually(&format!("Deployment {name} to have a pod"), SOON, async || {
+            let found = deployments.get(name).await.map_err(|e| e.to_string())?;
+            match &found.status {
+                Some(status) if status.updated_replicas == Some(1) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+}
+
+/// A user whose workload is to be restarted and is not yet, and one whose replaced token a pod may still use.
+async fn of_consumers(examples: &mut Examples<'_>) {
+    let world = examples.world;
+    let restarts = world.user("restarts").viewer(PAYMENTS);
+    restarts.with(|s| s.consumers = Some(on_rotation())).apply().await;
+    let kept = world.user("kept").viewer(PAYMENTS);
+    kept.with(|s| s.rotation = Some(waits("1s", "30m"))).apply().await;
+    let all = ["restarts", "kept"];
+    for name in all {
+        world.ready(name).await;
+    }
+    deployment(world, "web", never_available(world, "web", &all, &json!({}))).await;
+    has_a_pod(world, "web").await;
+    for (name, what, kind) in [
+        (
+            "restarts",
+            "a user whose workloads are being restarted",
+            RESTARTING_CONSUMERS,
+        ),
+        (
+            "kept",
+            "a user whose replaced token is kept for a pod",
+            WAITING_FOR_CONSUMERS,
+        ),
+    ] {
+        rotate(world, name, "1").await;
+        world.until(name, &format!("to be {kind}"), has(kind)).await;
+        examples.user(what, name).await;
+    }
+}
+
 /// What each example is, and what Argo CD, kstatus and the action `rotate` have to make of it.
-const EXPECTED: [(&str, &str, &str, bool); 17] = [
+const EXPECTED: [(&str, &str, &str, bool); 19] = [
     ("a user that nobody has seen", "Progressing", "InProgress", false),
     (
         "an organization that nobody has seen",
@@ -106,6 +166,18 @@ const EXPECTED: [(&str, &str, &str, bool); 17] = [
         "Suspended",
         "Current",
         false,
+    ),
+    (
+        "a user whose workloads are being restarted",
+        "Healthy",
+        "Current",
+        true,
+    ),
+    (
+        "a user whose replaced token is kept for a pod",
+        "Healthy",
+        "Current",
+        true,
     ),
     ("a user that is being replaced", "Healthy", "Current", true),
     (
@@ -164,6 +236,7 @@ const EXPECTED: [(&str, &str, &str, bool); 17] = [
 async fn argo_cd_and_flux_see_what_is_the_case() {
     let world = World::builder("gitops-health")
         .drift("1s")
+        .restarts_consumers()
         .controller_stopped()
         .start()
         .await;
@@ -209,6 +282,8 @@ async fn argo_cd_and_flux_see_what_is_the_case() {
     examples
         .user("a user that was suspended when it was Ready", "resting")
         .await;
+
+    Box::pin(of_consumers(&mut examples)).await;
 
     for name in ["turned", "changed"] {
         world.user(name).viewer(PAYMENTS).apply().await;
@@ -318,6 +393,14 @@ async fn argo_cd_and_flux_see_what_is_the_case() {
         (
             "a user that was suspended when it was Ready",
             "spec.suspend is true",
+        ),
+        (
+            "a user whose workloads are being restarted",
+            "Deployment web is being rolled out",
+        ),
+        (
+            "a user whose replaced token is kept for a pod",
+            "of Deployment web read Secret kept before it changed",
         ),
         ("a user that is being replaced", "will replace the current one"),
         ("a user whose platform is down", "platform of Organization"),

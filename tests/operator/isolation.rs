@@ -15,8 +15,9 @@ use crate::support::{BILLING, Operator, Platform, World, platform};
 const OTHERS: usize = 9;
 /// Times that it dies and lives again.
 const ROUNDS: usize = 4;
-/// Users made in each of the others, in each half of a round.
-const EACH: usize = 3;
+/// Users made in each of the others, in each half of a round: so many that one turn of all the others in which the machine
+/// hesitates lies beyond p95.
+const EACH: usize = 5;
 /// Users that want something of the dead one: more than there are places for.
 const STUCK: usize = 24;
 
@@ -34,6 +35,7 @@ async fn other(world: &World, i: usize) -> (String, Platform) {
         organization: format!("Other {i}"),
         accounts: vec![(BILLING.to_owned(), "billing".to_owned())],
         flags: vec![],
+        database: None,
     };
     let dir = world.dir().join(format!("other{i}"));
     let platform = Platform::start(&dir, options).await.unwrap();
@@ -124,15 +126,20 @@ async fn one_dead_organization_of_ten_does_not_slow_the_others_down() {
     }
     let ms = |d: Duration| d.as_millis();
     let (alive, dead) = (at(&mut with_all, 50), at(&mut with_one_dead, 50));
+    let (tail_alive, tail_dead) = (at(&mut with_all, 95), at(&mut with_one_dead, 95));
     let ratio = dead.as_secs_f64() / alive.as_secs_f64();
+    let tails = tail_dead.as_secs_f64() / tail_alive.as_secs_f64();
     println!(
-        "ten organizations, {} users of nine of them each: apply to Ready p50 {} ms and p95 {} ms with all alive, p50 {} ms and p95 {} ms with the tenth dead and {STUCK} users waiting for it: ratio of the medians {ratio:.2}",
+        "ten organizations, {} users of nine of them each: apply to Ready p50 {} ms and p95 {} ms with all alive, p50 {} ms and p95 {} ms with the tenth dead and {STUCK} users waiting for it: ratio of the medians {ratio:.2}, of the p95 {tails:.2}",
         with_all.len(),
         ms(alive),
-        ms(at(&mut with_all, 95)),
+        ms(tail_alive),
         ms(dead),
-        ms(at(&mut with_one_dead, 95)),
+        ms(tail_dead),
     );
     assert!(ratio <= 2.0, "{ratio:.2}");
+    // A tail is less steady than a median: it was up to 1.5 on a busy machine. Whoever waited for the dead one would wait
+    // for as long as a call may take, which is twenty times this p95.
+    assert!(tails <= 3.0, "{tails:.2}");
     controller.stop().await;
 }

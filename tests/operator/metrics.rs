@@ -117,8 +117,14 @@ async fn each_state_moves_its_metric_and_wakes_its_alert() {
     // Another controller, whose platform is soon asked for too much.
     let busy = World::builder("metrics-busy")
         .platform_flags(&["--rate-limit", "10"])
+        .proxied()
+        .controller_stopped()
         .start()
         .await;
+    // The first of its watches are refused.
+    let watches = |seen: &Seen| seen.watch && seen.resource == "deployments";
+    busy.proxies().api.arm_nth(Act::Refuse(500), 0, 2, watches);
+    busy.controller().resume().await.unwrap();
     let targets = [world.controller().url().await, busy.controller().url().await];
     let p = Prometheus::start(world.dir(), &targets).await.unwrap();
     let organization = world.organization_name();
@@ -128,6 +134,7 @@ async fn each_state_moves_its_metric_and_wakes_its_alert() {
     until(&world, &p, &of("last_list_timestamp_seconds"), |n| n > 0.0).await;
     let quiet = [
         "NoLeader",
+        "WatchFailing",
         "ReconcileStuck",
         "ReconcileErrors",
         "BreakerOpen",
@@ -142,6 +149,8 @@ async fn each_state_moves_its_metric_and_wakes_its_alert() {
         "CreateBudgetExhausted",
     ];
     wakes(&world, &p, &quiet, false).await;
+    let failed = "programmatic_users_watch_errors_total{kind=\"Deployment\"}";
+    until(&busy, &p, failed, |n| is(n, 2)).await;
 
     users(&world, &p).await;
     for i in 0..30 {

@@ -79,6 +79,7 @@ async fn a_platform_that_does_not_answer_holds_up_nobody_elses_users() {
         organization: "Other".to_owned(),
         accounts: vec![(BILLING.to_owned(), "billing".to_owned())],
         flags: vec![],
+        database: None,
     };
     let other = Platform::start(&world.dir().join("other"), options)
         .await

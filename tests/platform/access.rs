@@ -250,7 +250,7 @@ async fn conditions_are_about_names_and_tags_and_each_answer_can_be_explained() 
     let statements = json!([
         {"effect": "ALLOW", "actions": ["elastigroup:describe*"], "resources": ["*"]},
         {"effect": "ALLOW", "actions": ["elastigroup:deleteGroup"], "resources": ["*"],
-            "condition": {"StringPatternMatch": {"spot:elastigroup:name": "dev-*"}}},
+            "condition": {"StringPatternMatch": {"spot:elastigroup:name": "^dev-.*$"}}},
         {"effect": "DENY", "actions": ["elastigroup:deleteGroup"], "resources": ["*"],
             "condition": {"StringEquals": {"spot:elastigroup:tags/keep": ["yes", "true"]}}},
         {"effect": "ALLOW", "actions": ["elastigroup:deleteGroup"], "resources": ["*"],

@@ -58,23 +58,40 @@ fn words(page: &Page) -> (u16, String) {
     (page.status, format!("{before}{}", &rest[64..]))
 }
 
-/// The console does not tell either: neither by its form nor by its door.
+/// The console does not tell either: neither by its form nor by its door, of neither kind of user.
 #[tokio::test]
 async fn an_unknown_token_and_a_revoked_one_at_the_console() {
     let server = Server::start().await;
-    let (id, revoked) = server.user("editor", A).await;
-    server
-        .delete(ADMIN, &format!("/setup/user/{id}"))
+    let (id, programmatic) = server.user("editor", A).await;
+    let body =
+        json!({"firstName": "Ann", "lastName": "Lee", "email": "ann@example.com", "password": PASSWORD});
+    let made = server
+        .post(ADMIN, "/setup/user?generateToken=true", body)
         .await
         .expect(200);
+    let text = |key: &str| made.item()[key].as_str().unwrap().to_owned();
+    let (person, personal) = (text("userId"), text("personalAccessToken"));
+    for gone in [&id, &person] {
+        server
+            .delete(ADMIN, &format!("/setup/user/{gone}"))
+            .await
+            .expect(200);
+    }
     let unknown = "f".repeat(64);
     let by_form = async |token: &str| words(&sign_in(&server, "ci@example.com", token).await);
-    assert_eq!(by_form(&unknown).await, by_form(&revoked).await);
     let knock = async |token: &str| {
         let page = open(server.http.get(server.url("/console")).bearer_auth(token)).await;
         (page.status, page.text)
     };
-    assert_eq!(knock(&unknown).await, knock(&revoked).await);
+    for revoked in [&programmatic, &personal] {
+        assert_eq!(by_form(&unknown).await, by_form(revoked).await);
+        assert_eq!(knock(&unknown).await, knock(revoked).await);
+    }
+    // The audit log does: it is not for whoever guesses.
+    let told = server.events("&responseStatus=all").await;
+    let knocked = told.iter().filter(|e| e["actionType"] == "openConsole");
+    let actors: Vec<_> = knocked.filter_map(|e| e["actorId"].as_str()).collect();
+    assert_eq!(actors, [id, person]);
 }
 
 #[tokio::test]

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use programmatic_users::server::authz::{
-    Condition, Decision, Effect, Facts, Grant, Operator, Question, Reach, Statement, could, decide, depends,
-    matches,
+    Condition, Decision, Effect, Facts, Grant, Operator, Question, Reach, Statement, Wanted, could, decide,
+    depends, matches,
 };
 use proptest::prelude::*;
 use serde_json::json;
 
 /// What attributes can be, and addresses.
-const NAMES: &[&str] = &["fits", "me", "you"];
+const NAMES: &[&str] = &["fits", "Fits", "me", "you", "eve"];
 
 fn naive_matches(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern.split_first(), text.split_first()) {
@@ -18,6 +18,27 @@ fn naive_matches(pattern: &[u8], text: &[u8]) -> bool {
         (Some((b'*', rest)), _) => (0..=text.len()).any(|n| naive_matches(rest, &text[n..])),
         (Some((p, rest)), Some((t, more))) => p == t && naive_matches(rest, more),
         (Some(_), None) => false,
+    }
+}
+
+/// Whether a value surely fits, and whether it possibly does.
+fn naive_fits(operator: Operator, value: &str, wanted: &str) -> (bool, bool) {
+    let both = |fits: bool| (fits, fits);
+    match operator {
+        Operator::Equals | Operator::NotEquals => both(value == wanted),
+        Operator::EqualsIgnoreCase => both(value.eq_ignore_ascii_case(wanted)),
+        Operator::Contains => both((0..value.len()).any(|from| value[from..].starts_with(wanted))),
+        // Without an engine: those that the conditions below have, as the whole and in a part.
+        Operator::PatternMatch => match wanted {
+            "^me$" => both(value == "me"),
+            "f?its|m" => (
+                matches!(value, "fits" | "its" | "m"),
+                value.contains("its") || value.contains('m'),
+            ),
+            "[a-f]" => (false, value.contains(['e', 'f'])),
+            "e.*" => (value.starts_with('e'), value.contains('e')),
+            other => panic!("what does {other} fit?"),
+        },
     }
 }
 
@@ -38,18 +59,30 @@ fn naive_holds(condition: &Condition, service: &str, facts: &Facts, unsaid: bool
         return unsaid;
     }
     let found = facts.attributes.get(key);
-    let mut missing = found.is_none();
+    let (mut surely, mut possibly) = (false, false);
     for value in values {
-        let wanted = match value.as_str() {
-            "${spot:userEmail}" => facts.email.as_ref(),
-            _ => Some(value),
+        let (operator, wanted) = match value {
+            Wanted::Text(text) => (*operator, Some(text.as_str())),
+            Wanted::Pattern(pattern) => (*operator, Some(pattern.as_str())),
+            Wanted::Email if *operator == Operator::PatternMatch => {
+                (Operator::Equals, facts.email.as_deref())
+            }
+            Wanted::Email => (*operator, facts.email.as_deref()),
         };
-        if found.is_some() && found == wanted {
-            return *operator == Operator::Equals;
-        }
-        missing |= wanted.is_none();
+        let (sure, may) = match (found, wanted) {
+            (Some(found), Some(wanted)) => naive_fits(operator, found, wanted),
+            // It equals nothing, and may be unequal to anything.
+            _ => (false, operator == Operator::NotEquals),
+        };
+        surely |= sure;
+        possibly |= may;
     }
-    *operator == Operator::NotEquals && (!missing || unsaid)
+    match (*operator == Operator::NotEquals, unsaid) {
+        (true, true) => !surely,
+        (true, false) => !possibly,
+        (false, true) => possibly,
+        (false, false) => surely,
+    }
 }
 
 /// Collects every statement that applies, then looks at what is among them.
@@ -99,6 +132,14 @@ fn condition() -> impl Strategy<Value = Option<Condition>> {
         json!({"StringEquals": {"spot:s:owner": ["me", own]}}),
         json!({"StringNotEquals": {"spot:s:owner": ["me", own]}}),
         json!({"StringNotEquals": {"spot:t:name": "fits"}}),
+        json!({"StringContains": {"spot:s:name": "it"}}),
+        json!({"StringContains": {"spot:s:owner": ["e", own]}}),
+        json!({"StringEqualsIgnoreCase": {"spot:s:name": "FITS"}}),
+        json!({"StringEqualsIgnoreCase": {"spot:s:owner": own}}),
+        json!({"StringPatternMatch": {"spot:s:owner": "^me$"}}),
+        json!({"StringPatternMatch": {"spot:s:name": "f?its|m"}}),
+        json!({"StringPatternMatch": {"spot:s:name": ["[a-f]", "e.*"]}}),
+        json!({"StringPatternMatch": {"spot:s:owner": own}}),
         json!({"And": [{"StringEquals": {"spot:s:name": "fits"}}, {"StringNotEquals": {"spot:s:owner": own}}]}),
     ];
     prop::option::weighted(

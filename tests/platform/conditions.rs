@@ -39,7 +39,7 @@ async fn a_condition_decides_what_is_made_and_listed() {
     for name in ["payments-1", "other"] {
         assert_eq!(make(&server, ADMIN, A, name).await, 200);
     }
-    let mine = json!({"StringPatternMatch": {"spot:elastigroup:name": "payments-*"}});
+    let mine = json!({"StringPatternMatch": {"spot:elastigroup:name": "^payments-.*$"}});
     let actions = ["elastigroup:describe*", "elastigroup:createGroup"];
     let allow = json!([{"effect": "ALLOW", "actions": actions, "resources": ["*"], "condition": mine}]);
     let (id, token) = user(&server, allow, A).await;
@@ -59,7 +59,7 @@ async fn a_condition_decides_what_is_made_and_listed() {
 #[tokio::test]
 async fn a_denial_with_a_condition_is_no_empty_word() {
     let server = Server::start().await;
-    let prod = json!({"StringPatternMatch": {"spot:elastigroup:name": "prod-*"}});
+    let prod = json!({"StringPatternMatch": {"spot:elastigroup:name": "^prod-.*$"}});
     let statements = json!([
         {"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]},
         {"effect": "DENY", "actions": ["elastigroup:createGroup"], "resources": ["*"], "condition": prod}]);
@@ -260,4 +260,83 @@ async fn an_explanation_looks_where_the_gate_does() {
     let path = format!("/setup/access/explain?userId={id}&action=elastigroup:createGroup");
     let nowhere = server.get(ADMIN, &path).await.expect(400);
     assert_eq!(nowhere.error().2, Some("query.accountId"));
+}
+
+/// A pattern is a regular expression. Found in a part of a name only it gives nothing, and denies.
+#[tokio::test]
+async fn a_pattern_denies_what_it_is_found_in_and_allows_what_it_is_the_whole_of() {
+    let server = Server::start().await;
+    let pattern = |text: &str| json!({"StringPatternMatch": {"spot:elastigroup:name": text}});
+    let statements = json!([
+        {"effect": "ALLOW", "actions": ["*:describe*"], "resources": ["*"]},
+        {"effect": "ALLOW", "actions": ["elastigroup:createGroup"], "resources": ["*"], "condition": pattern("(dev|prod)-[0-9]+")},
+        {"effect": "DENY", "actions": ["elastigroup:createGroup"], "resources": ["*"], "condition": pattern("^prod-.*$")},
+        {"effect": "DENY", "actions": ["elastigroup:createGroup"], "resources": ["*"], "condition": pattern("-13")}]);
+    let (_, token) = user(&server, statements, A).await;
+    for (name, status) in [
+        ("dev-1", 200),
+        ("dev-*", 403),
+        ("my-dev-1", 403),
+        ("prod-1", 403),
+        ("dev-13", 403),
+        ("dev-130", 403),
+    ] {
+        assert_eq!(make(&server, &token, A, name).await, status, "{name}");
+    }
+    for text in ["*-dev", "(", "(?=a)", "a{1000}{1000}{1000}"] {
+        let statements =
+            json!([{"effect": "DENY", "actions": ["a:b"], "resources": ["*"], "condition": pattern(text)}]);
+        let policy = json!({"policy": {"name": "p", "policyContent": {"statements": statements}}});
+        let refused = server
+            .post(ADMIN, "/setup/access/policy", policy)
+            .await
+            .expect(400);
+        let place = "policy.policyContent.statements.0.condition.StringPatternMatch.spot:elastigroup:name";
+        assert_eq!(refused.error().2, Some(place), "{text}");
+    }
+}
+
+/// Of what is no elastigroup too: of a user whoever asks may leave open which, of an account it is the account.
+#[tokio::test]
+async fn an_explanation_of_users_and_accounts_is_what_the_gate_does() {
+    let server = Server::start().await;
+    let statement = |effect: &str, action: &str, resource: &str| json!([{"effect": effect, "actions": [action], "resources": [resource]}]);
+    let (other, _) = server.user("viewer", A).await;
+    let spared = statement("DENY", "setup:deleteUser", &format!("setup:{other}"));
+    let spared = server.policy("ORGANIZATION", spared).await;
+    let body = json!({"name": "careful", "policies": [{"policyId": "1"}, {"policyId": spared}]});
+    let (id, token) = server.user_with(body).await;
+    let delete = format!("/setup/user/{other}");
+    server.delete(&token, &delete).await.expect(403);
+    let depends = (json!("CONDITIONAL"), json!("RESOURCE"));
+    assert_eq!(explained(&server, &id, "setup:deleteUser", None).await, depends);
+    let named = format!("setup:deleteUser&resource=setup:{other}");
+    let denied = (json!("DENY"), json!("STATEMENT"));
+    assert_eq!(explained(&server, &id, &named, None).await, denied);
+
+    let hidden = statement("DENY", "setup:describeAccount", &format!("setup:{A}"));
+    let hidden = server.policy("ACCOUNT", hidden).await;
+    let body = json!({"name": "kept out", "policies": [
+        {"policyId": "3", "accountIds": [A, B]}, {"policyId": hidden, "accountIds": [A, B]}]});
+    let (id, token) = server.user_with(body).await;
+    let allowed = (json!("ALLOW"), json!("STATEMENT"));
+    for (account, status, told) in [(A, 403, &denied), (B, 200, &allowed)] {
+        let path = format!("/setup/account/{account}");
+        server.get(&token, &path).await.expect(status);
+        let reading = explained(&server, &id, "setup:describeAccount", Some(account)).await;
+        assert_eq!(&reading, told, "{account}");
+    }
+
+    let renames = statement("ALLOW", "setup:updateAccount", &format!("setup:{A}"));
+    let renames = server.policy("ACCOUNT", renames).await;
+    let body = json!({"name": "renames", "policies": [{"policyId": renames, "accountIds": [A, B]}]});
+    let (id, token) = server.user_with(body).await;
+    let nothing = (json!("DENY"), json!("DEFAULT"));
+    for (account, status, told) in [(A, 200, &allowed), (B, 403, &nothing)] {
+        let name = json!({"account": {"name": "renamed"}});
+        let path = format!("/setup/account/{account}");
+        server.put(&token, &path, name).await.expect(status);
+        let update = explained(&server, &id, "setup:updateAccount", Some(account)).await;
+        assert_eq!(&update, told, "{account}");
+    }
 }

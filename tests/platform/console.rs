@@ -311,6 +311,62 @@ async fn forged_forms_are_on_record() {
     assert_eq!(actions, ["createProgrammaticUser", "deleteUser", "signOut"]);
 }
 
+/// What was refused made nobody, and a page that is loaded again does not say that it did.
+#[tokio::test]
+async fn a_refused_form_that_is_sent_again_tells_of_no_token() {
+    let server = Server::start_with(|c| c.requests_per_minute = 1).await.0;
+    // The one creation of this minute.
+    server.user("viewer", A).await;
+    let cookie = sign_in(&server, EMAIL, PASSWORD).await.session();
+    let home = open(server.http.get(server.url("/console")).header("cookie", &cookie)).await;
+    let csrf = between(&home.text, "name=\"csrf\" value=\"", "\"");
+    let body = format!("csrf={csrf}&number=1&name=late&role=viewer&accounts={A}");
+    let path = "/console/settings/organization/programmatic-users/add";
+    let send = async || open(form(server.http.post(server.url(path)), &cookie, &body)).await;
+    assert_eq!(send().await.status, 429);
+    let again = send().await;
+    assert_eq!(again.status, 409);
+    for words in [
+        "nothing was done now",
+        "If it made a user",
+        "If it was refused, there is no user",
+    ] {
+        assert!(again.text.contains(words), "{words}: {}", again.text);
+    }
+    let users = server.get(ADMIN, "/setup/organization/user").await.expect(200);
+    assert_eq!(users.items().len(), 2, "the administrator and the viewer");
+}
+
+/// In an account nothing is offered that is not for accounts; beside what is for the organization it says so.
+#[tokio::test]
+async fn the_forms_offer_what_is_applicable() {
+    let server = Server::start().await;
+    let allow = json!([{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]);
+    let narrow = server.policy("ACCOUNT", allow.clone()).await;
+    let wide = server.policy("ORGANIZATION", allow).await;
+    let cookie = sign_in(&server, EMAIL, PASSWORD).await.session();
+    let page = async |path: &str| {
+        let request = server.http.get(server.url(path)).header("cookie", &cookie);
+        open(request).await.text
+    };
+    let in_account = page(&format!("/console/settings/account/{A}/programmatic-users/add")).await;
+    let everywhere = page("/console/settings/organization/programmatic-users/add").await;
+    let offers = |text: &str, id: &str| text.contains(&format!("name=\"policies\" value=\"{id}\""));
+    for (id, applicable) in [
+        ("1", true),
+        ("2", true),
+        ("8", false),
+        (narrow.as_str(), true),
+        (wide.as_str(), false),
+    ] {
+        assert_eq!(offers(&in_account, id), applicable, "{id}");
+        assert!(offers(&everywhere, id), "{id}");
+    }
+    let beside = "whole organization, unless accounts are chosen";
+    assert!(!in_account.contains(beside));
+    assert_eq!(everywhere.matches(beside).count(), 5, "four are built in");
+}
+
 /// A session begins and ends with its row in the audit log, or not at all.
 #[tokio::test]
 async fn what_cannot_be_recorded_opens_and_ends_no_session() {

@@ -22,7 +22,11 @@ fn free_port() -> String {
 fn the_commands_of_the_page_work() {
     let page = include_str!("../../docs/platform.md");
     let commands = blocks(page, "sh");
-    assert!(commands.contains("programmatic-users backup"));
+    assert!(
+        commands.contains("programmatic-users backup") && commands.contains("programmatic-users restore")
+    );
+    // Others see the arguments of a process.
+    assert!(!page.contains("-H \"Authorization"), "no token on a command line");
     let (first, second) = (free_port(), free_port());
     let listening = format!("programmatic-users platform --listen 127.0.0.1:{first} --data ./platform");
     let commands = commands

@@ -1,6 +1,7 @@
 //! The form of every reply; `Server::send` checks what all of them share.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _};
 
 use crate::support::{A, ADMIN, Server};
 
@@ -32,6 +33,35 @@ async fn every_status_has_the_envelope() {
         .send(server.http.get(server.url("/healthz")))
         .await
         .expect(200);
+}
+
+/// What a probe asks for fails with the database, in the form of every reply, and tells nothing of it.
+#[tokio::test]
+async fn the_probe_fails_with_the_database() {
+    let server = Server::start().await;
+    sqlx::any::install_default_drivers();
+    let url = crate::database_url(server.directory.path());
+    let mut conn = sqlx::AnyConnection::connect(&url).await.unwrap();
+    conn.execute("ALTER TABLE organization RENAME TO aside")
+        .await
+        .unwrap();
+    let probe = server.http.get(server.url("/healthz"));
+    let reply = probe.send().await.unwrap();
+    assert_eq!(reply.status().as_u16(), 500);
+    let text = reply.text().await.unwrap();
+    conn.execute("ALTER TABLE aside RENAME TO organization")
+        .await
+        .unwrap();
+    conn.close().await.unwrap();
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["response"]["status"]["code"], 500);
+    assert!(body["response"]["errors"][0]["code"].is_string(), "{text}");
+    assert_eq!(body["request"]["url"], "/healthz");
+    for words in ["organization", "table", "relation", "SELECT"] {
+        assert!(!text.contains(words), "{words}: {text}");
+    }
+    let probe = server.http.get(server.url("/healthz"));
+    server.send(probe).await.expect(200);
 }
 
 #[tokio::test]

@@ -61,6 +61,53 @@ async fn a_copy_that_is_made_while_it_runs_is_a_platform_of_its_own() {
     server.get(&token, "/setup/account").await.expect(401);
 }
 
+/// The log that a crash leaves beside a database belongs to that database and to no other.
+#[tokio::test]
+async fn a_copy_is_restored_into_a_folder_without_a_database_only() {
+    let server = Server::start().await;
+    let (_, token) = server.user("editor", A).await;
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("copy.db");
+    server::backup(server.directory.path(), &copy).await.unwrap();
+    let restore = async |from: &Path, to: &Path| server::restore(from, to).await.map_err(|e| e.to_string());
+    for left in [
+        "platform.db",
+        "platform.db-wal",
+        "platform.db-shm",
+        "platform.db-journal",
+    ] {
+        let used = tempfile::tempdir().unwrap();
+        std::fs::write(used.path().join(left), "kept").unwrap();
+        let told = restore(&copy, used.path()).await.unwrap_err();
+        assert!(told.contains(&format!("{left}: is there already")), "{told}");
+        let there: Vec<_> = std::fs::read_dir(used.path()).unwrap().collect();
+        assert_eq!(there.len(), 1);
+        assert_eq!(std::fs::read_to_string(used.path().join(left)).unwrap(), "kept");
+    }
+    // What is none.
+    let missing = folder.path().join("missing");
+    let told = restore(&missing, &folder.path().join("a")).await.unwrap_err();
+    assert!(told.contains("missing: No such file"), "{told}");
+    let nonsense = folder.path().join("nonsense");
+    std::fs::write(&nonsense, "nonsense").unwrap();
+    let told = restore(&nonsense, &folder.path().join("a")).await.unwrap_err();
+    assert!(told.ends_with("is no copy of a platform's database"), "{told}");
+    assert!(!folder.path().join("a").exists());
+
+    let new = tempfile::tempdir().unwrap();
+    let data = new.path().join("deep").join("data");
+    restore(&copy, &data).await.unwrap();
+    assert_eq!(mode(&data), 0o700);
+    assert_eq!(mode(&data.join("platform.db")), 0o600);
+    for entry in std::fs::read_dir(&data).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::rename(&path, new.path().join(path.file_name().unwrap())).unwrap();
+    }
+    std::fs::remove_dir_all(new.path().join("deep")).unwrap();
+    let (restored, _) = Server::open(new, |_| ()).await;
+    restored.get(&token, "/setup/account").await.expect(200);
+}
+
 /// A folder is named as people name them.
 #[tokio::test]
 async fn the_command_takes_a_relative_folder() {

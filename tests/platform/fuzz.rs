@@ -11,7 +11,7 @@ use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
 /// Requests of one run of the tests.
 const CASES: u32 = 3000;
 
-const PATHS: [&str; 36] = [
+const PATHS: [&str; 37] = [
     "/setup/access/explain",
     "/healthz",
     "/metrics",
@@ -23,6 +23,7 @@ const PATHS: [&str; 36] = [
     "/console/settings/account/{id}/programmatic-users/add",
     "/setup/account/{id}/user",
     "/setup/accountUserMapping",
+    "/setup/organization",
     "/setup/organization/{id}",
     "/setup/user",
     "/setup/user/programmatic",
@@ -130,7 +131,7 @@ fn body() -> impl Strategy<Value = Value> {
 }
 
 /// Requests as they should be. `USER`, `GROUP` and `POLICY` are ids that exist.
-const WELL_FORMED: [(&str, &str, &str); 15] = [
+const WELL_FORMED: [(&str, &str, &str); 18] = [
     (
         "POST",
         "/setup/user/programmatic",
@@ -191,6 +192,21 @@ const WELL_FORMED: [(&str, &str, &str); 15] = [
         "PUT",
         "/setup/account/act-aaaaaaaa",
         r#"{"account": {"name": "x"}}"#,
+    ),
+    (
+        "POST",
+        "/setup/organization",
+        r#"{"organization": {"name": "second"}}"#,
+    ),
+    (
+        "POST",
+        "/setup/account/act-aaaaaaaa/user",
+        r#"{"userEmail": "a@example.com", "role": "viewer"}"#,
+    ),
+    (
+        "PUT",
+        "/setup/account/act-aaaaaaaa/user",
+        r#"{"userEmail": "a@example.com", "permissionStrategy": "POLICY_BASED", "policyIds": ["POLICY"]}"#,
     ),
     (
         "POST",

@@ -73,6 +73,108 @@ async fn a_console_user_is_added_to_an_account_changed_and_taken_out() {
     );
 }
 
+/// The form with policies, as the vendor's own example has it: what is asked for is what is given, whatever else is there.
+#[tokio::test]
+async fn a_console_user_is_given_policies_in_an_account() {
+    let server = Server::start().await;
+    let (id, token) = person(&server, "ada@example.com").await;
+    let path = format!("/setup/account/{A}/user");
+    let custom = json!([{"effect": "ALLOW", "actions": ["elastigroup:describe*"], "resources": ["*"]}]);
+    let policy = server.policy("ACCOUNT", custom).await;
+    let by_policy = json!({"userId": id, "permissionStrategy": "POLICY_BASED", "policyIds": [policy]});
+    let mut with_role = by_policy.clone();
+    with_role["role"] = json!("editor");
+    let held = async || {
+        let listed = server
+            .get(ADMIN, "/setup/accountUserMapping?userEmail=ada@example.com")
+            .await
+            .expect(200);
+        listed.item().clone()
+    };
+    let mut expected = by_policy.clone();
+    expected["userEmail"] = json!("ada@example.com");
+    expected["accountId"] = json!(A);
+    server.post(ADMIN, &path, with_role).await.expect(200);
+    assert_eq!(held().await, expected);
+    let groups = format!("/aws/ec2/group?accountId={A}");
+    server.get(&token, &groups).await.expect(200);
+    let group = json!({"group": {"name": "g"}});
+    server.post(&token, &groups, group).await.expect(403);
+
+    let by_role = json!({"userId": id, "role": "editor"});
+    server.put(ADMIN, &path, by_role).await.expect(200);
+    assert_eq!(held().await["role"], "editor");
+    server.put(ADMIN, &path, by_policy.clone()).await.expect(200);
+    assert_eq!(held().await, expected);
+    for (change, field, code) in [
+        (json!({"policyIds": []}), "policyIds", "ValidationError"),
+        (
+            json!({"policyIds": ["pol-00000000"]}),
+            "policyIds.0",
+            "POLICY_DOESNT_EXIST",
+        ),
+        (
+            json!({"permissionStrategy": "OTHER"}),
+            "permissionStrategy",
+            "ValidationError",
+        ),
+        (
+            json!({"permissionStrategy": "ROLE_BASED"}),
+            "role",
+            "ValidationError",
+        ),
+        (json!({"permissionStrategy": null}), "role", "ValidationError"),
+    ] {
+        let mut body = by_policy.clone();
+        for (key, value) in change.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        let refused = server.put(ADMIN, &path, body).await.expect(400);
+        let error = refused.error();
+        assert_eq!((error.0, error.2), (code, Some(field)), "{change}");
+    }
+    assert_eq!(held().await, expected);
+}
+
+/// Whoever asks for one account's events gets what was done to it too, though the right to that is the organization's.
+#[tokio::test]
+async fn the_audit_log_of_an_account_has_who_was_let_in() {
+    let server = Server::start().await;
+    let (id, token) = person(&server, "ada@example.com").await;
+    let path = format!("/setup/account/{A}/user");
+    let as_role = |role: &str| json!({"userId": id, "role": role});
+    server.post(ADMIN, &path, as_role("viewer")).await.expect(200);
+    server.put(ADMIN, &path, as_role("owner")).await.expect(400);
+    server.put(&token, &path, as_role("editor")).await.expect(403);
+    delete(&server, &path, json!({"userId": id})).await.expect(200);
+    let mapping = |account: &str| json!({"userId": id, "accountId": account, "role": "viewer"});
+    let both = json!({"mappings": [mapping(A), mapping(B)]});
+    server
+        .post(ADMIN, "/setup/accountUserMapping", both)
+        .await
+        .expect(200);
+    server
+        .delete(ADMIN, &format!("/setup/account/{B}"))
+        .await
+        .expect(200);
+    let told = async |account: &str| -> Vec<String> {
+        let events = server.events(&format!("&accountId={account}")).await;
+        let words = |e: &Value| format!("{} {}", e["actionType"].as_str().unwrap(), e["responseStatus"]);
+        events.iter().map(words).collect()
+    };
+    assert_eq!(
+        told(A).await,
+        [
+            "createUserMapping 200",
+            "updateUserMapping 400",
+            "updateUserMapping 403",
+            "deleteUserMapping 200",
+            "updateUserMapping 200",
+        ]
+    );
+    assert_eq!(told(B).await, ["updateUserMapping 200", "deleteAccount 200"]);
+}
+
 #[tokio::test]
 async fn several_are_assigned_at_once_or_none_is() {
     let server = Server::start().await;

@@ -1,6 +1,6 @@
 //! What an organization has besides its users: policies, accounts and groups.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{A, ADMIN, B, Server};
 
@@ -150,4 +150,152 @@ async fn groups_live_and_die() {
         .get(&token, &format!("/setup/account/{A}"))
         .await
         .expect(403);
+}
+
+/// What is passed over could be what was to narrow a right.
+#[tokio::test]
+async fn nothing_in_a_policy_is_passed_over() {
+    let server = Server::start().await;
+    let allow = || json!({"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]});
+    let with = |field: &str, value: Value| {
+        let mut statement = allow();
+        statement[field] = value;
+        json!({"name": "p", "policyContent": {"statements": [allow(), statement]}})
+    };
+    let named = json!({"StringEquals": {"spot:elastigroup:name": "web"}});
+    let id = server.policy("ACCOUNT", json!([allow()])).await;
+    let one = format!("/setup/access/policy/{id}");
+    let statement = "policy.policyContent.statements.1";
+    for (policy, place) in [
+        (with("Condition", named.clone()), format!("{statement}.Condition")),
+        (
+            with("conditions", named.clone()),
+            format!("{statement}.conditions"),
+        ),
+        (
+            with(
+                "condition",
+                json!({"stringEquals": {"spot:elastigroup:name": "web"}}),
+            ),
+            format!("{statement}.condition.stringEquals"),
+        ),
+        (
+            with("actions", json!(["a:b", "a:b", "elastigroup", "c:d"])),
+            format!("{statement}.actions.2"),
+        ),
+        (
+            json!({"name": "p", "policyContent": {"statements": [allow()], "condition": named}}),
+            "policy.policyContent.condition".to_owned(),
+        ),
+        (
+            json!({"name": "p", "policycontent": {}, "policyContent": {"statements": [allow()]}}),
+            "policy.policycontent".to_owned(),
+        ),
+    ] {
+        let body = json!({"policy": policy});
+        let made = server
+            .post(ADMIN, "/setup/access/policy", body.clone())
+            .await
+            .expect(400);
+        assert_eq!(made.error().2, Some(place.as_str()));
+        let changed = server.put(ADMIN, &one, body).await.expect(400);
+        assert_eq!(changed.error().2, Some(place.as_str()));
+    }
+    // What an answer has can be sent back.
+    let all = server.get(ADMIN, "/setup/organization/policy").await;
+    let found = all.items().iter().find(|p| p["id"] == json!(id)).unwrap();
+    server
+        .put(ADMIN, &one, json!({"policy": found}))
+        .await
+        .expect(200);
+    server
+        .put(ADMIN, &one, json!({"policy": with("condition", named)}))
+        .await
+        .expect(200);
+}
+
+/// The vendor's description of user groups calls the accounts of a grant `accounts`.
+#[tokio::test]
+async fn a_grant_is_narrowed_by_either_name_of_its_accounts() {
+    let server = Server::start().await;
+    let group = async |grant: Value| {
+        let body = json!({"name": "g", "policies": [grant]});
+        server.post(ADMIN, "/setup/access/userGroup", body).await
+    };
+    for grant in [
+        json!({"policyId": "1", "accounts": [A]}),
+        json!({"policyId": "1", "accountIds": [A]}),
+        json!({"policyId": "1", "accounts": [A], "accountIds": [A, A]}),
+        json!({"policyId": "1", "accountIds": [A], "policyName": "Admin", "policyType": "SPOT_MANAGED_ORGANIZATION"}),
+    ] {
+        let made = group(grant.clone()).await.expect(200);
+        let path = format!("/setup/access/userGroup/{}", made.item()["id"].as_str().unwrap());
+        let details = server.get(ADMIN, &path).await.expect(200);
+        assert_eq!(details.item()["policies"][0]["accountIds"], json!([A]), "{grant}");
+    }
+    for (grant, place) in [
+        (json!({"policyId": "1", "account": [A]}), "policies.0.account"),
+        (
+            json!({"policyId": "1", "accountids": [A]}),
+            "policies.0.accountids",
+        ),
+        (
+            json!({"policyId": "1", "accounts": [A], "accountIds": [A, B]}),
+            "policies.0.accounts",
+        ),
+        (
+            json!({"policyId": "1", "accounts": [], "accountIds": [A]}),
+            "policies.0.accounts",
+        ),
+        (json!({"policyId": "1", "accounts": A}), "policies.0.accounts"),
+    ] {
+        let refused = group(grant.clone()).await.expect(400);
+        assert_eq!(refused.error().2, Some(place), "{grant}");
+        let body = json!({"name": "u", "policies": [grant]});
+        let refused = server
+            .post(ADMIN, "/setup/user/programmatic", body)
+            .await
+            .expect(400);
+        assert_eq!(refused.error().2, Some(place));
+    }
+}
+
+#[tokio::test]
+async fn actions_are_found_by_each_field_in_any_case() {
+    let server = Server::start().await;
+    let find = async |query: &str| {
+        let path = format!("/setup/access/policyAction?{query}");
+        server.get(ADMIN, &path).await.expect(200).items().clone()
+    };
+    let all = find("").await;
+    for (query, field, value) in [
+        ("name=Setup:UpdateAccount", "name", "setup:updateAccount"),
+        ("service=ELASTIGROUP", "service", "elastigroup"),
+        ("resourcePattern=Setup:*", "resourcePattern", "setup:*"),
+        ("scope=account", "scope", "ACCOUNT"),
+        ("scope=ORGANIZATION", "scope", "ORGANIZATION"),
+        ("category=create", "category", "CREATE"),
+        ("category=read", "category", "READ"),
+        ("category=update", "category", "UPDATE"),
+        ("category=DELETE", "category", "DELETE"),
+    ] {
+        let found = find(query).await;
+        let expected: Vec<_> = all.iter().filter(|a| a[field] == value).cloned().collect();
+        assert!(!found.is_empty() && found.len() < all.len(), "{query}");
+        assert_eq!(found, expected, "{query}");
+    }
+    for (name, category) in [
+        ("elastigroup:createGroup", "CREATE"),
+        ("elastigroup:describeGroup", "READ"),
+        ("setup:explainAccess", "READ"),
+        ("setup:updateUserGroupUsers", "UPDATE"),
+        ("elastigroup:deleteGroup", "DELETE"),
+    ] {
+        assert_eq!(
+            find(&format!("name={name}")).await[0]["category"],
+            category,
+            "{name}"
+        );
+    }
+    assert!(find("category=none").await.is_empty());
 }

@@ -241,7 +241,7 @@ impl Server {
     }
 
     pub(crate) async fn events(&self, more: &str) -> Vec<Value> {
-        let path = format!("/audit/events?fromDate=0&toDate=99999999999999{more}");
+        let path = format!("/audit/events?fromDate=0&toDate=99999999999999&responseStatus=all{more}");
         self.get(ADMIN, &path).await.expect(200).items().clone()
     }
 }

@@ -277,6 +277,14 @@ async fn console_users_may_get_a_token_once() {
         .expect(200);
     let token = made.item()["personalAccessToken"].as_str().unwrap().to_owned();
     assert!(made.item()["userId"].as_str().unwrap().starts_with("u-"));
+    for (key, value) in [
+        ("firstName", "Ann"),
+        ("lastName", "Lee"),
+        ("displayName", "Ann Lee"),
+        ("email", "ann@example.com"),
+    ] {
+        assert_eq!(made.item()[key], value, "{key}");
+    }
     server.get(&token, "/setup/organization/user").await.expect(200);
     assert_eq!(
         server
@@ -287,6 +295,52 @@ async fn console_users_may_get_a_token_once() {
             .0,
         "EMAIL_IN_USE"
     );
+}
+
+/// The vendor's own example has `viewer`: in the account of the query, without one in the default account.
+#[tokio::test]
+async fn a_console_user_may_begin_with_a_role_in_an_account() {
+    let server = Server::start().await;
+    let create = async |name: &str, role: &str, query: &str| {
+        let body = json!({"firstName": "Test", "lastName": name, "email": format!("{name}@example.com"),
+            "password": "password1234", "role": role});
+        let path = format!("/setup/user?generateToken=true{query}");
+        server.post(ADMIN, &path, body).await
+    };
+    let in_b = format!("&accountId={B}");
+    for (name, role, query, held) in [
+        ("one", "viewer", "", vec![("3", A)]),
+        ("two", "Editor", "", vec![("2", A)]),
+        ("three", "viewer", in_b.as_str(), vec![("3", B)]),
+        ("four", "admin", in_b.as_str(), vec![("1", "*")]),
+        ("five", "user", in_b.as_str(), vec![]),
+    ] {
+        let made = create(name, role, query).await.expect(200);
+        let id = made.item()["userId"].as_str().unwrap();
+        let details = server.get(ADMIN, &format!("/setup/user/{id}")).await.expect(200);
+        let policies = details.item()["policies"].as_array().unwrap();
+        let told: Vec<_> = policies
+            .iter()
+            .map(|p| (p["policyId"].as_str().unwrap(), &p["accountIds"]))
+            .collect();
+        let held: Vec<_> = held.iter().map(|(id, account)| (*id, json!([account]))).collect();
+        let expected: Vec<_> = held.iter().map(|(id, accounts)| (*id, accounts)).collect();
+        assert_eq!(told, expected, "{role}{query}");
+    }
+    for (role, query, refusal) in [
+        (
+            "viewer",
+            "&accountId=act-00000000",
+            ("Account_DOESNT_EXIST", Some("query.accountId")),
+        ),
+        ("owner", "", ("ValidationError", Some("role"))),
+    ] {
+        let refused = create("six", role, query).await.expect(400);
+        let (code, _, field) = refused.error();
+        assert_eq!((code, field), refusal);
+    }
+    let users = server.get(ADMIN, "/setup/organization/user").await;
+    assert!(!users.body.to_string().contains("six@example.com"));
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
 //! The walkthroughs of the help page, in a real browser; and what a person must not be able to do there.
 
+#[path = "walkthroughs/account.rs"]
+mod account;
+#[path = "walkthroughs/outside.rs"]
+mod outside;
+
 use fantoccini::key::Key;
 use serde_json::json;
 
@@ -128,63 +133,6 @@ async fn a_programmatic_user_is_added_to_the_organization() {
     browser.stop().await;
 }
 
-/// "Under the Account tab, click Programmatic Users. Click Add Programmatic User. Fill in the form with the Name,
-/// Description, and Account Role. If you choose a Policy Based account role, choose the applicable policies."
-#[tokio::test]
-async fn a_programmatic_user_is_added_to_an_account() {
-    let server = Server::start().await;
-    let browser = Browser::of_admin(&server).await;
-    browser.settings().await;
-    browser.click("Account").await;
-    browser
-        .click(&format!("production ({A}): Programmatic Users"))
-        .await;
-    browser.click("Add Programmatic User").await;
-    browser.fill("#name", "scaler").await;
-    let policies = browser.find("#policies").await;
-    assert!(!policies.is_displayed().await.unwrap());
-    browser.choose("#role", "Policy Based").await;
-    assert!(
-        policies.is_displayed().await.unwrap(),
-        "Policy Based reveals the choice"
-    );
-    assert!(
-        !browser.has("#accounts").await,
-        "the account is the one of the tab"
-    );
-
-    // Without a policy nobody is made, and what was typed is still there.
-    browser.submit("form.add button").await;
-    assert!(
-        browser
-            .text()
-            .await
-            .contains("Policies must contain at least 1 items")
-    );
-    assert_eq!(browser.value("#name").await.as_deref(), Some("scaler"));
-    browser.press("#policies input[value='4']").await;
-    browser.picture("add-to-account").await;
-    browser.submit("form.add button").await;
-    let token = shown_token(&browser).await;
-    let group = json!({"group": {"name": "web"}});
-    server
-        .post(&token, &format!("/aws/ec2/group?accountId={A}"), group.clone())
-        .await
-        .expect(200);
-    server
-        .post(&token, &format!("/aws/ec2/group?accountId={B}"), group)
-        .await
-        .expect(403);
-    browser.click("Done").await;
-    assert!(browser.text().await.contains("scaler"));
-    browser.click(&format!("staging ({B}): Programmatic Users")).await;
-    assert!(
-        !browser.text().await.contains("scaler"),
-        "it belongs to the other account"
-    );
-    browser.stop().await;
-}
-
 #[tokio::test]
 async fn a_viewer_is_offered_nothing_and_refused_by_hand() {
     let server = Server::start().await;
@@ -272,7 +220,9 @@ async fn hostile_names_are_text() {
     let server = Server::start().await;
     let hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;";
     let body = json!({"name": hostile.replace('=', ""), "description": hostile, "accounts": [{"id": A, "role": "viewer"}]});
-    let (id, _) = server.user_with(body).await;
+    let (id, token) = server.user_with(body).await;
+    // On record, so that the name is on the page of the audit log too.
+    server.post(&token, "/setup/account", json!({})).await.expect(403);
     let browser = Browser::of_admin(&server).await;
     for path in [
         "/console/settings/organization/programmatic-users",
@@ -285,6 +235,8 @@ async fn hostile_names_are_text() {
             "{path} runs a script"
         );
         assert!(!browser.has("main img, main script").await, "{path}");
+        let shown = browser.text().await;
+        assert!(shown.contains("<script>alert(1)</script>"), "{path}: {shown}");
     }
     browser.open(&format!("/console/settings/users/{id}")).await;
     assert!(browser.text().await.contains(hostile));

@@ -22,6 +22,8 @@ pub struct Options {
     pub accounts: Vec<(String, String)>,
     /// More flags, for instance `--rate-limit 5`.
     pub flags: Vec<String>,
+    /// URL of a PostgreSQL database; without one it is SQLite in a folder.
+    pub database: Option<String>,
 }
 
 /// A platform of one test. It keeps its port and data through stops and starts.
@@ -142,11 +144,11 @@ impl Platform {
     pub async fn resume(&self) -> Result<(), String> {
         let mut listen = self.listen.lock().await;
         let mut command = Command::new(binary());
-        command
-            .arg("platform")
-            .arg("--data")
-            .arg(self.dir.join("data"))
-            .args(["--listen", &listen]);
+        command.args(["platform", "--listen", &listen]);
+        match &self.options.database {
+            Some(url) => command.env("PLATFORM_DATABASE", url),
+            None => command.arg("--data").arg(self.dir.join("data")),
+        };
         command.args([
             "--organization",
             &self.options.organization,

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
-use programmatic_users::server::DatabaseUrl;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 /// The server of this process. It goes with the process: its standard input is a pipe from here.
@@ -73,10 +72,4 @@ pub fn database(name: &str) -> String {
         })
     });
     making.join().expect("no panic").expect("a database")
-}
-
-/// The same, as the platform takes it.
-#[must_use]
-pub fn database_url(name: &str) -> DatabaseUrl {
-    database(name).parse().expect("a URL that the platform takes")
 }

@@ -49,7 +49,7 @@ end
 
 if is("Ready") then
   local text = message("Ready", "")
-  for _, kind in ipairs({ "Rotating", "HistoryRewound", "OrphansFound" }) do
+  for _, kind in ipairs({ "Rotating", "RestartingConsumers", "WaitingForConsumers", "HistoryRewound", "OrphansFound" }) do
     if is(kind) then
       text = text .. "; " .. message(kind, "")
     end

@@ -182,7 +182,8 @@ pub struct Retiring {
     pub user_id: String,
     /// It is not deleted before this time, by the platform's clock.
     pub not_before: Timestamp,
-    /// It is deleted at this time, by the platform's clock, although pods still use it; with `waitForConsumers`.
+    /// It is deleted at this time, by the platform's clock, although pods still use it; with `waitForConsumers`. No later than
+    /// `notBefore`: it was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
     /// When the Secret got the next token, by the API server's clock: older pods may hold this one.
@@ -191,6 +192,20 @@ pub struct Retiring {
     /// The Secret that carried its token, if the new token went into another one: deleted together with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
+}
+
+impl Retiring {
+    /// Whether it was revoked: nobody waits for those who use it.
+    #[must_use]
+    pub fn is_revoked(&self) -> bool {
+        self.not_after.is_some_and(|at| at <= self.not_before)
+    }
+
+    /// From now on it has to die at once.
+    pub fn revoke(&mut self, now: Timestamp) {
+        self.not_before = self.not_before.min(now);
+        self.not_after = Some(self.not_before);
+    }
 }
 
 /// An attempt that was given up.

@@ -1,5 +1,6 @@
 //! Whether the organizations' platforms can be reached, and take the credential.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -163,9 +164,47 @@ async fn reach(cluster: &Cluster, args: &PlatformArgs, organization: &Organizati
             );
             vec![
                 Check::ok(NAME, &name, told),
-                Check::clock(&format!("platform of {name}"), reached.gate.now()),
+                Check::clock(
+                    &format!("platform of {name}"),
+                    reached.gate.now(),
+                    Timestamp::now(),
+                ),
             ]
         }
         Err(error) => vec![Check::failed(NAME, &name, reached.explain(&error))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Verdict;
+    use super::{Organization, limits};
+
+    /// Ten new users an hour, and as many as the operator has counted.
+    fn organization(managed: Option<i32>) -> Organization {
+        let users = managed.map(|n| json!({"managed": n, "unmanaged": 0}));
+        serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "Organization", "metadata": {"name": "acme"},
+            "spec": {"endpoint": {"url": "https://api.example.com"}, "credentials": {"secretName": "admin"},
+                "limits": {"createsPerHour": 10}},
+            "status": {"users": users},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn limits_that_make_a_day_of_replacing_all_tokens_are_a_warning() {
+        for (managed, verdict, told) in [
+            (None, Verdict::Ok, "10 new users an hour"),
+            (Some(239), Verdict::Ok, "10 new users an hour"),
+            (Some(240), Verdict::Warning, "of all 240 users takes 24 hours"),
+            (Some(241), Verdict::Warning, "of all 241 users takes 25 hours"),
+        ] {
+            let check = limits(&organization(managed));
+            assert_eq!(check.verdict, verdict, "{managed:?}");
+            assert!(check.message.contains(told), "{managed:?}: {}", check.message);
+        }
     }
 }

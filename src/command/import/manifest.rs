@@ -240,7 +240,11 @@ pub(super) fn yaml(
         format!("1. kubectl apply this, and kubectl -n {namespace} wait --for=condition=Ready pu/{name}"),
         format!("2. Have everybody who uses {token} take the one in the Secret."),
         "3. Delete the old user when it is not used any more (`programmatic-users unmanaged` shows its last use):".to_owned(),
-        format!("     curl -X DELETE -H \"Authorization: Bearer ${TOKEN}\" {}/setup/user/{id}", place.url),
+        // By standard input: others on the machine see a process's arguments.
+        format!(
+            "     printf 'Authorization: Bearer %s' \"${TOKEN}\" | curl -X DELETE -H @- {}/setup/user/{id}",
+            place.url
+        ),
     ];
     let policy_based = draft
         .spec
@@ -339,6 +343,26 @@ mod tests {
         let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(read, object(&draft), "{text}");
         assert_eq!(read["spec"]["displayName"], "Team A-ci-- evil");
+    }
+
+    #[test]
+    fn the_command_that_deletes_the_old_user_takes_the_token_from_standard_input() {
+        let editor = json!([{"policyId": "2", "policyName": "Account Editor", "accountIds": ["act-1"]}]);
+        let details = details(&editor);
+        let draft = draft(&details, "c", "ns", None).ok().unwrap();
+        let place = Place {
+            organization: "acme",
+            url: "https://x",
+        };
+        let text = yaml(&draft, &details, &place, &[]).ok().unwrap();
+        let line = text.lines().find(|l| l.contains("curl")).unwrap();
+        // `printf` is a part of the shell and no process.
+        let (header, curl) = line.split_once(" | ").unwrap();
+        assert!(
+            header.ends_with("printf 'Authorization: Bearer %s' \"$SPOTINST_TOKEN\""),
+            "{line}"
+        );
+        assert_eq!(curl, "curl -X DELETE -H @- https://x/setup/user/pu-1");
     }
 
     #[test]

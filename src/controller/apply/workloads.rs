@@ -2,13 +2,14 @@
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Hand;
 use crate::api::WorkloadKind;
+use crate::controller::consumers::Reads;
 use crate::controller::error::describe;
 use crate::plan::{self, Answer, Problem, Restart, Retry};
 
@@ -24,7 +25,7 @@ impl Hand<'_> {
         Ok(pods.iter().filter(reads).cloned().collect())
     }
 
-    /// `false`: somebody has changed it since it was seen.
+    /// `false`: somebody has changed it since it was seen, and it does not have the mark.
     pub(super) async fn restart(&mut self, restart: &Restart) -> Answer<bool> {
         let (kind, name) = &restart.workload;
         let (key, value) = &restart.mark;
@@ -34,13 +35,12 @@ impl Hand<'_> {
         });
         self.wrote = true;
         let written = match kind {
-            WorkloadKind::DaemonSet => self.mark::<DaemonSet>(name, patch).await,
-            WorkloadKind::Deployment => self.mark::<Deployment>(name, patch).await,
-            WorkloadKind::StatefulSet => self.mark::<StatefulSet>(name, patch).await,
+            WorkloadKind::DaemonSet => self.mark::<DaemonSet>(name, patch, restart).await,
+            WorkloadKind::Deployment => self.mark::<Deployment>(name, patch, restart).await,
+            WorkloadKind::StatefulSet => self.mark::<StatefulSet>(name, patch, restart).await,
         };
         match written {
-            Ok(()) => Ok(true),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => Ok(false),
+            Ok(marked) => Ok(marked),
             Err(error) => Err(Problem {
                 reason: "RestartRefused",
                 message: format!("{} {name} cannot be changed: {}", kind.name(), describe(&error)),
@@ -49,16 +49,26 @@ impl Hand<'_> {
         }
     }
 
-    async fn mark<K>(&self, name: &str, patch: Value) -> kube::Result<()>
+    async fn mark<K>(&self, name: &str, patch: Value, restart: &Restart) -> kube::Result<bool>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned,
+        K: Reads + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + std::fmt::Debug + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.namespace);
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        match api
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await
-            .map(drop)
+        {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+            // It may be our own change that the watch has not shown yet: the others wait for that, too.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {
+                let this = ListParams::default().fields(&format!("metadata.name={name}"));
+                let found = api.list(&this).await?.items.into_iter().next();
+                let (key, value) = &restart.mark;
+                Ok(found.is_some_and(|workload| workload.reduced().marks.get(key) == Some(value)))
+            }
+            Err(error) => Err(error),
+        }
     }
 }

@@ -3,10 +3,14 @@
 use jiff::Timestamp;
 
 use super::age::{holds, mark};
-use super::{Pod, Rollout, Workload, has_old_pods, latest, pods, readers, turn};
-use crate::api::{ProgrammaticUserStatus, Retiring, WorkloadKind};
+use super::{
+    NOT_ENABLED, Pod, Rollout, Workload, has_old_pods, latest, may_be_old_unseen, no_restarts, no_waiting,
+    pods, readers, turn,
+};
+use crate::api::{ProgrammaticUserStatus, RESTARTING_CONSUMERS, Retiring, WorkloadKind};
 use crate::plan::Observed;
 use crate::plan::desired::Desired;
+use crate::plan::status::has;
 
 fn called((kind, name): &(WorkloadKind, String)) -> String {
     format!("{} {name}", kind.name())
@@ -19,9 +23,18 @@ pub(in crate::plan) fn restarting(
     desired: Option<&Desired>,
     now: Timestamp,
 ) -> Option<(&'static str, String)> {
-    desired.filter(|d| d.restart)?;
+    let desired = desired.filter(|d| d.restart)?;
     let current = status.journal.current.as_ref()?;
     let secret = status.secret_name.as_deref()?;
+    if let Some(message) = no_restarts(o, desired) {
+        return Some((NOT_ENABLED, message));
+    }
+    if o.consumers.workloads.is_none() {
+        let message = "the Deployments, StatefulSets and DaemonSets of this namespace cannot be listed, so that none is restarted, and pods may keep the token from before: see the operator's log for why (its rights, or the API server)";
+        // Until then nothing is known that was not before.
+        let told = o.consumers.missing || has(&status.conditions, RESTARTING_CONSUMERS);
+        return (told && may_be_old_unseen(status)).then(|| ("WorkloadsUnknown", message.to_owned()));
+    }
     let mark = mark(o, current);
     let begun = o
         .learned
@@ -89,6 +102,9 @@ pub(in crate::plan) fn waiting(
     status: &ProgrammaticUserStatus,
     time: Timestamp,
 ) -> Option<(&'static str, String)> {
+    if let Some(message) = no_waiting(o).filter(|_| status.journal.current.is_some()) {
+        return Some((NOT_ENABLED, message));
+    }
     let kept = status
         .journal
         .retiring

@@ -2,7 +2,10 @@
 
 use super::rotation::{NEXT, annotate, created, in_use, later, object, status};
 use super::*;
-use crate::api::{Consumer, RESTARTING_CONSUMERS, ROTATE_AT_ANNOTATION, WorkloadKind};
+use crate::api::{
+    Consumer, RESTARTING_CONSUMERS, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, WAITING_FOR_CONSUMERS,
+    WorkloadKind,
+};
 
 pub(super) const DEPLOYMENT: WorkloadKind = WorkloadKind::Deployment;
 
@@ -53,6 +56,7 @@ pub(super) fn consumed(restart: bool, wait: bool) -> Observed {
     o.consumers = Consumers {
         level: Level::Restart,
         workloads: Some(all.into()),
+        missing: false,
     };
     o
 }
@@ -345,7 +349,19 @@ fn defaults_of_the_class_count_and_its_longer_overlap_needs_a_longer_bound() {
     });
     class.spec.defaults = Some(serde_json::from_value(defaults).unwrap());
     o.consumers.level = Level::Observe;
-    assert_eq!(reason(&run(&mut o, created).1), "ConsumersNotEnabled");
+    let (_, rest) = run(&mut o, created);
+    assert_eq!(reason(&rest), "Ready", "its token works");
+    assert_eq!(
+        condition(&rest, RESTARTING_CONSUMERS).unwrap().1,
+        "ConsumersNotEnabled"
+    );
+    assert!(condition(&rest, WAITING_FOR_CONSUMERS).is_none());
+    o.consumers.level = Level::Off;
+    let (_, rest) = run(&mut o, created);
+    assert_eq!(
+        condition(&rest, WAITING_FOR_CONSUMERS).unwrap().1,
+        "ConsumersNotEnabled"
+    );
     o.consumers.level = Level::Restart;
     annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
     let (_, rest) = run(&mut o, created);
@@ -357,4 +373,51 @@ fn defaults_of_the_class_count_and_its_longer_overlap_needs_a_longer_bound() {
     let (_, rest) = run(&mut o, created);
     assert_eq!(reason(&rest), "InvalidSpec");
     assert!(condition(&rest, READY).unwrap().2.contains("here 40h"));
+}
+
+#[test]
+fn an_installation_that_may_not_restart_revokes_all_the_same_and_says_what_it_does_not() {
+    let mut o = consumed(true, false);
+    o.consumers.level = Level::Observe;
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    let (steps, rest) = run(&mut o, created);
+    assert!(steps.contains(&"publish"), "{steps:?}");
+    assert_eq!(reason(&rest), "Ready");
+    let (_, told, message) = condition(&rest, RESTARTING_CONSUMERS).unwrap();
+    assert_eq!(told, "ConsumersNotEnabled");
+    assert!(message.contains("--consumers=restart"), "{message}");
+    // The old token dies in the next reconcile, and that is at once.
+    assert_eq!(rest.again, Again::After(Duration::from_millis(50)));
+    later(&mut o, rest);
+    assert!(status(&o).journal.retiring[0].is_revoked());
+    let (steps, rest) = run_at(&mut o, 0, &pods());
+    assert_eq!(names(&steps)[..1], ["delete-user"]);
+    assert!(rest.status.unwrap().journal.retiring.is_empty());
+}
+
+#[test]
+fn workloads_that_cannot_be_listed_are_told_after_a_while_and_for_as_long_as_pods_may_be_old() {
+    let mut o = replaced(true, false);
+    o.consumers.workloads = None;
+    let told = |o: &mut Observed| {
+        o.learned = Learned::default();
+        let (steps, rest) = run_at(o, 10, &pods());
+        assert_eq!(restarted(&steps), Vec::<&str>::new());
+        let again = rest.again.clone();
+        (condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1), again)
+    };
+    // At a start they are not known yet. When they are, a watch tells; if not, it is told then.
+    assert_eq!(told(&mut o), (None, Again::After(Duration::from_secs(30))));
+    o.consumers.missing = true;
+    let unknown = Some("WorkloadsUnknown".to_owned());
+    assert_eq!(told(&mut o).0, unknown);
+    // The old user is gone, and nobody ever knew who had its token.
+    let status = object(&mut o).status.as_mut().unwrap();
+    status.journal.retiring.clear();
+    status.consumers.clear();
+    assert_eq!(told(&mut o).0, unknown);
+    // One that was never replaced has no old pods.
+    let current = object(&mut o).status.as_mut().unwrap().journal.current.as_mut();
+    current.unwrap().replaced_at = None;
+    assert_eq!(told(&mut o).0, None);
 }

@@ -50,6 +50,8 @@ pub enum Purpose {
     First,
     /// It replaces another one, whose token still works.
     Replacement,
+    /// It replaces another one, whose token has to die at once.
+    Revocation,
 }
 
 /// One organization's gate.
@@ -248,21 +250,19 @@ impl Gate {
         }
         let mut state = self.state();
         let all = state.limits.creates_per_hour;
-        let most = match purpose {
-            Purpose::First => all,
-            Purpose::Replacement => all - kept_for_new_users(all),
-        };
+        let most = purpose.most(all);
         state.budget.take(most, Instant::now()).map_err(|after| {
             let seconds = u32::try_from(after.as_secs() + 1).unwrap_or(u32::MAX);
-            let text =
-                match purpose {
-                    Purpose::First => format!(
-                        "{most} users were made within an hour, as many as limits.createsPerHour allows"
-                    ),
-                    Purpose::Replacement => format!(
-                        "{most} users were made within an hour; what limits.createsPerHour allows beyond that, up to {all}, is kept for new users"
-                    ),
-                };
+            let text = match purpose {
+                Purpose::First => "as many as limits.createsPerHour allows".to_owned(),
+                Purpose::Replacement => format!(
+                    "what limits.createsPerHour allows beyond that, up to {all}, is kept for new users and revocations"
+                ),
+                Purpose::Revocation => {
+                    format!("a tenth more than the {all} that limits.createsPerHour allows, for revocations")
+                }
+            };
+            let text = format!("{most} users were made within an hour: {text}");
             Error::held(Kind::BudgetExhausted(seconds), route, &text)
         })?;
         Ok(turn)
@@ -327,9 +327,16 @@ impl Gate {
     }
 }
 
-/// Of the users that may be made in an hour, those that no replacement may take away from new ones: a tenth.
-fn kept_for_new_users(all: usize) -> usize {
-    if all > 1 { all.div_ceil(10) } else { 0 }
+impl Purpose {
+    /// How many users there may be within an hour for one more of this purpose. A tenth of the limit is kept from replacements,
+    /// which can wait. A leaked token cannot: whatever else was made, a tenth beyond the limit is left to revocations.
+    fn most(self, all: usize) -> usize {
+        match self {
+            Self::Replacement if all > 1 => all - all.div_ceil(10),
+            Self::First | Self::Replacement => all,
+            Self::Revocation => all.saturating_add(all.div_ceil(10)),
+        }
+    }
 }
 
 /// The right to send one request.

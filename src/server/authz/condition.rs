@@ -1,9 +1,11 @@
 //! Conditions of statements: what the resource of a request has to be like.
 //!
 //! The form is the vendor's: operators, in each of them keys such as `spot:elastigroup:name` or
-//! `spot:elastigroup:tags/Email`, and for each key a value, a list of values, or the variable `${spot:userEmail}`.
-//! Several operators, several keys and the list `And` all have to hold; of several values one is enough. A key is about
-//! resources of its own service, and never holds of others.
+//! `spot:elastigroup:tags/Email`, and for each key a value, a list of values, or the variable `${spot:userEmail}`. Keys of
+//! Ocean CD, such as `oceancdNamespace`, have no prefix. Several operators, several keys and the list `And` all have to
+//! hold; of several values one is enough. A key is about resources of its own service, and never holds of others.
+//!
+//! A pattern that fits a part of a value only is one of those things that cannot be said, see [`Pattern`].
 //!
 //! What is missing (an attribute of the resource, the address of a caller without one) equals nothing. Whether it is unequal
 //! to something cannot be said, and of a resource that is not known nothing can: what cannot be said allows nothing, and keeps
@@ -14,12 +16,19 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::matches;
+use super::pattern::Pattern;
 
 /// Stands for the caller's e-mail address; programmatic users have none.
 const EMAIL: &str = "${spot:userEmail}";
 /// Lists within lists.
 const DEEPEST: usize = 5;
+/// The keys without a prefix, all of one service.
+const OCEANCD: [&str; 4] = [
+    "oceancdWorkloadName",
+    "oceancdNamespace",
+    "oceancdClusterId",
+    "oceancdWorkloadType",
+];
 
 /// What is known of the resource and of the caller.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,8 +50,19 @@ pub enum Operator {
     EqualsIgnoreCase,
     /// `StringContains`
     Contains,
-    /// `StringPatternMatch`, where `*` stands for any run of characters.
+    /// `StringPatternMatch`: a regular expression, see [`Pattern`].
     PatternMatch,
+}
+
+/// What an attribute is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// This text.
+    Text(String),
+    /// The caller's e-mail address, which is no pattern whatever the operator is.
+    Email,
+    /// What this fits.
+    Pattern(Pattern),
 }
 
 /// A condition.
@@ -58,7 +78,7 @@ pub enum Condition {
         /// `service:attribute`
         key: String,
         /// One of these.
-        values: Vec<String>,
+        values: Vec<Wanted>,
     },
 }
 
@@ -66,7 +86,8 @@ impl TryFrom<Value> for Condition {
     type Error = String;
 
     fn try_from(value: Value) -> Result<Self, String> {
-        Self::parse(&value).map_err(|(path, words)| format!("{path}{words}"))
+        // Of stored ones: a policy from when any pattern was taken must not cost its holders all other rights.
+        read(&value, DEEPEST, false).map_err(|(path, words)| format!("{path}{words}"))
     }
 }
 
@@ -84,10 +105,9 @@ impl Operator {
 
     fn fits(self, value: &str, wanted: &str) -> bool {
         match self {
-            Self::Equals | Self::NotEquals => value == wanted,
+            Self::Equals | Self::NotEquals | Self::PatternMatch => value == wanted,
             Self::EqualsIgnoreCase => value.to_lowercase() == wanted.to_lowercase(),
             Self::Contains => value.contains(wanted),
-            Self::PatternMatch => matches(wanted, value),
         }
     }
 }
@@ -95,7 +115,7 @@ impl Operator {
 impl Condition {
     /// Reads a condition, or says where (after the place of the condition itself) and why it cannot be read.
     pub fn parse(value: &Value) -> Result<Self, (String, &'static str)> {
-        read(value, DEEPEST)
+        read(value, DEEPEST, true)
     }
 
     /// Whether it holds of a resource of that service; `None` if too little is known to say so.
@@ -123,17 +143,28 @@ impl Condition {
                     return None;
                 }
                 let value = facts.attributes.get(key);
-                let known = |wanted: &String| match wanted.as_str() {
-                    EMAIL => facts.email.clone(),
-                    _ => Some(wanted.clone()),
+                let missing = (*operator != Operator::NotEquals).then_some(false);
+                let fits = |wanted: &Wanted| {
+                    let Some(value) = value else { return missing };
+                    match wanted {
+                        Wanted::Text(text) => Some(operator.fits(value, text)),
+                        Wanted::Email => {
+                            let email = facts.email.as_ref();
+                            email.map_or(missing, |email| Some(operator.fits(value, email)))
+                        }
+                        Wanted::Pattern(pattern) => pattern.fits(value),
+                    }
                 };
-                let fits = |wanted: String| value.is_some_and(|v| operator.fits(v, &wanted));
-                let one = values.iter().filter_map(known).any(fits);
-                let all_known = value.is_some() && values.iter().all(|v| known(v).is_some());
-                match operator {
-                    Operator::NotEquals if one => Some(false),
-                    Operator::NotEquals => all_known.then_some(true),
-                    _ => Some(one),
+                let each: Vec<_> = values.iter().map(fits).collect();
+                let one = if each.contains(&Some(true)) {
+                    Some(true)
+                } else {
+                    (!each.contains(&None)).then_some(false)
+                };
+                if *operator == Operator::NotEquals {
+                    one.map(|equal| !equal)
+                } else {
+                    one
                 }
             }
         }
@@ -145,7 +176,8 @@ fn at(words: &'static str) -> (String, &'static str) {
     (String::new(), words)
 }
 
-fn read(value: &Value, depth: usize) -> Result<Condition, (String, &'static str)> {
+/// Strictly means that patterns have to be regular expressions.
+fn read(value: &Value, depth: usize, strict: bool) -> Result<Condition, (String, &'static str)> {
     let operators = value.as_object().ok_or(at("must be an object"))?;
     if operators.is_empty() {
         return Err(at("must contain at least 1 items"));
@@ -154,9 +186,9 @@ fn read(value: &Value, depth: usize) -> Result<Condition, (String, &'static str)
     for (name, inner) in operators {
         let below = |(path, words): (String, &'static str)| (format!(".{name}{path}"), words);
         if name == "And" {
-            all.push(read_list(inner, depth).map_err(below)?);
+            all.push(read_list(inner, depth, strict).map_err(below)?);
         } else if let Some(operator) = Operator::of(name) {
-            all.extend(read_keys(operator, inner).map_err(below)?);
+            all.extend(read_keys(operator, inner, strict).map_err(below)?);
         } else {
             let words = "must be one of [StringEquals, StringNotEquals, StringContains, StringEqualsIgnoreCase, StringPatternMatch, And]";
             return Err(below(at(words)));
@@ -165,11 +197,11 @@ fn read(value: &Value, depth: usize) -> Result<Condition, (String, &'static str)
     Ok(Condition::All(all))
 }
 
-fn read_list(list: &Value, depth: usize) -> Result<Condition, (String, &'static str)> {
+fn read_list(list: &Value, depth: usize, strict: bool) -> Result<Condition, (String, &'static str)> {
     let items = list.as_array().filter(|l| !l.is_empty());
     let items = items.ok_or(at("must contain at least 1 items"))?;
     let depth = depth.checked_sub(1).ok_or(at("is nested too deeply"))?;
-    let one = |(i, item)| read(item, depth).map_err(|(path, words)| (format!(".{i}{path}"), words));
+    let one = |(i, item)| read(item, depth, strict).map_err(|(path, words)| (format!(".{i}{path}"), words));
     items
         .iter()
         .enumerate()
@@ -178,31 +210,47 @@ fn read_list(list: &Value, depth: usize) -> Result<Condition, (String, &'static 
         .map(Condition::All)
 }
 
-fn read_keys(operator: Operator, keys: &Value) -> Result<Vec<Condition>, (String, &'static str)> {
+/// The attribute of a key, after its service.
+fn attribute(key: &str) -> Option<String> {
+    if OCEANCD.contains(&key) {
+        return Some(format!("oceancd:{key}"));
+    }
+    let attribute = key.strip_prefix("spot:")?;
+    let (service, name) = attribute.split_once(':')?;
+    (!service.is_empty() && !name.is_empty()).then(|| attribute.to_owned())
+}
+
+fn read_keys(
+    operator: Operator,
+    keys: &Value,
+    strict: bool,
+) -> Result<Vec<Condition>, (String, &'static str)> {
     let keys = keys.as_object().filter(|k| !k.is_empty());
     let keys = keys.ok_or(at("must contain at least 1 items"))?;
     let mut all = Vec::new();
     for (key, value) in keys {
         let wrong = |words| (format!(".{key}"), words);
-        let attribute = key.strip_prefix("spot:").filter(|rest| {
-            let parts = rest.split_once(':');
-            parts.is_some_and(|(service, name)| !service.is_empty() && !name.is_empty())
-        });
-        let attribute = attribute.ok_or(wrong("must be like spot:service:attribute"))?;
-        let values = match value {
-            Value::String(one) => vec![one.clone()],
-            Value::Array(several) => {
-                let texts: Option<Vec<String>> =
-                    several.iter().map(|v| v.as_str().map(str::to_owned)).collect();
-                texts
-                    .filter(|t| !t.is_empty())
-                    .ok_or(wrong("must be a string or a list of strings"))?
-            }
-            _ => return Err(wrong("must be a string or a list of strings")),
+        let attribute = attribute(key).ok_or(wrong("must be like spot:service:attribute"))?;
+        let texts: Option<Vec<&str>> = match value {
+            Value::String(one) => Some(vec![one.as_str()]),
+            Value::Array(several) => several.iter().map(Value::as_str).collect(),
+            _ => None,
         };
+        let texts = texts.filter(|t| !t.is_empty());
+        let texts = texts.ok_or(wrong("must be a string or a list of strings"))?;
+        let wanted = |text: &str| match operator {
+            _ if text == EMAIL => Wanted::Email,
+            Operator::PatternMatch => Wanted::Pattern(Pattern::new(text)),
+            _ => Wanted::Text(text.to_owned()),
+        };
+        let values: Vec<Wanted> = texts.into_iter().map(wanted).collect();
+        let broken = |value: &Wanted| matches!(value, Wanted::Pattern(pattern) if !pattern.is_valid());
+        if strict && values.iter().any(broken) {
+            return Err(wrong("must be a valid regular expression"));
+        }
         all.push(Condition::Compare {
             operator,
-            key: attribute.to_owned(),
+            key: attribute,
             values,
         });
     }
@@ -259,15 +307,23 @@ mod tests {
                 Some(true),
             ),
             (
-                json!({"StringPatternMatch": {"spot:elastigroup:name": "web-*"}}),
+                json!({"StringPatternMatch": {"spot:elastigroup:name": "^web-.*$"}}),
                 Some(true),
             ),
             (
-                json!({"StringPatternMatch": {"spot:elastigroup:name": "*-dev"}}),
+                json!({"StringPatternMatch": {"spot:elastigroup:name": "-dev$"}}),
                 Some(false),
             ),
             (
-                json!({"StringContains": {"spot:elastigroup:name": "web"}, "StringPatternMatch": {"spot:elastigroup:name": "*dev"}}),
+                json!({"StringPatternMatch": {"spot:elastigroup:name": ["^prod", "^web"]}}),
+                None,
+            ),
+            (
+                json!({"StringPatternMatch": {"spot:elastigroup:name": ["^web", "web.*"]}}),
+                Some(true),
+            ),
+            (
+                json!({"StringContains": {"spot:elastigroup:name": "web"}, "StringPatternMatch": {"spot:elastigroup:name": ".*dev"}}),
                 Some(false),
             ),
             (
@@ -313,12 +369,38 @@ mod tests {
         }
     }
 
+    /// The third example of the vendor's page.
+    #[test]
+    fn keys_of_ocean_cd_need_no_prefix() {
+        let condition = json!({"And": [
+            {"StringEquals": {"oceancdWorkloadName": "nginx-deployment"}},
+            {"StringEquals": {"oceancdNamespace": "nslab"}},
+            {"StringEquals": {"oceancdClusterId": "cluster-labs"}},
+            {"StringEquals": {"oceancdWorkloadType": "SpotDeployment"}}]});
+        let parsed = Condition::parse(&condition).unwrap();
+        // None of its resources can be looked up.
+        assert_eq!(parsed.holds("oceancd", &Facts::default()), None);
+        let web = facts(&[("elastigroup:name", "web")], None);
+        assert_eq!(parsed.holds("elastigroup", &web), Some(false));
+    }
+
+    /// What was stored when every pattern was taken keeps no policy from being read; it gives nothing, and denies.
+    #[test]
+    fn a_stored_pattern_that_is_none() {
+        let condition = json!({"StringPatternMatch": {"spot:elastigroup:name": "*-dev"}});
+        let parsed: Condition = serde_json::from_value(condition).unwrap();
+        let web = facts(&[("elastigroup:name", "web")], None);
+        assert_eq!(parsed.holds("elastigroup", &web), None);
+    }
+
     #[test]
     fn the_caller_by_e_mail() {
         let tagged = [("elastigroup:tags/Email", "ann@example.com")];
         for (operator, wanted, of_ann, of_bob, of_robot) in [
             ("StringEquals", json!(EMAIL), true, false, Some(false)),
             ("StringNotEquals", json!(EMAIL), false, true, None),
+            // The address itself, which is no pattern.
+            ("StringPatternMatch", json!(EMAIL), true, false, Some(false)),
             // Whoever asks.
             (
                 "StringEquals",
@@ -359,6 +441,18 @@ mod tests {
             (
                 json!({"StringEquals": {"spot:elastigroup:name": []}}),
                 ".StringEquals.spot:elastigroup:name",
+            ),
+            (
+                json!({"StringPatternMatch": {"spot:elastigroup:name": "*-dev"}}),
+                ".StringPatternMatch.spot:elastigroup:name",
+            ),
+            (
+                json!({"And": [{"StringPatternMatch": {"spot:x:y": ["ok", "("]}}]}),
+                ".And.0.StringPatternMatch.spot:x:y",
+            ),
+            (
+                json!({"StringEquals": {"oceancdColour": "x"}}),
+                ".StringEquals.oceancdColour",
             ),
             (
                 json!({"And": [{"StringEquals": {"spot:x:y": 1}}]}),

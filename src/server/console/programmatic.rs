@@ -15,7 +15,7 @@ use super::page::programmatic::{self as page, Offer};
 use super::settings::{refused, shown};
 use super::{Visitor, failed};
 use crate::server::reply::ApiError;
-use crate::server::{App, secret};
+use crate::server::{App, catalog, secret};
 
 const OF_ORGANIZATION: &str = "/console/settings/organization/programmatic-users";
 
@@ -96,7 +96,10 @@ async fn form(
             Some(id) => choose(client, id).await?,
             None => client.get("/setup/account").await?,
         };
-        let policies = client.get("/setup/organization/policy").await?;
+        let mut policies = client.get("/setup/organization/policy").await?;
+        if account.is_some() {
+            policies.retain(is_of_accounts);
+        }
         let Ok(number) = secret::random_hex::<16>() else {
             return Ok(failed(&ApiError::Internal("no randomness")));
         };
@@ -114,6 +117,11 @@ async fn form(
         Ok((status, page).into_response())
     })
     .await
+}
+
+/// Whether a policy is offered for an account: those that are made for accounts, and the administrator's, which is for both.
+fn is_of_accounts(policy: &Value) -> bool {
+    !page::is_of_organization(policy) || text(policy, "id") == catalog::ADMIN
 }
 
 fn tab<'a>(account: Option<&'a str>, accounts: &'a [Value]) -> Tab<'a> {
@@ -208,12 +216,13 @@ async fn make(client: &Client, account: Option<&str>, sent: &Form) -> Response {
     }
 }
 
-/// The page with the token was loaded again.
+/// The page with the token was loaded again, or that of a refusal: which of them is not known here.
 fn again(client: &Client, account: Option<&str>) -> Response {
     let body = html! {
         p role="alert" {
-            "This form was sent before, and nothing was done now. The token was shown once and cannot be shown again: "
-            "if it is lost, delete the user and add another one."
+            "This form was sent before, and nothing was done now. If it made a user, the token was shown then and cannot be "
+            "shown again: if it is lost, delete the user and add another one. If it was refused, there is no user: fill in "
+            "the form anew."
         }
         p { a href=(base(account)) { "To the programmatic users" } }
     };

@@ -99,7 +99,7 @@ async fn body(client: &Client, name: &str, title: &str, filter: &Filter) -> Resu
         let to = Timestamp::now().as_millisecond();
         let from = to - hours * 3_600_000;
         let mut path = format!(
-            "/audit/events?fromDate={from}&toDate={to}&limit={}",
+            "/audit/events?fromDate={from}&toDate={to}&responseStatus=all&limit={}",
             lists::EVENTS
         );
         if !kind.is_empty() {

@@ -13,13 +13,17 @@ use crate::server::rules::{Needs, Rule};
 use crate::server::store::{Connection, access, accounts};
 use crate::server::validate::invalid;
 
+/// Begin of the paths of one account.
+const ACCOUNT: &str = "/setup/account/{id}";
+
 /// What a request is about.
 #[derive(Debug, Clone)]
 pub(super) struct Aim {
     pub(super) rule: &'static Rule,
     /// Of the path, where the route has one.
     pub(super) id: Option<String>,
-    /// The account acted on, where the route has one.
+    /// The account acted on, where the route has one: of what the audit log tells. The right may still be the organization's,
+    /// see [`Self::place`].
     pub(super) account: Option<String>,
 }
 
@@ -33,7 +37,9 @@ impl Aim {
         request: &Parts,
     ) -> Result<(), ApiError> {
         self.account = match self.rule.needs {
-            Needs::Caller | Needs::Administrator | Needs::Organization => None,
+            Needs::Caller | Needs::Administrator | Needs::Organization => {
+                self.id.clone().filter(|_| self.rule.path.starts_with(ACCOUNT))
+            }
             Needs::AccountOfPath => Some(self.id.clone().unwrap_or_default()),
             Needs::AccountOfQuery | Needs::ResourcesOfQuery => {
                 Some(account_of_query(conn, grants, &request.uri).await?)
@@ -49,7 +55,7 @@ impl Aim {
         if rule.needs == Needs::Caller {
             return Ok(Facts::default());
         }
-        if let Some(account) = &self.account {
+        if let Some(account) = self.place() {
             let seen = authz::sees(grants, account);
             if seen && !accounts::exists(conn, account).await? {
                 // Only who holds rights in all accounts gets here, so nothing is given away.
@@ -68,14 +74,14 @@ impl Aim {
         // Nothing is read where no policy of the caller has a condition.
         let mut statements = grants.iter().flat_map(|g| g.statements.iter());
         let facts = if statements.any(|s| s.condition.is_some()) {
-            access::facts(conn, &holder.caller.id, self.account.as_deref(), &resource).await?
+            access::facts(conn, &holder.caller.id, self.place(), &resource).await?
         } else {
             Facts::default()
         };
         let question = Question {
             action: rule.action,
             resource: &resource,
-            account: self.account.as_deref(),
+            account: self.place(),
             administrator_only: rule.needs == Needs::Administrator,
             facts: &facts,
         };
@@ -89,10 +95,16 @@ impl Aim {
         Err(self.refusal())
     }
 
+    /// Where the right is looked for: an account, or the organization itself.
+    pub(super) fn place(&self) -> Option<&str> {
+        self.account.as_deref().filter(|_| self.rule.in_account())
+    }
+
     /// The refusal of what is not allowed.
     pub(super) fn refusal(&self) -> ApiError {
-        let account = self.account.as_ref();
-        let place = account.map_or("the organization".into(), |a| format!("account {a}"));
+        let place = self
+            .place()
+            .map_or("the organization".into(), |a| format!("account {a}"));
         let action = self.rule.action;
         ApiError::Forbidden(match self.rule.needs {
             Needs::Administrator => format!("Only an organization administrator may do this ({action})"),

@@ -60,8 +60,26 @@ impl Call {
         batch.execute(conn).await
     }
 
-    /// The same, together with the change.
+    /// The same, of what was done in an account that the body names.
+    pub(in crate::server) async fn record_in(
+        &self,
+        conn: &mut Connection,
+        account: &str,
+        resource_id: &str,
+    ) -> Result<(), sqlx::Error> {
+        let mut batch = Batch::default();
+        let mut event = self.event(resource_id);
+        event.account_id = Some(account);
+        audit::add(&mut batch, &event);
+        batch.execute(conn).await
+    }
+
+    /// The same as [`Self::record`], together with the change.
     pub(in crate::server) fn tell(&self, batch: &mut Batch, resource_id: &str) {
+        audit::add(batch, &self.event(resource_id));
+    }
+
+    fn event<'a>(&'a self, resource_id: &'a str) -> audit::Event<'a> {
         let mut event = self.trace.event();
         self.caller.sign(&mut event);
         event.action = self.aim.rule.verb();
@@ -70,7 +88,7 @@ impl Call {
         event.account_id = self.aim.account.as_deref();
         event.result = "success";
         event.status = 200;
-        audit::add(batch, &event);
+        event
     }
 
     /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
@@ -92,7 +110,7 @@ impl Call {
     /// Whether the caller may do this request's action on one resource of the account.
     pub(in crate::server) fn may(&self, id: &str, attributes: BTreeMap<String, String>) -> bool {
         let resource = format!("{}:{id}", self.aim.rule.service());
-        let account = self.aim.account.as_deref();
+        let account = self.aim.place();
         let facts = Facts {
             attributes,
             email: self.facts.email.clone(),

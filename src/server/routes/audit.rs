@@ -30,7 +30,7 @@ pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<Str
         }
     };
     let (from, to) = (date("fromDate"), date("toDate"));
-    let successes_only = match query.get("responseStatus").map_or("all", String::as_str) {
+    let successes_only = match query.get("responseStatus").map_or("success", String::as_str) {
         "success" => true,
         "all" => false,
         _ => {

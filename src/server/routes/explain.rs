@@ -37,10 +37,6 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         problems.add("query.action", "must be like service:action");
     }
     problems.check()?;
-    let resource = query
-        .get("resource")
-        .cloned()
-        .unwrap_or_else(|| format!("{}:", service.unwrap_or_default()));
     let given = query.get("accountId").filter(|a| !a.is_empty());
     // Where the gate would look: an account says nothing of what is done in the organization. Actions that no route has
     // are taken as they are asked for.
@@ -50,6 +46,16 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
     if account.is_none() && !rules.is_empty() && rules.iter().all(|r| r.in_account()) {
         return Err(invalid("query.accountId", "is required"));
     }
+    // Of an account the resource is no open question: it is the account.
+    let of_account = account.filter(|_| rules.iter().any(|r| r.needs == Needs::AccountOfPath));
+    let unnamed = || {
+        format!(
+            "{}:{}",
+            service.unwrap_or_default(),
+            of_account.unwrap_or_default()
+        )
+    };
+    let resource = query.get("resource").cloned().unwrap_or_else(unnamed);
     let mut tx = app.store.read().await?;
     if !users::exists(&mut tx, &user).await? {
         let message = format!("User {user} does not exist");
@@ -74,7 +80,8 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         "userId": user, "action": action, "resource": resource, "accountId": account,
         "administratorOnly": administrator_only,
     });
-    let open = resource.ends_with(':') && rules.iter().any(|r| r.is_about_resources());
+    let mut here = rules.iter().filter(|r| r.in_account() == account.is_some());
+    let open = resource.ends_with(':') && here.any(|r| r.is_about_resources());
     let seen = action == SEES && account.is_some_and(|a| authz::sees(&grants, a));
     let (decided, reason, by) = match &decision {
         _ if rules.iter().any(|r| r.needs == Needs::Caller) => ("ALLOW", "EVERYBODY", None),

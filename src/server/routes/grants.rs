@@ -1,17 +1,56 @@
 //! Policies by account, as several bodies have them.
 
+use serde_json::Value;
+
 use crate::platform::PolicyGrant;
 use crate::server::reply::ApiError;
 use crate::server::store::{Connection, access, accounts};
 use crate::server::validate::{Object, Problems, invalid};
 
+/// What a grant may have. Answers have the policy's name and type, which whoever sends one back leaves in.
+const GRANT: &[&str] = &["policyId", "accountIds", "accounts", "policyName", "policyType"];
+
+/// Notes every field of an object that has no meaning there. Rights are not given by what is left when something is passed
+/// over: that could have been what narrows them.
+pub(super) fn only(fields: &[&str], value: &Value, path: &str, problems: &mut Problems) {
+    let Value::Object(map) = value else { return };
+    for name in map.keys().filter(|name| !fields.contains(&name.as_str())) {
+        problems.add(&format!("{path}.{name}"), "is not allowed");
+    }
+}
+
+/// The same of each object of a list.
+pub(super) fn only_in_each(fields: &[&str], body: &Object, list: &str, problems: &mut Problems) {
+    if let Some(Value::Array(items)) = body.value(list) {
+        for (index, item) in items.iter().enumerate() {
+            only(fields, item, &body.path(&format!("{list}.{index}")), problems);
+        }
+    }
+}
+
+/// The accounts of a grant. The vendor's description of user groups calls them `accounts`, its example and all else
+/// `accountIds`.
+fn accounts_of(grant: &Object, problems: &mut Problems) -> Vec<String> {
+    let by_id = grant.texts("accountIds", problems);
+    let by_other_name = grant.texts("accounts", problems);
+    if !grant.has("accounts") {
+        return by_id;
+    }
+    let same = by_id.len() == by_other_name.len() && by_id.iter().all(|a| by_other_name.contains(a));
+    if grant.has("accountIds") && !same {
+        problems.add(&grant.path("accounts"), "must be the same as accountIds");
+    }
+    by_other_name
+}
+
 /// Reads the list; nothing is compared with the database yet.
 pub(super) fn read(body: &Object, field: &str, problems: &mut Problems) -> Vec<PolicyGrant> {
     let entries = body.objects(field, problems);
+    only_in_each(GRANT, body, field, problems);
     let mut found = Vec::with_capacity(entries.len());
     for entry in entries {
         let policy_id = entry.required("policyId", problems);
-        let account_ids = entry.texts("accountIds", problems);
+        let account_ids = accounts_of(&entry, problems);
         found.push(PolicyGrant {
             policy_id,
             account_ids,

@@ -30,6 +30,20 @@ struct Mapping {
     policies: Vec<String>,
 }
 
+impl Mapping {
+    /// Fails unless its policies exist.
+    async fn require_policies(&self, conn: &mut Connection) -> Result<(), ApiError> {
+        for (index, policy) in self.policies.iter().enumerate() {
+            if access::policy_type(conn, policy).await?.is_none() {
+                let message = format!("Policy {policy} does not exist");
+                let field = format!("{}policyIds.{index}", self.place);
+                return Err(ApiError::Unknown("POLICY_DOESNT_EXIST", message, field));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// A console user, by one of two names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Named {
@@ -123,16 +137,15 @@ async fn set(conn: &mut Connection, user: &str, account: &str, policies: &[Strin
     Ok(())
 }
 
-/// Adds a console user to an account, or gives it another role there.
+/// Adds a console user to an account, or gives it another role, or other policies, there.
 async fn set_role(app: &App, call: &super::Call, account: &str, bytes: &Bytes, is_new: bool) -> Outcome {
     let body = Object::parse(bytes)?;
     let mut problems = Problems::default();
-    let named = Named::read(&body, &mut problems);
-    let role = read_role(&body, &mut problems);
+    let wanted = read_mapping(&body, Some(account), &mut problems);
     problems.check()?;
     let (call, mut tx) = call.begin(app).await?;
     super::accounts::require(&mut tx, account).await?;
-    let user = named.find(&mut tx, "").await?;
+    let user = wanted.user.find(&mut tx, "").await?;
     let held = access::grants(&mut tx, Subject::User(&user)).await?;
     match (is_new, is_mapped(&held, account)) {
         (true, true) => {
@@ -142,8 +155,8 @@ async fn set_role(app: &App, call: &super::Call, account: &str, bytes: &Bytes, i
         (false, false) => return Err(not_mapped(account)),
         _ => {}
     }
-    let policies: Vec<String> = role.into_iter().map(str::to_owned).collect();
-    set(&mut tx, &user, account, &policies).await?;
+    wanted.require_policies(&mut tx).await?;
+    set(&mut tx, &user, account, &wanted.policies).await?;
     call.done(tx, &user).await
 }
 
@@ -237,30 +250,28 @@ pub(super) async fn assign(State(app): State<App>, Extension(call): Admitted, by
     if entries.is_empty() {
         problems.add("mappings", "must contain at least 1 items");
     }
-    let wanted: Vec<Mapping> = entries.iter().map(|e| read_mapping(e, &mut problems)).collect();
+    let wanted: Vec<Mapping> = entries
+        .iter()
+        .map(|e| read_mapping(e, None, &mut problems))
+        .collect();
     problems.check()?;
     let (call, mut tx) = call.begin(&app).await?;
     for mapping in &wanted {
         let place = &mapping.place;
         let user = mapping.user.find(&mut tx, place).await?;
         grants::require_account(&mut tx, &mapping.account, &format!("{place}accountId")).await?;
-        for (index, policy) in mapping.policies.iter().enumerate() {
-            if access::policy_type(&mut tx, policy).await?.is_none() {
-                let message = format!("Policy {policy} does not exist");
-                let field = format!("{place}policyIds.{index}");
-                return Err(ApiError::Unknown("POLICY_DOESNT_EXIST", message, field));
-            }
-        }
+        mapping.require_policies(&mut tx).await?;
         set(&mut tx, &user, &mapping.account, &mapping.policies).await?;
-        call.record(&mut tx, &user).await?;
+        call.record_in(&mut tx, &mapping.account, &user).await?;
     }
     tx.commit().await?;
     Ok(Answer::Done)
 }
 
-fn read_mapping(body: &Object, problems: &mut Problems) -> Mapping {
+/// Reads one; the account is the one of the path, where that has one.
+fn read_mapping(body: &Object, account: Option<&str>, problems: &mut Problems) -> Mapping {
     let user = Named::read(body, problems);
-    let account = body.required("accountId", problems);
+    let account = account.map_or_else(|| body.required("accountId", problems), str::to_owned);
     let strategy = body.text("permissionStrategy", problems);
     let policies = match strategy.as_deref() {
         None | Some("ROLE_BASED") => read_role(body, problems).map(str::to_owned).into_iter().collect(),

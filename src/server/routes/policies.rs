@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use serde_json::{Value, json};
 
+use super::grants::{only, only_in_each};
 use super::{Admitted, Outcome};
 use crate::server::authz::Condition;
 use crate::server::gate::Reader;
@@ -30,20 +31,47 @@ pub(super) async fn of_account(Extension(call): Admitted, mut conn: Reader) -> O
     )
 }
 
-/// The catalogue; each of its fields is also a filter.
+/// What a policy may have. Answers have more than can be set, which whoever sends one back leaves in.
+const POLICY: &[&str] = &[
+    "id",
+    "name",
+    "description",
+    "type",
+    "policyContent",
+    "createdAt",
+    "updatedAt",
+];
+const STATEMENT: &[&str] = &["effect", "actions", "resources", "condition"];
+
+/// The catalogue; each of its fields is also a filter, in upper or lower case.
 pub(super) async fn actions(Query(query): Query<HashMap<String, String>>) -> Outcome {
     let mut found = catalog::actions();
     for field in ["name", "service", "resourcePattern", "scope", "category"] {
         if let Some(wanted) = query.get(field) {
-            found.retain(|action| action[field] == wanted.as_str());
+            let is_wanted = |text: &str| text.eq_ignore_ascii_case(wanted);
+            found.retain(|action| action[field].as_str().is_some_and(is_wanted));
         }
     }
     Ok(Answer::Items("spotinst:setup:policyAction", found))
 }
 
+/// The policy of a body.
+fn read_policy(bytes: &Bytes, problems: &mut Problems) -> Result<Object, ApiError> {
+    let body = Object::parse(bytes)?;
+    let policy = body.object("policy", problems);
+    if let Some(value) = body.value("policy") {
+        only(POLICY, value, "policy", problems);
+    }
+    Ok(policy)
+}
+
 /// Checks a policy document. What it says is what will be decided by, so nothing in it is passed over.
 fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
     let content = policy.object("policyContent", problems);
+    if let Some(value) = policy.value("policyContent") {
+        only(&["statements"], value, &policy.path("policyContent"), problems);
+    }
+    only_in_each(STATEMENT, &content, "statements", problems);
     let statements = content.objects("statements", problems);
     if statements.is_empty() {
         problems.add(&content.path("statements"), "must contain at least 1 items");
@@ -58,9 +86,13 @@ fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
                 problems.add(&statement.path(field), "must contain at least 1 items");
             }
         }
-        for action in statement.texts("actions", &mut Problems::default()) {
-            if action != "*" && !action.contains(':') {
-                problems.add(&statement.path("actions"), "must be like service:action");
+        let actions = statement.value("actions").and_then(Value::as_array);
+        for (index, action) in actions.into_iter().flatten().enumerate() {
+            if let Some(action) = action.as_str()
+                && !(action.is_empty() || action == "*" || action.contains(':'))
+            {
+                let path = statement.path(&format!("actions.{index}"));
+                problems.add(&path, "must be like service:action");
             }
         }
         let condition = statement.value("condition").map(Condition::parse);
@@ -73,7 +105,7 @@ fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
 
 pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let mut problems = Problems::default();
-    let policy = Object::parse(&bytes)?.object("policy", &mut problems);
+    let policy = read_policy(&bytes, &mut problems)?;
     let name = policy.name("name", &mut problems);
     let description = policy.text("description", &mut problems);
     let policy_type = policy
@@ -127,7 +159,7 @@ pub(super) async fn update(
     bytes: Bytes,
 ) -> Outcome {
     let mut problems = Problems::default();
-    let policy = Object::parse(&bytes)?.object("policy", &mut problems);
+    let policy = read_policy(&bytes, &mut problems)?;
     let name = policy.has("name").then(|| policy.name("name", &mut problems));
     let description = policy.text("description", &mut problems);
     let content = if policy.has("policyContent") {

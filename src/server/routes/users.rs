@@ -15,8 +15,8 @@ use crate::server::store::access::Subject;
 use crate::server::store::batch::Batch;
 use crate::server::store::queue::is_overtaken;
 use crate::server::store::{Connection, access, accounts, credentials, sign_in, users};
-use crate::server::validate::{Object, Problems};
-use crate::server::{App, catalog, secret};
+use crate::server::validate::{Object, Problems, invalid};
+use crate::server::{App, catalog, console, secret};
 
 /// Fails unless the user of the path exists.
 async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
@@ -161,22 +161,10 @@ pub(super) async fn create_personal(
     if !(8..=128).contains(&password.expose().chars().count()) {
         problems.add("password", "length must be between 8 and 128 characters");
     }
-    let is_admin = match body
-        .text("role", &mut problems)
-        .unwrap_or_default()
-        .to_lowercase()
-        .as_str()
-    {
-        "admin" => true,
-        "" | "user" => false,
-        _ => {
-            problems.add("role", "must be one of [admin, user]");
-            false
-        }
-    };
+    let role = read_role(&body, &mut problems);
     problems.check()?;
 
-    let hash = hash(&app, password).await?;
+    let hash = console::hashed(&app, move || secret::hash_password(password.expose())).await??;
     let wants_token = query
         .get("generateToken")
         .is_some_and(|v| v.eq_ignore_ascii_case("true"));
@@ -197,11 +185,9 @@ pub(super) async fn create_personal(
     let email_too = Some(email.as_str());
     let id = users::create(&mut tx, &mut batch, UserType::Personal, &name, None, email_too).await?;
     sign_in::set_password(&mut batch, &id, &hash);
-    if is_admin {
-        let grant = PolicyGrant {
-            policy_id: catalog::ADMIN.to_owned(),
-            account_ids: vec!["*".to_owned()],
-        };
+    if let Some(policy) = role {
+        let account = query.get("accountId").map(String::as_str);
+        let grant = first_grant(&mut tx, policy, account).await?;
         access::give(&mut batch, Subject::User(&id), &[grant]);
     }
     if let Some(token) = &token {
@@ -213,7 +199,7 @@ pub(super) async fn create_personal(
     tx.commit().await?;
     let mut item = json!({
         // A number, from before users had ids of letters; deprecated by those who publish it.
-        "id": number, "userId": id, "displayName": name, "email": email,
+        "id": number, "userId": id, "firstName": first, "lastName": last, "displayName": name, "email": email,
         // A number here, though accounts have a string: one client decodes nothing else.
         "organizationId": app.organization.id.parse::<i64>().unwrap_or_default(),
     });
@@ -223,14 +209,43 @@ pub(super) async fn create_personal(
     Ok(Answer::one("spotinst:setup:user", item))
 }
 
-async fn hash(app: &App, password: secret::Password) -> Result<String, ApiError> {
-    let _permit = app
-        .hashing
-        .acquire()
-        .await
-        .map_err(|_| ApiError::Internal("shutting down"))?;
-    let hash = tokio::task::spawn_blocking(move || secret::hash_password(password.expose())).await;
-    Ok(hash.map_err(|_| ApiError::Internal("hashing stopped"))??)
+/// The policy that a console user's role is; one without a role has nothing.
+fn read_role(body: &Object, problems: &mut Problems) -> Option<&'static str> {
+    let role = body.text("role", problems).unwrap_or_default().to_lowercase();
+    match role.as_str() {
+        "admin" => Some(catalog::ADMIN),
+        "editor" => Some(catalog::ACCOUNT_EDITOR),
+        "viewer" => Some(catalog::ACCOUNT_VIEWER),
+        "" | "user" => None,
+        _ => {
+            problems.add("role", "must be one of [admin, editor, viewer, user]");
+            None
+        }
+    }
+}
+
+/// That policy where it holds: an administrator's everywhere, the others in the account of the query, or the default one.
+async fn first_grant(
+    conn: &mut Connection,
+    policy: &str,
+    account: Option<&str>,
+) -> Result<PolicyGrant, ApiError> {
+    let account = match account.filter(|a| !a.is_empty()) {
+        _ if policy == catalog::ADMIN => "*".to_owned(),
+        Some(named) => {
+            grants::require_account(conn, named, "query.accountId").await?;
+            named.to_owned()
+        }
+        None => {
+            let default = accounts::list(conn).await?.into_iter().next();
+            let none = || invalid("query.accountId", "is required");
+            default.ok_or_else(none)?.account_id
+        }
+    };
+    Ok(PolicyGrant {
+        policy_id: policy.to_owned(),
+        account_ids: vec![account],
+    })
 }
 
 pub(super) async fn list(State(app): State<App>) -> Outcome {

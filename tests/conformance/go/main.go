@@ -12,6 +12,7 @@ import (
 	"reflect"
 
 	"github.com/spotinst/spotinst-sdk-go/service/account"
+	"github.com/spotinst/spotinst-sdk-go/service/account/providers/aws"
 	"github.com/spotinst/spotinst-sdk-go/service/account/providers/common"
 	"github.com/spotinst/spotinst-sdk-go/service/organization"
 	"github.com/spotinst/spotinst-sdk-go/spotinst"
@@ -101,7 +102,7 @@ func users(o *organization.ServiceOp, where string) {
 
 	person := try[*organization.CreateUserOutput]("create a console user")(o.CreateUser(ctx, &organization.User{
 		FirstName: spotinst.String("Go"), LastName: spotinst.String("Pher"), Email: spotinst.String("go@example.com"),
-		Password: spotinst.String("long enough"), Role: spotinst.String("user"),
+		Password: spotinst.String("long enough"), Role: spotinst.String("viewer"),
 	}, spotinst.Bool(true))).User
 	check("a console user with a token", spotinst.StringValue(person.UserID) != "" && len(spotinst.StringValue(person.PersonalAccessToken)) == 64)
 	for _, gone := range []*string{&id, person.UserID} {
@@ -139,6 +140,18 @@ func accounts(s *session.Session) {
 	read := try[*common.ReadAccountOutput]("read an account")(service.ReadAccount(ctx, &common.ReadAccountInput{AccountID: &id})).Account
 	check("an account by its id", id != "" && *read.Name == "go-sdk")
 	try[*common.DeleteAccountOutput]("delete an account")(service.DeleteAccount(ctx, &common.DeleteAccountInput{AccountID: &id}))
+}
+
+// awsAccounts is the same by the provider for AWS. What else that has is about the cloud's credentials.
+func awsAccounts(s *session.Session) {
+	service := account.New(s).CloudProviderAWS()
+	made := try[*aws.CreateAccountOutput]("create an account of AWS")(service.CreateAccount(ctx, &aws.CreateAccountInput{Account: &aws.Account{Name: spotinst.String("go-sdk-aws")}})).Account
+	id := spotinst.StringValue(made.ID)
+	read := try[*aws.ReadAccountOutput]("read an account of AWS")(service.ReadAccount(ctx, &aws.ReadAccountInput{AccountID: &id})).Account
+	check("an account of AWS by its id", id != "" && spotinst.StringValue(read.Name) == "go-sdk-aws" && spotinst.StringValue(read.CloudProvider) == "AWS")
+	try[*aws.DeleteAccountOutput]("delete an account of AWS")(service.DeleteAccount(ctx, &aws.DeleteAccountInput{AccountID: &id}))
+	_, err := service.ReadAccount(ctx, &aws.ReadAccountInput{AccountID: &id})
+	check("an account of AWS is gone", err != nil)
 }
 
 // methods are those of a service that send something.
@@ -183,11 +196,16 @@ func refused(url, token, where string, want int) {
 	_, tries["DeletePolicy"] = o.DeletePolicy(ctx, &organization.DeletePolicyInput{PolicyID: &policy})
 	_, tries["CreateAccount"] = a.CreateAccount(ctx, &common.CreateAccountInput{Account: &common.Account{Name: name}})
 	_, tries["DeleteAccount"] = a.DeleteAccount(ctx, &common.DeleteAccountInput{AccountID: &where})
+	ofAWS := account.New(s).CloudProviderAWS()
+	_, tries["CreateAccount of AWS"] = ofAWS.CreateAccount(ctx, &aws.CreateAccountInput{Account: &aws.Account{Name: name}})
+	_, tries["DeleteAccount of AWS"] = ofAWS.DeleteAccount(ctx, &aws.DeleteAccountInput{AccountID: &where})
 	_, reading := a.ReadAccount(ctx, &common.ReadAccountInput{AccountID: &where})
+	_, readingOfAWS := ofAWS.ReadAccount(ctx, &aws.ReadAccountInput{AccountID: &where})
 	if want == http.StatusForbidden {
 		must("a viewer reads its account", reading)
+		must("a viewer reads its account of AWS", readingOfAWS)
 	} else {
-		tries["ReadAccount"] = reading
+		tries["ReadAccount"], tries["ReadAccount of AWS"] = reading, readingOfAWS
 	}
 	for what, err := range tries {
 		var told client.Errors

@@ -1,112 +1,23 @@
 //! Nothing of ours fights what GitOps tools apply.
 
-use kube::ResourceExt as _;
-use programmatic_users::api::{ProgrammaticUser, ROTATE_AT_ANNOTATION};
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, ResourceExt as _};
+use programmatic_users::api::{ProgrammaticUser, RESTART_PREFIX, ROTATE_AT_ANNOTATION};
 use serde_json::{Value, json};
 
-use super::ask;
+use super::manifests::{Ids, left_out, manifests};
+use super::{ask, has_a_pod, never_available};
+use crate::consumers::{on_rotation, rotate};
 use crate::support::wait::SOON;
 use crate::support::{PAYMENTS, World};
 
-/// Manifests of all kinds with every field that there is.
-fn manifests(world: &World, mode: &str) -> Vec<Value> {
-    let name = |what: &str| world.unique(&format!("{what}-{mode}"));
-    let metadata = |name: &str| json!({"name": name, "labels": {"team": "payments"}, "annotations": {"note": "by hand"}});
-    let user = |name: &str, spec: Value| {
-        let mut metadata = metadata(name);
-        metadata["namespace"] = json!(world.namespace());
-        json!({"apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser", "metadata": metadata, "spec": spec})
-    };
-    let organization = json!({
-        "apiVersion": "programmatic-users.io/v1alpha1",
-        "kind": "Organization",
-        "metadata": metadata(&name("org")),
-        "spec": {
-            "endpoint": {"url": world.platform().url(), "insecure": true, "timeout": "10s"},
-            "credentials": {"secretName": "admin", "key": "token", "previousKey": "token-previous"},
-            "limits": {"requestsPerMinute": 6000, "maxInFlight": 8, "createsPerHour": 1000},
-            "drift": {"interval": "5s"},
-            "deletionProtection": true,
-            "orphanPolicy": "Report"
-        }
-    });
-    let class = json!({
-        "apiVersion": "programmatic-users.io/v1alpha1",
-        "kind": "ProgrammaticUserClass",
-        "metadata": metadata(&name("class")),
-        "spec": {
-            "organizationName": name("org"),
-            "scopes": ["Account", "Organization"],
-            "allow": {
-                "roles": ["Viewer", "Editor", "PolicyBased"],
-                "accounts": ["*"],
-                "policies": ["*"],
-                "groups": ["*"]
-            },
-            "namespaces": {"matchNames": [world.namespace()], "matchLabels": {"never": "set"}},
-            "maxUsersPerNamespace": 20,
-            "rotation": {"maxAge": "2160h", "minOverlap": "1h"},
-            "onRevoked": "Keep",
-            "defaults": {
-                "access": {"role": "Viewer", "accounts": [{"id": PAYMENTS}]},
-                "rotation": {"every": "720h", "overlap": "25h"},
-                "secret": {"keys": {"token": "TOKEN", "account": "ACCOUNT"}}
-            }
-        }
-    });
-    // All that can be left out is left out: the class has it.
-    let little = user(
-        &format!("little-{mode}"),
-        json!({"className": name("class"), "scope": "Account"}),
-    );
-    let everything = user(
-        &format!("everything-{mode}"),
-        json!({
-            "className": name("class"),
-            "scope": "Account",
-            "displayName": "everything",
-            "description": "has every field that there is",
-            "access": {
-                "role": "PolicyBased",
-                "accounts": [{"id": PAYMENTS}],
-                "policies": [{"name": "gitops", "accounts": [PAYMENTS]}],
-                "groups": [{"name": "gitops"}]
-            },
-            "secret": {
-                "name": format!("token-{mode}"),
-                "keys": {"token": "A", "account": "B", "endpoint": "C", "organization": "D"},
-                "extraKeys": {"E": "token", "F": "account"},
-                "template": {
-                    "labels": {"example.com/team": "payments"},
-                    "annotations": {"example.com/note": "made"},
-                    "data": {"credentials.ini": "token={{ token }}"}
-                },
-                "account": PAYMENTS
-            },
-            "rotation": {
-                "every": "720h",
-                "overlap": "25h",
-                "windows": [{"cron": "0 2 * * SUN", "timeZone": "Europe/Berlin", "duration": "4h"}]
-            },
-            "consumers": {"restart": "Never"},
-            "deletionPolicy": "Delete",
-            "expireAt": "2099-01-01T00:00:00Z",
-            "suspend": false
-        }),
-    );
-    let several = user(
-        &format!("several-{mode}"),
-        json!({
-            "className": name("class"),
-            "scope": "Organization",
-            "access": {"role": "Viewer", "accounts": [{"id": PAYMENTS}, {"id": crate::support::BILLING, "role": "Editor"}]},
-            "secret": {"account": PAYMENTS},
-            "rotation": {"every": "700h"},
-            "deletionPolicy": "Retain"
-        }),
-    );
-    vec![organization, class, little, everything, several]
-}
+/// The ways to apply, and `kubectl`'s flags for them.
+const MODES: [(&str, &[&str]); 2] = [
+    ("client", &[]),
+    ("server", &["--server-side", "--field-manager=flux"]),
+];
 
 /// A class is no work for the operator: it has nothing to wait for.
 fn is_worked_on(object: &Value) -> bool {
@@ -120,12 +31,12 @@ async fn what_was_applied_is_found_as_it_was_applied_and_applied_again_changes_n
     let everything = json!({"statements": [{"effect": "ALLOW", "actions": ["*"], "resources": ["*"]}]});
     world.platform().make_policy("gitops", &everything).await;
     world.platform().make_group("gitops").await;
-    let modes: [(&str, &[&str]); 2] = [
-        ("client", &[]),
-        ("server", &["--server-side", "--field-manager=flux"]),
-    ];
+    let ids = Ids {
+        policy: world.platform().make_policy("by-id", &everything).await,
+        group: world.platform().make_group("by-id").await,
+    };
     let mut options = world.controller().options().clone();
-    options.organizations = modes
+    options.organizations = MODES
         .map(|(mode, _)| world.unique(&format!("org-{mode}")))
         .to_vec();
     let _controller = crate::support::Operator::start(world.dir(), "gitops", options)
@@ -133,8 +44,9 @@ async fn what_was_applied_is_found_as_it_was_applied_and_applied_again_changes_n
         .unwrap_or_else(|e| panic!("{e}"));
     let mut questions = Vec::new();
     let mut made = 0;
-    for (mode, flags) in modes {
-        let objects = manifests(&world, mode);
+    for (mode, flags) in MODES {
+        let objects = manifests(&world, mode, &ids);
+        assert_eq!(left_out(&objects), Vec::<String>::new());
         made += objects.iter().filter(|o| o["kind"] == "ProgrammaticUser").count();
         let text: Vec<String> = objects
             .iter()
@@ -260,5 +172,54 @@ async fn argo_cds_action_rotates_and_git_knows_nothing_of_it() {
             (now.user_id, now.last_handled_rotate_at),
             (before.user_id, before.last_handled_rotate_at)
         );
+    }
+}
+
+/// Annotations of the pods that a `Deployment` makes, and its generation.
+fn annotated(deployment: &Deployment) -> (BTreeMap<String, String>, Option<i64>) {
+    let template = deployment.spec.as_ref().map(|s| &s.template);
+    let metadata = template.and_then(|t| t.metadata.as_ref());
+    let annotations = metadata.and_then(|m| m.annotations.clone());
+    (annotations.unwrap_or_default(), deployment.metadata.generation)
+}
+
+#[tokio::test]
+async fn a_workload_that_was_restarted_is_left_as_it_is_when_it_is_applied_again() {
+    let world = World::builder("gitops-restart")
+        .restarts_consumers()
+        .start()
+        .await;
+    let deployments: Api<Deployment> = Api::namespaced(world.client(), world.namespace());
+    for (mode, flags) in MODES {
+        let user = world.user(mode).viewer(PAYMENTS);
+        user.with(|s| s.consumers = Some(on_rotation())).apply().await;
+        world.ready(mode).await;
+        // A rollout whose deadline is over is no reason to wait.
+        let spec = never_available(&world, mode, &[mode], &json!({"progressDeadlineSeconds": 1}));
+        let metadata = json!({"name": mode, "namespace": world.namespace()});
+        let object =
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+        let text = serde_saphyr::to_string(&object).unwrap();
+        let apply = || {
+            let args = [&["apply"], flags, &["-f", "-"]].concat();
+            world.cluster().kubectl_with(&args, Some(&text)).unwrap()
+        };
+        apply();
+        has_a_pod(&world, mode).await;
+        rotate(&world, mode, "1").await;
+        let restarted = world
+            .eventually("the Deployment to be restarted", SOON, async || {
+                let found = deployments.get(mode).await.map_err(|e| e.to_string())?;
+                let seen = annotated(&found);
+                if seen.0.keys().any(|key| key.starts_with(RESTART_PREFIX)) {
+                    Ok(seen)
+                } else {
+                    Err(format!("{:?}", found.status))
+                }
+            })
+            .await;
+        let said = apply();
+        let after = deployments.get(mode).await.unwrap();
+        assert_eq!(annotated(&after), restarted, "{mode}: {said}");
     }
 }

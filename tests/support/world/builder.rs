@@ -156,16 +156,13 @@ impl WorldBuilder {
         // One folder a test, emptied at its start, so that runs do not pile up.
         let dir = root().join("target/tests").join(&self.name);
         let _ = std::fs::remove_dir_all(&dir);
-        let address = if self.reachable {
-            cluster.info().host_address.clone()
-        } else {
-            "127.0.0.1".to_owned()
-        };
+        let host = self.reachable.then(|| cluster.info().host_address.clone());
         let options = platform::Options {
-            address,
+            address: host.unwrap_or_else(|| "127.0.0.1".to_owned()),
             organization: "Acme".to_owned(),
             accounts: self.accounts,
             flags: self.platform_flags,
+            database: None,
         };
         let platform = Platform::start(&dir.join("platform"), options).await?;
         let proxies = if self.proxied {

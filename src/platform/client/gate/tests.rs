@@ -121,7 +121,7 @@ async fn what_is_used_is_told() {
 }
 
 #[tokio::test]
-async fn replacements_leave_a_part_of_the_budget_to_new_users() {
+async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_one_of_their_own() {
     let limits = Limits {
         creates_per_hour: 10,
         ..Limits::default()
@@ -137,10 +137,22 @@ async fn replacements_leave_a_part_of_the_budget_to_new_users() {
         assert_eq!(make(Purpose::Replacement).await, Ok(()));
     }
     let told = make(Purpose::Replacement).await.unwrap_err();
-    assert!(told.contains("up to 10, is kept for new users"), "{told}");
+    assert!(
+        told.contains("up to 10, is kept for new users and revocations"),
+        "{told}"
+    );
     assert_eq!(make(Purpose::First).await, Ok(()));
-    assert!(make(Purpose::First).await.is_err());
-    assert_eq!([1, 2, 10, 1000].map(super::kept_for_new_users), [0, 1, 1, 100]);
+    let told = make(Purpose::First).await.unwrap_err();
+    assert!(
+        told.contains("10 users were made within an hour: as many as"),
+        "{told}"
+    );
+    assert_eq!(make(Purpose::Revocation).await, Ok(()));
+    let told = make(Purpose::Revocation).await.unwrap_err();
+    assert!(told.contains("a tenth more than the 10"), "{told}");
+    let most = |purpose: Purpose| [1, 2, 10, 1000].map(|all| purpose.most(all));
+    assert_eq!(most(Purpose::Replacement), [1, 1, 9, 900]);
+    assert_eq!(most(Purpose::Revocation), [2, 3, 11, 1100]);
 }
 
 #[test]

@@ -41,6 +41,11 @@ impl Offer<'_> {
     }
 }
 
+/// Whether a policy is made for the whole organization.
+pub(in crate::server::console) fn is_of_organization(policy: &Value) -> bool {
+    text(policy, "type").ends_with("ORGANIZATION")
+}
+
 /// A list of boxes to tick.
 fn boxes(offer: &Offer, field: &'static str, legend: &str, id: &str, items: &[&Value]) -> Markup {
     html! {
@@ -50,7 +55,12 @@ fn boxes(offer: &Offer, field: &'static str, legend: &str, id: &str, items: &[&V
                 @let value = text(item, id);
                 div.box {
                     input id={ (field) "-" (i) } type="checkbox" name=(field) value=(value) checked[offer.chosen(field, value)];
-                    label for={ (field) "-" (i) } { (text(item, "name")) " " code { (value) } }
+                    label for={ (field) "-" (i) } {
+                        (text(item, "name")) " " code { (value) }
+                        @if offer.account.is_none() && is_of_organization(item) {
+                            " " small { "whole organization, unless accounts are chosen" }
+                        }
+                    }
                 }
             }
         }

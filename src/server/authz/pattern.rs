@@ -1,0 +1,105 @@
+//! Regular expressions of conditions.
+
+use regex::{Regex, RegexBuilder};
+
+/// Bytes that one may take: they come from callers, and are compiled with each reading of a policy.
+const LARGEST: usize = 1 << 20;
+
+/// A regular expression; equal to another one that is written the same.
+///
+/// The vendor does not say whether it has to be found in a value or to be the whole of it. Where that makes a difference,
+/// whether it fits cannot be said.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    text: String,
+    /// To be found anywhere, and to be the whole.
+    compiled: Option<(Regex, Regex)>,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Pattern {
+    /// Compiles it. What cannot be compiled stays, and whether it fits can never be said.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let compile = |text: &str| RegexBuilder::new(text).size_limit(LARGEST).build().ok();
+        // By itself first: with a bracket too many it could be one together with these.
+        let compiled = compile(text).zip(compile(&format!(r"\A(?:{text})\z")));
+        Self {
+            text: text.to_owned(),
+            compiled,
+        }
+    }
+
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it could be compiled.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.compiled.is_some()
+    }
+
+    /// Whether it fits a value: `None` if it does so in a part of it only.
+    #[must_use]
+    pub fn fits(&self, value: &str) -> Option<bool> {
+        let (anywhere, whole) = self.compiled.as_ref()?;
+        if whole.is_match(value) {
+            return Some(true);
+        }
+        (!anywhere.is_match(value)).then_some(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_the_whole_or_a_part_or_neither() {
+        for (pattern, value, fits) in [
+            ("^prod-.*$", "prod-1", Some(true)),
+            ("^prod-.*$", "my-prod-1", Some(false)),
+            ("prod-.*", "prod-1", Some(true)),
+            ("prod", "prod", Some(true)),
+            ("^prod-", "prod-1", None),
+            ("prod", "prod-1", None),
+            ("prod-*", "prod-1", None),
+            // The longer one too.
+            ("prod|prod-1", "prod-1", Some(true)),
+            ("^a$|^b$", "b", Some(true)),
+            ("^a|b$", "ac", None),
+            ("(?i)PROD", "prod", Some(true)),
+            ("", "", Some(true)),
+            ("", "prod", None),
+        ] {
+            assert_eq!(Pattern::new(pattern).fits(value), fits, "{pattern} and {value}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_compiled_fits_nobody_knows_what() {
+        for text in [
+            "*-dev",
+            "(",
+            "a)|(?:b",
+            "[",
+            r"(a)\1",
+            "(?=a)",
+            "a{1000}{1000}{1000}",
+        ] {
+            let pattern = Pattern::new(text);
+            assert!(!pattern.is_valid(), "{text}");
+            assert_eq!(pattern.fits("a"), None, "{text}");
+        }
+    }
+}
