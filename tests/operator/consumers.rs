@@ -196,11 +196,24 @@ async fn an_installation_that_may_not_restart_or_look_says_so_before_anything_is
     let blind = crate::support::Operator::start(world.dir(), "blind", options)
         .await
         .unwrap();
-    let message = world.stalled("waits", "ConsumersNotEnabled").await;
+    let message = told(&world, "waits", "WaitingForConsumers", "ConsumersNotEnabled").await;
     assert!(
         message.contains("--consumers=observe, and this one runs with --consumers=off"),
         "{message}"
     );
+    // A user that is there is looked after all the same.
+    let leaked = world.token("waits").await;
+    let revoke = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});
+    world.change("waits", revoke).await.unwrap();
+    world
+        .eventually("the leaked token to be dead", SOON, async || {
+            match world.platform().get("/setup/account", &leaked).await.status {
+                401 => Ok(()),
+                status => Err(status.to_string()),
+            }
+        })
+        .await;
+    world.ready("waits").await;
     until_consumers(&world, "waits", &[]).await;
     world.user("plain").viewer(PAYMENTS).apply().await;
     world.ready("plain").await;

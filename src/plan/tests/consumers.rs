@@ -403,7 +403,7 @@ fn workloads_that_cannot_be_listed_are_told_after_a_while_and_for_as_long_as_pod
         o.learned = Learned::default();
         let (steps, rest) = run_at(o, 10, &pods());
         assert_eq!(restarted(&steps), Vec::<&str>::new());
-        let again = rest.again.clone();
+        let again = rest.again;
         (condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1), again)
     };
     // At a start they are not known yet. When they are, a watch tells; if not, it is told then.
