@@ -108,6 +108,14 @@ impl Object {
         }
     }
 
+    /// Notes every field that has no meaning here. Rights are not given by what is left when something is passed over: that
+    /// could have been what narrows them.
+    pub(super) fn only(&self, fields: &[&str], problems: &mut Problems) {
+        for name in self.map.keys().filter(|name| !fields.contains(&name.as_str())) {
+            problems.add(&self.path(name), "is not allowed");
+        }
+    }
+
     /// A field as it is.
     pub(super) fn value(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|v| !v.is_null())

@@ -40,7 +40,10 @@ async fn a_copy_that_is_made_while_it_runs_is_a_platform_of_its_own() {
     assert_eq!(mode(&copy), 0o600);
     // It is not written over, and a folder without a database has none to copy.
     let again = server::backup(server.directory.path(), &copy).await.unwrap_err();
-    assert!(again.to_string().contains("platform.db: File exists"), "{again}");
+    assert!(
+        again.to_string().contains("platform.db is there already"),
+        "{again}"
+    );
     let empty = tempfile::tempdir().unwrap();
     let nothing = server::backup(empty.path(), &folder.path().join("other"))
         .await
@@ -79,7 +82,7 @@ async fn a_copy_is_restored_into_a_folder_without_a_database_only() {
         let used = tempfile::tempdir().unwrap();
         std::fs::write(used.path().join(left), "kept").unwrap();
         let told = restore(&copy, used.path()).await.unwrap_err();
-        assert!(told.contains(&format!("{left}: is there already")), "{told}");
+        assert!(told.contains(&format!("{left} is there already")), "{told}");
         let there: Vec<_> = std::fs::read_dir(used.path()).unwrap().collect();
         assert_eq!(there.len(), 1);
         assert_eq!(std::fs::read_to_string(used.path().join(left)).unwrap(), "kept");
@@ -92,9 +95,33 @@ async fn a_copy_is_restored_into_a_folder_without_a_database_only() {
     std::fs::write(&nonsense, "nonsense").unwrap();
     let told = restore(&nonsense, &folder.path().join("a")).await.unwrap_err();
     assert!(told.ends_with("is no copy of a platform's database"), "{told}");
+    // A log beside it would be read as part of it.
+    let used = folder.path().join("used.db");
+    std::fs::copy(&copy, &used).unwrap();
+    std::fs::write(folder.path().join("used.db-wal"), "of another").unwrap();
+    let told = restore(&used, &folder.path().join("a")).await.unwrap_err();
+    assert!(
+        told.contains("used.db-wal: is there, so that this is no copy"),
+        "{told}"
+    );
+    let late = folder.path().join("late.db");
+    std::fs::write(folder.path().join("late.db-wal"), "of another").unwrap();
+    let told = server::backup(server.directory.path(), &late)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(told.contains("late.db-wal is there already"), "{told}");
     assert!(!folder.path().join("a").exists());
 
     let new = tempfile::tempdir().unwrap();
+    // What a restore that was killed leaves is in nobody's way.
+    std::fs::create_dir_all(new.path().join("deep/data")).unwrap();
+    std::fs::write(new.path().join("deep/data/platform.db.part"), "half").unwrap();
+    std::fs::set_permissions(
+        new.path().join("deep/data"),
+        std::fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
     let data = new.path().join("deep").join("data");
     restore(&copy, &data).await.unwrap();
     assert_eq!(mode(&data), 0o700);

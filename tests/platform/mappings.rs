@@ -124,6 +124,13 @@ async fn a_console_user_is_given_policies_in_an_account() {
             "ValidationError",
         ),
         (json!({"permissionStrategy": null}), "role", "ValidationError"),
+        // What is misspelled could have been meant to narrow.
+        (
+            json!({"permissionstrategy": "ROLE_BASED"}),
+            "permissionstrategy",
+            "ValidationError",
+        ),
+        (json!({"accountId": B}), "accountId", "ValidationError"),
     ] {
         let mut body = by_policy.clone();
         for (key, value) in change.as_object().unwrap() {

@@ -166,7 +166,17 @@ async fn nothing_in_a_policy_is_passed_over() {
     let id = server.policy("ACCOUNT", json!([allow()])).await;
     let one = format!("/setup/access/policy/{id}");
     let statement = "policy.policyContent.statements.1";
+    let pattern = |text: &str| json!({"StringPatternMatch": {"spot:elastigroup:name": text}});
+    let many = json!({"StringPatternMatch": {"spot:elastigroup:name": vec!["a"; 101]}});
     for (policy, place) in [
+        (
+            with("condition", pattern(&"a".repeat(513))),
+            format!("{statement}.condition.StringPatternMatch.spot:elastigroup:name"),
+        ),
+        (
+            with("condition", many),
+            "policy.policyContent.statements".to_owned(),
+        ),
         (with("Condition", named.clone()), format!("{statement}.Condition")),
         (
             with("conditions", named.clone()),
@@ -200,6 +210,16 @@ async fn nothing_in_a_policy_is_passed_over() {
         assert_eq!(made.error().2, Some(place.as_str()));
         let changed = server.put(ADMIN, &one, body).await.expect(400);
         assert_eq!(changed.error().2, Some(place.as_str()));
+    }
+    let beside = json!({"policy": {"name": "p"}, "policyContent": {"statements": [allow()]}});
+    let refused = server.put(ADMIN, &one, beside).await.expect(400);
+    assert_eq!(refused.error().2, Some("policyContent"));
+    for (field, value) in [("type", "ORGANIZATION"), ("id", "pol-00000000")] {
+        let mut body = json!({"policy": {"name": "p"}});
+        body["policy"][field] = json!(value);
+        let refused = server.put(ADMIN, &one, body).await.expect(400);
+        let place = format!("policy.{field}");
+        assert_eq!(refused.error().2, Some(place.as_str()));
     }
     // What an answer has can be sent back.
     let all = server.get(ADMIN, "/setup/organization/policy").await;

@@ -118,6 +118,18 @@ impl Condition {
         read(value, DEEPEST, true)
     }
 
+    /// How many regular expressions are in it.
+    #[must_use]
+    pub fn patterns(&self) -> usize {
+        match self {
+            Self::All(all) => all.iter().map(Self::patterns).sum(),
+            Self::Compare { values, .. } => {
+                let patterns = values.iter().filter(|v| matches!(v, Wanted::Pattern(_)));
+                patterns.count()
+            }
+        }
+    }
+
     /// Whether it holds of a resource of that service; `None` if too little is known to say so.
     #[must_use]
     pub fn holds(&self, service: &str, facts: &Facts) -> Option<bool> {

@@ -1,9 +1,13 @@
 //! Regular expressions of conditions.
 
+use std::sync::OnceLock;
+
 use regex::{Regex, RegexBuilder};
 
-/// Bytes that one may take: they come from callers, and are compiled with each reading of a policy.
-const LARGEST: usize = 1 << 20;
+/// Bytes that one may take: they come from callers, and are compiled by each request that they decide.
+const LARGEST: usize = 1 << 18;
+/// Characters that one may have: what is read takes room, too.
+pub(super) const LONGEST: usize = 512;
 
 /// A regular expression; equal to another one that is written the same.
 ///
@@ -12,8 +16,8 @@ const LARGEST: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct Pattern {
     text: String,
-    /// To be found anywhere, and to be the whole.
-    compiled: Option<(Regex, Regex)>,
+    /// To be found anywhere, and to be the whole; when it is first asked for, which most requests never do.
+    compiled: OnceLock<Option<(Regex, Regex)>>,
 }
 
 impl PartialEq for Pattern {
@@ -25,16 +29,30 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Pattern {
-    /// Compiles it. What cannot be compiled stays, and whether it fits can never be said.
+    /// Nothing is compiled yet.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let compile = |text: &str| RegexBuilder::new(text).size_limit(LARGEST).build().ok();
-        // By itself first: with a bracket too many it could be one together with these.
-        let compiled = compile(text).zip(compile(&format!(r"\A(?:{text})\z")));
         Self {
             text: text.to_owned(),
-            compiled,
+            compiled: OnceLock::new(),
         }
+    }
+
+    /// `None`: it cannot be compiled, and whether it fits can never be said.
+    fn compiled(&self) -> Option<&(Regex, Regex)> {
+        let compile = |text: &str| {
+            let mut builder = RegexBuilder::new(text);
+            builder.size_limit(LARGEST).build().ok()
+        };
+        let both = || {
+            if self.text.chars().count() > LONGEST {
+                return None;
+            }
+            // By itself first: with a bracket too many it could be one together with these.
+            let anywhere = compile(&self.text)?;
+            Some((anywhere, compile(&format!(r"\A(?:{})\z", self.text))?))
+        };
+        self.compiled.get_or_init(both).as_ref()
     }
 
     /// As it was written.
@@ -46,13 +64,13 @@ impl Pattern {
     /// Whether it could be compiled.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        self.compiled.is_some()
+        self.compiled().is_some()
     }
 
     /// Whether it fits a value: `None` if it does so in a part of it only.
     #[must_use]
     pub fn fits(&self, value: &str) -> Option<bool> {
-        let (anywhere, whole) = self.compiled.as_ref()?;
+        let (anywhere, whole) = self.compiled()?;
         if whole.is_match(value) {
             return Some(true);
         }
@@ -96,6 +114,7 @@ mod tests {
             r"(a)\1",
             "(?=a)",
             "a{1000}{1000}{1000}",
+            &"a".repeat(LONGEST + 1),
         ] {
             let pattern = Pattern::new(text);
             assert!(!pattern.is_valid(), "{text}");

@@ -1,7 +1,5 @@
 //! Policies by account, as several bodies have them.
 
-use serde_json::Value;
-
 use crate::platform::PolicyGrant;
 use crate::server::reply::ApiError;
 use crate::server::store::{Connection, access, accounts};
@@ -9,24 +7,6 @@ use crate::server::validate::{Object, Problems, invalid};
 
 /// What a grant may have. Answers have the policy's name and type, which whoever sends one back leaves in.
 const GRANT: &[&str] = &["policyId", "accountIds", "accounts", "policyName", "policyType"];
-
-/// Notes every field of an object that has no meaning there. Rights are not given by what is left when something is passed
-/// over: that could have been what narrows them.
-pub(super) fn only(fields: &[&str], value: &Value, path: &str, problems: &mut Problems) {
-    let Value::Object(map) = value else { return };
-    for name in map.keys().filter(|name| !fields.contains(&name.as_str())) {
-        problems.add(&format!("{path}.{name}"), "is not allowed");
-    }
-}
-
-/// The same of each object of a list.
-pub(super) fn only_in_each(fields: &[&str], body: &Object, list: &str, problems: &mut Problems) {
-    if let Some(Value::Array(items)) = body.value(list) {
-        for (index, item) in items.iter().enumerate() {
-            only(fields, item, &body.path(&format!("{list}.{index}")), problems);
-        }
-    }
-}
 
 /// The accounts of a grant. The vendor's description of user groups calls them `accounts`, its example and all else
 /// `accountIds`.
@@ -46,9 +26,9 @@ fn accounts_of(grant: &Object, problems: &mut Problems) -> Vec<String> {
 /// Reads the list; nothing is compared with the database yet.
 pub(super) fn read(body: &Object, field: &str, problems: &mut Problems) -> Vec<PolicyGrant> {
     let entries = body.objects(field, problems);
-    only_in_each(GRANT, body, field, problems);
     let mut found = Vec::with_capacity(entries.len());
     for entry in entries {
+        entry.only(GRANT, problems);
         let policy_id = entry.required("policyId", problems);
         let account_ids = accounts_of(&entry, problems);
         found.push(PolicyGrant {

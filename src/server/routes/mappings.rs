@@ -15,6 +15,15 @@ use crate::server::validate::{Object, Problems, invalid};
 use crate::server::{App, catalog};
 
 const KIND: &str = "spotinst:setup:accountUserMapping";
+/// What a mapping may have.
+const MAPPING: &[&str] = &[
+    "userId",
+    "userEmail",
+    "accountId",
+    "role",
+    "permissionStrategy",
+    "policyIds",
+];
 const ROLES: [(&str, &str); 2] = [
     ("viewer", catalog::ACCOUNT_VIEWER),
     ("editor", catalog::ACCOUNT_EDITOR),
@@ -270,7 +279,12 @@ pub(super) async fn assign(State(app): State<App>, Extension(call): Admitted, by
 
 /// Reads one; the account is the one of the path, where that has one.
 fn read_mapping(body: &Object, account: Option<&str>, problems: &mut Problems) -> Mapping {
+    body.only(MAPPING, problems);
     let user = Named::read(body, problems);
+    let sent = body.value("accountId");
+    if account.is_some_and(|account| sent.is_some_and(|sent| sent != account)) {
+        problems.add(&body.path("accountId"), "must be the account of the path");
+    }
     let account = account.map_or_else(|| body.required("accountId", problems), str::to_owned);
     let strategy = body.text("permissionStrategy", problems);
     let policies = match strategy.as_deref() {

@@ -6,13 +6,12 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
 use serde_json::{Value, json};
 
-use super::grants::{only, only_in_each};
 use super::{Admitted, Outcome};
 use crate::server::authz::Condition;
 use crate::server::gate::Reader;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::{Connection, access, now, users, written};
-use crate::server::validate::{Object, Problems};
+use crate::server::validate::{Object, Problems, invalid};
 use crate::server::{App, catalog};
 
 pub(super) async fn list(mut conn: Reader) -> Outcome {
@@ -41,6 +40,8 @@ const POLICY: &[&str] = &[
     "createdAt",
     "updatedAt",
 ];
+/// Regular expressions in one policy: each request that they decide pays for them.
+const MOST_PATTERNS: usize = 100;
 const STATEMENT: &[&str] = &["effect", "actions", "resources", "condition"];
 
 /// The catalogue; each of its fields is also a filter, in upper or lower case.
@@ -58,25 +59,23 @@ pub(super) async fn actions(Query(query): Query<HashMap<String, String>>) -> Out
 /// The policy of a body.
 fn read_policy(bytes: &Bytes, problems: &mut Problems) -> Result<Object, ApiError> {
     let body = Object::parse(bytes)?;
+    body.only(&["policy"], problems);
     let policy = body.object("policy", problems);
-    if let Some(value) = body.value("policy") {
-        only(POLICY, value, "policy", problems);
-    }
+    policy.only(POLICY, problems);
     Ok(policy)
 }
 
 /// Checks a policy document. What it says is what will be decided by, so nothing in it is passed over.
 fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
     let content = policy.object("policyContent", problems);
-    if let Some(value) = policy.value("policyContent") {
-        only(&["statements"], value, &policy.path("policyContent"), problems);
-    }
-    only_in_each(STATEMENT, &content, "statements", problems);
+    content.only(&["statements"], problems);
+    let mut patterns = 0;
     let statements = content.objects("statements", problems);
     if statements.is_empty() {
         problems.add(&content.path("statements"), "must contain at least 1 items");
     }
     for statement in &statements {
+        statement.only(STATEMENT, problems);
         match statement.required("effect", problems).as_str() {
             "ALLOW" | "DENY" | "" => {}
             _ => problems.add(&statement.path("effect"), "must be one of [ALLOW, DENY]"),
@@ -95,10 +94,16 @@ fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
                 problems.add(&path, "must be like service:action");
             }
         }
-        let condition = statement.value("condition").map(Condition::parse);
-        if let Some(Err((place, words))) = condition {
-            problems.add(&format!("{}{place}", statement.path("condition")), words);
+        match statement.value("condition").map(Condition::parse) {
+            Some(Ok(condition)) => patterns += condition.patterns(),
+            Some(Err((place, words))) => {
+                problems.add(&format!("{}{place}", statement.path("condition")), words);
+            }
+            None => {}
         }
+    }
+    if patterns > MOST_PATTERNS {
+        problems.add(&content.path("statements"), "must contain at most 100 patterns");
     }
     policy.value("policyContent").cloned()
 }
@@ -137,8 +142,8 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     Ok(Answer::one("spotinst:setup:access:policy", item))
 }
 
-/// Fails unless the policy exists and is not a built-in one.
-async fn require_custom(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
+/// The type of a policy. Fails unless it exists and is not a built-in one.
+async fn require_custom(conn: &mut Connection, id: &str) -> Result<String, ApiError> {
     match access::policy_type(conn, id).await? {
         None => Err(ApiError::Missing(
             "POLICY_DOESNT_EXIST",
@@ -148,7 +153,7 @@ async fn require_custom(conn: &mut Connection, id: &str) -> Result<(), ApiError>
             "POLICY_IS_MANAGED",
             format!("Policy {id} is built in"),
         )),
-        Some(_) => Ok(()),
+        Some(own) => Ok(own),
     }
 }
 
@@ -169,7 +174,12 @@ pub(super) async fn update(
     };
     problems.check()?;
     let (call, mut tx) = call.begin(&app).await?;
-    require_custom(&mut tx, &id).await?;
+    let stored = require_custom(&mut tx, &id).await?;
+    for (field, is) in [("type", &stored), ("id", &id)] {
+        if policy.value(field).is_some_and(|sent| sent != is.as_str()) {
+            return Err(invalid(&policy.path(field), "cannot be changed"));
+        }
+    }
     access::update_policy(
         &mut tx,
         &id,

@@ -119,6 +119,7 @@ async fn plan(conn: &mut Connection, call: &Call, wanted: &Wanted<'_>) -> Result
 fn read_roles(body: &Object, problems: &mut Problems) -> Vec<(String, &'static str)> {
     let mut found: Vec<(String, &'static str)> = Vec::new();
     for entry in body.objects("accounts", problems) {
+        entry.only(&["id", "role"], problems);
         let id = entry.required("id", problems);
         if !id.is_empty() && found.iter().any(|(other, _)| *other == id) {
             problems.add(&entry.path("id"), "contains a duplicate value");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
@@ -20,7 +20,10 @@ pub(in crate::server) async fn backup(directory: &Path, to: &Path) -> Result<(),
     };
     let file = directory.join(FILE);
     fs::metadata(&file).map_err(|e| failed(&file, e))?;
-    let copied = copy_anew(&file, to).await.map_err(|e| failed(to, e))?;
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .busy_timeout(Duration::from_secs(10));
+    let copied = copy_anew(options, to).await.map_err(|e| failed(to, e))?;
     Ok(copied?)
 }
 
@@ -32,49 +35,94 @@ pub(in crate::server) async fn restore(from: &Path, directory: &Path) -> Result<
         why: why.to_string(),
     };
     fs::metadata(from).map_err(|e| failed(from, &e))?;
+    if let Some(side) = side_file(from) {
+        let why = "is there, so that this is no copy but the database of a platform: make a copy of that with `backup --data`, or move this file away if it belongs to something else";
+        return Err(failed(&side, &why));
+    }
     require_platform(from).await.map_err(|e| failed(from, &e))?;
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(directory).map_err(|e| failed(directory, &e))?;
-    for end in ["", "-wal", "-shm", "-journal"] {
-        let file = directory.join(format!("{FILE}{end}"));
-        if fs::symlink_metadata(&file).is_ok() {
-            let why = "is there already: give another folder, or move its files away together";
-            return Err(failed(&file, &why));
-        }
-    }
     let to = directory.join(FILE);
-    let copied = copy_anew(from, &to).await.map_err(|e| failed(&to, &e))?;
+    let copied = copy_anew(unchanged(from), &to)
+        .await
+        .map_err(|e| failed(&to, &e))?;
     copied.map_err(|e| failed(&to, &e))
+}
+
+/// What `SQLite` keeps beside a database, if it is there.
+fn side_file(database: &Path) -> Option<PathBuf> {
+    let beside = ["-wal", "-shm", "-journal"].map(|end| with_end(database, end));
+    beside.into_iter().find(|file| fs::symlink_metadata(file).is_ok())
+}
+
+fn with_end(file: &Path, end: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(end);
+    name.into()
 }
 
 /// Fails unless a platform has made this database.
 async fn require_platform(file: &Path) -> Result<(), String> {
-    let none = |_| "is no copy of a platform's database".to_owned();
-    let options = SqliteConnectOptions::new().filename(file).read_only(true);
-    let mut conn = SqliteConnection::connect_with(&options).await.map_err(none)?;
+    let said = |error: sqlx::Error| match error.to_string() {
+        words
+            if ["not a database", "no such table", "no rows"]
+                .iter()
+                .any(|w| words.contains(w)) =>
+        {
+            "is no copy of a platform's database".to_owned()
+        }
+        words => words,
+    };
+    let mut conn = SqliteConnection::connect_with(&unchanged(file))
+        .await
+        .map_err(said)?;
     let found = sqlx::query("SELECT id FROM organization").fetch_one(&mut conn);
-    found.await.map(drop).map_err(none)?;
-    conn.close().await.map_err(none)
+    found.await.map(drop).map_err(said)?;
+    conn.close().await.map_err(said)
 }
 
-/// Copies into a new file, of which nothing stays if it fails.
-async fn copy_anew(file: &Path, to: &Path) -> Result<Result<(), sqlx::Error>, std::io::Error> {
+/// A file that nobody writes, and that is not written.
+fn unchanged(file: &Path) -> SqliteConnectOptions {
+    let options = SqliteConnectOptions::new().filename(file);
+    options.read_only(true).immutable(true)
+}
+
+/// Copies into a new file, which is there when it is whole. Of what fails nothing stays, and of what is killed a file of another
+/// name, which the next copy writes over.
+async fn copy_anew(
+    options: SqliteConnectOptions,
+    to: &Path,
+) -> Result<Result<(), sqlx::Error>, std::io::Error> {
+    let taken = fs::symlink_metadata(to).is_ok().then(|| to.to_owned());
+    if let Some(file) = taken.or_else(|| side_file(to)) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        return Err(std::io::Error::other(format!(
+            "{name} is there already: give another place, or move its files away together"
+        )));
+    }
+    let part = with_end(to, ".part");
+    match fs::remove_file(&part) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     // The copy is written into it: whoever may read it is settled before there is anything to read.
     let mut new = fs::OpenOptions::new();
     new.write(true).create_new(true).mode(0o600);
-    new.open(to)?;
-    let copied = copy(file, to).await;
-    if copied.is_err() {
-        fs::remove_file(to)?;
+    new.open(&part)?;
+    let copied = copy(options, &part).await;
+    if copied.is_ok() {
+        // Unlike a rename it writes over nothing.
+        fs::hard_link(&part, to)?;
+    }
+    fs::remove_file(&part)?;
+    if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::File::open(folder)?.sync_all()?;
     }
     Ok(copied)
 }
 
-async fn copy(file: &Path, to: &Path) -> Result<(), sqlx::Error> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .busy_timeout(Duration::from_secs(10));
+async fn copy(options: SqliteConnectOptions, to: &Path) -> Result<(), sqlx::Error> {
     let mut conn = SqliteConnection::connect_with(&options).await?;
     sqlx::query("VACUUM INTO ?")
         .bind(to.to_string_lossy())
