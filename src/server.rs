@@ -11,6 +11,7 @@ mod catalog;
 mod console;
 mod edge;
 mod gate;
+mod hashing;
 mod limit;
 mod listen;
 mod metrics;

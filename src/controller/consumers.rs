@@ -42,6 +42,12 @@ const MISSING: Duration = Duration::from_mins(1);
 
 /// A namespace, or all.
 type Scope = Option<String>;
+
+/// Whether a namespace is of a scope.
+fn covers(scope: Option<&str>, namespace: &str) -> bool {
+    scope.is_none_or(|scope| scope == namespace)
+}
+
 type Id = (WorkloadKind, String);
 
 /// What is known of workloads.
@@ -88,8 +94,8 @@ impl Readers {
 
     /// Whether all workloads of a namespace are known.
     fn is_filled(&self, namespace: &str) -> bool {
-        let covers = |scope: &Scope| scope.as_ref().is_none_or(|scope| scope == namespace);
-        !self.awaited.borrow().iter().any(|(scope, _)| covers(scope))
+        let is_here = |(scope, _): &(Scope, WorkloadKind)| covers(scope.as_deref(), namespace);
+        !self.awaited.borrow().iter().any(is_here)
     }
 
     /// Workloads that read a Secret of this object; from now on it hears of their changes.
@@ -162,7 +168,7 @@ impl Readers {
         let here = known
             .workloads
             .iter()
-            .filter(|(namespace, _)| scope.is_none_or(|s| s == *namespace));
+            .filter(|(namespace, _)| covers(scope, namespace));
         let all = here.flat_map(|(namespace, all)| all.keys().map(move |id| (namespace.clone(), id.clone())));
         all.filter(|(_, id)| id.0 == kind).collect()
     }
@@ -303,7 +309,7 @@ impl Follower {
         if self.readers.awaited.borrow().iter().any(awaited) {
             return;
         }
-        let here = |namespace: &str| self.scope.as_ref().is_none_or(|scope| scope == namespace);
+        let here = |namespace: &str| covers(self.scope.as_deref(), namespace);
         self.triggers
             .users_looked_at(|user| user.minds_workloads() && user.namespace().is_some_and(|n| here(&n)));
         let known = self.readers.known();

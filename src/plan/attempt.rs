@@ -124,9 +124,9 @@ fn bounded(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestamp) ->
 /// What the user of the attempt in the journal is made for.
 #[must_use]
 pub fn purpose(o: &Observed) -> Purpose {
-    let journal = o.user.status.as_ref().map(|status| &status.journal);
-    let pending = journal.and_then(|journal| journal.pending.as_ref());
-    match journal.and_then(|journal| journal.current.as_ref()) {
+    let status = o.user.status.as_ref();
+    let pending = status.and_then(|status| status.journal.pending.as_ref());
+    match o.current() {
         None => Purpose::First,
         Some(_) if pending.is_some_and(|p| p.reason == rotation::REVOKED) => Purpose::Revocation,
         Some(_) => Purpose::Replacement,
@@ -327,17 +327,8 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
         // `every` bounds how often that goes well.
         status.journal.begun.pop_if(|at| *at == pending.started_at);
     }
-    let at_once = pending.reason == rotation::REVOKED;
     let now = o.time(now);
-    let not_before = if at_once { now } else { overlap_ends(o, now) };
-    let not_after = if at_once {
-        Some(now)
-    } else {
-        wait_ends(o, not_before)
-    };
-    if at_once {
-        status.journal.retiring.iter_mut().for_each(|old| old.revoke(now));
-    }
+    let not_before = overlap_ends(o, now);
     let seen = o.secret_with(&pending.nonce).and_then(|s| s.changed);
     let changed = o.learned.changed.or(seen).unwrap_or(now);
     let replaced_at = status.journal.current.as_ref().map(|_| changed);
@@ -350,12 +341,15 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
             nonce: old.nonce,
             user_id: old.user_id,
             not_before,
-            not_after,
+            not_after: wait_ends(o, not_before),
             replaced_at,
             secret_name: renamed,
         });
         // Until the pods have been looked at.
         status.consumers.iter_mut().for_each(|c| c.outdated = true);
+    }
+    if pending.reason == rotation::REVOKED {
+        status.journal.retiring.iter_mut().for_each(|old| old.revoke(now));
     }
     status.secret_name = Some(pending.secret_name);
     status.user_id = Some(user_id.to_owned());

@@ -159,7 +159,7 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
     // The number of users is a bound for new ones.
     let siblings = (!o.has_begun()).then_some(o.siblings);
     class::check(&o.user, class, &desired, &o.namespace_labels, siblings)?;
-    if o.status().journal.current.is_none() {
+    if o.current().is_none() {
         consumers::allowed(o, &desired)?;
     }
     Ok(desired)

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Consumers, Marker, Pod, Problem};
 use crate::api::{
-    Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
+    Current, Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
 };
 use crate::platform::{Account, Policy, UserDetails, UserGroup, UserName};
 
@@ -225,6 +225,11 @@ impl Observed {
 
     pub(super) fn status(&self) -> ProgrammaticUserStatus {
         self.user.status.clone().unwrap_or_default()
+    }
+
+    /// The user whose token is in use, as the journal read has it.
+    pub(super) fn current(&self) -> Option<&Current> {
+        self.user.status.as_ref()?.journal.current.as_ref()
     }
 
     pub(super) fn has_finalizer(&self) -> bool {

@@ -2,7 +2,6 @@
 
 mod client;
 mod form;
-mod hashing;
 mod page;
 mod programmatic;
 mod settings;
@@ -17,6 +16,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 
 use super::gate::{self, Caller, Trace, bearer};
+use super::hashing::hashed;
 use super::limit::Key;
 use super::reply::ApiError;
 use super::store::batch::Batch;
@@ -24,7 +24,6 @@ use super::store::{Connection, audit, credentials, sign_in};
 use super::{App, secret};
 use client::Client;
 pub(super) use client::SignedIn;
-pub(super) use hashing::hashed;
 
 const SESSION: &str = "session";
 /// Of the sign-in form, before there is a session that could hold its token.

@@ -21,9 +21,9 @@ use crate::support::world::World;
 const CONSUMERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks for a new token of each.
-pub async fn ask(world: &World, names: &[String], value: &str) {
-    let patch = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: value}}});
+/// Asks for a new token of each, by this annotation.
+pub async fn ask(world: &World, names: &[String], annotation: &str, value: &str) {
+    let patch = json!({"metadata": {"annotations": {annotation: value}}});
     let users = world.users();
     futures::stream::iter(names)
         .for_each_concurrent(CONCURRENCY, async |name| {
@@ -133,7 +133,7 @@ pub async fn all(bed: &mut Bed, report: &mut Report) {
     let before = bed.platform_calls().await;
     let begin = Instant::now();
     let work = async {
-        ask(&bed.world, &names, "bench").await;
+        ask(&bed.world, &names, ROTATE_AT_ANNOTATION, "bench").await;
         bed.eyes
             .rotated(&names, "bench", Bed::patience(names.len()) * 2)
             .await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use programmatic_users::api::{Organization, REVOKE_NOW_ANNOTATION};
+use programmatic_users::api::{Organization, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 use serde_json::json;
 
 use crate::bed::Bed;
@@ -38,7 +38,7 @@ pub async fn blow(bed: &mut Bed, report: &mut Report) {
     limit(bed, per_minute).await;
     let begin = Instant::now();
     let before = bed.platform_calls().await;
-    ask(&bed.world, &names, "storm").await;
+    ask(&bed.world, &names, ROTATE_AT_ANNOTATION, "storm").await;
     let done = |seen: &Seen| seen.rotated.as_ref().is_some_and(|(v, _)| v == "storm");
     bed.world
         .eventually(
@@ -52,13 +52,13 @@ pub async fn blow(bed: &mut Bed, report: &mut Report) {
         .await;
     let leaked = names.iter().rev().find(|name| !done(&bed.eyes.of(name)));
     let leaked = leaked.expect("the storm is not over");
-    let patch = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});
-    let patch = Patch::Merge(&patch);
-    let users = bed.world.users();
-    users
-        .patch(leaked, &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    ask(
+        &bed.world,
+        std::slice::from_ref(leaked),
+        REVOKE_NOW_ANNOTATION,
+        "1",
+    )
+    .await;
     let asked = Instant::now();
     let applied = futures::future::join_all(new.iter().map(|name| bed.apply(name))).await;
     bed.eyes.ready(&new, Bed::patience(names.len()) * 4).await;

@@ -72,7 +72,19 @@ impl Said {
 
 /// The program with an environment of its own.
 pub fn program(kubeconfig: &Path) -> Command {
-    let mut command = Command::new(binary());
+    by_itself(Command::new(binary()), kubeconfig)
+}
+
+/// The same with these arguments, as an administrator of the cluster, at a terminal.
+pub fn at_a_terminal(cluster: &Cluster, arguments: &str) -> Command {
+    // Of Debian's package bsdutils.
+    let mut command = Command::new("script");
+    let line = format!("{} {arguments}", binary().display());
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    by_itself(command, Path::new(&cluster.info().kubeconfig))
+}
+
+fn by_itself(mut command: Command, kubeconfig: &Path) -> Command {
     command
         .env("KUBECONFIG", kubeconfig)
         .env_remove("SPOTINST_TOKEN")

@@ -1,13 +1,12 @@
 //! `rotate` and `revoke`: asks, and follows to the end.
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use programmatic_users::api::ROTATE_AT_ANNOTATION;
 use serde_json::json;
 
-use super::asked::{Said, ask, of_world, run};
-use crate::support::cluster::binary;
+use super::asked::{Said, ask, at_a_terminal, of_world, run};
 use crate::support::{PAYMENTS, World};
 
 #[tokio::test]
@@ -169,7 +168,7 @@ async fn a_revocation_asks_first_and_leaves_no_old_token() {
         .tells("give --yes where nobody can be asked");
     // At a terminal it wants the name.
     for answer in ["n", "y", "other"] {
-        let said = at_a_terminal(&world, "ci", answer);
+        let said = revoke_and_answer(&world, "ci", answer);
         assert_eq!(said.code, 1, "{said:#?}");
         assert!(said.out.contains("nothing was done"), "{said:#?}");
         assert!(
@@ -179,7 +178,7 @@ async fn a_revocation_asks_first_and_leaves_no_old_token() {
     }
     assert_eq!(world.get("ci").await.metadata.annotations, None);
     assert!(world.platform().accepts(&old).await);
-    let said = at_a_terminal(&world, "ci", "ci");
+    let said = revoke_and_answer(&world, "ci", "ci");
     assert_eq!(said.code, 0, "{said:#?}");
     assert!(said.out.contains("is dead"), "{said:#?}");
     assert!(!world.platform().accepts(&old).await);
@@ -195,15 +194,9 @@ async fn a_revocation_asks_first_and_leaves_no_old_token() {
 }
 
 /// Runs `revoke` at a terminal where somebody types `answer`.
-fn at_a_terminal(world: &World, name: &str, answer: &str) -> Said {
-    let line = format!(
-        "{} revoke {name} -n {} --wait",
-        binary().display(),
-        world.namespace()
-    );
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-        .env("KUBECONFIG", &world.cluster().info().kubeconfig)
+fn revoke_and_answer(world: &World, name: &str, answer: &str) -> Said {
+    let arguments = format!("revoke {name} -n {} --wait", world.namespace());
+    let mut child = at_a_terminal(world.cluster(), &arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,13 +1,10 @@
 //! `unmanaged`: the platform's users that nobody manages.
 
-use std::process::{Command, Stdio};
-
 use programmatic_users::api::DeletionPolicy;
 use programmatic_users::plan::Marker;
 use serde_json::{Value, json};
 
-use super::asked::{Said, ask_platform, kubeconfig_of, platform_flags, program, run};
-use crate::support::cluster::binary;
+use super::asked::{ask_platform, at_a_terminal, kubeconfig_of, platform_flags, program, run};
 use crate::support::{PAYMENTS, World};
 
 /// A user that somebody makes on the platform.
@@ -121,7 +118,9 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
     // Elsewhere than at a terminal there is no bar.
     assert!(!table.err.contains(ASKING), "{table:#?}");
     // So few steps are all drawn. Where the bar was, the table begins.
-    let drawn = at_a_terminal(&world).expect(0).out;
+    let arguments = format!("unmanaged {}", platform_flags(&world).join(" "));
+    let mut at_a_terminal = at_a_terminal(world.cluster(), &arguments);
+    let drawn = run(at_a_terminal.env("TERM", "xterm")).expect(0).out;
     let (bar, _) = drawn
         .split_once("\r\u{1b}[2KUSER-ID")
         .unwrap_or_else(|| panic!("{drawn}"));
@@ -131,21 +130,6 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
 
 /// What the bar says.
 const ASKING: &str = "asking for age and last use";
-
-/// Runs the command at a terminal.
-fn at_a_terminal(world: &World) -> Said {
-    let flags = platform_flags(world).join(" ");
-    let line = format!("{} unmanaged {flags}", binary().display());
-    let mut command = Command::new("script");
-    command
-        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
-        .env("KUBECONFIG", &world.cluster().info().kubeconfig)
-        .env("TERM", "xterm")
-        .env_remove("SPOTINST_TOKEN")
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::null());
-    run(&mut command)
-}
 
 #[tokio::test]
 async fn it_needs_to_see_all_objects_and_says_so() {

@@ -32,6 +32,20 @@ async fn shown_token(browser: &Browser) -> String {
     token
 }
 
+/// A token is shown once: the page that is loaded again does not have it.
+async fn is_gone_after_a_reload(browser: &Browser, token: &str) {
+    browser.reload().await;
+    assert!(!browser.source().await.contains(token));
+    assert!(browser.text().await.contains("This form was sent before"));
+}
+
+async fn shows(browser: &Browser, all: &[&str]) {
+    let page = browser.text().await;
+    for words in all {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
 async fn names(server: &Server) -> Vec<String> {
     let users = server.get(ADMIN, "/setup/organization/user").await.expect(200);
     users
@@ -73,9 +87,7 @@ async fn a_programmatic_user_is_added_to_the_organization() {
     }
 
     // The token is gone after a reload, and nobody was made by it.
-    browser.reload().await;
-    assert!(!browser.source().await.contains(&token));
-    assert!(browser.text().await.contains("This form was sent before"));
+    is_gone_after_a_reload(&browser, &token).await;
     assert_eq!(
         names(&server)
             .await
@@ -86,17 +98,15 @@ async fn a_programmatic_user_is_added_to_the_organization() {
     );
     browser.click("To the programmatic users").await;
     browser.click("ci-deployer").await;
-    let details = browser.text().await;
-    for words in [
+    let details = [
         "API only",
         "deploys everything",
         "Account Editor",
         A,
         B,
         &token[60..],
-    ] {
-        assert!(details.contains(words), "{words}: {details}");
-    }
+    ];
+    shows(&browser, &details).await;
     assert!(!browser.source().await.contains(&token));
     browser.picture("user").await;
 

@@ -328,18 +328,22 @@ mod tests {
         assert!(draft(&details(&json!([])), "c", "ns", None).is_err());
     }
 
-    #[test]
-    fn no_name_of_the_platform_breaks_out_of_a_comment() {
-        let editor = json!([{"policyId": "2", "policyName": "Account Editor", "accountIds": ["act-1"]}]);
-        let details = details(&editor);
+    /// A draft for these policies, and the text of it.
+    fn written(policies: &serde_json::Value, problems: &[String]) -> (super::ProgrammaticUser, String) {
+        let details = details(policies);
         let draft = draft(&details, "c", "ns", None).ok().unwrap();
         let place = Place {
             organization: "acme",
             url: "https://x",
         };
-        let text = yaml(&draft, &details, &place, &["a\nb: c".to_owned()])
-            .ok()
-            .unwrap();
+        let text = yaml(&draft, &details, &place, problems).ok().unwrap();
+        (draft, text)
+    }
+
+    #[test]
+    fn no_name_of_the_platform_breaks_out_of_a_comment() {
+        let editor = json!([{"policyId": "2", "policyName": "Account Editor", "accountIds": ["act-1"]}]);
+        let (draft, text) = written(&editor, &["a\nb: c".to_owned()]);
         let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(read, object(&draft), "{text}");
         assert_eq!(read["spec"]["displayName"], "Team A-ci-- evil");
@@ -348,13 +352,7 @@ mod tests {
     #[test]
     fn the_command_that_deletes_the_old_user_takes_the_token_from_standard_input() {
         let editor = json!([{"policyId": "2", "policyName": "Account Editor", "accountIds": ["act-1"]}]);
-        let details = details(&editor);
-        let draft = draft(&details, "c", "ns", None).ok().unwrap();
-        let place = Place {
-            organization: "acme",
-            url: "https://x",
-        };
-        let text = yaml(&draft, &details, &place, &[]).ok().unwrap();
+        let (_, text) = written(&editor, &[]);
         let line = text.lines().find(|l| l.contains("curl")).unwrap();
         // `printf` is a part of the shell and no process.
         let (header, curl) = line.split_once(" | ").unwrap();

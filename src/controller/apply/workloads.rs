@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Hand;
 use crate::api::WorkloadKind;
@@ -28,32 +28,30 @@ impl Hand<'_> {
     /// `false`: somebody has changed it since it was seen, and it does not have the mark.
     pub(super) async fn restart(&mut self, restart: &Restart) -> Answer<bool> {
         let (kind, name) = &restart.workload;
+        self.wrote = true;
+        let marked = match kind {
+            WorkloadKind::DaemonSet => self.mark::<DaemonSet>(restart).await,
+            WorkloadKind::Deployment => self.mark::<Deployment>(restart).await,
+            WorkloadKind::StatefulSet => self.mark::<StatefulSet>(restart).await,
+        };
+        marked.map_err(|error| Problem {
+            reason: "RestartRefused",
+            message: format!("{} {name} cannot be changed: {}", kind.name(), describe(&error)),
+            retry: Retry::Backoff,
+        })
+    }
+
+    async fn mark<K>(&self, restart: &Restart) -> kube::Result<bool>
+    where
+        K: Reads + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + std::fmt::Debug + DeserializeOwned,
+    {
+        let (_, name) = &restart.workload;
         let (key, value) = &restart.mark;
         let template = json!({"metadata": {"annotations": {key.as_str(): value}}});
         let patch = json!({
             "metadata": {"resourceVersion": restart.version}, "spec": {"template": template},
         });
-        self.wrote = true;
-        let written = match kind {
-            WorkloadKind::DaemonSet => self.mark::<DaemonSet>(name, patch, restart).await,
-            WorkloadKind::Deployment => self.mark::<Deployment>(name, patch, restart).await,
-            WorkloadKind::StatefulSet => self.mark::<StatefulSet>(name, patch, restart).await,
-        };
-        match written {
-            Ok(marked) => Ok(marked),
-            Err(error) => Err(Problem {
-                reason: "RestartRefused",
-                message: format!("{} {name} cannot be changed: {}", kind.name(), describe(&error)),
-                retry: Retry::Backoff,
-            }),
-        }
-    }
-
-    async fn mark<K>(&self, name: &str, patch: Value, restart: &Restart) -> kube::Result<bool>
-    where
-        K: Reads + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-        K: Clone + std::fmt::Debug + DeserializeOwned,
-    {
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.namespace);
         match api
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
@@ -65,7 +63,6 @@ impl Hand<'_> {
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 let this = ListParams::default().fields(&format!("metadata.name={name}"));
                 let found = api.list(&this).await?.items.into_iter().next();
-                let (key, value) = &restart.mark;
                 Ok(found.is_some_and(|workload| workload.reduced().marks.get(key) == Some(value)))
             }
             Err(error) => Err(error),

@@ -7,7 +7,7 @@ use regex::{Regex, RegexBuilder};
 /// Bytes that one may take: they come from callers, and are compiled by each request that they decide.
 const LARGEST: usize = 1 << 18;
 /// Characters that one may have: what is read takes room, too.
-pub(super) const LONGEST: usize = 512;
+const LONGEST: usize = 512;
 
 /// A regular expression; equal to another one that is written the same.
 ///

@@ -10,13 +10,14 @@ use serde_json::json;
 use super::{Admitted, Outcome, grants};
 use crate::platform::{PolicyGrant, Token, UserSummary, UserType};
 use crate::server::gate::Call;
+use crate::server::hashing::hashed;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
 use crate::server::store::batch::Batch;
 use crate::server::store::queue::is_overtaken;
 use crate::server::store::{Connection, access, accounts, credentials, sign_in, users};
 use crate::server::validate::{Object, Problems, invalid};
-use crate::server::{App, catalog, console, secret};
+use crate::server::{App, catalog, secret};
 
 /// Fails unless the user of the path exists.
 async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
@@ -165,7 +166,7 @@ pub(super) async fn create_personal(
     let role = read_role(&body, &mut problems);
     problems.check()?;
 
-    let hash = console::hashed(&app, move || secret::hash_password(password.expose())).await??;
+    let hash = hashed(&app, move || secret::hash_password(password.expose())).await??;
     let wants_token = query
         .get("generateToken")
         .is_some_and(|v| v.eq_ignore_ascii_case("true"));

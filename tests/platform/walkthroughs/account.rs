@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::shown_token;
+use super::{is_gone_after_a_reload, shown_token, shows};
 use crate::browser::Browser;
 use crate::support::{A, B, Server};
 
@@ -62,9 +62,7 @@ async fn a_programmatic_user_is_added_to_an_account() {
         .expect(403);
 
     // The token is gone after a reload.
-    browser.reload().await;
-    assert!(!browser.source().await.contains(&token));
-    assert!(browser.text().await.contains("This form was sent before"));
+    is_gone_after_a_reload(&browser, &token).await;
     browser.click("To the programmatic users").await;
     assert!(browser.text().await.contains("scaler"));
     browser.click(&format!("staging ({B}): Programmatic Users")).await;
@@ -76,16 +74,14 @@ async fn a_programmatic_user_is_added_to_an_account() {
         .click(&format!("production ({A}): Programmatic Users"))
         .await;
     browser.click("scaler").await;
-    let details = browser.text().await;
-    for words in [
+    let details = [
         "API only",
         "scales the web",
         "Elastigroup Full Access",
         A,
         &token[60..],
-    ] {
-        assert!(details.contains(words), "{words}: {details}");
-    }
+    ];
+    shows(&browser, &details).await;
     browser.stop().await;
 }
 
@@ -112,10 +108,7 @@ async fn viewers_and_editors_are_added_to_an_account() {
         server.get(&token, &groups(B)).await.expect(403);
         browser.click("Done").await;
         browser.click(&name).await;
-        let details = browser.text().await;
-        for words in [format!("Account {role}"), "of the account".to_owned()] {
-            assert!(details.contains(&words), "{words}: {details}");
-        }
+        shows(&browser, &[&format!("Account {role}"), "of the account"]).await;
     }
     browser.stop().await;
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::server::App;
-use crate::server::reply::ApiError;
+use super::App;
+use super::reply::ApiError;
 
 /// Hashes a password, or compares one, off the async threads and as many at once as the platform has places. A place is
 /// taken until the work ends, and not until whoever asked for it has gone: clients that close their connection make no room.
-pub(in crate::server) async fn hashed<T: Send + 'static>(
+pub(super) async fn hashed<T: Send + 'static>(
     app: &App,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ApiError> {
