@@ -163,7 +163,7 @@ impl<'a> Hand<'a> {
         call: impl AsyncFnOnce(&client::Client) -> Result<T, client::Error>,
     ) -> Answer<T> {
         let (name, platform) = self.platform(o).await?;
-        call(platform.client())
+        call(&platform.client_for(o))
             .await
             .map_err(|e| platform_problem(&name, &e))
     }
@@ -207,7 +207,7 @@ impl<'a> Hand<'a> {
         };
         self.wrote = true;
         match platform
-            .client()
+            .client_for(o)
             .create_programmatic_user(body, plan::purpose(o))
             .await
         {

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
-use kube::{Resource, ResourceExt as _};
 use serde::Deserialize;
 
 use super::rest::{Digest, digest};
-use crate::api::{Journal, ProgrammaticUser, READY, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Retiring};
+use crate::api::{Journal, ProgrammaticUser, READY, ROTATE_AT_ANNOTATION};
 use crate::metrics::UserFacts;
+use crate::plan;
 
 /// A user's object, which may be undecodable.
 #[derive(Debug, Clone, Deserialize)]
@@ -90,20 +91,6 @@ impl From<&Journal> for Names {
     }
 }
 
-/// Whether nothing is asked by this annotation that was not done.
-fn is_handled(user: &ProgrammaticUser, annotation: &str, last: Option<&String>) -> bool {
-    let asked = user.annotations().get(annotation);
-    asked.is_none() || asked == last
-}
-
-fn is_revoked(user: &ProgrammaticUser) -> bool {
-    let status = user.status.as_ref();
-    let last = status.and_then(|s| s.last_handled_revoke_now.as_ref());
-    let mut retiring = status.into_iter().flat_map(|s| &s.journal.retiring);
-    // It is done when the old users are gone, and not when there is a new one.
-    !is_handled(user, REVOKE_NOW_ANNOTATION, last) || retiring.any(Retiring::is_revoked)
-}
-
 fn is_settled(user: &ProgrammaticUser) -> bool {
     let Some(status) = &user.status else {
         return false;
@@ -112,8 +99,8 @@ fn is_settled(user: &ProgrammaticUser) -> bool {
     user.metadata.deletion_timestamp.is_none()
         && status.observed_generation == user.metadata.generation
         && status.conditions.iter().any(ready)
-        && is_handled(user, ROTATE_AT_ANNOTATION, status.last_handled_rotate_at.as_ref())
-        && !is_revoked(user)
+        && !plan::is_asked(user, ROTATE_AT_ANNOTATION, status.last_handled_rotate_at.as_ref())
+        && !plan::is_being_revoked(user)
 }
 
 impl From<DeserializeGuard<ProgrammaticUser>> for Known {
@@ -156,7 +143,7 @@ impl From<DeserializeGuard<ProgrammaticUser>> for Known {
                 .as_ref()
                 .is_ok_and(|u| u.status.as_ref().is_some_and(|s| !s.consumers.is_empty())),
             settled: object.0.as_ref().is_ok_and(is_settled),
-            revoked: object.0.as_ref().is_ok_and(is_revoked),
+            revoked: object.0.as_ref().is_ok_and(plan::is_being_revoked),
             facts: object.0.as_ref().ok().map(|user| Box::new(user.into())),
             asks,
         }
@@ -223,7 +210,8 @@ impl Resource for Known {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Known, REVOKE_NOW_ANNOTATION};
+    use super::Known;
+    use crate::api::REVOKE_NOW_ANNOTATION;
 
     fn known(object: &Value) -> Known {
         serde_json::from_value(object.clone()).unwrap()

@@ -22,8 +22,9 @@ use crate::platform::client::Limits;
 /// them waits until all others were looked at after a start, or replaced because they are old.
 const MOST: usize = 16;
 /// Of the calls that an organization takes in a minute, the part that may wait in each of its lanes. Whoever makes a user
-/// waits for its turn for ten seconds at most: all four lanes, with a call each, are through in eight.
-const PART: u32 = 30;
+/// waits for its turn for ten seconds at most: three lanes, with a call each, are through in nine if every second turn is
+/// a revocation's.
+const PART: u32 = 40;
 /// Of calls at one time as many may wait in each lane besides.
 const ROUNDS: usize = 2;
 
@@ -308,7 +309,7 @@ mod tests {
             })
         };
         let by_pace = [1, 30, 60, 300, 480, 6000].map(|n| places(n, 8));
-        assert_eq!(by_pace, [1, 1, 2, 10, 16, 16]);
+        assert_eq!(by_pace, [1, 1, 1, 7, 12, 16]);
         assert_eq!([1, 2, 7, 8, 100].map(|n| places(6000, n)), [2, 4, 14, 16, 16]);
         let (mut state, all) = full(2);
         // From now on there are two places.

@@ -9,7 +9,7 @@ use super::desired::Desired;
 use super::{Observed, Refusal, SecretView};
 use crate::api::{
     Current, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION,
-    ROTATE_AT_ANNOTATION, Rotation, RotationWindow,
+    ROTATE_AT_ANNOTATION, Retiring, Rotation, RotationWindow,
 };
 
 /// How long an old token stays valid, unless somebody says otherwise: environment variables of running pods never
@@ -204,10 +204,35 @@ pub(super) fn annotation(o: &Observed, key: &str) -> Option<String> {
     o.user.metadata.annotations.as_ref()?.get(key).cloned()
 }
 
+/// Whether something is asked by this annotation that was not done.
+#[must_use]
+pub fn is_asked(user: &ProgrammaticUser, annotation: &str, last: Option<&String>) -> bool {
+    let annotations = user.metadata.annotations.as_ref();
+    let asked = annotations.and_then(|all| all.get(annotation));
+    asked.is_some() && asked != last
+}
+
 /// Whether somebody asks that the old token dies at once.
 pub(super) fn is_revoked(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
-    let asked = annotation(o, REVOKE_NOW_ANNOTATION);
-    asked.is_some() && asked != status.last_handled_revoke_now
+    let last = status.last_handled_revoke_now.as_ref();
+    is_asked(&o.user, REVOKE_NOW_ANNOTATION, last)
+}
+
+/// Whether somebody asks that its token dies at once, and it lives, as far as is known.
+#[must_use]
+pub fn is_being_revoked(user: &ProgrammaticUser) -> bool {
+    let status = user.status.as_ref();
+    let last = status.and_then(|s| s.last_handled_revoke_now.as_ref());
+    let mut retiring = status.into_iter().flat_map(|s| &s.journal.retiring);
+    // It is done when the old users are gone, and not when there is a new one.
+    is_asked(user, REVOKE_NOW_ANNOTATION, last) || retiring.any(Retiring::is_revoked)
+}
+
+/// Whether what is done about this object must not wait for others: a token of it has to die at once.
+#[must_use]
+pub fn is_urgent(o: &Observed) -> bool {
+    let journal = o.user.status.as_ref().map(|status| &status.journal);
+    journal.is_some_and(|j| j.current.is_some() || !j.retiring.is_empty()) && is_being_revoked(&o.user)
 }
 
 /// Why the current user has to be replaced, as far as it can be told without the platform.
@@ -229,8 +254,8 @@ pub(super) fn due(
         // Of somebody else's Secret the attempt says so before it begins.
         (SecretView::Absent | SecretView::Foreign(_), None) => return Some("SecretMissing"),
     }
-    let asked = annotation(o, ROTATE_AT_ANNOTATION);
-    if asked.is_some() && asked != status.last_handled_rotate_at {
+    let last = status.last_handled_rotate_at.as_ref();
+    if is_asked(&o.user, ROTATE_AT_ANNOTATION, last) {
         return Some("Requested");
     }
     let now = o.platform_now?;

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use admin::{Admin, Refusal};
 pub use error::{Error, Kind, Sent};
+use gate::Way;
 pub use gate::{Gate, Hooks, Limits, Purpose, Use};
 pub use observer::Observer;
 use wire::{NO_BODY, Route, items, listed, reset_after, time};
@@ -54,10 +55,12 @@ pub struct Config {
 }
 
 /// One organization's API, with one credential.
+#[derive(Clone)]
 pub struct Client {
-    base: String,
-    admin: Admin,
+    base: Arc<str>,
+    admin: Arc<Admin>,
     gate: Arc<Gate>,
+    way: Way,
     shared: reqwest::Client,
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
     /// just closed fails in a way that leaves open whether it was handled.
@@ -103,13 +106,23 @@ impl Client {
                 .map_err(|e| Error::config(&format!("cannot prepare an HTTP client: {e}; if this image has no certificates to trust, set endpoint.caBundle")))
         };
         Ok(Self {
-            base: config.url.trim_end_matches('/').to_owned(),
+            base: config.url.trim_end_matches('/').into(),
             shared: build(8, config.timeout)?,
             fresh: build(0, config.create_timeout)?,
             create_timeout: config.create_timeout,
-            admin: Admin::new(config.token, config.previous),
+            admin: Arc::new(Admin::new(config.token, config.previous)),
             gate: config.gate,
+            way: Way::Usual,
         })
+    }
+
+    /// The same client, whose calls do not stand in line with most others: for what cannot wait until a storm is over.
+    #[must_use]
+    pub fn ahead(&self) -> Self {
+        Self {
+            way: Way::Ahead,
+            ..self.clone()
+        }
     }
 
     /// Last four characters of the credential in use.
@@ -232,7 +245,7 @@ impl Client {
     pub async fn accepts(&self, token: &Token) -> Result<bool, Error> {
         let route = Route::new(Method::GET, "/setup/account");
         self.admin.check().inspect_err(|e| self.gate.held(e))?;
-        let _turn = self.gate.enter().await?;
+        let _turn = self.gate.enter(self.way).await?;
         match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == Kind::Forbidden => Ok(true),
@@ -265,9 +278,11 @@ impl Client {
             let _turn = match how {
                 How::Create(purpose) => {
                     let timeout = self.create_timeout;
-                    self.gate.enter_create(&route.name(), timeout, purpose).await?
+                    self.gate
+                        .enter_create(&route.name(), timeout, purpose, self.way)
+                        .await?
                 }
-                How::Usual | How::Probe => self.gate.enter().await?,
+                How::Usual | How::Probe => self.gate.enter(self.way).await?,
             };
             // It may have been refused while this call waited.
             check()?;

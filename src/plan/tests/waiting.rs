@@ -146,6 +146,25 @@ fn who_asks_for_a_revocation_waits_for_no_pod() {
 }
 
 #[test]
+fn a_revocation_is_urgent_until_the_old_user_is_gone() {
+    let mut o = consumed(false, true);
+    assert!(!is_urgent(&o));
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    assert!(is_urgent(&o));
+    let (_, rest) = run(&mut o, created);
+    later(&mut o, rest);
+    assert!(is_urgent(&o), "there is a new token, and the old one works");
+    let (steps, rest) = run_at(&mut o, 0, &pods());
+    assert_eq!(names(&steps)[..1], ["delete-user"]);
+    later(&mut o, rest);
+    assert!(!is_urgent(&o));
+    // What is asked of an object that has no token yet can wait.
+    object(&mut o).status = None;
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "2");
+    assert!(!is_urgent(&o));
+}
+
+#[test]
 fn the_end_of_an_object_waits_for_no_pod() {
     let mut o = replaced(false, true);
     object(&mut o).spec.expire_at = Some(after(60));

@@ -3,7 +3,7 @@
 //!
 //! A gate belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
 //! Whoever waits is served in the order of coming: [`Pace`] gives each caller a time of its own, which a crate that
-//! makes its callers ask again cannot promise.
+//! makes its callers ask again cannot promise. Those that go [`Way::Ahead`] have a line of their own.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::error::{Error, Kind};
 use super::observer::{Observer, outcome};
@@ -54,10 +54,22 @@ pub enum Purpose {
     Revocation,
 }
 
+/// In which line a call waits. If there are two, they take turns, so that neither keeps the other waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// With most others.
+    Usual,
+    /// With the few that a token that leaked waits for, or all users.
+    Ahead,
+}
+
 /// One organization's gate.
 pub struct Gate {
     state: Mutex<State>,
     hooks: Hooks,
+    /// Who stands first in each line waits for a slot and for its moment, and the others of the line for that place.
+    usual: Semaphore,
+    ahead: Semaphore,
     /// Calls that wait for their turn.
     waiting: AtomicUsize,
 }
@@ -126,6 +138,8 @@ impl Gate {
                 deleted: HashMap::new(),
             }),
             hooks,
+            usual: Semaphore::new(1),
+            ahead: Semaphore::new(1),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -165,8 +179,8 @@ impl Gate {
     }
 
     /// Waits for a turn.
-    pub(super) async fn enter(&self) -> Result<Turn, Error> {
-        self.waited(self.next_turn()).await
+    pub(super) async fn enter(&self, way: Way) -> Result<Turn, Error> {
+        self.waited(self.next_turn(way)).await
     }
 
     /// Has the observer told of it, however it ends.
@@ -188,35 +202,44 @@ impl Gate {
         self.hooks.observer.called(&route.name(), outcome(reply), took);
     }
 
-    async fn next_turn(&self) -> Result<Turn, Error> {
+    async fn next_turn(&self, way: Way) -> Result<Turn, Error> {
         self.paused()?;
-        let slot = self.slot().await;
+        let first = self.first(way).await;
         let at = self.state().pace.take(Instant::now());
-        self.turn(slot, at).await
+        self.turn(first, at).await
     }
 
-    async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    /// Waits until nobody of the line is before this one, and for a slot.
+    async fn first(&self, way: Way) -> First<'_> {
+        let line = match way {
+            Way::Usual => &self.usual,
+            Way::Ahead => &self.ahead,
+        };
+        // The semaphores are never closed.
+        let line = line.acquire().await.ok();
         let slots = self.state().slots.clone();
-        // The semaphore is never closed.
-        slots.acquire_owned().await.ok()
+        First {
+            _line: line,
+            slot: slots.acquire_owned().await.ok(),
+        }
     }
 
-    async fn turn(&self, slot: Option<OwnedSemaphorePermit>, at: Instant) -> Result<Turn, Error> {
+    async fn turn(&self, first: First<'_>, at: Instant) -> Result<Turn, Error> {
         tokio::time::sleep_until(at.into()).await;
         // The platform may have asked for a pause in the meantime.
         self.paused()?;
-        Ok(Turn { _slot: slot })
+        Ok(Turn { _slot: first.slot })
     }
 
     /// The same, but for a turn before `deadline`; `None`: there is none, and none was used up.
-    async fn enter_before(&self, deadline: Instant) -> Result<Option<Turn>, Error> {
+    async fn enter_before(&self, way: Way, deadline: Instant) -> Result<Option<Turn>, Error> {
         self.paused()?;
-        let Ok(slot) = tokio::time::timeout_at(deadline.into(), self.slot()).await else {
+        let Ok(first) = tokio::time::timeout_at(deadline.into(), self.first(way)).await else {
             return Ok(None);
         };
         let at = self.state().pace.take_before(Instant::now(), deadline);
         match at {
-            Some(at) => self.turn(slot, at).await.map(Some),
+            Some(at) => self.turn(first, at).await.map(Some),
             None => Ok(None),
         }
     }
@@ -228,12 +251,19 @@ impl Gate {
         route: &str,
         timeout: Duration,
         purpose: Purpose,
+        way: Way,
     ) -> Result<Turn, Error> {
-        self.waited(self.next_create(route, timeout, purpose)).await
+        self.waited(self.next_create(route, timeout, purpose, way)).await
     }
 
-    async fn next_create(&self, route: &str, timeout: Duration, purpose: Purpose) -> Result<Turn, Error> {
-        let turn = self.enter_before(Instant::now() + timeout).await?;
+    async fn next_create(
+        &self,
+        route: &str,
+        timeout: Duration,
+        purpose: Purpose,
+        way: Way,
+    ) -> Result<Turn, Error> {
+        let turn = self.enter_before(way, Instant::now() + timeout).await?;
         let turn = turn.ok_or_else(|| {
             Error::held(
                 Kind::RateLimited(Some(timeout)),
@@ -337,6 +367,12 @@ impl Purpose {
             Self::Revocation => all.saturating_add(all.div_ceil(10)),
         }
     }
+}
+
+/// The first of its line, and a slot.
+struct First<'a> {
+    _line: Option<SemaphorePermit<'a>>,
+    slot: Option<OwnedSemaphorePermit>,
 }
 
 /// The right to send one request.

@@ -1,6 +1,7 @@
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::{Budget, Gate, Hooks, Limits, Pace, Purpose};
+use super::{Budget, Gate, Hooks, Limits, Pace, Purpose, Way};
 use crate::platform::client::error::{Error, Kind};
 
 #[test]
@@ -49,7 +50,7 @@ async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_c
     let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
     gate.pause(&error, Duration::from_mins(5));
     gate.pause(&error, Duration::from_secs(1));
-    let refused = gate.enter().await.err();
+    let refused = gate.enter(Way::Usual).await.err();
     let Some(Kind::RateLimited(Some(left))) = refused.as_ref().map(|e| e.kind) else {
         panic!("{refused:?}");
     };
@@ -76,24 +77,65 @@ async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
     };
     let short = Gate::new(limits, hooks);
     assert_eq!(
-        kind(short.enter_create("POST /x", timeout, Purpose::First).await),
+        kind(
+            short
+                .enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+                .await
+        ),
         Err(Kind::NotLeading)
     );
 
     let gate = Gate::new(limits, Hooks::default());
-    let held = gate.enter().await;
+    let held = gate.enter(Way::Usual).await;
     assert_eq!(
-        kind(gate.enter_create("POST /x", timeout, Purpose::First).await),
+        kind(
+            gate.enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+                .await
+        ),
         Err(Kind::RateLimited(Some(timeout)))
     );
     drop(held);
     assert_eq!(
-        kind(gate.enter_create("POST /x", timeout, Purpose::First).await),
+        kind(
+            gate.enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+                .await
+        ),
         Ok(())
     );
-    let refused = gate.enter_create("POST /x", timeout, Purpose::First).await;
+    let refused = gate
+        .enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+        .await;
     let error = refused.map(drop).err();
     assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
+}
+
+#[tokio::test]
+async fn who_goes_ahead_stands_in_a_line_of_its_own_and_the_lines_take_turns() {
+    let limits = Limits {
+        max_in_flight: 1,
+        requests_per_minute: 60_000,
+        ..Limits::default()
+    };
+    let gate = Gate::new(limits, Hooks::default());
+    let order = RefCell::new(vec![]);
+    let call = async |way, n| {
+        let turn = gate.enter(way).await.unwrap();
+        order.borrow_mut().push((way, n));
+        drop(turn);
+    };
+    let held = gate.enter(Way::Usual).await;
+    let usual = (0..4).map(|n| call(Way::Usual, n));
+    let ahead = (0..2).map(|n| call(Way::Ahead, n));
+    let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
+    assert!(futures::poll!(&mut all).is_pending());
+    assert_eq!(gate.used().waiting, 6);
+    drop(held);
+    all.await;
+    let (usual, ahead) = (|n| (Way::Usual, n), |n| (Way::Ahead, n));
+    assert_eq!(
+        order.take(),
+        [usual(0), ahead(0), usual(1), ahead(1), usual(2), usual(3)]
+    );
 }
 
 #[tokio::test]
@@ -105,9 +147,9 @@ async fn what_is_used_is_told() {
     };
     let gate = Gate::new(limits, Hooks::default());
     let turn = gate
-        .enter_create("POST /x", Duration::from_secs(1), Purpose::First)
+        .enter_create("POST /x", Duration::from_secs(1), Purpose::First, Way::Usual)
         .await;
-    let mut second = std::pin::pin!(gate.enter());
+    let mut second = std::pin::pin!(gate.enter(Way::Usual));
     assert!(futures::poll!(&mut second).is_pending());
     let used = gate.used();
     assert_eq!((used.in_flight, used.waiting, used.budget_left), (1, 1, 1));
@@ -129,7 +171,7 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
     let gate = Gate::new(limits, Hooks::default());
     let make = async |purpose| {
         let turn = gate
-            .enter_create("POST /x", Duration::from_secs(1), purpose)
+            .enter_create("POST /x", Duration::from_secs(1), purpose, Way::Usual)
             .await;
         turn.map(drop).map_err(|e| e.to_string())
     };
