@@ -52,7 +52,7 @@ pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
     Answer, Catalog, Committed, Created, Deletion, Found, Learned, Observed, OwnSecret, SecretView, Staged,
 };
-pub use rotation::{is_asked, is_being_revoked, is_urgent};
+pub use rotation::{is_asked, is_being_revoked};
 pub use seal::{is_intact, seal};
 pub use status::set_conditions;
 pub use template::render;

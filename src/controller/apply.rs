@@ -6,6 +6,7 @@ mod workloads;
 use std::sync::Arc;
 
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
@@ -157,13 +158,26 @@ impl<'a> Hand<'a> {
         ))
     }
 
+    /// The client, whose calls wait for few others if a token is to die at once.
+    fn client(&self, o: &Observed, platform: &Platform) -> client::Client {
+        let reference = ObjectRef::new(&o.user.name_any()).within(&self.namespace);
+        let mut caches = self.context.caches.users.iter();
+        // The watch may know that it is asked for since this object was read.
+        let mut asked = || caches.any(|users| users.get(&reference).is_some_and(|known| known.revoked));
+        if plan::is_being_revoked(&o.user) || asked() {
+            platform.client().ahead()
+        } else {
+            platform.client().clone()
+        }
+    }
+
     async fn on_platform<T>(
         &self,
         o: &Observed,
         call: impl AsyncFnOnce(&client::Client) -> Result<T, client::Error>,
     ) -> Answer<T> {
         let (name, platform) = self.platform(o).await?;
-        call(&platform.client_for(o))
+        call(&self.client(o, &platform))
             .await
             .map_err(|e| platform_problem(&name, &e))
     }
@@ -206,8 +220,8 @@ impl<'a> Hand<'a> {
             Err(problem) => return Created::No(problem),
         };
         self.wrote = true;
-        match platform
-            .client_for(o)
+        match self
+            .client(o, &platform)
             .create_programmatic_user(body, plan::purpose(o))
             .await
         {

@@ -27,7 +27,7 @@ pub(super) struct Known {
     has_consumers: bool,
     /// Whether it is ready, and its status is about all that is asked for now.
     pub(super) settled: bool,
-    /// Whether somebody asks that its token dies at once, and it lives, as far as is known.
+    /// Whether a token of it has to die at once, and lives, as far as is known.
     pub(super) revoked: bool,
     /// What metrics count; `None` if the object cannot be read. By itself, since the allocator's next size would be a fifth
     /// more than both take.

@@ -17,7 +17,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::streams::SecretNames;
 use crate::api::Organization;
-use crate::plan::{self, Catalog, Found, Observed, Problem, Retry, check_endpoint, limits};
+use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint, limits};
 use crate::platform::{Token, client};
 pub(super) use seat::{Seat, Snapshot};
 
@@ -43,15 +43,6 @@ impl Platform {
     /// The client; each call waits for its turn by itself.
     pub(super) fn client(&self) -> &client::Client {
         &self.client
-    }
-
-    /// The client for what is done about a user.
-    pub(super) fn client_for(&self, o: &Observed) -> client::Client {
-        if plan::is_urgent(o) {
-            self.client.ahead()
-        } else {
-            self.client.clone()
-        }
     }
 
     /// Last characters of the credential.

@@ -218,21 +218,16 @@ pub(super) fn is_revoked(o: &Observed, status: &ProgrammaticUserStatus) -> bool 
     is_asked(&o.user, REVOKE_NOW_ANNOTATION, last)
 }
 
-/// Whether somebody asks that its token dies at once, and it lives, as far as is known.
+/// Whether a token of it has to die at once, and lives, as far as is known.
 #[must_use]
 pub fn is_being_revoked(user: &ProgrammaticUser) -> bool {
-    let status = user.status.as_ref();
-    let last = status.and_then(|s| s.last_handled_revoke_now.as_ref());
-    let mut retiring = status.into_iter().flat_map(|s| &s.journal.retiring);
-    // It is done when the old users are gone, and not when there is a new one.
-    is_asked(user, REVOKE_NOW_ANNOTATION, last) || retiring.any(Retiring::is_revoked)
-}
-
-/// Whether what is done about this object must not wait for others: a token of it has to die at once.
-#[must_use]
-pub fn is_urgent(o: &Observed) -> bool {
-    let journal = o.user.status.as_ref().map(|status| &status.journal);
-    journal.is_some_and(|j| j.current.is_some() || !j.retiring.is_empty()) && is_being_revoked(&o.user)
+    user.status.as_ref().is_some_and(|status| {
+        let (current, retiring) = (&status.journal.current, &status.journal.retiring);
+        let has_any = current.is_some() || !retiring.is_empty();
+        let last = status.last_handled_revoke_now.as_ref();
+        // It is done when the old users are gone, and not when there is a new one.
+        (has_any && is_asked(user, REVOKE_NOW_ANNOTATION, last)) || retiring.iter().any(Retiring::is_revoked)
+    })
 }
 
 /// Why the current user has to be replaced, as far as it can be told without the platform.

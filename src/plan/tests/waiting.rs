@@ -146,22 +146,35 @@ fn who_asks_for_a_revocation_waits_for_no_pod() {
 }
 
 #[test]
-fn a_revocation_is_urgent_until_the_old_user_is_gone() {
+fn an_object_is_being_revoked_until_the_old_user_is_gone() {
     let mut o = consumed(false, true);
-    assert!(!is_urgent(&o));
+    assert!(!is_being_revoked(&o.user));
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
-    assert!(is_urgent(&o));
+    assert!(is_being_revoked(&o.user));
     let (_, rest) = run(&mut o, created);
     later(&mut o, rest);
-    assert!(is_urgent(&o), "there is a new token, and the old one works");
+    assert!(
+        is_being_revoked(&o.user),
+        "there is a new token, and the old one works"
+    );
     let (steps, rest) = run_at(&mut o, 0, &pods());
     assert_eq!(names(&steps)[..1], ["delete-user"]);
     later(&mut o, rest);
-    assert!(!is_urgent(&o));
-    // What is asked of an object that has no token yet can wait.
-    object(&mut o).status = None;
+    assert!(!is_being_revoked(&o.user));
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "2");
-    assert!(!is_urgent(&o));
+    let journal = &mut object(&mut o).status.as_mut().unwrap().journal;
+    let current = journal.current.take().unwrap();
+    assert!(!is_being_revoked(&o.user), "there is no token");
+    let old = crate::api::Retiring {
+        nonce: current.nonce,
+        user_id: current.user_id,
+        not_before: after(3600),
+        not_after: None,
+        replaced_at: None,
+        secret_name: None,
+    };
+    object(&mut o).status.as_mut().unwrap().journal.retiring.push(old);
+    assert!(is_being_revoked(&o.user), "that of a user that was replaced");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! all while the platform has asked for a pause.
 //!
 //! A gate belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
-//! Whoever waits is served in the order of coming: [`Pace`] gives each caller a time of its own, which a crate that
-//! makes its callers ask again cannot promise. Those that go [`Way::Ahead`] have a line of their own.
+//! Whoever waits is served in the order of coming, in one of two lines that take turns ([`Way`]). [`Pace`] gives the first
+//! of each a time of its own, which a crate that makes its callers ask again cannot promise.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -205,6 +205,7 @@ impl Gate {
     async fn next_turn(&self, way: Way) -> Result<Turn, Error> {
         self.paused()?;
         let first = self.first(way).await;
+        self.paused()?;
         let at = self.state().pace.take(Instant::now());
         self.turn(first, at).await
     }
@@ -225,7 +226,10 @@ impl Gate {
     }
 
     async fn turn(&self, first: First<'_>, at: Instant) -> Result<Turn, Error> {
-        tokio::time::sleep_until(at.into()).await;
+        // Whoever comes after this one waits with it: not for the timer's next tick, if the moment is now.
+        if at > Instant::now() {
+            tokio::time::sleep_until(at.into()).await;
+        }
         // The platform may have asked for a pause in the meantime.
         self.paused()?;
         Ok(Turn { _slot: first.slot })
@@ -237,6 +241,7 @@ impl Gate {
         let Ok(first) = tokio::time::timeout_at(deadline.into(), self.first(way)).await else {
             return Ok(None);
         };
+        self.paused()?;
         let at = self.state().pace.take_before(Instant::now(), deadline);
         match at {
             Some(at) => self.turn(first, at).await.map(Some),

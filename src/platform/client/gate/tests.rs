@@ -139,6 +139,33 @@ async fn who_goes_ahead_stands_in_a_line_of_its_own_and_the_lines_take_turns() {
 }
 
 #[tokio::test]
+async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() {
+    let gate = Gate::new(Limits::default(), Hooks::default());
+    let (hour, soon) = (Duration::from_hours(1), Instant::now() + Duration::from_hours(1));
+    gate.state().pace = Pace {
+        interval: hour,
+        burst: Duration::ZERO,
+        next: Some(soon),
+    };
+    let usual = (0..4).map(|_| gate.enter(Way::Usual));
+    let ahead = (0..2).map(|_| gate.enter(Way::Ahead));
+    let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
+    assert!(futures::poll!(&mut all).is_pending());
+    assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
+    let timeout = Duration::from_millis(20);
+    for way in [Way::Usual, Way::Ahead] {
+        let turn = gate.enter_create("POST /x", timeout, Purpose::First, way).await;
+        assert_eq!(
+            turn.map(drop).map_err(|e| e.kind),
+            Err(Kind::RateLimited(Some(timeout)))
+        );
+    }
+    let used = gate.used();
+    assert_eq!((used.waiting, used.in_flight), (6, 2));
+    assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
+}
+
+#[tokio::test]
 async fn what_is_used_is_told() {
     let limits = Limits {
         max_in_flight: 1,
