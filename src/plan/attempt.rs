@@ -74,8 +74,8 @@ fn prepare(
         reason: reason.to_owned(),
         fingerprint: desired.fingerprint.clone(),
         secret_name: desired.secret_name.clone(),
-        rotate_at: rotation::annotation(o, ROTATE_AT_ANNOTATION),
-        revoke_now: rotation::annotation(o, REVOKE_NOW_ANNOTATION),
+        rotate_at: rotation::annotation(&o.user, ROTATE_AT_ANNOTATION).cloned(),
+        revoke_now: rotation::annotation(&o.user, REVOKE_NOW_ANNOTATION).cloned(),
     });
     working(o, status, now);
     Ok(do_first(Step::Journal(
@@ -236,7 +236,7 @@ pub(super) fn recover(
     // Whoever wants the current token dead does not wait for an attempt that may be stuck.
     let overtaken = pending.reason != rotation::REVOKED
         && rotation::is_revoked(o, status)
-        && pending.revoke_now != rotation::annotation(o, REVOKE_NOW_ANNOTATION);
+        && pending.revoke_now.as_ref() != rotation::annotation(&o.user, REVOKE_NOW_ANNOTATION);
     let as_asked = desired.filter(|d| d.fingerprint == pending.fingerprint && in_time && !overtaken);
     if let Some(desired) = as_asked
         && let Some(user_id) = staged.and_then(|s| s.user_id.as_ref())

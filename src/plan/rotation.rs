@@ -199,16 +199,15 @@ pub(super) fn wait(o: &Observed) -> Option<Duration> {
     Some(max.saturating_sub(effective_overlap(Some(rotation), class)))
 }
 
-/// Value of one of the object's annotations.
-pub(super) fn annotation(o: &Observed, key: &str) -> Option<String> {
-    o.user.metadata.annotations.as_ref()?.get(key).cloned()
+/// Value of one of an object's annotations.
+pub(super) fn annotation<'a>(user: &'a ProgrammaticUser, key: &str) -> Option<&'a String> {
+    user.metadata.annotations.as_ref()?.get(key)
 }
 
 /// Whether something is asked by this annotation that was not done.
 #[must_use]
 pub fn is_asked(user: &ProgrammaticUser, annotation: &str, last: Option<&String>) -> bool {
-    let annotations = user.metadata.annotations.as_ref();
-    let asked = annotations.and_then(|all| all.get(annotation));
+    let asked = self::annotation(user, annotation);
     asked.is_some() && asked != last
 }
 

@@ -258,16 +258,16 @@ impl Gate {
         purpose: Purpose,
         way: Way,
     ) -> Result<Turn, Error> {
-        self.waited(self.next_create(route, timeout, purpose, way)).await
+        self.waited(async {
+            let turn = self.turn_in_time(route, timeout, way).await?;
+            self.spend(route, purpose)?;
+            Ok(turn)
+        })
+        .await
     }
 
-    async fn next_create(
-        &self,
-        route: &str,
-        timeout: Duration,
-        purpose: Purpose,
-        way: Way,
-    ) -> Result<Turn, Error> {
+    /// A turn that leaves enough time for the call.
+    async fn turn_in_time(&self, route: &str, timeout: Duration, way: Way) -> Result<Turn, Error> {
         let turn = self.enter_before(way, Instant::now() + timeout).await?;
         let turn = turn.ok_or_else(|| {
             Error::held(
@@ -283,6 +283,11 @@ impl Gate {
                 "this controller may not be the leader for long enough; another one goes on",
             ));
         }
+        Ok(turn)
+    }
+
+    /// Takes a user from the hour's budget.
+    fn spend(&self, route: &str, purpose: Purpose) -> Result<(), Error> {
         let mut state = self.state();
         let all = state.limits.creates_per_hour;
         let most = purpose.most(all);
@@ -299,8 +304,7 @@ impl Gate {
             };
             let text = format!("{most} users were made within an hour: {text}");
             Error::held(Kind::BudgetExhausted(seconds), route, &text)
-        })?;
-        Ok(turn)
+        })
     }
 
     fn paused(&self) -> Result<(), Error> {
