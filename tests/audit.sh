@@ -12,6 +12,8 @@ tool() {
 tool cargo-deny 0.20.2
 [ -x "$tools/bin/cargo-cyclonedx" ] || tool cargo-cyclonedx 0.5.9
 
+# The crates of every platform, since the rules are looked up in all of them: a build fetches those of its own only.
+cargo fetch --locked --quiet
 "$tools/bin/cargo-deny" --offline check --hide-inclusion-graph licenses bans sources
 if "$tools/bin/cargo-deny" fetch db 2>/dev/null; then
     "$tools/bin/cargo-deny" check --disable-fetch advisories
