@@ -6,13 +6,13 @@ mod workloads;
 use std::sync::Arc;
 
 use kube::api::{Patch, PatchParams, PostParams};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::context::Context;
 use super::error::Error;
 use super::platforms::{Platform, platform_problem};
+use super::triggers::UserRef;
 use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
 use crate::plan::{
     self, Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked,
@@ -160,11 +160,10 @@ impl<'a> Hand<'a> {
 
     /// The client, whose calls wait for few others if a token is to die at once.
     fn client(&self, o: &Observed, platform: &Platform) -> client::Client {
-        let reference = ObjectRef::new(&o.user.name_any()).within(&self.namespace);
-        let mut caches = self.context.caches.users.iter();
+        let reference = UserRef::new(&o.user.name_any()).within(&self.namespace);
         // The watch may know that it is asked for since this object was read.
-        let mut asked = || caches.any(|users| users.get(&reference).is_some_and(|known| known.revoked));
-        if plan::is_being_revoked(&o.user) || asked() {
+        let known = || self.context.triggers.known(&reference);
+        if plan::is_being_revoked(&o.user) || known().is_some_and(|user| user.revoked) {
             platform.client().ahead()
         } else {
             platform.client().clone()

@@ -45,7 +45,7 @@ trait Users {
 
 impl Users for Triggers {
     fn are_there(&self, user: &UserRef) -> bool {
-        self.knows(user)
+        self.known(user).is_some()
     }
 
     fn call(&self, user: &UserRef) -> bool {

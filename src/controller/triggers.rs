@@ -65,9 +65,9 @@ impl Triggers {
         }
     }
 
-    /// Whether there is such a user.
-    pub(super) fn knows(&self, user: &UserRef) -> bool {
-        self.users.iter().any(|(cache, _)| cache.get(user).is_some())
+    /// What is known of a user, if it is there.
+    pub(super) fn known(&self, user: &UserRef) -> Option<Arc<Known>> {
+        self.users.iter().find_map(|(cache, _)| cache.get(user))
     }
 
     /// One user that had to wait for its turn; whether it is still there.
