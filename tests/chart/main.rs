@@ -14,6 +14,7 @@ mod support;
 mod escapes;
 mod helm;
 mod install;
+mod installs;
 mod matrix;
 mod monitoring;
 mod objects;
