@@ -9,7 +9,7 @@ mod organization;
 mod user;
 
 pub use class::{
-    Allow, ClassDefaults, ClassRotation, NamespaceSelector, OnRevoked, ProgrammaticUserClass,
+    Allow, AllowSecret, ClassDefaults, ClassRotation, NamespaceSelector, OnRevoked, ProgrammaticUserClass,
     ProgrammaticUserClassSpec, SecretDefaults,
 };
 pub use duration::Duration;

@@ -29,6 +29,7 @@ mod marker;
 mod observed;
 mod rotation;
 mod seal;
+mod secret_rules;
 mod status;
 mod sweep;
 mod template;
@@ -44,7 +45,7 @@ use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, Secre
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
 pub use attempt::purpose;
-pub use class::{allows, check as check_class};
+pub use class::check as check_class;
 pub use consumers::{Consumers, Level, Pod, Restart, Rollout, Workload};
 pub use desired::{Desired, desired};
 pub use endpoint::{check_endpoint, limits};
@@ -64,13 +65,28 @@ pub struct Refusal {
     pub reason: &'static str,
     /// What is wrong, on which object, what to do.
     pub message: String,
+    /// Whether a class with `onRevoked: Revoke` has the user deleted because of it.
+    pub revokes: bool,
 }
 
 impl Refusal {
-    /// A refusal.
+    /// A refusal. Only what the class does not allow any more ends a user.
     #[must_use]
     pub fn new(reason: &'static str, message: String) -> Self {
-        Self { reason, message }
+        Self {
+            reason,
+            message,
+            revokes: reason == class::NOT_ALLOWED,
+        }
+    }
+
+    /// The same, with which the token stays, whatever the class says.
+    #[must_use]
+    pub fn keeping(self) -> Self {
+        Self {
+            revokes: false,
+            ..self
+        }
     }
 }
 

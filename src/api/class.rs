@@ -77,14 +77,70 @@ pub struct Allow {
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(min = 1, max = 64)))]
     pub accounts: Vec<String>,
-    /// Policies by id or by name, or `"*"`.
+    /// Policies by id or by name, or `"*"`. A policy of the organization, which acts beyond the accounts of a user, needs
+    /// `scope: Organization`, and `"*"` in `accounts`, too.
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub policies: Vec<String>,
-    /// Groups by id or by name, or `"*"`.
+    /// Groups by id or by name, or `"*"`. A group acts wherever its policies hold, and needs `scope: Organization`. What a
+    /// group that is named here may do is not compared with the other lists: name only groups whose policies you know.
+    /// A group that only `"*"` allows may carry no policies but those in `policies`, and, if it carries any, needs `"*"`
+    /// in `accounts`: the platform does not say in which accounts they hold.
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub groups: Vec<String>,
+    /// What objects may ask for in the shape of their Secrets, beyond what each object may. An object that asks for more
+    /// is `Stalled` with `SecretNotAllowed`: nothing is made, written or replaced, and a token that is there stays valid.
+    #[serde(default)]
+    pub secret: AllowSecret,
+}
+
+/// What objects may ask for in the shape of their Secrets. Other programs act on names, labels, annotations, keys and
+/// files of Secrets, so each list names what those may be: exactly, or by patterns in which `*` stands for any text. The
+/// lists add to what is always allowed; `"*"` alone allows anything but what the API server refuses in every object: keys of
+/// Kubernetes, of GitOps tools and of this operator, and names that Helm takes for its releases.
+#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllowSecret {
+    /// Names of Secrets. Always allowed: the name of the object, if it has no dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(regex(pattern = r"^[-.*a-z0-9]+$"), length(max = 253))
+    )]
+    pub names: Vec<String>,
+    /// Keys of labels (`secret.template.labels`). Always allowed: `app.kubernetes.io/name`, `component`, `part-of` and
+    /// `version`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(regex(pattern = r"^[-._/*a-zA-Z0-9]+$"), length(max = 317))
+    )]
+    pub labels: Vec<String>,
+    /// Keys of annotations (`secret.template.annotations`). Always allowed: the same four as for labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(regex(pattern = r"^[-._/*a-zA-Z0-9]+$"), length(max = 317))
+    )]
+    pub annotations: Vec<String>,
+    /// Keys of the Secret (`secret.keys`, `secret.extraKeys`), which become environment variables where a container takes
+    /// the whole Secret. Always allowed: `SPOTINST_*`, `SPOT_*`, `token`, `account`, `endpoint`, `organization`, and the keys of
+    /// the class's own `defaults.secret.keys`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(regex(pattern = r"^[-._*a-zA-Z0-9]+$"), length(max = 253))
+    )]
+    pub keys: Vec<String>,
+    /// Keys of files (`secret.template.data`). Their text is the object's own, whatever reads the Secret. Always allowed:
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(regex(pattern = r"^[-._*a-zA-Z0-9]+$"), length(max = 253))
+    )]
+    pub template: Vec<String>,
 }
 
 /// Namespaces that may use a class: those named, and those with all of the labels (if any are given).
@@ -103,8 +159,11 @@ pub struct NamespaceSelector {
 /// Bounds for the rotation that users may ask for.
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.maxAge) || !has(self.minOverlap) || duration(self.minOverlap) < duration(self.maxAge)").message("rotation.minOverlap has to be shorter than rotation.maxAge: a token is replaced, and its overlap over, before it is older than maxAge").field_path(".minOverlap"))]
 pub struct ClassRotation {
-    /// The oldest that a token may become: `rotation.every` has to be given, and may not be longer.
+    /// The oldest that a token may become, its overlap included: `rotation.every` has to be given, and may not be
+    /// longer. A token is replaced early enough for its overlap (`maxOverlap` where it waits for consumers) to end within
+    /// `maxAge`, but not before half of `every`; where that is not early enough the overlap is shortened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
     /// The shortest overlap of an old and a new token that may be asked for.

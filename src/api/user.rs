@@ -32,6 +32,8 @@ const SECRET_KEYS: &str = "self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))";
     category = "programmatic-users",
     status = "ProgrammaticUserStatus",
     doc = "A user that reaches the platform by API only, and the Secret that its token is put into.",
+    // An object that is there already has a status, and has to stay changeable, for its finalizer's sake.
+    validation = Rule::new("has(self.status) || !self.metadata.name.startsWith('sh.helm.release.v1.')").message("an object is not named sh.helm.release.v1.…: Helm would take a Secret of that name for one of its releases"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -75,6 +77,7 @@ const SECRET_KEYS: &str = "self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))";
 #[x_kube(validation = Rule::new("!has(self.access) || self.access.role == 'PolicyBased' || !has(self.access.policies) || size(self.access.policies) == 0").message("access.policies needs role: PolicyBased; with role Viewer or Editor leave policies out").field_path(".access"))]
 #[x_kube(validation = Rule::new("!has(self.access) || self.access.role != 'PolicyBased' || !has(self.access.accounts) || self.access.accounts.all(a, !has(a.role))").message("an account's own role goes with role Viewer or Editor only; with PolicyBased the policies say what is allowed").field_path(".access"))]
 #[x_kube(validation = Rule::new("self.scope != 'Account' || !has(self.access) || !has(self.access.policies) || !has(self.access.accounts) || self.access.policies.all(p, !has(p.accounts) || p.accounts.all(x, self.access.accounts.exists(a, a.id == x)))").message("scope Account: a policy holds in the one account of access.accounts; leave policies[].accounts out").field_path(".access"))]
+#[x_kube(validation = Rule::new("self.scope != 'Account' || !has(self.access) || !has(self.access.groups) || size(self.access.groups) == 0").message("scope Account: a group acts wherever its policies hold, so access.groups needs scope: Organization").field_path(".access"))]
 pub struct ProgrammaticUserSpec {
     /// The `ProgrammaticUserClass` that says in which organization the user is made and what it may be given.
     #[schemars(length(min = 1, max = 253))]
@@ -149,7 +152,7 @@ pub struct Access {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub policies: Vec<PolicyEntry>,
-    /// Groups by name or id.
+    /// Groups by name or id. They act wherever their policies hold, and need `scope: Organization`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub groups: Vec<GroupEntry>,
@@ -211,16 +214,20 @@ pub struct GroupEntry {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.keys) || !has(self.extraKeys) || !((has(self.keys.token) && self.keys.token in self.extraKeys) || (has(self.keys.account) && self.keys.account in self.extraKeys) || (has(self.keys.endpoint) && self.keys.endpoint in self.extraKeys) || (has(self.keys.organization) && self.keys.organization in self.extraKeys))").message("a key may carry one value only: secret.extraKeys repeats a key of secret.keys").field_path(".extraKeys"))]
 pub struct SecretSpec {
-    /// Default is the name of this object. A Secret of that name that the operator did not make is left alone.
+    /// Default is the name of this object. Any other name, and one with a dot, has to be in the class's
+    /// `allow.secret.names`. A Secret of that name that the operator did not make is left alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("!self.startsWith('sh.helm.release.v1.')").message("a Secret is not named sh.helm.release.v1.…: Helm would take it for one of its releases"))]
     #[schemars(regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"), length(max = 253))]
     pub name: Option<String>,
     /// Under which key each value goes. Default: the class's `defaults.secret.keys`, else
     /// `token: SPOTINST_TOKEN` and `account: SPOTINST_ACCOUNT`, which the platform's own clients read from their
-    /// environment.
+    /// environment. Keys other than `SPOTINST_*`, `SPOT_*`, `token`, `account`, `endpoint`, `organization` and the class's
+    /// default have to be in the class's `allow.secret.keys`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<SecretKeys>,
-    /// More keys for the same values: key in the Secret, and which value it carries.
+    /// More keys for the same values: key in the Secret, and which value it carries. The class allows them as those of
+    /// `keys`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     #[x_kube(validation = Rule::new(SECRET_KEYS).message("keys of a Secret consist of letters, digits, - _ and ."))]
@@ -287,7 +294,7 @@ impl SecretValue {
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretTemplate {
-    /// Labels of the Secret. Those of this object are not inherited: a GitOps tool would take the Secret for one of its own
+    /// Labels of the Secret; the class's `allow.secret.labels` names their keys. Those of this object are not inherited: a GitOps tool would take the Secret for one of its own
     /// and delete it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
@@ -295,13 +302,13 @@ pub struct SecretTemplate {
     #[x_kube(validation = Rule::new(METADATA_KEYS).message("keys of labels are letters, digits, - _ and ., after an optional domain and /"))]
     #[x_kube(validation = Rule::new("self.all(k, self[k].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))").message("values of labels are at most 63 letters, digits, - _ and ."))]
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the Secret.
+    /// Annotations of the Secret; the class's `allow.secret.annotations` names their keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
     #[x_kube(validation = Rule::new(FREE_KEYS).message("annotations of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
     #[x_kube(validation = Rule::new(METADATA_KEYS).message("keys of annotations are letters, digits, - _ and ., after an optional domain and /"))]
     pub annotations: BTreeMap<String, String>,
-    /// Files by key: text with `{{ token }}`, `{{ account }}`, `{{ endpoint }}` and `{{ organization }}` in it.
+    /// Files by key, which the class's `allow.secret.template` names: text with `{{ token }}`, `{{ account }}`, `{{ endpoint }}` and `{{ organization }}` in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 8192}))]
     #[x_kube(validation = Rule::new(SECRET_KEYS).message("keys of a Secret consist of letters, digits, - _ and ."))]

@@ -13,8 +13,8 @@ use super::cluster::{Cluster, ClusterArgs};
 use super::output::{OutputArgs, json};
 use super::platform::{PlatformArgs, Reached, connect};
 use super::{Failure, Outcome, Report, objects, say};
-use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass, Role};
-use crate::plan::{Marker, allows, check_class, desired};
+use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::plan::{Marker, check_class, desired};
 use crate::platform::{UserDetails, UserType};
 
 /// Flags of `import`.
@@ -55,7 +55,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let details = details(&reached, &args.user_id).await?;
     not_managed(&cluster, &details).await?;
     let draft = manifest::draft(&details, &args.class, &cluster.namespace, args.name.as_deref())?;
-    let mut notes = refusals(&cluster, &draft, &details, &class, &organization).await;
+    let mut notes = refusals(&cluster, &draft, &class, &organization).await;
     notes.extend(dry_run(&cluster, &draft).await);
     for note in &notes {
         say(&format!("note: {note}"));
@@ -130,7 +130,6 @@ async fn not_managed(cluster: &Cluster, details: &UserDetails) -> Result<(), Fai
 async fn refusals(
     cluster: &Cluster,
     draft: &ProgrammaticUser,
-    details: &UserDetails,
     class: &ProgrammaticUserClass,
     organization: &Organization,
 ) -> Vec<String> {
@@ -140,31 +139,11 @@ async fn refusals(
         // Whether the class is open to it by its labels is then for the operator to say.
         Err(_) => class.spec.namespaces.match_labels.clone(),
     };
-    let allow = &class.spec.allow;
-    let named = |id: &str, name: &str, list: &[String], what: &str| {
-        allows(list, &[Some(id), Some(name)], what, class).err()
-    };
-    let whole = desired(draft, class, organization)
-        .and_then(|desired| check_class(draft, class, &desired, &labels, None))
+    let whole = check_class(draft, class, &labels, None)
+        .and_then(|()| desired(draft, class, organization).map(drop))
         .err();
-    let role_based = draft
-        .spec
-        .access
-        .as_ref()
-        .is_some_and(|a| a.role != Role::PolicyBased);
-    let policies = details
-        .policies
-        .iter()
-        .filter(|_| !role_based)
-        .filter_map(|p| named(&p.policy_id, &p.policy_name, &allow.policies, "policies"));
-    let groups = details
-        .groups
-        .iter()
-        .filter_map(|g| named(&g.id, &g.name, &allow.groups, "groups"));
     whole
         .into_iter()
-        .chain(policies)
-        .chain(groups)
         .map(|r| format!("the operator would refuse it: {}: {}", r.reason, r.message))
         .collect()
 }

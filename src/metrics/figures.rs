@@ -16,7 +16,7 @@ use crate::api::{
 
 /// Reasons of `Ready` that a label may have; each is explained in `docs/failures.md`. A status is an object's, and
 /// others than the operator may have written it.
-const REASONS: [&str; 35] = [
+const REASONS: [&str; 36] = [
     "AccessMissing",
     "ConsumersNotEnabled",
     "Creating",
@@ -43,6 +43,7 @@ const REASONS: [&str; 35] = [
     "RejectedByPlatform",
     "SecretConflict",
     "SecretImmutable",
+    "SecretNotAllowed",
     "SecretRejected",
     "TokenNotAccepted",
     "TooManyUsers",

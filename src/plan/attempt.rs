@@ -328,7 +328,9 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
         status.journal.begun.pop_if(|at| *at == pending.started_at);
     }
     let now = o.time(now);
+    let end = rotation::too_old(o, status.token_issued_at);
     let not_before = overlap_ends(o, now);
+    let not_before = end.map_or(not_before, |end| not_before.min(end.max(now)));
     let seen = o.secret_with(&pending.nonce).and_then(|s| s.changed);
     let changed = o.learned.changed.or(seen).unwrap_or(now);
     let replaced_at = status.journal.current.as_ref().map(|_| changed);
@@ -341,7 +343,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
             nonce: old.nonce,
             user_id: old.user_id,
             not_before,
-            not_after: wait_ends(o, not_before),
+            not_after: wait_ends(o, not_before, end),
             replaced_at,
             secret_name: renamed,
         });
@@ -372,11 +374,16 @@ pub(super) fn overlap_ends(o: &Observed, now: Timestamp) -> Timestamp {
     now.saturating_add(overlap).unwrap_or(now)
 }
 
-/// When a token whose overlap ends then dies, whoever uses it; `None`: when the overlap ends.
-fn wait_ends(o: &Observed, not_before: Timestamp) -> Option<Timestamp> {
-    let more = rotation::wait(o).filter(|more| !more.is_zero())?;
+/// When a token whose overlap ends then dies, whatever pods use it; `None`: when the overlap ends. The `end` that the class
+/// sets is kept even where no pods are waited for: the object may ask for that later.
+fn wait_ends(o: &Observed, not_before: Timestamp, end: Option<Timestamp>) -> Option<Timestamp> {
+    let end = end.map(|end| end.max(not_before));
+    let Some(more) = rotation::wait(o).filter(|more| !more.is_zero()) else {
+        return end;
+    };
     let more = SignedDuration::try_from(more).unwrap_or(SignedDuration::MAX);
-    not_before.saturating_add(more).ok()
+    let asked = not_before.saturating_add(more).ok()?;
+    Some(end.map_or(asked, |end| end.min(asked)))
 }
 
 /// From now on the pending attempt's user is looked for and deleted.

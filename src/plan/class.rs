@@ -1,20 +1,22 @@
 //! What a class allows, checked by the operator itself before each effect on the platform.
+//!
+//! Messages name what is refused, not what is allowed: who may use a class need not be one who may read it.
 
 use std::collections::BTreeMap;
 
-use super::Refusal;
-use super::desired::Desired;
-use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Role};
+use super::{Refusal, desired, rotation};
+use crate::api::{Access, ProgrammaticUser, ProgrammaticUserClass, Role};
 
-/// Reason of every refusal of a class.
+/// Reason of every refusal of a class because of what a user may do on the platform, and for whom.
 pub const NOT_ALLOWED: &str = "NotAllowed";
 
-/// Checks all but policies and groups, which [`allows`] checks once their ids are known. `siblings` is `None` for a
-/// user that exists already: the number is a bound for new ones.
+/// Checks all that the objects alone tell. Where only the platform's ids can tell, `grants` does. `siblings` is `None` for
+/// a user that exists already: the number is a bound for new ones.
+///
+/// Nothing that makes an object unusable may come before: it would keep a token that the class wants gone.
 pub fn check(
     user: &ProgrammaticUser,
     class: &ProgrammaticUserClass,
-    desired: &Desired,
     namespace_labels: &BTreeMap<String, String>,
     siblings: Option<usize>,
 ) -> Result<(), Refusal> {
@@ -28,26 +30,37 @@ pub fn check(
             .iter()
             .all(|(k, v)| namespace_labels.get(k) == Some(v));
     if !by_name && !by_label {
-        return refuse(format!(
+        return Err(refused(format!(
             "class {name} is not open to namespace {namespace}: ask its owner to add it to the class's namespaces"
-        ));
+        )));
     }
     if !class.spec.scopes.contains(&user.spec.scope) {
-        return refuse(format!(
-            "class {name} does not allow scope {:?}: it allows {:?}",
-            user.spec.scope, class.spec.scopes
-        ));
+        return Err(refused(format!(
+            "class {name} does not allow scope {:?}: take another, or ask its owner to add it to the class's scopes",
+            user.spec.scope
+        )));
     }
-    let access = &desired.access;
+    if let Some(access) = desired::access(user, class) {
+        check_access(access, class)?;
+    }
+    rotation::check(user, class)?;
+    let max = class
+        .spec
+        .max_users_per_namespace
+        .and_then(|max| usize::try_from(max).ok());
+    match (max, siblings) {
+        (Some(max), Some(siblings)) if siblings >= max => Err(refused(format!(
+            "class {name} allows {max} users in a namespace, and {namespace} has {siblings} others: delete one, or ask for a higher maxUsersPerNamespace"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_access(access: &Access, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+    let allow = &class.spec.allow;
     let roles = access.accounts.iter().filter_map(|a| a.role).chain([access.role]);
-    if let Some(role) = roles
-        .into_iter()
-        .find(|r: &Role| !class.spec.allow.roles.contains(r))
-    {
-        return refuse(format!(
-            "class {name} does not allow role {role:?}: it allows {:?}",
-            class.spec.allow.roles
-        ));
+    if let Some(role) = roles.into_iter().find(|r: &Role| !allow.roles.contains(r)) {
+        return Err(not_allowed(class, &format!("role {role:?}"), "roles"));
     }
     let accounts = access
         .accounts
@@ -55,44 +68,47 @@ pub fn check(
         .map(|a| &a.id)
         .chain(access.policies.iter().flat_map(|p| &p.accounts));
     for account in accounts {
-        allows(&class.spec.allow.accounts, &[Some(account)], "accounts", class)?;
+        if !named_by(&allow.accounts, &[Some(account)]) {
+            return Err(not_allowed(class, account, "accounts"));
+        }
     }
     // A policy without accounts, of a user without accounts, holds wherever the platform lets it.
-    if access.role == Role::PolicyBased
+    let unbound = access.role == Role::PolicyBased
         && access.accounts.is_empty()
-        && access.policies.iter().any(|p| p.accounts.is_empty())
-    {
-        allows(&class.spec.allow.accounts, &[Some("*")], "accounts", class)?;
+        && access.policies.iter().any(|p| p.accounts.is_empty());
+    if unbound && !named_by(&allow.accounts, &[]) {
+        return Err(not_allowed(class, "*", "accounts"));
     }
-    let max = class
-        .spec
-        .max_users_per_namespace
-        .and_then(|max| usize::try_from(max).ok());
-    match (max, siblings) {
-        (Some(max), Some(siblings)) if siblings >= max => refuse(format!(
-            "class {name} allows {max} users in a namespace, and {namespace} has {siblings} others: delete one, or ask for a higher maxUsersPerNamespace"
-        )),
-        _ => Ok(()),
+    let policies = access.policies.iter().map(|p| (p.id.as_ref(), p.name.as_ref()));
+    let groups = access.groups.iter().map(|g| (g.id.as_ref(), g.name.as_ref()));
+    let entries = policies
+        .map(|entry| (&allow.policies, entry, "policies"))
+        .chain(groups.map(|entry| (&allow.groups, entry, "groups")));
+    for (list, (id, name), what) in entries {
+        // A name that is not on the list may be that of an id that is.
+        let by_id = id.is_none() && !list.is_empty();
+        let names = [id, name].map(|n| n.map(String::as_str));
+        if !by_id && !named_by(list, &names) {
+            let entry = id.or(name).map(String::as_str).unwrap_or_default();
+            return Err(not_allowed(class, entry, what));
+        }
     }
+    Ok(())
 }
 
 /// Whether one of an entry's names is on a list, or the list holds `"*"`.
-pub fn allows(
-    list: &[String],
-    names: &[Option<&str>],
-    what: &str,
-    class: &ProgrammaticUserClass,
-) -> Result<(), Refusal> {
-    if list.iter().any(|l| l == "*" || names.contains(&Some(l.as_str()))) {
-        return Ok(());
-    }
-    let name = names.iter().rev().find_map(|n| *n).unwrap_or_default();
+pub(super) fn named_by(list: &[String], names: &[Option<&str>]) -> bool {
+    list.iter().any(|l| l == "*" || names.contains(&Some(l.as_str())))
+}
+
+/// The same words whether the platform has it or not.
+pub(super) fn not_allowed(class: &ProgrammaticUserClass, entry: &str, list: &str) -> Refusal {
     let class = class.metadata.name.as_deref().unwrap_or_default();
-    refuse(format!(
-        "class {class} does not allow {name} among its {what}: it allows {list:?}"
+    refused(format!(
+        "class {class} does not allow {entry} among its {list}: take another, or ask its owner to add it to allow.{list}"
     ))
 }
 
-fn refuse(message: String) -> Result<(), Refusal> {
-    Err(Refusal::new(NOT_ALLOWED, message))
+fn refused(message: String) -> Refusal {
+    Refusal::new(NOT_ALLOWED, message)
 }

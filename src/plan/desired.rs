@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::rotation::Schedule;
-use super::{Refusal, marker, template};
+use super::{Refusal, marker, secret_rules, template};
 use crate::api::{
     Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Restart, Role, Scope, SecretKeys,
     SecretTemplate, SecretValue,
@@ -51,19 +51,15 @@ pub fn desired(
     let spec = &user.spec;
     let defaults = class.spec.defaults.as_ref();
     let own_name = user.metadata.name.clone().unwrap_or_default();
-    let access = spec
-        .access
-        .clone()
-        .or_else(|| defaults?.access.clone())
-        .ok_or_else(|| {
-            Refusal::new(
-                "AccessMissing",
-                format!(
-                    "nothing says what the user may do: set spec.access (class {} has no default)",
-                    spec.class_name
-                ),
-            )
-        })?;
+    let access = access(user, class).cloned().ok_or_else(|| {
+        Refusal::new(
+            "AccessMissing",
+            format!(
+                "nothing says what the user may do: set spec.access (class {} has no default)",
+                spec.class_name
+            ),
+        )
+    })?;
     check_shape(spec.scope, &access)?;
     let keys = spec
         .secret
@@ -122,7 +118,14 @@ pub fn desired(
         restart: consumers.is_some_and(|c| c.restart == Restart::OnRotation),
     };
     check_template(&desired)?;
+    secret_rules::check(user, class, &desired)?;
     Ok(desired)
+}
+
+/// What the user may do: as its object says, or as the class does in its place.
+pub(super) fn access<'a>(user: &'a ProgrammaticUser, class: &'a ProgrammaticUserClass) -> Option<&'a Access> {
+    let default = || class.spec.defaults.as_ref()?.access.as_ref();
+    user.spec.access.as_ref().or_else(default)
 }
 
 /// Renders the files with a token that is none.
@@ -165,6 +168,11 @@ fn check_shape(scope: Scope, access: &Access) -> Result<(), Refusal> {
     let invalid = |message: &str| Err(Refusal::new("InvalidSpec", message.to_owned()));
     if scope == Scope::Account && access.accounts.len() != 1 {
         return invalid("scope Account takes exactly one account: name it in access.accounts");
+    }
+    if scope == Scope::Account && !access.groups.is_empty() {
+        return invalid(
+            "scope Account: a group acts wherever its policies hold: make an object with scope: Organization (its writer needs verb use-organization-scope on the class), or leave access.groups out",
+        );
     }
     match access.role {
         Role::PolicyBased if access.policies.is_empty() => {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use super::class::{named_by, not_allowed};
 use super::live::{Halt, answer, do_first};
 use super::{Catalog, Desired, Observed, Refusal, Step};
-use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, Role};
-use crate::platform::{AccountGrant, AccountRole, PolicyGrant, UserDetails};
+use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, Role, Scope};
+use crate::platform::{AccountGrant, AccountRole, Policy, PolicyGrant, UserDetails, UserGroup};
 
 /// What the platform is asked for, by its own ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,11 +48,16 @@ pub(super) fn apply_access(
 }
 
 pub(super) fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
+    granted(o, &desired.access)
+}
+
+/// What this access is on the platform.
+pub(super) fn granted(o: &Observed, access: &Access) -> Result<Grants, Halt> {
     let found = answer(o.learned.catalog.as_ref(), || Step::LookUp(false))?;
     let Some(class) = &o.class else {
         return Ok(Grants::default());
     };
-    resolve(desired, &found.catalog, class).map_err(|refusal| {
+    resolve(o.user.spec.scope, access, &found.catalog, class).map_err(|refusal| {
         // Somebody may have made it a moment ago.
         if found.fresh {
             Halt::Refused(refusal)
@@ -62,9 +68,13 @@ pub(super) fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
 }
 
 /// Looks names up in what the platform has.
-fn resolve(desired: &Desired, catalog: &Catalog, class: &ProgrammaticUserClass) -> Result<Grants, Refusal> {
-    let access = &desired.access;
-    let allow = &class.spec.allow;
+fn resolve(
+    scope: Scope,
+    access: &Access,
+    catalog: &Catalog,
+    class: &ProgrammaticUserClass,
+) -> Result<Grants, Refusal> {
+    let organization = &class.spec.organization_name;
     let known = |id: &str| catalog.accounts.iter().any(|a| a.account_id == id);
     let policy_accounts = access
         .policies
@@ -78,26 +88,17 @@ fn resolve(desired: &Desired, catalog: &Catalog, class: &ProgrammaticUserClass) 
         .chain(policy_accounts)
         .find(|a| !known(a));
     if let Some(id) = unknown {
-        let message = format!(
-            "organization {} has no account {id}: correct the id",
-            desired.organization
-        );
+        let message = format!("organization {organization} has no account {id}: correct the id");
         return Err(Refusal::new("UnknownAccount", message));
     }
     let mut grants = Grants::default();
     if access.role == Role::PolicyBased {
         for entry in &access.policies {
-            let all = catalog.policies.iter().map(|p| (p.id.as_str(), p.name.as_str()));
             let named = (entry.id.as_deref(), entry.name.as_deref());
-            let id = find("policy", "UnknownPolicy", named, all, &desired.organization)?;
-            super::class::allows(
-                &allow.policies,
-                &[Some(id), entry.name.as_deref()],
-                "policies",
-                class,
-            )?;
+            let policy = find(&POLICY, named, &catalog.policies, class)?;
+            within(scope, policy, class)?;
             grants.policies.push(PolicyGrant {
-                policy_id: id.to_owned(),
+                policy_id: policy.id.clone(),
                 account_ids: accounts_of(entry, access),
             });
         }
@@ -116,15 +117,61 @@ fn resolve(desired: &Desired, catalog: &Catalog, class: &ProgrammaticUserClass) 
         grants.roles = as_policies(&grants.accounts, catalog);
     }
     for entry in &access.groups {
-        let all = catalog.groups.iter().map(|g| (g.id.as_str(), g.name.as_str()));
         let named = (entry.id.as_deref(), entry.name.as_deref());
-        let id = find("group", "UnknownGroup", named, all, &desired.organization)?;
-        super::class::allows(&allow.groups, &[Some(id), entry.name.as_deref()], "groups", class)?;
-        grants.groups.push(id.to_owned());
+        let group = find(&GROUP, named, &catalog.groups, class)?;
+        carries_no_more(group, catalog, class)?;
+        grants.groups.push(group.id.clone());
     }
     grants.groups.sort_unstable();
     grants.groups.dedup();
     Ok(grants)
+}
+
+/// A policy of the organization acts beyond the accounts that a user names: with `scope: Account` none may have it, and
+/// otherwise only where the class allows all accounts.
+fn within(scope: Scope, policy: &Policy, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+    if !policy.policy_type.ends_with("ORGANIZATION") {
+        return Ok(());
+    }
+    let name = &policy.name;
+    if scope == Scope::Account {
+        let message = format!(
+            "scope Account: policy {name:?} is one of the organization, which acts beyond one account: take a policy of accounts, or make an object with scope: Organization"
+        );
+        return Err(Refusal::new(super::live::INVALID_SPEC, message));
+    }
+    if named_by(&class.spec.allow.accounts, &[]) {
+        return Ok(());
+    }
+    let entry = format!("policy {name:?} of the organization, which needs \"*\",");
+    Err(not_allowed(class, &entry, "accounts").keeping())
+}
+
+/// The owner of a class answers for the groups that it names. One that only `"*"` allows carries no policy that the
+/// class does not allow, and, since the platform does not say in which accounts they hold, none at all unless the class
+/// allows all accounts.
+fn carries_no_more(
+    group: &UserGroup,
+    catalog: &Catalog,
+    class: &ProgrammaticUserClass,
+) -> Result<(), Refusal> {
+    let allow = &class.spec.allow;
+    let is_named = [&group.id, &group.name].iter().any(|n| allow.groups.contains(n));
+    if is_named || group.policy_names.is_empty() {
+        return Ok(());
+    }
+    let is_allowed = |name: &String| {
+        let of_name = catalog.policies.iter().filter(|p| p.name == *name);
+        let mut ids = of_name.map(|p| p.id.as_str()).peekable();
+        // Where several have the name, any of them may be meant.
+        named_by(&allow.policies, &[Some(name)])
+            || (ids.peek().is_some() && ids.all(|id| named_by(&allow.policies, &[Some(id)])))
+    };
+    if named_by(&allow.accounts, &[]) && group.policy_names.iter().all(is_allowed) {
+        return Ok(());
+    }
+    let entry = format!("{:?}, which carries policies that it does not allow,", group.name);
+    Err(not_allowed(class, &entry, "groups").keeping())
 }
 
 fn accounts_of(entry: &PolicyEntry, access: &Access) -> Vec<String> {
@@ -135,38 +182,72 @@ fn accounts_of(entry: &PolicyEntry, access: &Access) -> Vec<String> {
     }
 }
 
-fn find<'a>(
-    noun: &str,
-    reason: &'static str,
+/// What the platform has by name and id.
+struct Kind<T> {
+    noun: &'static str,
+    /// The class's list of them.
+    list: &'static str,
+    unknown: &'static str,
+    allowed: fn(&ProgrammaticUserClass) -> &[String],
+    id: fn(&T) -> &str,
+    name: fn(&T) -> &str,
+}
+
+const POLICY: Kind<Policy> = Kind {
+    noun: "policy",
+    list: "policies",
+    unknown: "UnknownPolicy",
+    allowed: |class| &class.spec.allow.policies,
+    id: |policy| &policy.id,
+    name: |policy| &policy.name,
+};
+const GROUP: Kind<UserGroup> = Kind {
+    noun: "group",
+    list: "groups",
+    unknown: "UnknownGroup",
+    allowed: |class| &class.spec.allow.groups,
+    id: |group| &group.id,
+    name: |group| &group.name,
+};
+
+/// The one that an entry names, if the class allows it. Only who may have it learns whether there is one.
+fn find<'a, T>(
+    kind: &Kind<T>,
     (id, name): (Option<&str>, Option<&str>),
-    mut all: impl Iterator<Item = (&'a str, &'a str)>,
-    organization: &str,
-) -> Result<&'a str, Refusal> {
-    if let Some(id) = id {
-        return all.find(|(i, _)| *i == id).map(|(i, _)| i).ok_or_else(|| {
-            Refusal::new(
-                reason,
-                format!("organization {organization} has no {noun} with id {id}: correct the id"),
-            )
-        });
+    all: &'a [T],
+    class: &ProgrammaticUserClass,
+) -> Result<&'a T, Refusal> {
+    let organization = &class.spec.organization_name;
+    let allowed = (kind.allowed)(class);
+    let entry = id.or(name).unwrap_or_default();
+    let is_meant = |t: &&T| id.map_or_else(|| (kind.name)(t) == entry, |id| (kind.id)(t) == id);
+    let mut matching = all.iter().filter(is_meant);
+    let (first, second) = (matching.next(), matching.next());
+    if !named_by(allowed, &[id, name]) {
+        let by_id = |t: &&T| second.is_none() && named_by(allowed, &[Some((kind.id)(t))]);
+        let refusal = not_allowed(class, entry, kind.list);
+        // One that is gone from the platform withdraws nothing.
+        let refusal = if first.is_some() {
+            refusal
+        } else {
+            refusal.keeping()
+        };
+        return first.filter(by_id).ok_or(refusal);
     }
-    let name = name.unwrap_or_default();
-    let mut matching = all.filter(|(_, n)| *n == name).map(|(i, _)| i);
-    match (matching.next(), matching.next()) {
-        (Some(id), None) => Ok(id),
-        (None, _) => Err(Refusal::new(
-            reason,
-            format!(
-                "organization {organization} has no {noun} named {name:?}: correct the name, or create it there"
-            ),
-        )),
-        (Some(_), Some(_)) => Err(Refusal::new(
-            reason,
-            format!(
-                "organization {organization} has several {noun} objects named {name:?}: use the id instead"
-            ),
-        )),
-    }
+    let noun = kind.noun;
+    let message = match (first, second, id) {
+        (Some(found), None, _) | (Some(found), _, Some(_)) => return Ok(found),
+        (None, _, Some(id)) => {
+            format!("organization {organization} has no {noun} with id {id}: correct the id")
+        }
+        (None, _, None) => format!(
+            "organization {organization} has no {noun} named {entry:?}: correct the name, or create it there"
+        ),
+        (Some(_), Some(_), None) => format!(
+            "organization {organization} has several {noun} objects named {entry:?}: use the id instead"
+        ),
+    };
+    Err(Refusal::new(kind.unknown, message))
 }
 
 /// The built-in policies that these roles become, by the names that the platform documents; none, if one is not there.

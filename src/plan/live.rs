@@ -3,17 +3,20 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::desired::{Desired, desired};
-use super::grants::{apply_access, grants};
+use super::grants::{apply_access, granted, grants};
 use super::status::{CREATING, Outcome, rest};
 use super::{
     Answer, Next, Observed, Problem, Refusal, Retry, SecretView, Step, attempt, class, consumers, gone,
     rotation, sweep,
 };
-use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
+use crate::api::{Access, OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
 use crate::platform::UserDetails;
 
 /// A token that the platform has not accepted for so long is given up.
 pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
+
+/// Reason of what an object asks for and cannot be.
+pub(super) const INVALID_SPEC: &str = "InvalidSpec";
 
 /// Why a decision could not be reached.
 pub(super) enum Halt {
@@ -78,7 +81,7 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
 /// Whether the class wants users gone that it does not allow.
 fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
     let class = o.class.as_ref();
-    refusal.reason == class::NOT_ALLOWED && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke)
+    refusal.revokes && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke)
 }
 
 /// Nothing may be decided by a status that somebody else wrote or that was damaged.
@@ -155,10 +158,21 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
         );
         return Err(Refusal::new("OrganizationChanged", message).into());
     }
-    let desired = desired(&o.user, class, organization)?;
     // The number of users is a bound for new ones.
     let siblings = (!o.has_begun()).then_some(o.siblings);
-    class::check(&o.user, class, &desired, &o.namespace_labels, siblings)?;
+    class::check(&o.user, class, &o.namespace_labels, siblings)?;
+    let desired = match (
+        desired(&o.user, class, organization),
+        super::desired::access(&o.user, class),
+    ) {
+        (Ok(desired), _) => desired,
+        // An object that cannot be used keeps no token that the class wants gone.
+        (Err(refusal), Some(access)) if o.has_begun() => {
+            still_granted(o, access)?;
+            return Err(refusal.into());
+        }
+        (Err(refusal), _) => return Err(refusal.into()),
+    };
     if o.current().is_none() {
         consumers::allowed(o, &desired)?;
     }
@@ -192,7 +206,7 @@ fn proceed(
     let Some(current) = status.journal.current.clone() else {
         return Err(replace(status, rotation::CREATE));
     };
-    still_granted(o, desired)?;
+    still_granted(o, &desired.access)?;
     if let Some(reason) = rotation::due(o, desired, status, &current) {
         return Err(replace(status, reason));
     }
@@ -231,12 +245,14 @@ fn forget_access(status: &mut ProgrammaticUserStatus) {
 
 /// Whether the class allows the policies and groups of a user that is there already. That the platform cannot be asked
 /// for their names right now says nothing about it.
-fn still_granted(o: &Observed, desired: &Desired) -> Result<(), Halt> {
-    if desired.access.policies.is_empty() && desired.access.groups.is_empty() {
+fn still_granted(o: &Observed, access: &Access) -> Result<(), Halt> {
+    if access.policies.is_empty() && access.groups.is_empty() {
         return Ok(());
     }
-    match grants(o, desired) {
-        Err(Halt::Refused(refusal)) if refusal.reason == class::NOT_ALLOWED => Err(refusal.into()),
+    match granted(o, access) {
+        Err(Halt::Refused(refusal)) if [class::NOT_ALLOWED, INVALID_SPEC].contains(&refusal.reason) => {
+            Err(refusal.into())
+        }
         Err(Halt::Next(next)) => Err(Halt::Next(next)),
         Ok(_) | Err(Halt::Refused(_) | Halt::Failed(_)) => Ok(()),
     }

@@ -32,8 +32,8 @@ pub(super) const AGE: &str = "Age";
 pub struct Schedule {
     every: Option<Duration>,
     windows: Vec<Window>,
-    /// The class's bound, which does not wait for a window.
-    max_age: Option<Duration>,
+    /// The age at which the overlap still ends within the class's bound; no window is waited for beyond it.
+    latest: Option<Duration>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -47,9 +47,8 @@ impl Schedule {
     /// What user and class say, or why it cannot be.
     pub fn new(user: &ProgrammaticUser, class: &ProgrammaticUserClass) -> Result<Self, Refusal> {
         let Some(rotation) = rotation(user, Some(class)) else {
-            return bounds(&Rotation::default(), class).map(|()| Self::default());
+            return Ok(Self::default());
         };
-        bounds(rotation, class)?;
         let every = rotation.every.map(crate::api::Duration::get);
         let overlap = effective_overlap(Some(rotation), Some(class));
         if every.is_some_and(|every| overlap >= every) {
@@ -63,18 +62,23 @@ impl Schedule {
             bounded_wait(rotation, overlap)?;
         }
         let windows: Result<_, _> = rotation.windows.iter().map(Window::new).collect();
-        let max_age = class.spec.rotation.as_ref().and_then(|bounds| bounds.max_age);
+        let beside = longest_overlap(rotation, overlap);
+        let latest = every.zip(max_age(Some(class))).map(|(every, max)| {
+            // An overlap that takes nearly all of it is cut instead: tokens would be replaced all the time.
+            max.saturating_sub(beside).max(every / 2)
+        });
         Ok(Self {
             every,
             windows: windows?,
-            max_age: max_age.map(crate::api::Duration::get),
+            latest,
         })
     }
 
-    /// When a token of this age is replaced: not before `now`, and then within a window, unless it becomes older than the
-    /// class allows before one opens.
+    /// When a token of this age is replaced: not before `now`, and then within a window, unless its overlap would then not
+    /// end before the token is older than the class allows.
     fn at(&self, issued: Timestamp, share: f64, now: Timestamp) -> Option<Timestamp> {
         let every = self.every?;
+        let every = self.latest.map_or(every, |latest| latest.min(every));
         let age = SignedDuration::try_from(every.mul_f64(1.0 - JITTER * share)).ok()?;
         let old_enough = issued.checked_add(age).ok()?;
         if self.windows.is_empty() {
@@ -84,7 +88,7 @@ impl Schedule {
         let opens = self.windows.iter().filter_map(|w| w.open_at(from));
         let too_old = || {
             issued
-                .checked_add(SignedDuration::try_from(self.max_age?).ok()?)
+                .checked_add(SignedDuration::try_from(self.latest?).ok()?)
                 .ok()
         };
         opens.chain(too_old()).min()
@@ -155,8 +159,10 @@ fn bounded_wait(rotation: &Rotation, overlap: Duration) -> Result<(), Refusal> {
     Err(Refusal::new("InvalidSpec", message))
 }
 
-/// Whether the class allows it.
-fn bounds(rotation: &Rotation, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+/// Whether the class allows the rotation.
+pub(super) fn check(user: &ProgrammaticUser, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+    let none = Rotation::default();
+    let rotation = rotation(user, Some(class)).unwrap_or(&none);
     let Some(bounds) = &class.spec.rotation else {
         return Ok(());
     };
@@ -181,6 +187,25 @@ fn bounds(rotation: &Rotation, class: &ProgrammaticUserClass) -> Result<(), Refu
 pub(super) fn overlap(o: &Observed) -> Duration {
     let class = o.class.as_deref();
     effective_overlap(rotation(&o.user, class), class)
+}
+
+/// The oldest that a token may become.
+fn max_age(class: Option<&ProgrammaticUserClass>) -> Option<Duration> {
+    let bounds = class?.spec.rotation.as_ref()?;
+    bounds.max_age.map(crate::api::Duration::get)
+}
+
+/// When this token, which was issued then, is older than the class allows. The class's bound is that of the token, not of
+/// its use in a Secret: it counts in the overlap, too.
+pub(super) fn too_old(o: &Observed, issued: Option<Timestamp>) -> Option<Timestamp> {
+    let max = SignedDuration::try_from(max_age(o.class.as_deref())?).ok()?;
+    issued?.checked_add(max).ok()
+}
+
+/// How long a replaced token may stay valid, at the longest.
+fn longest_overlap(rotation: &Rotation, overlap: Duration) -> Duration {
+    let max = rotation.max_overlap.filter(|_| rotation.wait_for_consumers);
+    max.map_or(overlap, |max| max.get().max(overlap))
 }
 
 /// What is asked for, or the default; never shorter than the class wants.
@@ -295,7 +320,7 @@ mod tests {
         Schedule {
             every: crate::api::Duration::parse(every).map(crate::api::Duration::get),
             windows: windows.collect(),
-            max_age: None,
+            latest: None,
         }
     }
 
@@ -343,7 +368,7 @@ mod tests {
             leap_days.at(issued, 0.0, issued),
             Some(time("2028-02-29T00:00:00Z"))
         );
-        leap_days.max_age = Some(Duration::from_hours(48));
+        leap_days.latest = Some(Duration::from_hours(48));
         assert_eq!(
             leap_days.at(issued, 0.0, issued),
             Some(time("2026-01-03T00:00:00Z"))

@@ -120,7 +120,13 @@ fn access(details: &UserDetails) -> Result<(Scope, Access), Failure> {
     });
     let (scope, mut access) = by_role(&details.policies).unwrap_or_else(|| by_policies(&details.policies));
     access.groups = groups.collect();
-    Ok((scope, access))
+    // They act beyond one account.
+    let beyond = !access.groups.is_empty()
+        || details
+            .policies
+            .iter()
+            .any(|p| p.policy_type.ends_with("ORGANIZATION"));
+    Ok((if beyond { Scope::Organization } else { scope }, access))
 }
 
 /// Roles by account, if the policies are nothing else.
