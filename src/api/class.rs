@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Consumers, Duration, Role, Rotation, Scope, SecretKeys};
+use super::{Access, Consumers, DeletionPolicy, Duration, Role, Rotation, Scope, SecretKeys};
 
 /// What may be asked for in one organization, and by which namespaces. Owned by cluster administrators, like a
 /// `StorageClass`: a `ProgrammaticUser` names a class, and gets nothing that the class does not allow.
@@ -58,7 +58,7 @@ pub struct ProgrammaticUserClassSpec {
 /// What becomes of users whose objects ask for more than the class allows.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnRevoked {
-    /// The token stays valid; nothing is created, changed or replaced until the class allows it again.
+    /// The token stays valid up to `rotation.maxAge`; nothing is created, changed or replaced until the class allows it again.
     #[default]
     Keep,
     /// User and Secret are deleted, and the token is dead at once.
@@ -66,7 +66,7 @@ pub enum OnRevoked {
 }
 
 /// The ceiling of a class. An empty list allows nothing, `"*"` anything.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allow {
     /// Account roles: `Viewer`, `Editor`, `PolicyBased`.
@@ -85,6 +85,34 @@ pub struct Allow {
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(min = 1, max = 256)))]
     pub groups: Vec<String>,
+    /// What may become of users when their objects are deleted. Default `[Delete]`. With `Retain`, users whose objects are gone
+    /// stay valid: they count for `maxUsersPerNamespace` and end with `onRevoked: Revoke` and `rotation.maxAge` like the others.
+    /// An object that asks for another policy gets no user (`DeletionPolicyNotAllowed`), and is deleted as with `Delete`.
+    #[serde(default = "delete_only")]
+    #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub deletion_policies: Vec<DeletionPolicy>,
+    /// Whether `spec.suspend` has an effect. Default false: an object with `suspend: true` is looked after like any other, and
+    /// its condition `Suspended` says so. Deletion, `expireAt`, revocation and `rotation.maxAge` do not wait for a suspended
+    /// object in any case.
+    #[serde(default)]
+    pub suspend: bool,
+}
+
+impl Default for Allow {
+    fn default() -> Self {
+        Self {
+            roles: Vec::new(),
+            accounts: Vec::new(),
+            policies: Vec::new(),
+            groups: Vec::new(),
+            deletion_policies: delete_only(),
+            suspend: false,
+        }
+    }
+}
+
+fn delete_only() -> Vec<DeletionPolicy> {
+    vec![DeletionPolicy::Delete]
 }
 
 /// Namespaces that may use a class: those named, and those with all of the labels (if any are given).
@@ -104,7 +132,9 @@ pub struct NamespaceSelector {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClassRotation {
-    /// The oldest that a token may become: `rotation.every` has to be given, and may not be longer.
+    /// The oldest that a token may become: `rotation.every` has to be given, and may not be longer. A token that reaches it and
+    /// that the operator cannot replace, since the object is refused, is revoked: user and Secret are deleted (`TooOld`). Where a
+    /// class gets a `maxAge`, or a shorter one, tokens that are older already have this long from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
     /// The shortest overlap of an old and a new token that may be asked for.

@@ -57,6 +57,9 @@ fn prepare(
     if !o.has_finalizer() {
         return Ok(do_first(Step::AddFinalizer));
     }
+    if !o.class_is_held() {
+        return Ok(do_first(Step::HoldClass));
+    }
     answer(o.learned.dry_run.as_ref(), || {
         Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"))
     })?;
@@ -355,6 +358,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
     status.user_id = Some(user_id.to_owned());
     status.token_last_digits = None;
     status.token_issued_at = None;
+    status.token_ends_at = None;
     status.last_handled_rotate_at = pending.rotate_at;
     status.last_handled_revoke_now = pending.revoke_now;
     status.journal.current = Some(Current {

@@ -2,12 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use super::Refusal;
 use super::desired::Desired;
+use super::{Observed, Refusal};
 use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Role};
 
 /// Reason of every refusal of a class.
 pub const NOT_ALLOWED: &str = "NotAllowed";
+
+/// Whether the class is there to stay, and open to this namespace. A class that is being deleted allows nothing.
+pub fn open_to(
+    class: &ProgrammaticUserClass,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), Refusal> {
+    let name = class.metadata.name.as_deref().unwrap_or_default();
+    if class.metadata.deletion_timestamp.is_some() {
+        return refuse(format!(
+            "class {name} is being deleted, and allows no user any more: delete this object and make one with another class"
+        ));
+    }
+    let selector = &class.spec.namespaces;
+    let by_name = selector.match_names.iter().any(|n| n == namespace);
+    let by_label = !selector.match_labels.is_empty()
+        && selector
+            .match_labels
+            .iter()
+            .all(|(k, v)| labels.get(k) == Some(v));
+    if by_name || by_label {
+        return Ok(());
+    }
+    refuse(format!(
+        "class {name} is not open to namespace {namespace}: ask its owner to add it to the class's namespaces"
+    ))
+}
+
+/// Whether the class allows what is to become of the user when its object is deleted. Of an upgraded installation there may be
+/// users for which it does not: their tokens are looked after, and not revoked for it.
+pub fn retains(o: &Observed) -> Result<(), Refusal> {
+    let (policy, Some(class)) = (o.user.spec.deletion_policy, &o.class) else {
+        return Ok(());
+    };
+    if class.spec.allow.deletion_policies.contains(&policy) {
+        return Ok(());
+    }
+    let name = class.metadata.name.as_deref().unwrap_or_default();
+    let message = format!(
+        "class {name} does not allow deletionPolicy: {policy:?}: set spec.deletionPolicy to what it allows, or ask its owner to add it to the class's allow.deletionPolicies. Until then this object is deleted as with deletionPolicy: Delete"
+    );
+    Err(Refusal::new("DeletionPolicyNotAllowed", message))
+}
 
 /// Checks all but policies and groups, which [`allows`] checks once their ids are known. `siblings` is `None` for a
 /// user that exists already: the number is a bound for new ones.
@@ -20,18 +63,7 @@ pub fn check(
 ) -> Result<(), Refusal> {
     let name = &user.spec.class_name;
     let namespace = user.metadata.namespace.as_deref().unwrap_or_default();
-    let selector = &class.spec.namespaces;
-    let by_name = selector.match_names.iter().any(|n| n == namespace);
-    let by_label = !selector.match_labels.is_empty()
-        && selector
-            .match_labels
-            .iter()
-            .all(|(k, v)| namespace_labels.get(k) == Some(v));
-    if !by_name && !by_label {
-        return refuse(format!(
-            "class {name} is not open to namespace {namespace}: ask its owner to add it to the class's namespaces"
-        ));
-    }
+    open_to(class, namespace, namespace_labels)?;
     if !class.spec.scopes.contains(&user.spec.scope) {
         return refuse(format!(
             "class {name} does not allow scope {:?}: it allows {:?}",

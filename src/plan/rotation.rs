@@ -229,6 +229,49 @@ pub fn is_being_revoked(user: &ProgrammaticUser) -> bool {
     })
 }
 
+/// The oldest that a token of this class may become.
+fn max_age(o: &Observed) -> Option<SignedDuration> {
+    let max = o.class.as_ref()?.spec.rotation.as_ref()?.max_age?;
+    SignedDuration::try_from(max.get()).ok()
+}
+
+/// Notes when the current token ends. A class that is gone said it before. A token that is too old when the operator first
+/// finds it so, since the class has a shorter `maxAge` than before or this version is new here, has that long from now on.
+pub(super) fn note_end(o: &Observed, status: &mut ProgrammaticUserStatus) {
+    if o.class.is_none() {
+        return;
+    }
+    let (Some(max), Some(_)) = (max_age(o), &status.journal.current) else {
+        status.token_ends_at = None;
+        return;
+    };
+    let (Some(issued), Some(now)) = (status.token_issued_at, o.platform_now) else {
+        return;
+    };
+    let regular = issued.checked_add(max).ok();
+    status.token_ends_at = regular.filter(|end| *end > now).or_else(|| {
+        let granted = now.checked_add(max).ok();
+        status.token_ends_at.into_iter().chain(granted).min()
+    });
+}
+
+/// Whether the current token has reached the class's maximum age.
+pub(super) fn has_ended(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let end = status.token_ends_at.filter(|_| status.journal.current.is_some());
+    end.zip(o.platform_now).is_some_and(|(end, now)| end <= now)
+}
+
+/// When a token has to be replaced whatever the object says, so that it is dead by the class's maximum age.
+pub(super) fn latest(o: &Observed, status: &ProgrammaticUserStatus) -> Option<Timestamp> {
+    status.journal.current.as_ref()?;
+    let max = max_age(o)?;
+    let overlap = overlap(o).saturating_add(wait(o).unwrap_or_default());
+    let overlap = SignedDuration::try_from(overlap).unwrap_or(SignedDuration::MAX);
+    // A class may want overlaps that are longer than the age: half of it is left then.
+    let age = max.saturating_sub(overlap).max(max / 2);
+    status.token_issued_at?.checked_add(age).ok()
+}
+
 /// Why the current user has to be replaced, as far as it can be told without the platform.
 pub(super) fn due(
     o: &Observed,

@@ -67,7 +67,10 @@ impl Translator {
             "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUserClass", "metadata": {"name": "c"},
             "spec": {
                 "organizationName": "acme", "scopes": ["Account"], "namespaces": {"matchNames": ["ns"]},
-                "allow": {"roles": ["Editor"], "accounts": ["*"], "policies": ["*"], "groups": ["*"]},
+                "allow": {
+                    "roles": ["Editor"], "accounts": ["*"], "policies": ["*"], "groups": ["*"],
+                    "deletionPolicies": ["Delete", "Retain"],
+                },
             }
         }))
         .unwrap();
@@ -184,6 +187,7 @@ impl Translator {
         };
         Observed {
             user: Arc::new(user),
+            unreadable: None,
             class: Some(self.class.clone()),
             organization: Some(self.organization.clone()),
             namespace_labels: BTreeMap::new(),
@@ -376,8 +380,10 @@ impl Translator {
             Step::DeleteOldSecret { name, nonce } => {
                 Act::DeleteOldSecret(secret_number(&name), number(&nonce))
             }
+            Step::Record(user) => Act::Record(number(&user.nonce)),
             Step::Release(own) => Act::Release(secret_number(&own.name)),
             Step::LookUp(_)
+            | Step::HoldClass
             | Step::DryRun(_)
             | Step::PutPolicies(..)
             | Step::ReadPods(_)

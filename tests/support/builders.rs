@@ -2,7 +2,7 @@
 
 use kube::api::ObjectMeta;
 use programmatic_users::api::{
-    Access, AccountEntry, Allow, Credentials, Drift, Duration, Endpoint, GroupEntry, Limits,
+    Access, AccountEntry, Allow, Credentials, DeletionPolicy, Drift, Duration, Endpoint, GroupEntry, Limits,
     NamespaceSelector, Organization, OrganizationSpec, OrphanPolicy, PolicyEntry, ProgrammaticUser,
     ProgrammaticUserClass, ProgrammaticUserClassSpec, ProgrammaticUserSpec, Role, Scope,
 };
@@ -209,6 +209,8 @@ pub fn permissive_class(name: &str, organization: &str, namespaces: &[String]) -
                 accounts: any(),
                 policies: any(),
                 groups: any(),
+                deletion_policies: vec![DeletionPolicy::Delete, DeletionPolicy::Retain],
+                suspend: true,
             },
             namespaces: NamespaceSelector {
                 match_names: namespaces.to_vec(),
