@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use programmatic_users::api::{
-    Abandoned, Current, FINALIZER, NONCE_ANNOTATION, Organization, Pending, ProgrammaticUser,
-    ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Retiring,
-    USER_ID_ANNOTATION,
+    Abandoned, CLASS_FINALIZER, Current, FINALIZER, NONCE_ANNOTATION, Organization, Pending,
+    ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION,
+    ROTATE_AT_ANNOTATION, Retiring, USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::{
     self, Catalog, Consumers, Found, Kept, Marker, Next, Observed, OwnSecret, SecretDraft, SecretView,
@@ -64,7 +64,8 @@ fn view(secret: Secret, at: u8, version: &str) -> SecretView {
 impl Translator {
     pub fn new(config: &Config) -> Self {
         let class: ProgrammaticUserClass = serde_json::from_value(json!({
-            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUserClass", "metadata": {"name": "c"},
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUserClass",
+            "metadata": {"name": "c", "finalizers": [CLASS_FINALIZER]},
             "spec": {
                 "organizationName": "acme", "scopes": ["Account"], "namespaces": {"matchNames": ["ns"]},
                 "allow": {
