@@ -1,6 +1,7 @@
 //! The operator: observes, applies what `plan` decided, and writes status.
 
 mod apply;
+mod classes;
 mod consumers;
 mod context;
 mod error;
@@ -14,8 +15,10 @@ mod observe;
 mod organization;
 mod platforms;
 mod queue;
+mod readable;
 mod reconcile;
 mod rest;
+mod retained;
 mod secret;
 mod streams;
 mod told;

@@ -27,6 +27,7 @@ mod grants;
 mod live;
 mod marker;
 mod observed;
+mod retained;
 mod rotation;
 mod seal;
 mod secret_rules;
@@ -53,6 +54,7 @@ pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
     Answer, Catalog, Committed, Created, Deletion, Found, Learned, Observed, OwnSecret, SecretView, Staged,
 };
+pub use retained::{Fate, Retained};
 pub use rotation::{is_asked, is_being_revoked};
 pub use seal::{is_intact, seal};
 pub use status::set_conditions;
@@ -119,6 +121,8 @@ pub enum Step {
     LookUp(bool),
     /// Put our finalizer on the object.
     AddFinalizer,
+    /// Put our finalizer on the class.
+    HoldClass,
     /// Write the Secret with a dummy token, without effect.
     DryRun(SecretDraft),
     /// Write the status, only if nobody has changed the object since it was read. The nonce is the ticket that
@@ -167,6 +171,8 @@ pub enum Step {
         /// The attempt.
         nonce: String,
     },
+    /// Record that a user stays when the object goes.
+    Record(Box<Retained>),
     /// Make the Secret nobody's, so that it stays when the object goes.
     Release(OwnSecret),
     /// Read the pods of the namespace that read one of these Secrets.

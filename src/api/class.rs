@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Access, Consumers, Duration, Role, Rotation, Scope, SecretKeys};
+use super::{Access, Consumers, DeletionPolicy, Duration, Role, Rotation, Scope, SecretKeys};
 
 /// What may be asked for in one organization, and by which namespaces. Owned by cluster administrators, like a
 /// `StorageClass`: a `ProgrammaticUser` names a class, and gets nothing that the class does not allow.
@@ -58,7 +58,7 @@ pub struct ProgrammaticUserClassSpec {
 /// What becomes of users whose objects ask for more than the class allows.
 #[derive(JsonSchema, Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnRevoked {
-    /// The token stays valid; nothing is created, changed or replaced until the class allows it again.
+    /// The token stays valid up to `rotation.maxAge`; nothing is created, changed or replaced until the class allows it again.
     #[default]
     Keep,
     /// User and Secret are deleted, and the token is dead at once.
@@ -66,7 +66,7 @@ pub enum OnRevoked {
 }
 
 /// The ceiling of a class. An empty list allows nothing, `"*"` anything.
-#[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allow {
     /// Account roles: `Viewer`, `Editor`, `PolicyBased`.
@@ -93,6 +93,17 @@ pub struct Allow {
     /// is `Stalled` with `SecretNotAllowed`: nothing is made, written or replaced, and a token that is there stays valid.
     #[serde(default)]
     pub secret: AllowSecret,
+    /// What may become of users when their objects are deleted. Default `[Delete]`. With `Retain`, users whose objects are gone
+    /// stay valid: they count for `maxUsersPerNamespace` and end with `onRevoked: Revoke` and `rotation.maxAge` like the others.
+    /// An object that asks for another policy gets no user (`DeletionPolicyNotAllowed`), and is deleted as with `Delete`.
+    #[serde(default = "delete_only")]
+    #[schemars(length(max = 2), extend("x-kubernetes-list-type" = "set"))]
+    pub deletion_policies: Vec<DeletionPolicy>,
+    /// Whether `spec.suspend` has an effect. Default false: an object with `suspend: true` is looked after like any other, and
+    /// its condition `Suspended` says so. Deletion, `expireAt`, revocation and `rotation.maxAge` do not wait for a suspended
+    /// object in any case.
+    #[serde(default)]
+    pub suspend: bool,
 }
 
 /// What objects may ask for in the shape of their Secrets. Other programs act on names, labels, annotations, keys and
@@ -143,6 +154,24 @@ pub struct AllowSecret {
     pub template: Vec<String>,
 }
 
+impl Default for Allow {
+    fn default() -> Self {
+        Self {
+            roles: Vec::new(),
+            accounts: Vec::new(),
+            policies: Vec::new(),
+            groups: Vec::new(),
+            secret: AllowSecret::default(),
+            deletion_policies: delete_only(),
+            suspend: false,
+        }
+    }
+}
+
+fn delete_only() -> Vec<DeletionPolicy> {
+    vec![DeletionPolicy::Delete]
+}
+
 /// Namespaces that may use a class: those named, and those with all of the labels (if any are given).
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -161,9 +190,11 @@ pub struct NamespaceSelector {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.maxAge) || !has(self.minOverlap) || duration(self.minOverlap) < duration(self.maxAge)").message("rotation.minOverlap has to be shorter than rotation.maxAge: a token is replaced, and its overlap over, before it is older than maxAge").field_path(".minOverlap"))]
 pub struct ClassRotation {
-    /// The oldest that a token may become, its overlap included: `rotation.every` has to be given, and may not be
-    /// longer. A token is replaced early enough for its overlap (`maxOverlap` where it waits for consumers) to end within
-    /// `maxAge`, but not before half of `every`; where that is not early enough the overlap is shortened.
+    /// The oldest that a token may become, its overlap included: an object has to give `rotation.every`, and not a longer one.
+    /// The operator replaces a token early enough for its overlap (`maxOverlap` where it waits for consumers) to end within
+    /// `maxAge`, but not before half of `every`; where that is not early enough, it shortens the overlap. It revokes a token
+    /// that reaches `maxAge` and that it cannot replace, since the object is refused: it deletes user and Secret (`TooOld`).
+    /// Where a class gets a `maxAge`, or a shorter one, tokens that are older already have this long from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
     /// The shortest overlap of an old and a new token that may be asked for.

@@ -95,8 +95,11 @@ impl JsonSchema for Duration {
         "Duration".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        // No value that the pattern admits is too large for `parse`, or for `duration()` of CEL, which ends at 292 years.
         // `maxLength` keeps the cost estimate of CEL rules low.
-        json_schema!({"type": "string", "maxLength": 32, "pattern": "^([0-9]+(h|m|s))+$"})
+        json_schema!({
+            "type": "string", "minLength": 2, "maxLength": 21, "pattern": "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$",
+        })
     }
 }
 

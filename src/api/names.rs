@@ -6,6 +6,8 @@ pub const GROUP: &str = "programmatic-users.io";
 pub const FINALIZER: &str = "programmatic-users.io/user";
 /// On every `Organization` with `deletionProtection` until no `ProgrammaticUser` has a user there.
 pub const ORGANIZATION_FINALIZER: &str = "programmatic-users.io/organization";
+/// On every `ProgrammaticUserClass` from before its first user is made until, when the class is deleted, no user is of it.
+pub const CLASS_FINALIZER: &str = "programmatic-users.io/class";
 /// Label of the Secrets that the operator made; the operator watches only these.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY_LABEL`]; also the field manager of the operator's writes.
@@ -25,6 +27,17 @@ pub const STAGING_LABEL: &str = "programmatic-users.io/staging-for";
 pub const STAGED_FOR_ANNOTATION: &str = "programmatic-users.io/staged-for";
 /// Label of a Secret whose object was deleted with `deletionPolicy: Retain`.
 pub const RETAINED_LABEL: &str = "programmatic-users.io/retained";
+/// Label of the Secrets without data, in the operator's own namespace, that record such a user; its value is the UID of the
+/// object.
+pub const RETAINED_USER_LABEL: &str = "programmatic-users.io/retained-user";
+/// Annotation of a record: the class by which the user was made.
+pub const CLASS_ANNOTATION: &str = "programmatic-users.io/class";
+/// Annotation of a record: the `Organization` in which the user lives.
+pub const ORGANIZATION_ANNOTATION: &str = "programmatic-users.io/organization";
+/// Annotation of a record: namespace and name of the Secret that carries the token.
+pub const SECRET_ANNOTATION: &str = "programmatic-users.io/secret";
+/// Annotation of a record: when the token was made.
+pub const ISSUED_AT_ANNOTATION: &str = "programmatic-users.io/issued-at";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced, with the usual overlap.
 pub const ROTATE_AT_ANNOTATION: &str = "programmatic-users.io/rotate-at";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced and the old one deleted at once.
@@ -54,7 +67,7 @@ pub const HISTORY_REWOUND: &str = "HistoryRewound";
 pub const RESTARTING_CONSUMERS: &str = "RestartingConsumers";
 /// A replaced user is kept after its overlap, because pods may still use its token. Present only while it is true.
 pub const WAITING_FOR_CONSUMERS: &str = "WaitingForConsumers";
-/// `spec.suspend` is true. Present only while it is true.
+/// `spec.suspend` is true. `False`, and present, if the class does not allow that.
 pub const SUSPENDED: &str = "Suspended";
 /// The platform accepts the organization's admin credential.
 pub const CREDENTIAL_VALID: &str = "CredentialValid";

@@ -110,7 +110,7 @@ pub enum OrphanPolicy {
     #[default]
     Report,
     /// Those whose object is gone are deleted, once two lists a while apart show them; not those of objects with
-    /// `deletionPolicy: Retain` whose Secret is still there. Only by an operator that watches all namespaces. Not
+    /// `deletionPolicy: Retain`. Only by an operator that watches all namespaces. Not
     /// for a cluster that was restored or copied.
     Delete,
 }
@@ -184,6 +184,9 @@ pub struct UserCounts {
     /// them.
     #[serde(default)]
     pub orphaned: i32,
+    /// Users whose objects were deleted with `deletionPolicy: Retain`.
+    #[serde(default)]
+    pub retained: i32,
     /// Users whose token was replaced and whose overlap is not over.
     #[serde(default)]
     pub retiring: i32,

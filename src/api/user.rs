@@ -107,13 +107,16 @@ pub struct ProgrammaticUserSpec {
     /// What happens to the workloads that read the Secret. Default: the class's `defaults.consumers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumers: Option<Consumers>,
-    /// What happens to the user and the Secret when this object is deleted.
+    /// What happens to the user and the Secret when this object is deleted. `Retain` needs a class with
+    /// `allow.deletionPolicies: [Delete, Retain]`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// End of life: from then on there is no user and no Secret. This object stays and says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expire_at: Option<Timestamp>,
-    /// Leave everything as it is: nothing is created, changed, replaced or repaired. A deletion is carried out.
+    /// Leave everything as it is: nothing is created, changed or repaired. Only where the class has `allow.suspend: true`.
+    /// These do not wait: a deletion, `expireAt`, `revoke-now`, a class that does not allow the user any more and says
+    /// `onRevoked: Revoke`, its `maxAge`, the end of an overlap.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -390,6 +393,7 @@ pub enum DeletionPolicy {
     /// User and Secret are deleted; the token is dead at once.
     #[default]
     Delete,
-    /// User and Secret stay, and the token stays valid; nobody looks after them any more.
+    /// User and Secret stay, and the token stays valid, until the class revokes it or it reaches the class's `maxAge`. The
+    /// operator does not replace it any more. Where the class does not allow this, or is gone, both are deleted.
     Retain,
 }

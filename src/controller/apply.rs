@@ -5,15 +5,19 @@ mod workloads;
 
 use std::sync::Arc;
 
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
+use super::classes;
 use super::context::Context;
-use super::error::Error;
+use super::error::{Error, secret_problem};
 use super::platforms::{Platform, platform_problem};
+use super::readable::{Readable, is_unreadable};
+use super::retained;
 use super::triggers::UserRef;
-use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
+use crate::api::{FINALIZER, ProgrammaticUserStatus};
 use crate::plan::{
     self, Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked,
 };
@@ -48,6 +52,7 @@ impl<'a> Hand<'a> {
                 self.set_finalizer(o, false).await?;
                 o.learned.finalizer_removed = true;
             }
+            Step::HoldClass => self.hold_class(o).await?,
             Step::DryRun(draft) => o.learned.dry_run = Some(self.dry_run(o, &draft).await),
             Step::Journal(status, ticket) => {
                 self.write_status(o, *status).await?;
@@ -111,6 +116,12 @@ impl<'a> Hand<'a> {
                 let answer = self.delete_old_secret(o, &name, &nonce).await;
                 o.learned.old_secrets_deleted.insert((name, nonce), answer);
             }
+            Step::Record(user) => {
+                self.wrote = true;
+                let written = retained::record(self.context, &user).await;
+                o.learned.recorded =
+                    Some(written.map_err(|e| secret_problem("of the record", "written", &e)));
+            }
             Step::Release(own) => o.learned.released = Some(self.release(o, &own).await),
             Step::ReadPods(names) => o.learned.pods = Some(self.read_pods(&names).await),
             Step::Restart(restart) => {
@@ -130,19 +141,49 @@ impl<'a> Hand<'a> {
         let Some(status) = unwritten(self.context, o, status) else {
             return Ok(());
         };
-        let mut user = (*o.user).clone();
-        user.status = Some(status);
-        let name = user.name_any();
-        let written = self
-            .users()
-            .replace_status(&name, &PostParams::default(), &user)
-            .await;
-        o.user = Arc::new(written.map_err(Error::from_kube("write the status"))?);
+        let name = o.user.name_any();
+        let written = if is_unreadable(&status) {
+            self.write_conditions(o, &name, &status).await
+        } else {
+            let mut user = (*o.user).clone();
+            user.status = Some(status);
+            // The API server keeps its own spec, whatever could not be read of it here.
+            let user = Readable {
+                user,
+                unreadable: None,
+            };
+            self.users()
+                .replace_status(&name, &PostParams::default(), &user)
+                .await
+        };
+        see(o, written.map_err(Error::from_kube("write the status"))?);
         self.wrote = true;
         Ok(())
     }
 
-    fn users(&self) -> Api<ProgrammaticUser> {
+    /// Of a status that cannot be read: the rest must not be written over.
+    async fn write_conditions(
+        &self,
+        o: &Observed,
+        name: &str,
+        status: &ProgrammaticUserStatus,
+    ) -> kube::Result<Readable> {
+        let kind = ApiResource::erase::<Readable>(&());
+        let client = self.context.client.clone();
+        let users: Api<DynamicObject> = Api::namespaced_with(client, &self.namespace, &kind);
+        let mut object = users.get(name).await?;
+        // A compare-and-swap with what was observed.
+        object.metadata.resource_version = o.user.resource_version();
+        object.data["status"]["observedGeneration"] = json!(status.observed_generation);
+        object.data["status"]["conditions"] = json!(status.conditions);
+        let written = users
+            .replace_status(name, &PostParams::default(), &object)
+            .await?;
+        let written = serde_json::to_value(&written).and_then(serde_json::from_value);
+        written.map_err(kube::Error::SerdeError)
+    }
+
+    fn users(&self) -> Api<Readable> {
         Api::namespaced(self.context.client.clone(), &self.namespace)
     }
 
@@ -204,10 +245,20 @@ impl<'a> Hand<'a> {
             .await;
         self.wrote = true;
         match written {
-            Ok(user) => o.user = Arc::new(user),
+            Ok(user) => see(o, user),
             // Somebody took it off by force.
             Err(kube::Error::Api(status)) if !present && status.is_not_found() => {}
             Err(error) => return Err(Error::from_kube("change the finalizers")(error)),
+        }
+        Ok(())
+    }
+
+    /// Without a class of that name, nothing may be made.
+    async fn hold_class(&mut self, o: &mut Observed) -> Result<(), Error> {
+        if let Some(class) = &o.class {
+            let held = classes::set_finalizer(self.context, class, true).await?;
+            o.class = held.map(Arc::new);
+            self.wrote = true;
         }
         Ok(())
     }
@@ -269,6 +320,12 @@ impl<'a> Hand<'a> {
         }
         Ok(deletion)
     }
+}
+
+/// The object as the API server has it after a write.
+fn see(o: &mut Observed, object: Readable) {
+    o.user = Arc::new(object.user);
+    o.unreadable = object.unreadable;
 }
 
 fn contradiction(id: &str) -> Problem {

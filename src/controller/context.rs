@@ -19,12 +19,13 @@ use super::lanes::Lanes;
 use super::lease::Standing;
 use super::platforms::Platforms;
 use super::rest::AtRest;
+use super::retained;
 use super::streams::{Cache, Guarded, SecretNames};
 use super::triggers::{Queues, Triggers};
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
-use crate::plan::{NONCE_LEN, Notice, base32};
+use crate::plan::{NONCE_LEN, Notice, Retained, base32};
 use crate::platform::UserName;
 use crate::platform::client::{Hooks, Observer};
 
@@ -84,6 +85,8 @@ pub(super) struct Context {
     abandoned: Mutex<HashMap<String, HashMap<String, Instant>>>,
     /// Users that have taken their place under a class's maximum, by UID; the cache may not show them yet.
     places: Mutex<BTreeSet<String>>,
+    /// Users that were retained just now, by attempt; the cache of their records may not show them yet.
+    just_retained: Mutex<HashMap<String, Retained>>,
     /// Failed tries in a row, by the object's UID.
     tries: Mutex<HashMap<String, u32>>,
 }
@@ -153,6 +156,7 @@ impl Context {
             checks: Mutex::default(),
             abandoned: Mutex::default(),
             places: Mutex::default(),
+            just_retained: Mutex::default(),
             tries: Mutex::default(),
         }
     }
@@ -251,7 +255,26 @@ impl Context {
         self.only.is_empty() || self.only.contains(organization)
     }
 
-    /// Other users of the same class in the same namespace that exist or are being made. A new user that is within
+    /// Notes a user whose record was written just now.
+    pub(super) fn retained(&self, user: Retained) {
+        let mut all = self.just_retained.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(user.nonce.clone(), user);
+    }
+
+    /// Forgets one whose record is deleted.
+    pub(super) fn not_retained(&self, nonce: &str) {
+        let mut all = self.just_retained.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(nonce);
+    }
+
+    /// Those that the cache does not show yet.
+    pub(super) fn just_retained(&self, is_shown: impl Fn(&str) -> bool) -> Vec<Retained> {
+        let mut all = self.just_retained.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|nonce, _| !is_shown(nonce));
+        all.values().cloned().collect()
+    }
+
+    /// Other users of the same class in the same namespace that exist, are being made or were retained. A new user that is within
     /// `max` takes its place in the same moment, so that of many that begin at once no more than `max` go on: the
     /// cache shows a user only after it has been begun.
     pub(super) fn siblings(&self, user: &ProgrammaticUser, max: usize) -> usize {
@@ -266,6 +289,11 @@ impl Context {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         taken.extend(places.intersection(&known).cloned());
         taken.remove(&uid);
+        let retained = retained::all(self).into_iter().filter(|kept| {
+            kept.class == user.spec.class_name && Some(&kept.namespace) == user.metadata.namespace.as_ref()
+        });
+        // An object that is not gone yet counts once.
+        taken.extend(retained.map(|kept| kept.uid));
         if taken.len() < max {
             places.insert(uid);
         }

@@ -93,7 +93,7 @@ impl Context {
         found
     }
 
-    /// One pass over all users; and how many of them cannot be read.
+    /// One pass over all users; and of how many something cannot be read.
     fn user_figures(&self, there: &BTreeSet<String>) -> (BTreeMap<String, UserFigures>, usize) {
         let now = Timestamp::now();
         let clocks: HashMap<&str, Timestamp> = there
@@ -119,11 +119,9 @@ impl Context {
         let mut unreadable = 0;
         for cache in &self.caches.users {
             for user in cache.state() {
-                let (Ok(class), Some(facts)) = (&user.class, &user.facts) else {
-                    unreadable += 1;
-                    continue;
-                };
-                let class = classes.get(&**class);
+                unreadable += usize::from(user.unreadable);
+                let facts = &user.facts;
+                let class = classes.get(&*user.class);
                 let lives = user.view.organization.as_deref();
                 let name = lives.or(class.map(|c| c.0.as_str())).unwrap_or_default();
                 if !name.is_empty() && !self.looks_after(name) {

@@ -20,7 +20,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ListParams;
-use kube::core::{DeserializeGuard, ObjectList, Request};
+use kube::core::{ObjectList, Request};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
@@ -31,6 +31,7 @@ use super::context::Context;
 use super::error::Error;
 use super::known::Known;
 use super::observe::{Namespaces, observe_listed, only_secret_name};
+use super::readable::Readable;
 use super::secret::{own, owner};
 use super::streams::Cache;
 use super::triggers::UserRef;
@@ -106,7 +107,7 @@ async fn by_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
         }
     }
     let (client, namespace) = (&context.client, scope.namespace.as_deref());
-    let mut users = Pages::<DeserializeGuard<ProgrammaticUser>>::new(client, namespace);
+    let mut users = Pages::<Readable>::new(client, namespace);
     let mut secrets = Pages::<Secret>::new(client, namespace);
     secrets.params.label_selector = Some(format!("{MANAGED_BY_LABEL}={MANAGER}"));
     let mut pairs = Pairs::default();
@@ -123,7 +124,8 @@ async fn by_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
         let mut found = Vec::new();
         if users.more && (users.last <= secrets.last || !secrets.more) {
             let page = users.next("list the ProgrammaticUsers").await?;
-            let readable = page.into_iter().filter_map(|user| user.0.ok()).map(|mut user| {
+            let readable = page.into_iter().filter(|user| user.unreadable.is_none());
+            let readable = readable.map(|Readable { mut user, .. }| {
                 // Three quarters of its size.
                 user.metadata.managed_fields = None;
                 user

@@ -5,22 +5,25 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
-use kube::core::{DeserializeGuard, NamespaceResourceScope, ObjectMeta};
+use kube::core::{NamespaceResourceScope, ObjectMeta};
 use serde::Deserialize;
 
+use super::readable::{Readable, is_unreadable};
 use super::rest::{Digest, digest};
 use crate::api::{Journal, ProgrammaticUser, READY, ROTATE_AT_ANNOTATION};
 use crate::metrics::UserFacts;
 use crate::plan;
 
-/// A user's object, which may be undecodable.
+/// A user's object, of which something may be unreadable.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(from = "DeserializeGuard<ProgrammaticUser>")]
+#[serde(from = "Readable")]
 pub(super) struct Known {
     /// Name, namespace, UID and version, and nothing else.
     metadata: ObjectMeta,
-    /// The class that it names, or why the object cannot be read.
-    pub(super) class: Result<Box<str>, Box<str>>,
+    /// The class that it names.
+    pub(super) class: Box<str>,
+    /// Whether something of it cannot be read.
+    pub(super) unreadable: bool,
     /// What its status says.
     pub(super) view: Arc<View>,
     /// Whether its status names workloads.
@@ -29,9 +32,8 @@ pub(super) struct Known {
     pub(super) settled: bool,
     /// Whether a token of it has to die at once, and lives, as far as is known.
     pub(super) revoked: bool,
-    /// What metrics count; `None` if the object cannot be read. By itself, since the allocator's next size would be a fifth
-    /// more than both take.
-    pub(super) facts: Option<Box<UserFacts>>,
+    /// What metrics count. By itself, since the allocator's next size would be a fifth more than both take.
+    pub(super) facts: Box<UserFacts>,
     /// A digest of spec, annotations and finalizers, as far as one is needed to see a change.
     pub(super) asks: Digest,
 }
@@ -41,7 +43,7 @@ pub(super) struct Known {
 pub(super) struct View {
     /// The organization of its users.
     pub(super) organization: Option<Box<str>>,
-    /// `None`: the object cannot be read. It exists all the same.
+    /// `None`: the status cannot be read. The object exists all the same.
     pub(super) journal: Option<Names>,
 }
 
@@ -103,29 +105,24 @@ fn is_settled(user: &ProgrammaticUser) -> bool {
         && !plan::is_being_revoked(user)
 }
 
-impl From<DeserializeGuard<ProgrammaticUser>> for Known {
-    fn from(object: DeserializeGuard<ProgrammaticUser>) -> Self {
-        let metadata = object.meta();
-        let asks = digest(&(metadata.generation, &metadata.annotations, &metadata.finalizers));
-        let view = match &object.0 {
-            Ok(user) => View {
-                organization: user
-                    .status
-                    .as_ref()
-                    .and_then(|s| s.organization_name.as_deref().map(Box::from)),
-                journal: Some(
-                    user.status
-                        .as_ref()
-                        .map(|s| Names::from(&s.journal))
-                        .unwrap_or_default(),
-                ),
-            },
-            Err(_) => View {
-                organization: None,
-                journal: None,
-            },
-        };
+impl From<Readable> for Known {
+    fn from(object: Readable) -> Self {
+        let (user, unreadable) = (&object.user, object.unreadable.is_some());
+        let metadata = &user.metadata;
+        let status = user.status.as_ref();
+        let journal = status.map(|s| Names::from(&s.journal)).unwrap_or_default();
         Self {
+            asks: digest(&(metadata.generation, &metadata.annotations, &metadata.finalizers)),
+            view: Arc::new(View {
+                organization: status.and_then(|s| s.organization_name.as_deref().map(Box::from)),
+                journal: (!status.is_some_and(is_unreadable)).then_some(journal),
+            }),
+            class: user.spec.class_name.as_str().into(),
+            unreadable,
+            has_consumers: status.is_some_and(|s| !s.consumers.is_empty()),
+            settled: !unreadable && is_settled(user),
+            revoked: plan::is_being_revoked(user),
+            facts: Box::new(user.into()),
             metadata: ObjectMeta {
                 name: metadata.name.clone(),
                 namespace: metadata.namespace.clone(),
@@ -133,19 +130,6 @@ impl From<DeserializeGuard<ProgrammaticUser>> for Known {
                 resource_version: metadata.resource_version.clone(),
                 ..ObjectMeta::default()
             },
-            class: match &object.0 {
-                Ok(user) => Ok(user.spec.class_name.as_str().into()),
-                Err(invalid) => Err(invalid.error.as_str().into()),
-            },
-            view: Arc::new(view),
-            has_consumers: object
-                .0
-                .as_ref()
-                .is_ok_and(|u| u.status.as_ref().is_some_and(|s| !s.consumers.is_empty())),
-            settled: object.0.as_ref().is_ok_and(is_settled),
-            revoked: object.0.as_ref().is_ok_and(plan::is_being_revoked),
-            facts: object.0.as_ref().ok().map(|user| Box::new(user.into())),
-            asks,
         }
     }
 }
@@ -156,14 +140,14 @@ impl Known {
         self.view.organization.as_deref() == Some(organization)
     }
 
-    /// Whether it may have a user; one that cannot be read is not asked for.
+    /// Whether it may have a user: a status that cannot be read may name one.
     pub(super) fn has_begun(&self) -> bool {
-        self.view.journal.as_ref().is_some_and(|j| !j.is_empty())
+        self.view.journal.as_ref().is_none_or(|j| !j.is_empty())
     }
 
-    /// Whether it is readable and of this class.
+    /// Whether it is of this class.
     pub(super) fn is_of(&self, class: &str) -> bool {
-        self.class.as_deref().is_ok_and(|c| c == class)
+        *self.class == *class
     }
 
     /// Whether its status names workloads, or users that may have to wait for some.
@@ -302,12 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_exists() {
+    fn what_cannot_be_read_exists_and_the_rest_of_it_is_known() {
         let mut broken = object();
-        broken["spec"]["scope"] = json!(7);
-        let known = known(&broken);
-        assert!(known.class.is_err() && known.view.journal.is_none());
-        assert!(!known.has_begun() && !known.is_of("editors"));
-        assert_eq!(known.uid_ref(), "1");
+        broken["spec"]["expireAt"] = json!("2030-01-01T00:00:00+99:00");
+        broken["metadata"]["annotations"] = json!({"programmatic-users.io/revoke-now": "1"});
+        let of_spec = known(&broken);
+        assert!(of_spec.unreadable && of_spec.revoked && !of_spec.settled);
+        assert!(of_spec.has_begun() && of_spec.is_of("editors") && of_spec.lives_in("acme"));
+        broken["status"]["journal"]["current"] = json!(7);
+        let of_status = known(&broken);
+        assert!(of_status.view.journal.is_none() && !of_status.lives_in("acme"));
+        assert!(of_status.has_begun() && of_status.is_of("editors"));
+        assert_eq!(of_status.uid_ref(), "1");
     }
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
+use super::readable::Readable;
 use super::secret::{staged, staging_name, view};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::plan::{self, Learned, Observed, OwnSecret, SecretView, Staged};
@@ -25,8 +26,8 @@ pub(super) async fn observe(
 ) -> Result<Option<Observed>, Error> {
     // Of users that the journal does not know, only a list from before can tell.
     let asked = Instant::now();
-    let users: Api<ProgrammaticUser> = Api::namespaced(context.client.clone(), namespace);
-    let Some(user) = users
+    let users: Api<Readable> = Api::namespaced(context.client.clone(), namespace);
+    let Some(Readable { user, unreadable }) = users
         .get_opt(name)
         .await
         .map_err(Error::from_kube("read the ProgrammaticUser"))?
@@ -56,9 +57,9 @@ pub(super) async fn observe(
     };
     let check = context.take_check(user.metadata.uid.as_deref().unwrap_or_default());
     let secrets = Secrets { secret, target };
-    complete(context, user, setting, secrets, asked, check)
-        .await
-        .map(Some)
+    let mut observed = complete(context, user, setting, secrets, asked, check).await?;
+    observed.unreadable = unreadable;
+    Ok(Some(observed))
 }
 
 /// The same of an object and of its Secret as lists have shown them. `asked` is a moment before the list of objects was asked
@@ -195,6 +196,7 @@ async fn complete(
         target: secrets.target,
         staged: staging(context, &user).await?,
         consumers: context.readers.of(&user),
+        unreadable: None,
         intact: plan::is_intact(&context.instance, &user),
         check,
         strays: context.strays(&user, asked),

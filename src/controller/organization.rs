@@ -19,6 +19,7 @@ use super::context::Context;
 use super::error::Error;
 use super::known::View;
 use super::platforms::{Platform, Snapshot, platform_problem};
+use super::retained;
 use super::told::{Subject, told};
 use super::triggers::UserRef;
 use crate::api::{Organization, OrphanPolicy, UserCounts};
@@ -153,11 +154,14 @@ async fn look(
     let late = begun.checked_sub(settle).unwrap_or(begun);
     let deleted = platform.seat().gate.deleted_since(late);
     let mut found = drift::compare(name, &context.instance, &snapshot, &before, &after, &deleted);
+    let retained = retained::in_organization(context, name, &snapshot, platform.client()).await?;
+    found.counts.retained = i32::try_from(retained.len()).unwrap_or(i32::MAX);
+    let mut kept = BTreeSet::new();
     if !found.orphans.is_empty() {
-        let retained = sweep::retained(context).await?;
         let all = found.orphans.len();
         found.orphans.retain(|id, _| !retained.contains(id));
         found.counts.orphaned -= i32::try_from(all - found.orphans.len()).unwrap_or_default();
+        kept = sweep::kept(context, &found.orphans).await?;
     }
     trigger(context, name, &platform, &after, &found);
     sweep::staging(context).await?;
@@ -172,7 +176,7 @@ async fn look(
         let settled: BTreeMap<String, Marker> = found
             .orphans
             .iter()
-            .filter(|(id, _)| settled.contains(*id))
+            .filter(|(id, _)| settled.contains(*id) && !kept.contains(*id))
             .map(|(id, marker)| (id.clone(), marker.clone()))
             .collect();
         gone = sweep::orphans(context, name, &platform, &settled).await?;

@@ -13,7 +13,7 @@ use super::known::Known;
 use super::observe::observe;
 use super::rest::Sleep;
 use super::told;
-use crate::plan::{self, Again, Next, Notice, Observed, SecretView};
+use crate::plan::{self, Again, Next, Observed, SecretView};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;
@@ -23,23 +23,6 @@ pub(super) async fn reconcile(user: Arc<Known>, context: Arc<Context>) -> Result
         user.namespace().ok_or(Error::Malformed("namespace"))?,
         user.name_any(),
     );
-    if let Err(invalid) = &user.class {
-        tracing::warn!(
-            namespace,
-            name,
-            error = %invalid,
-            "ProgrammaticUser cannot be read and is passed over"
-        );
-        let notice = Notice {
-            warning: true,
-            reason: "Undecodable".to_owned(),
-            message: format!(
-                "this object cannot be read and is passed over until it is corrected: {invalid}"
-            ),
-        };
-        context.publish(&*user, &notice).await;
-        return Ok((Action::await_change(), false));
-    }
     let uid = user.uid().unwrap_or_default();
     let again = |pause| context.queues.users.again(Some(&namespace), &name, pause);
     let version = user.resource_version().unwrap_or_default();
@@ -62,6 +45,14 @@ async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Resu
         context.forget(uid);
         return Ok((Action::await_change(), false));
     };
+    if let Some(error) = &observed.unreadable {
+        tracing::warn!(
+            namespace,
+            name,
+            error,
+            "ProgrammaticUser cannot be read in full: only a deletion, a revocation, an expiry and the class's rules are carried out"
+        );
+    }
     let result = steps(context, &mut observed).await;
     if observed.learned.finalizer_removed {
         context.forget(uid);

@@ -10,7 +10,7 @@ use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use super::streams::{
 };
 use super::told::{Subject, told};
 use super::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
-use super::{Config, glance, lanes, organization, reconcile};
+use super::{Config, classes, glance, lanes, organization, reconcile};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
@@ -57,7 +57,7 @@ pub(super) fn prepare(
     watchdog: Arc<Watchdog>,
 ) -> (Arc<Context>, Work) {
     let (queues, metrics) = (Arc::new(Queues::default()), Arc::new(Metrics::default()));
-    let (classes, class_changes) = cached::<ProgrammaticUserClass>(
+    let (class_cache, class_changes) = cached::<ProgrammaticUserClass>(
         "ProgrammaticUserClass",
         &metrics,
         Api::all(client.clone()),
@@ -67,6 +67,8 @@ pub(super) fn prepare(
     let (organizations, organization_changes, readiness_changes) =
         organizations(&metrics, Api::all(client.clone()));
     let (own, own_changes) = own_secrets(&metrics, &client, &config.namespace);
+    // What changes for whole classes, and for users that have no object.
+    let changed = Arc::new(Notify::new());
     let scopes: Vec<Option<String>> = match config.watch_namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
@@ -85,7 +87,7 @@ pub(super) fn prepare(
         config,
         caches: Caches {
             users: users.clone(),
-            classes: classes.clone(),
+            classes: class_cache.clone(),
             organizations: organizations.clone(),
         },
         own_secrets: own,
@@ -107,7 +109,7 @@ pub(super) fn prepare(
         {
             let asked = queues.clone();
             // Whose organization is not known could not be put into its lane.
-            let (classes, organizations) = (classes.clone(), organizations.clone());
+            let (classes, organizations) = (class_cache.clone(), organizations.clone());
             let filled = async move { classes.filled().await && organizations.filled().await };
             let (watched, shown) = watch::channel(false);
             looked_at.push(glance::Scope {
@@ -136,13 +138,15 @@ pub(super) fn prepare(
         .for_each(|_| ready(()));
         controllers.push(controller.boxed());
         let stop = shutdown.clone().cancelled_owned();
-        let others = futures::future::join4(
+        let (of_class, of_label) = (changed.clone(), changed.clone());
+        let others = futures::future::join5(
+            classes::keep(context.clone(), changed),
             glance::first_look(context.clone(), looked_at),
             fan_out(
-                class_changes,
+                class_changes.inspect_ok(move |_| of_class.notify_one()),
                 readiness_changes,
-                labels(&metrics, &client, &scopes),
-                classes,
+                labels(&metrics, &client, &scopes).inspect_ok(move |_| of_label.notify_one()),
+                class_cache,
                 triggers.clone(),
             ),
             credentials(own_changes, context.clone()),
@@ -317,12 +321,7 @@ async fn in_lane(user: Arc<Known>, context: Arc<Context>) -> Result<Action, Erro
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.
 fn organization_of(user: &Known, context: &Context) -> String {
     let begun = user.view.organization.as_deref().filter(|_| user.has_begun());
-    let class = || {
-        user.class
-            .as_deref()
-            .ok()
-            .and_then(|name| context.class(name).ok().flatten())
-    };
+    let class = || context.class(&user.class).ok().flatten();
     begun
         .map(str::to_owned)
         .or_else(|| class().map(|c| c.spec.organization_name.clone()))

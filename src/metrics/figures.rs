@@ -16,7 +16,7 @@ use crate::api::{
 
 /// Reasons of `Ready` that a label may have; each is explained in `docs/failures.md`. A status is an object's, and
 /// others than the operator may have written it.
-const REASONS: [&str; 36] = [
+const REASONS: [&str; 38] = [
     "AccessMissing",
     "ConsumersNotEnabled",
     "Creating",
@@ -25,6 +25,7 @@ const REASONS: [&str; 36] = [
     "CredentialMissing",
     "CredentialUnreadable",
     "DeletionBlocked",
+    "DeletionPolicyNotAllowed",
     EXPIRED,
     "InvalidConfiguration",
     "InvalidEndpoint",
@@ -46,6 +47,7 @@ const REASONS: [&str; 36] = [
     "SecretNotAllowed",
     "SecretRejected",
     "TokenNotAccepted",
+    "TooOld",
     "TooManyUsers",
     "UnknownAccount",
     "UnknownClass",
@@ -188,6 +190,11 @@ impl From<&ProgrammaticUser> for UserFacts {
             let type_ = TOLD.iter().find(|t| **t == c.type_)?;
             Some((*type_, known(&c.reason)))
         });
+        let suspended = status.is_some_and(|s| {
+            s.conditions
+                .iter()
+                .any(|c| c.type_ == SUSPENDED && c.status == "True")
+        });
         let made = || user.metadata.creation_timestamp.as_ref().map(|t| t.0);
         let journal = status.map(|s| &s.journal);
         let current = status.filter(|s| s.journal.current.is_some());
@@ -196,7 +203,7 @@ impl From<&ProgrammaticUser> for UserFacts {
             ready: said,
             told: told.collect(),
             since: ready.map(|c| c.last_transition_time.0).or_else(made),
-            on_purpose: user.spec.suspend || said.1 == EXPIRED,
+            on_purpose: suspended || said.1 == EXPIRED,
             retiring: journal.map_or(0, |j| few(j.retiring.len())),
             unsettled: journal.map_or(0, |j| few(j.abandoned.len() + usize::from(j.pending.is_some()))),
             issued: current.and_then(|s| s.token_issued_at),

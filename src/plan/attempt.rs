@@ -57,6 +57,9 @@ fn prepare(
     if !o.has_finalizer() {
         return Ok(do_first(Step::AddFinalizer));
     }
+    if !o.class_is_held() {
+        return Ok(do_first(Step::HoldClass));
+    }
     answer(o.learned.dry_run.as_ref(), || {
         Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"))
     })?;
@@ -328,7 +331,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
         status.journal.begun.pop_if(|at| *at == pending.started_at);
     }
     let now = o.time(now);
-    let end = rotation::too_old(o, status.token_issued_at);
+    let end = status.token_ends_at;
     let not_before = overlap_ends(o, now);
     let not_before = end.map_or(not_before, |end| not_before.min(end.max(now)));
     let seen = o.secret_with(&pending.nonce).and_then(|s| s.changed);
@@ -357,6 +360,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
     status.user_id = Some(user_id.to_owned());
     status.token_last_digits = None;
     status.token_issued_at = None;
+    status.token_ends_at = None;
     status.last_handled_rotate_at = pending.rotate_at;
     status.last_handled_revoke_now = pending.revoke_now;
     status.journal.current = Some(Current {

@@ -4,11 +4,54 @@
 
 use std::collections::BTreeMap;
 
-use super::{Refusal, desired, rotation};
+use super::{Observed, Refusal, desired, rotation};
 use crate::api::{Access, ProgrammaticUser, ProgrammaticUserClass, Role};
 
 /// Reason of every refusal of a class because of what a user may do on the platform, and for whom.
 pub const NOT_ALLOWED: &str = "NotAllowed";
+
+/// Whether the class is there to stay, and open to this namespace. A class that is being deleted allows nothing.
+pub fn open_to(
+    class: &ProgrammaticUserClass,
+    namespace: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), Refusal> {
+    let name = class.metadata.name.as_deref().unwrap_or_default();
+    if class.metadata.deletion_timestamp.is_some() {
+        return Err(refused(format!(
+            "class {name} is being deleted, and allows no user any more: delete this object and make one with another class"
+        )));
+    }
+    let selector = &class.spec.namespaces;
+    let by_name = selector.match_names.iter().any(|n| n == namespace);
+    let by_label = !selector.match_labels.is_empty()
+        && selector
+            .match_labels
+            .iter()
+            .all(|(k, v)| labels.get(k) == Some(v));
+    if by_name || by_label {
+        return Ok(());
+    }
+    Err(refused(format!(
+        "class {name} is not open to namespace {namespace}: ask its owner to add it to the class's namespaces"
+    )))
+}
+
+/// Whether the class allows what is to become of the user when its object is deleted. Of an upgraded installation there may be
+/// users for which it does not: their tokens are looked after, and not revoked for it.
+pub fn retains(o: &Observed) -> Result<(), Refusal> {
+    let (policy, Some(class)) = (o.user.spec.deletion_policy, &o.class) else {
+        return Ok(());
+    };
+    if class.spec.allow.deletion_policies.contains(&policy) {
+        return Ok(());
+    }
+    let name = class.metadata.name.as_deref().unwrap_or_default();
+    let message = format!(
+        "class {name} does not allow deletionPolicy: {policy:?}: set spec.deletionPolicy to what it allows, or ask its owner to add it to the class's allow.deletionPolicies. Until then this object is deleted as with deletionPolicy: Delete"
+    );
+    Err(Refusal::new("DeletionPolicyNotAllowed", message))
+}
 
 /// Checks all that the objects alone tell. Where only the platform's ids can tell, `grants` does. `siblings` is `None` for
 /// a user that exists already: the number is a bound for new ones.
@@ -22,27 +65,8 @@ pub fn check(
 ) -> Result<(), Refusal> {
     let name = &user.spec.class_name;
     let namespace = user.metadata.namespace.as_deref().unwrap_or_default();
-    let selector = &class.spec.namespaces;
-    let by_name = selector.match_names.iter().any(|n| n == namespace);
-    let by_label = !selector.match_labels.is_empty()
-        && selector
-            .match_labels
-            .iter()
-            .all(|(k, v)| namespace_labels.get(k) == Some(v));
-    if !by_name && !by_label {
-        return Err(refused(format!(
-            "class {name} is not open to namespace {namespace}: ask its owner to add it to the class's namespaces"
-        )));
-    }
-    if !class.spec.scopes.contains(&user.spec.scope) {
-        return Err(refused(format!(
-            "class {name} does not allow scope {:?}: take another, or ask its owner to add it to the class's scopes",
-            user.spec.scope
-        )));
-    }
-    if let Some(access) = desired::access(user, class) {
-        check_access(access, class)?;
-    }
+    open_to(class, namespace, namespace_labels)?;
+    check_access_of(user, class)?;
     rotation::check(user, class)?;
     let max = class
         .spec
@@ -54,6 +78,21 @@ pub fn check(
         ))),
         _ => Ok(()),
     }
+}
+
+/// Checks scope, roles, accounts, policies and groups.
+pub(super) fn check_access_of(user: &ProgrammaticUser, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+    let name = &user.spec.class_name;
+    if !class.spec.scopes.contains(&user.spec.scope) {
+        return Err(refused(format!(
+            "class {name} does not allow scope {:?}: take another, or ask its owner to add it to the class's scopes",
+            user.spec.scope
+        )));
+    }
+    if let Some(access) = desired::access(user, class) {
+        check_access(access, class)?;
+    }
+    Ok(())
 }
 
 fn check_access(access: &Access, class: &ProgrammaticUserClass) -> Result<(), Refusal> {

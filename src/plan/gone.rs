@@ -4,8 +4,13 @@ use jiff::Timestamp;
 
 use super::live::{Halt, answer, do_first, journal_invalid};
 use super::status::{Outcome, rest};
-use super::{Again, Next, Observed, Problem, Refusal, Rest, SecretView, Step, attempt, sweep};
+use super::{
+    Again, Next, Observed, Problem, Refusal, Rest, Retained, SecretView, Step, attempt, retained, sweep,
+};
 use crate::api::{DeletionPolicy, Journal, ProgrammaticUserStatus};
+
+/// Reason of a refusal that cost a token that was too old.
+pub(super) const TOO_OLD: &str = "TooOld";
 
 /// The object is being deleted.
 pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
@@ -24,7 +29,8 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
     if !o.intact {
         return stalled(status, &journal_invalid());
     }
-    let retain = o.user.spec.deletion_policy == DeletionPolicy::Retain && is_held(o, &status);
+    let asked = o.user.spec.deletion_policy == DeletionPolicy::Retain;
+    let retain = asked && retained::may_stay(o) && retained::is_held(o, &status);
     match clear(o, &mut status, retain, now).and_then(|()| let_go(o, &status, retain)) {
         Ok(()) => Next::Do(Step::RemoveFinalizer),
         Err(Halt::Next(next)) => *next,
@@ -38,16 +44,6 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Next {
             Next::Stop(rest(o, status, None, &Outcome::Waiting(&problem), now))
         }
     }
-}
-
-/// Whether a Secret that stays holds the token. A live token that nobody holds is of no use to anybody but a thief.
-fn is_held(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
-    let journal = &status.journal;
-    let pending = journal.pending.iter().map(|p| &p.nonce);
-    let mut ours = pending.chain(journal.current.iter().map(|c| &c.nonce));
-    // What somebody has made his own may hold it, too.
-    let theirs = matches!(o.secret, SecretView::Foreign(_));
-    !o.namespace_ends && (theirs || ours.any(|nonce| o.secret_with(nonce).is_some()))
 }
 
 /// The time of `spec.expireAt` has come: user and Secret go, the object stays.
@@ -72,6 +68,35 @@ pub(super) fn revoke(
     end_of_life(o, status, &Refusal::new(refusal.reason, message), now)
 }
 
+/// Somebody asks that the token dies at once, and it cannot be replaced because of `refusal`.
+pub(super) fn revoke_now(
+    o: &Observed,
+    status: ProgrammaticUserStatus,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Next {
+    let message = format!(
+        "{} (user and Secret were deleted because annotation {} asks for it)",
+        refusal.message,
+        crate::api::REVOKE_NOW_ANNOTATION
+    );
+    end_of_life(o, status, &Refusal::new(refusal.reason, message), now)
+}
+
+/// The token has reached the class's maximum age, and cannot be replaced because of `refusal`.
+pub(super) fn too_old(
+    o: &Observed,
+    status: ProgrammaticUserStatus,
+    refusal: &Refusal,
+    now: Timestamp,
+) -> Next {
+    let message = format!(
+        "user and Secret were deleted because the token reached the class's rotation.maxAge and could not be replaced ({}): {}. A new user is made when that is put right",
+        refusal.reason, refusal.message
+    );
+    end_of_life(o, status, &Refusal::new(TOO_OLD, message), now)
+}
+
 fn end_of_life(o: &Observed, mut status: ProgrammaticUserStatus, why: &Refusal, now: Timestamp) -> Next {
     match clear(o, &mut status, false, now).and_then(|()| let_go(o, &status, false)) {
         Ok(()) => {
@@ -83,6 +108,8 @@ fn end_of_life(o: &Observed, mut status: ProgrammaticUserStatus, why: &Refusal, 
             status.secret_name = None;
             status.token_last_digits = None;
             status.token_issued_at = None;
+            status.token_ends_at = None;
+            status.next_rotation = None;
             Next::Stop(rest(o, status, None, &Outcome::Stalled(why), now))
         }
         Err(Halt::Next(next)) => *next,
@@ -140,7 +167,12 @@ fn has_unknown_secret(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
 
 /// The Secret goes last, or becomes nobody's.
 fn let_go(o: &Observed, status: &ProgrammaticUserStatus, keep: bool) -> Result<(), Halt> {
-    let keep = keep && status.journal.current.is_some();
+    let record = Retained::new(o, status).filter(|_| keep);
+    let keep = record.is_some();
+    if let Some(record) = record {
+        // Before the Secret becomes the tenant's: from then on, only the record says that there is a user.
+        answer(o.learned.recorded.as_ref(), || Step::Record(Box::new(record)))?;
+    }
     for view in [&o.secret, &o.target] {
         let SecretView::Ours(secret) = view else {
             continue;

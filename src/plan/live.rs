@@ -1,6 +1,7 @@
 //! An object that is not being deleted: there is one user, its token is in the Secret, its access is as asked for.
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::desired::{Desired, desired};
 use super::grants::{apply_access, granted, grants};
@@ -49,9 +50,6 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
     if !o.intact {
         return Next::Stop(rest(o, status, None, &Outcome::Stalled(&journal_invalid()), now));
     }
-    if o.user.spec.suspend {
-        return Next::Stop(super::status::suspended(o, status, now));
-    }
     // Somebody may have taken it off; without it a deletion would leave the user behind. Not between the ticket
     // and the Secret: nothing may come between those.
     if o.has_begun() && !o.has_finalizer() && o.learned.ticket.is_none() {
@@ -61,20 +59,100 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
     if let Some(end) = o.user.spec.expire_at.filter(over) {
         return gone::expire(o, status, end, now);
     }
-    let (desired, outcome) = match wanted(o) {
+    rotation::note_end(o, &mut status);
+    let wanted = wanted(o);
+    let force = force(o, &status).filter(|_| o.is_suspended());
+    if o.is_suspended() && force.is_none() && o.learned.ticket.is_none() {
+        return suspended(o, status, wanted, now);
+    }
+    let (desired, outcome) = match wanted {
         Ok(desired) => {
-            let outcome = proceed(o, &desired, &mut status, now);
+            let outcome = proceed(o, &desired, &mut status, force, now);
             (Some(desired), outcome)
         }
         Err(halt) => (None, Err(aftercare(o, &mut status, halt, now))),
     };
-    let end = |status, outcome: &Outcome| Next::Stop(rest(o, status, desired.as_ref(), outcome, now));
+    conclude(o, status, desired.as_ref(), outcome, now)
+}
+
+/// What becomes of the object when there is nothing more to do in this reconcile.
+fn conclude(
+    o: &Observed,
+    status: ProgrammaticUserStatus,
+    desired: Option<&Desired>,
+    outcome: Result<(), Halt>,
+    now: Timestamp,
+) -> Next {
+    let end = |status, outcome: &Outcome| Next::Stop(rest(o, status, desired, outcome, now));
+    let too_old = rotation::has_ended(o, &status) || was_too_old(&status);
     match outcome {
-        Ok(()) => end(status, &Outcome::Ready),
+        Ok(()) if o.is_suspended() => Next::Stop(super::status::suspended(o, status, now)),
+        Ok(()) => match class::retains(o) {
+            Ok(()) => end(status, &Outcome::Ready),
+            Err(refusal) => end(status, &Outcome::Stalled(&refusal)),
+        },
         Err(Halt::Next(next)) => *next,
         Err(Halt::Refused(refusal)) if is_revoked(o, &refusal) => gone::revoke(o, status, &refusal, now),
+        Err(Halt::Refused(refusal)) if o.has_begun() && rotation::is_revoked(o, &status) => {
+            gone::revoke_now(o, status, &refusal, now)
+        }
+        Err(Halt::Refused(refusal)) if too_old => gone::too_old(o, status, &refusal, now),
         Err(Halt::Refused(refusal)) => end(status, &Outcome::Stalled(&refusal)),
+        Err(Halt::Failed(problem)) if too_old && is_of_the_tenant(&problem) => {
+            gone::too_old(o, status, &Refusal::new(problem.reason, problem.message), now)
+        }
         Err(Halt::Failed(problem)) => end(status, &Outcome::Waiting(&problem)),
+    }
+}
+
+/// Whether the operator has revoked a token that was too old, and nothing was made since.
+fn was_too_old(status: &ProgrammaticUserStatus) -> bool {
+    let told = |c: &Condition| c.type_ == READY && c.reason == gone::TOO_OLD;
+    status.journal.is_empty() && status.conditions.iter().any(told)
+}
+
+/// Whether a tenant can bring this about in its own namespace, and so keep a token from being replaced.
+fn is_of_the_tenant(problem: &Problem) -> bool {
+    ["SecretRejected", "CreateBudgetExhausted", "TooManyUsers"].contains(&problem.reason)
+}
+
+/// Why the token of a suspended object is replaced all the same.
+fn force(o: &Observed, status: &ProgrammaticUserStatus) -> Option<&'static str> {
+    if o.has_begun() && rotation::is_revoked(o, status) {
+        return Some(rotation::REVOKED);
+    }
+    let latest = rotation::latest(o, status)?;
+    o.platform_now
+        .is_some_and(|now| latest <= now)
+        .then_some(rotation::AGE)
+}
+
+/// Nothing is made or changed. What was begun is brought to an end, and what the class wants gone goes.
+fn suspended(
+    o: &Observed,
+    mut status: ProgrammaticUserStatus,
+    wanted: Result<Desired, Halt>,
+    now: Timestamp,
+) -> Next {
+    let granted = wanted.and_then(|desired| match o.current() {
+        Some(_) => still_granted(o, &desired.access),
+        None => Ok(()),
+    });
+    match granted {
+        Err(Halt::Next(next)) => return *next,
+        Err(Halt::Refused(refusal))
+            if o.has_begun() && (is_revoked(o, &refusal) || rotation::has_ended(o, &status)) =>
+        {
+            return conclude(o, status, None, Err(Halt::Refused(refusal)), now);
+        }
+        Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => {}
+    }
+    let ended = tidy(o, &mut status, now);
+    match ended {
+        Err(Halt::Next(next)) => *next,
+        Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => {
+            Next::Stop(super::status::suspended(o, status, now))
+        }
     }
 }
 
@@ -92,14 +170,18 @@ pub(super) fn journal_invalid() -> Refusal {
 
 /// Where nothing new may be asked for, what was begun is still brought to an end.
 fn aftercare(o: &Observed, status: &mut ProgrammaticUserStatus, halt: Halt, now: Timestamp) -> Halt {
-    let ended = attempt::recover(o, None, status, now)
-        .and_then(|_| sweep::published(o, status, now))
-        .and_then(|()| sweep::abandoned(o, status, false))
-        .and_then(|()| sweep::retiring(o, status));
-    match ended {
+    match tidy(o, status, now) {
         Err(Halt::Next(next)) => Halt::Next(next),
         Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => halt,
     }
+}
+
+fn tidy(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Halt> {
+    attempt::recover(o, None, status, now)?;
+    sweep::published(o, status, now)?;
+    sweep::hurry(o, status)?;
+    sweep::abandoned(o, status, false)?;
+    sweep::retiring(o, status)
 }
 
 /// Conditions of a status that is written in the middle of the work. What was wrong stays said until it is well:
@@ -143,6 +225,9 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
         );
         Refusal::new("UnknownClass", message)
     })?;
+    // First of all: nothing that a tenant writes hides it.
+    let namespace = o.user.metadata.namespace.as_deref().unwrap_or_default();
+    class::open_to(class, namespace, &o.namespace_labels)?;
     let organization = o.organization.as_ref().ok_or_else(|| {
         let name = &class.spec.organization_name;
         Refusal::new(
@@ -158,16 +243,20 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
         );
         return Err(Refusal::new("OrganizationChanged", message).into());
     }
-    // The number of users is a bound for new ones.
-    let siblings = (!o.has_begun()).then_some(o.siblings);
-    class::check(&o.user, class, &o.namespace_labels, siblings)?;
-    let desired = match (
-        desired(&o.user, class, organization),
-        super::desired::access(&o.user, class),
-    ) {
+    let outcome = match &o.unreadable {
+        // What cannot be read, such as a rotation, is not held against the object.
+        Some(why) => class::check_access_of(&o.user, class).and_then(|()| Err(cannot_be_read(why))),
+        None => {
+            // The number of users is a bound for new ones.
+            let siblings = (!o.has_begun()).then_some(o.siblings);
+            class::check(&o.user, class, &o.namespace_labels, siblings)?;
+            desired(&o.user, class, organization)
+        }
+    };
+    let desired = match (outcome, super::desired::access(&o.user, class)) {
         (Ok(desired), _) => desired,
         // An object that cannot be used keeps no token that the class wants gone.
-        (Err(refusal), Some(access)) if o.has_begun() => {
+        (Err(refusal), Some(access)) if o.has_begun() && !refusal.revokes => {
             still_granted(o, access)?;
             return Err(refusal.into());
         }
@@ -176,13 +265,24 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
     if o.current().is_none() {
         consumers::allowed(o, &desired)?;
     }
+    if !o.has_begun() {
+        class::retains(o)?;
+    }
     Ok(desired)
+}
+
+fn cannot_be_read(why: &str) -> Refusal {
+    let message = format!(
+        "the operator cannot read this object in full, and makes and changes nothing until it can: {why}. Correct that field, or take an operator of the version that the custom resource definitions are of. A deletion, a revocation, an expiry and the class's rules are carried out all the same"
+    );
+    Refusal::new("InvalidSpec", message)
 }
 
 fn proceed(
     o: &Observed,
     desired: &Desired,
     status: &mut ProgrammaticUserStatus,
+    force: Option<&'static str>,
     now: Timestamp,
 ) -> Result<(), Halt> {
     if let Some(ticket) = &o.learned.ticket {
@@ -207,7 +307,7 @@ fn proceed(
         return Err(replace(status, rotation::CREATE));
     };
     still_granted(o, &desired.access)?;
-    if let Some(reason) = rotation::due(o, desired, status, &current) {
+    if let Some(reason) = force.or_else(|| rotation::due(o, desired, status, &current)) {
         return Err(replace(status, reason));
     }
     if current.access.as_ref() != Some(&desired.access_digest) || o.check {

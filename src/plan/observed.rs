@@ -17,6 +17,8 @@ use crate::platform::{Account, Policy, UserDetails, UserGroup, UserName};
 pub struct Observed {
     /// The object, read from the API server in this reconcile (not from a cache).
     pub user: Arc<ProgrammaticUser>,
+    /// Why something of the object cannot be read; it is left out of `user` then. `None`: all of it was read.
+    pub unreadable: Option<String>,
     /// Its class, if there is one of that name.
     pub class: Option<Arc<ProgrammaticUserClass>>,
     /// The organization of the class, or, once the user exists, the one in the status.
@@ -25,7 +27,7 @@ pub struct Observed {
     pub namespace_labels: BTreeMap<String, String>,
     /// Whether the object is being deleted together with its namespace.
     pub namespace_ends: bool,
-    /// Users of the same class in the same namespace that exist or are being made, without this one.
+    /// Users of the same class in the same namespace that exist, are being made or were retained, without this one.
     pub siblings: usize,
     /// The Secret of the current user, read after the object.
     pub secret: SecretView,
@@ -145,6 +147,8 @@ pub struct Learned {
     pub secrets_deleted: BTreeMap<String, Answer<()>>,
     /// To [`super::Step::DeleteOldSecret`], by name and attempt.
     pub old_secrets_deleted: BTreeMap<(String, String), Answer<()>>,
+    /// To [`super::Step::Record`].
+    pub recorded: Option<Answer<()>>,
     /// To [`super::Step::Release`].
     pub released: Option<Answer<()>>,
     /// To [`super::Step::ReadPods`].
@@ -239,6 +243,18 @@ impl Observed {
             .iter()
             .flatten()
             .any(|f| f == crate::api::FINALIZER)
+    }
+
+    /// Whether the class stays, when it is deleted, for as long as it has users.
+    pub(super) fn class_is_held(&self) -> bool {
+        let class = self.class.iter();
+        let mut finalizers = class.flat_map(|c| c.metadata.finalizers.iter().flatten());
+        finalizers.any(|f| f == crate::api::CLASS_FINALIZER)
+    }
+
+    /// Whether the class lets the object be left alone.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.user.spec.suspend && self.class.as_ref().is_some_and(|c| c.spec.allow.suspend)
     }
 
     /// Whether the journal names anything that may be on the platform.

@@ -195,13 +195,6 @@ fn max_age(class: Option<&ProgrammaticUserClass>) -> Option<Duration> {
     bounds.max_age.map(crate::api::Duration::get)
 }
 
-/// When this token, which was issued then, is older than the class allows. The class's bound is that of the token, not of
-/// its use in a Secret: it counts in the overlap, too.
-pub(super) fn too_old(o: &Observed, issued: Option<Timestamp>) -> Option<Timestamp> {
-    let max = SignedDuration::try_from(max_age(o.class.as_deref())?).ok()?;
-    issued?.checked_add(max).ok()
-}
-
 /// How long a replaced token may stay valid, at the longest.
 fn longest_overlap(rotation: &Rotation, overlap: Duration) -> Duration {
     let max = rotation.max_overlap.filter(|_| rotation.wait_for_consumers);
@@ -252,6 +245,43 @@ pub fn is_being_revoked(user: &ProgrammaticUser) -> bool {
         // It is done when the old users are gone, and not when there is a new one.
         (has_any && is_asked(user, REVOKE_NOW_ANNOTATION, last)) || retiring.iter().any(Retiring::is_revoked)
     })
+}
+
+/// Notes when the current token ends. A class that is gone said it before. A token that is too old when the operator first
+/// finds it so, since the class has a shorter `maxAge` than before or this version is new here, has that long from now on.
+pub(super) fn note_end(o: &Observed, status: &mut ProgrammaticUserStatus) {
+    if o.class.is_none() {
+        return;
+    }
+    let max = max_age(o.class.as_deref()).and_then(|max| SignedDuration::try_from(max).ok());
+    let (Some(max), Some(_)) = (max, &status.journal.current) else {
+        status.token_ends_at = None;
+        return;
+    };
+    let (Some(issued), Some(now)) = (status.token_issued_at, o.platform_now) else {
+        return;
+    };
+    let regular = issued.checked_add(max).ok();
+    status.token_ends_at = regular.filter(|end| *end > now).or_else(|| {
+        let granted = now.checked_add(max).ok();
+        status.token_ends_at.into_iter().chain(granted).min()
+    });
+}
+
+/// Whether the current token has reached the class's maximum age.
+pub(super) fn has_ended(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let end = status.token_ends_at.filter(|_| status.journal.current.is_some());
+    end.zip(o.platform_now).is_some_and(|(end, now)| end <= now)
+}
+
+/// When a token has to be replaced whatever the object says, so that it is dead by the class's maximum age.
+pub(super) fn latest(o: &Observed, status: &ProgrammaticUserStatus) -> Option<Timestamp> {
+    status.journal.current.as_ref()?;
+    let max = max_age(o.class.as_deref())?;
+    let overlap = overlap(o).saturating_add(wait(o).unwrap_or_default());
+    // An object may ask for an overlap that is longer than the age: half of it is left then.
+    let age = SignedDuration::try_from(max.saturating_sub(overlap).max(max / 2)).ok()?;
+    status.token_issued_at?.checked_add(age).ok()
 }
 
 /// Why the current user has to be replaced, as far as it can be told without the platform.

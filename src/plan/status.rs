@@ -169,6 +169,11 @@ pub(super) fn rest(
             wanted.push((type_, true, reason, message));
         }
     }
+    if observed.is_suspended() {
+        wanted.push((SUSPENDED, true, "Suspended", SUSPENDED_MESSAGE));
+    } else if observed.user.spec.suspend {
+        wanted.push((SUSPENDED, false, "NotAllowed", NOT_SUSPENDED));
+    }
     let rewound = rewound(observed, &status);
     if let Some(message) = &rewound {
         wanted.push((HISTORY_REWOUND, true, "UnknownUsers", message));
@@ -252,7 +257,11 @@ pub(super) fn has(conditions: &[Condition], type_: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_)
 }
 
-/// Nothing is done, and nothing is said but that.
+const SUSPENDED_MESSAGE: &str = "spec.suspend is true: nothing is created, changed or repaired until it is false. Deletion, expiry, revocation and the class's maxAge do not wait for that";
+/// Where the class does not allow it.
+const NOT_SUSPENDED: &str = "spec.suspend has no effect: the class does not say allow.suspend: true, and the object is looked after like any other. Set suspend: false, or ask the class's owner";
+
+/// Nothing is made or changed, and nothing is said but that.
 pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus, now: Timestamp) -> Rest {
     let generation = observed.user.metadata.generation;
     status.observed_generation = generation;
@@ -262,16 +271,21 @@ pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus,
         READY => c.status == "True",
         _ => true,
     });
-    let message = "spec.suspend is true: nothing is created, changed, replaced or repaired until it is false";
     set_condition(
         &mut status.conditions,
         generation,
         now,
-        &(SUSPENDED, true, "Suspended", message),
+        &(SUSPENDED, true, "Suspended", SUSPENDED_MESSAGE),
     );
+    let time = observed.time(now);
+    let forced = rotation::latest(observed, &status).into_iter();
+    let forced = forced.chain(status.token_ends_at).filter(|at| *at > time).min();
+    let forced = forced.and_then(|at| Duration::try_from(at.duration_since(time)).ok());
+    let again = wake(observed, &status, None, time, false);
+    let again = again.into_iter().chain(forced.map(|span| span.max(SOON))).min();
     Rest {
         status: Some(Box::new(status)),
-        again: Again::OnChange,
+        again: again.map_or(Again::OnChange, Again::After),
         event: None,
     }
 }
@@ -317,7 +331,13 @@ fn wake(
     let retiring = retiring.map(|r| kept(r).unwrap_or(r.not_before));
     let due = retiring.chain(status.next_rotation.filter(|_| desired.is_some()));
     let due = due.filter(|at| well || !overdue(at)).min();
-    let end = observed.user.spec.expire_at.filter(|end| !overdue(end));
+    let ends = observed
+        .user
+        .spec
+        .expire_at
+        .into_iter()
+        .chain(status.token_ends_at);
+    let end = ends.filter(|end| !overdue(end)).min();
     let settling = (!status.journal.abandoned.is_empty()).then(|| sweep::recheck(observed));
     let times = [due.map(until), end.map(until), settling];
     let first = times.into_iter().flatten().min();

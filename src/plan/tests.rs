@@ -5,6 +5,7 @@ mod consumers;
 mod corruption;
 mod creation;
 mod deletion;
+mod power;
 mod readiness;
 mod recovery;
 mod refusals;
@@ -21,7 +22,8 @@ use serde_json::json;
 
 use super::*;
 use crate::api::{
-    FINALIZER, Organization, ProgrammaticUser, ProgrammaticUserClass, READY, RECONCILING, STALLED,
+    CLASS_FINALIZER, FINALIZER, Organization, ProgrammaticUser, ProgrammaticUserClass, READY, RECONCILING,
+    STALLED,
 };
 use crate::platform::UserName;
 
@@ -32,12 +34,14 @@ fn class() -> ProgrammaticUserClass {
         "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUserClass", "metadata": {"name": "editors"},
         "spec": {
             "organizationName": "acme", "scopes": ["Account", "Organization"],
-            "allow": {"roles": ["Viewer", "Editor", "PolicyBased"], "accounts": ["*"], "policies": ["*"], "groups": ["*"]},
+            "allow": {"roles": ["Viewer", "Editor", "PolicyBased"], "accounts": ["*"], "policies": ["*"], "groups": ["*"],
+                "deletionPolicies": ["Delete", "Retain"], "suspend": true},
             "namespaces": {"matchNames": ["payments"]}
         }
     }))
     .unwrap();
     class.metadata.generation = Some(1);
+    class.metadata.finalizers = Some(vec![CLASS_FINALIZER.to_owned()]);
     class
 }
 
@@ -73,6 +77,7 @@ fn editor() -> ProgrammaticUser {
 fn observed(user: ProgrammaticUser) -> Observed {
     Observed {
         user: Arc::new(user),
+        unreadable: None,
         class: Some(Arc::new(class())),
         organization: Some(Arc::new(organization())),
         namespace_labels: BTreeMap::new(),
@@ -175,6 +180,11 @@ fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -
             Step::DeleteOldSecret { name, nonce } => {
                 o.learned.old_secrets_deleted.insert((name, nonce), Ok(()));
             }
+            Step::HoldClass => {
+                let class = Arc::make_mut(o.class.as_mut().unwrap());
+                class.metadata.finalizers = Some(vec![CLASS_FINALIZER.to_owned()]);
+            }
+            Step::Record(_) => o.learned.recorded = Some(Ok(())),
             Step::Release(_) => o.learned.released = Some(Ok(())),
             Step::ReadPods(_) => o.learned.pods = Some(Ok(Vec::new())),
             Step::Restart(restart) => {
@@ -205,6 +215,8 @@ fn name(step: &Step) -> &'static str {
         Step::Bar(_) => "bar",
         Step::Fence(_) => "fence",
         Step::DeleteOldSecret { .. } => "delete-old-secret",
+        Step::HoldClass => "hold-class",
+        Step::Record(_) => "record",
         Step::Release(_) => "release",
         Step::ReadPods(_) => "pods",
         Step::Restart(_) => "restart",

@@ -32,6 +32,8 @@ pub enum Act {
     DeleteUser(Nonce, Nonce),
     DeleteSecret(u8),
     DeleteOldSecret(u8, Nonce),
+    /// That this user stays is recorded.
+    Record(Nonce),
     Release(u8),
     /// Token, user and attempt of one write do not belong together.
     Torn,

@@ -102,6 +102,7 @@ pub fn learned(seen: &Seen) -> Learned {
             .filter_map(|(k, at)| Some((secret_name(at), done(k)?)))
             .collect(),
         old_secrets_deleted: old_secrets.map(|(key, gone)| (key, ended(gone))).collect(),
+        recorded: done(l.recorded),
         released: done(l.released),
         changed: None,
         pods: None,

@@ -263,7 +263,7 @@ pub const LARGE: [Config; 11] = [
 ];
 
 /// Each wrong protocol, and a world that is large enough to find it in.
-pub const MUTANTS: [(Mutant, Config); 34] = [
+pub const MUTANTS: [(Mutant, Config); 35] = [
     (Mutant::NoIntent, ONE),
     (Mutant::NoFence, TWO),
     (Mutant::NoBar, STAGED_BY_TWO),
@@ -297,5 +297,6 @@ pub const MUTANTS: [(Mutant, Config); 34] = [
     (Mutant::ForgetFailedDeletion, ONE),
     (Mutant::DeletionSkipsPending, ONE),
     (Mutant::OldSecretUnseen, RENAMED.people(2, people::EDIT)),
+    (Mutant::ReleaseUnrecorded, RETAINED),
     (Mutant::IgnoreRetain, RETAINED),
 ];

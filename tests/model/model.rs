@@ -77,6 +77,7 @@ impl Operators {
             | Act::DeleteUser(..)
             | Act::DeleteSecret(_)
             | Act::DeleteOldSecret(..)
+            | Act::Record(_)
             | Act::Release(_) => &[Failed, Lost],
             // For the others no answer is the same as a crash, before or after.
             _ => &[],

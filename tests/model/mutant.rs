@@ -72,6 +72,8 @@ pub enum Mutant {
     DeletionSkipsPending,
     /// A Secret that is left over is deleted whatever it carries.
     OldSecretUnseen,
+    /// A Secret is let go of before it is recorded that its user stays.
+    ReleaseUnrecorded,
     /// `deletionPolicy: Retain` is not looked at.
     IgnoreRetain,
 }
@@ -115,6 +117,7 @@ impl Mutant {
                     }
                 }
             }
+            Self::ReleaseUnrecorded => learned.recorded = Known::Yes,
             Self::PublishUnverified => learned.verified = Known::Yes,
             Self::PublishIncomplete => {
                 learned.groups = Known::Yes;

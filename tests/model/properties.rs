@@ -73,6 +73,10 @@ pub fn always() -> Vec<Property<Operators>> {
             };
             is(w, broken::S13) && (quiet || w.secrets.iter().zip(status.left).all(known))
         }),
+        Property::always("S17 a user that stays is recorded", |_, w: &World| {
+            let mut kept = w.secrets.iter().filter(|s| s.owner == Owner::Released);
+            kept.all(|s| has(w.recorded, s.n))
+        }),
         Property::always(
             "R1 replaced users live until their overlap ends",
             |_, w: &World| is(w, broken::OVERLAP),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use programmatic_users::api::{
-    Abandoned, Current, FINALIZER, NONCE_ANNOTATION, Organization, Pending, ProgrammaticUser,
-    ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Retiring,
-    USER_ID_ANNOTATION,
+    Abandoned, CLASS_FINALIZER, Current, FINALIZER, NONCE_ANNOTATION, Organization, Pending,
+    ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION,
+    ROTATE_AT_ANNOTATION, Retiring, USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::{
     self, Catalog, Consumers, Found, Kept, Marker, Next, Observed, OwnSecret, SecretDraft, SecretView,
@@ -64,10 +64,14 @@ fn view(secret: Secret, at: u8, version: &str) -> SecretView {
 impl Translator {
     pub fn new(config: &Config) -> Self {
         let class: ProgrammaticUserClass = serde_json::from_value(json!({
-            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUserClass", "metadata": {"name": "c"},
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUserClass",
+            "metadata": {"name": "c", "finalizers": [CLASS_FINALIZER]},
             "spec": {
                 "organizationName": "acme", "scopes": ["Account"], "namespaces": {"matchNames": ["ns"]},
-                "allow": {"roles": ["Editor"], "accounts": ["*"], "policies": ["*"], "groups": ["*"]},
+                "allow": {
+                    "roles": ["Editor"], "accounts": ["*"], "policies": ["*"], "groups": ["*"],
+                    "deletionPolicies": ["Delete", "Retain"],
+                },
             }
         }))
         .unwrap();
@@ -184,6 +188,7 @@ impl Translator {
         };
         Observed {
             user: Arc::new(user),
+            unreadable: None,
             class: Some(self.class.clone()),
             organization: Some(self.organization.clone()),
             namespace_labels: BTreeMap::new(),
@@ -376,8 +381,10 @@ impl Translator {
             Step::DeleteOldSecret { name, nonce } => {
                 Act::DeleteOldSecret(secret_number(&name), number(&nonce))
             }
+            Step::Record(user) => Act::Record(number(&user.nonce)),
             Step::Release(own) => Act::Release(secret_number(&own.name)),
             Step::LookUp(_)
+            | Step::HoldClass
             | Step::DryRun(_)
             | Step::PutPolicies(..)
             | Step::ReadPods(_)

@@ -194,6 +194,7 @@ pub struct Learned {
     pub secrets: [Known; 2],
     pub old_secrets: [Set; 2],
     pub old_secrets_failed: [Set; 2],
+    pub recorded: Known,
     pub released: Known,
     pub unlocked: bool,
 }
@@ -305,6 +306,8 @@ pub struct World {
     /// Of these no token can be staged.
     pub barred: Set,
     pub users: Set,
+    /// Users that are recorded as retained.
+    pub recorded: Set,
     /// Users that are in their groups.
     pub mapped: Set,
     /// Create calls that nobody waits for any more and that still take effect.
@@ -332,6 +335,7 @@ impl World {
             staged: 0,
             barred: 0,
             users: 0,
+            recorded: 0,
             mapped: 0,
             inflight: 0,
             posted: 0,
@@ -356,6 +360,7 @@ impl World {
             | self.staged
             | self.barred
             | self.users
+            | self.recorded
             | self.inflight
             | known
     }

@@ -26,6 +26,7 @@ mod lifetime;
 mod logs;
 mod metrics;
 mod organizations;
+mod power;
 mod probes;
 mod refusals;
 mod replicas;

@@ -2,9 +2,9 @@
 
 use kube::api::ObjectMeta;
 use programmatic_users::api::{
-    Access, AccountEntry, Allow, Credentials, Drift, Duration, Endpoint, GroupEntry, Limits,
-    NamespaceSelector, Organization, OrganizationSpec, OrphanPolicy, PolicyEntry, ProgrammaticUser,
-    ProgrammaticUserClass, ProgrammaticUserClassSpec, ProgrammaticUserSpec, Role, Scope,
+    Access, AccountEntry, Allow, AllowSecret, Credentials, DeletionPolicy, Drift, Duration, Endpoint,
+    GroupEntry, Limits, NamespaceSelector, Organization, OrganizationSpec, OrphanPolicy, PolicyEntry,
+    ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserClassSpec, ProgrammaticUserSpec, Role, Scope,
 };
 
 use super::world::{CREDENTIAL, World};
@@ -209,6 +209,15 @@ pub fn permissive_class(name: &str, organization: &str, namespaces: &[String]) -
                 accounts: any(),
                 policies: any(),
                 groups: any(),
+                secret: AllowSecret {
+                    names: any(),
+                    labels: any(),
+                    annotations: any(),
+                    keys: any(),
+                    template: any(),
+                },
+                deletion_policies: vec![DeletionPolicy::Delete, DeletionPolicy::Retain],
+                suspend: true,
             },
             namespaces: NamespaceSelector {
                 match_names: namespaces.to_vec(),

@@ -196,6 +196,27 @@ impl Cluster {
         }
     }
 
+    /// Lets the API server store users that this version cannot read, as those of another version may be: the offset of a time
+    /// may be anything, and so may a duration.
+    pub fn loosen(&self) -> Result<(), String> {
+        let crd = "programmaticusers.programmatic-users.io";
+        let all = self.kubectl(&["get", "crd", crd, "-o", "json"])?;
+        let mut crd: serde_json::Value = serde_json::from_str(&all).map_err(|e| e.to_string())?;
+        let schema = "/spec/versions/0/schema/openAPIV3Schema/properties";
+        for field in [
+            "spec/properties/expireAt",
+            "spec/properties/rotation/properties/overlap",
+            "status/properties/tokenIssuedAt",
+        ] {
+            let found = crd.pointer_mut(&format!("{schema}/{field}"));
+            *found.ok_or(field)? = serde_json::json!({"type": "string"});
+        }
+        let spec = crd.pointer_mut(&format!("{schema}/spec")).ok_or("spec")?;
+        without_rules(spec);
+        self.kubectl_with(&["replace", "-f", "-"], Some(&crd.to_string()))
+            .map(drop)
+    }
+
     /// What the control plane says of itself.
     #[must_use]
     pub fn info(&self) -> &Info {
@@ -299,6 +320,18 @@ impl Cluster {
             None,
         )
         .map(drop)
+    }
+}
+
+/// Rules that read a duration would refuse it.
+fn without_rules(schema: &mut serde_json::Value) {
+    match schema {
+        serde_json::Value::Object(all) => {
+            all.remove("x-kubernetes-validations");
+            all.values_mut().for_each(without_rules);
+        }
+        serde_json::Value::Array(all) => all.iter_mut().for_each(without_rules),
+        _ => {}
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `builders` | `ProgrammaticUser` and class objects as sentences |
 //! | `platform`, `operator` | the two processes under test |
 //! | `proxy` | stands between controller and API server, or platform, and makes faults |
+//! | `schema` | objects made from the schema of a definition, at its bounds and beyond |
 //! | `process` | child processes that end with the test, however it ends |
 //! | `prometheus` | a Prometheus that reads the metrics and evaluates the chart's alerts |
 //! | `pod` | a pod that runs a script, or the same script with the environment that the pod would have |
@@ -41,6 +42,7 @@ pub mod prometheus;
 pub mod proxied;
 pub mod proxy;
 pub mod rights;
+pub mod schema;
 pub mod wait;
 pub mod workloads;
 pub mod world;

@@ -32,6 +32,9 @@ pub struct ProgrammaticUserStatus {
     /// When the token was made, by the platform's clock where it tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_issued_at: Option<Timestamp>,
+    /// The token does not live longer: the class's `rotation.maxAge`. The operator replaces it before, or else revokes it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ends_at: Option<Timestamp>,
     /// When the token will be replaced because of its age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Timestamp>,

@@ -9,6 +9,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::api::{ORGANIZATION_FINALIZER, Organization, ProgrammaticUser};
+use crate::controller::classes::has_begun;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 
@@ -88,17 +89,7 @@ async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
 
 /// Whether the status names the organization and anything that may be there.
 fn lives_in(object: &Value, name: &str) -> bool {
-    let status = &object["status"];
-    let journal = &status["journal"];
-    let some = |key: &str| match &journal[key] {
-        Value::Null => false,
-        Value::Array(entries) => !entries.is_empty(),
-        _ => true,
-    };
-    status["organizationName"] == name
-        && ["pending", "current", "retiring", "abandoned"]
-            .into_iter()
-            .any(some)
+    object["status"]["organizationName"] == name && has_begun(object)
 }
 
 /// With the resourceVersion this is a compare-and-swap: nobody else's finalizer can be lost.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, Preconditions};
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,7 @@ use crate::api::{
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::platforms::Platform;
+use crate::controller::readable::Readable;
 use crate::plan::{Marker, is_intact, is_marked};
 use crate::platform::client;
 
@@ -72,8 +73,16 @@ pub(super) fn sees_all(context: &Context) -> bool {
     context.config.watch_namespaces.is_empty()
 }
 
-/// Users whose tokens are in Secrets that were kept when their objects were deleted.
-pub(super) async fn retained(context: &Context) -> Result<BTreeSet<String>, Error> {
+/// Those of `orphans` whose tokens are in Secrets that an earlier version kept when their objects were deleted, without a
+/// record of it. They are reported, and never deleted. The label alone says nothing: only what the operator wrote into the
+/// Secret names id and attempt.
+pub(super) async fn kept(
+    context: &Context,
+    orphans: &BTreeMap<String, Marker>,
+) -> Result<BTreeSet<String>, Error> {
+    if orphans.is_empty() {
+        return Ok(BTreeSet::new());
+    }
     let labels = format!("{MANAGED_BY_LABEL}={MANAGER},{RETAINED_LABEL}");
     let secrets = list_all::<Secret>(
         "list the retained Secrets",
@@ -81,7 +90,12 @@ pub(super) async fn retained(context: &Context) -> Result<BTreeSet<String>, Erro
         ListParams::default().labels(&labels),
     )
     .await?;
-    let user_of = |secret: PartialObjectMeta<Secret>| secret.annotations().get(USER_ID_ANNOTATION).cloned();
+    let user_of = |secret: PartialObjectMeta<Secret>| {
+        let id = secret.annotations().get(USER_ID_ANNOTATION)?;
+        let nonce = secret.annotations().get(NONCE_ANNOTATION)?;
+        let marker = orphans.get(id)?;
+        (marker.nonce == *nonce).then(|| id.clone())
+    };
     Ok(secrets.into_iter().filter_map(user_of).collect())
 }
 
@@ -171,16 +185,15 @@ async fn is_needed(
     uid: &str,
     nonce: &str,
 ) -> Result<bool, Error> {
-    let api: Api<DeserializeGuard<ProgrammaticUser>> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<Readable> = Api::namespaced(context.client.clone(), namespace);
     let found = api
         .get_opt(name)
         .await
         .map_err(Error::from_kube("read the ProgrammaticUser"))?;
-    let Some(object) = found.filter(|o| o.meta().uid.as_deref() == Some(uid)) else {
+    // Of a status that cannot be read, nothing is intact.
+    let Some(Readable { user, .. }) = found.filter(|o| o.meta().uid.as_deref() == Some(uid)) else {
         return Ok(false);
     };
-    // What cannot be read may say anything.
-    let Ok(user) = object.0 else { return Ok(true) };
     let journal = user
         .status
         .as_ref()

@@ -108,7 +108,10 @@ fn what_is_retained_is_released_and_only_the_rest_goes() {
     user.spec.deletion_policy = crate::api::DeletionPolicy::Retain;
     user.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
     let kept = o.clone();
-    assert_eq!(run(&mut o, |_, _| false).0, ["release", "remove-finalizer"]);
+    assert_eq!(
+        run(&mut o, |_, _| false).0,
+        ["record", "release", "remove-finalizer"]
+    );
 
     // A token that no Secret will hold is not left alive.
     let mut o = kept.clone();
@@ -122,7 +125,7 @@ fn what_is_retained_is_released_and_only_the_rest_goes() {
     let mut o = kept.clone();
     let theirs = SecretView::Foreign("has no owner".to_owned());
     (o.secret, o.target) = (theirs.clone(), theirs);
-    assert_eq!(run(&mut o, |_, _| false).0, ["remove-finalizer"]);
+    assert_eq!(run(&mut o, |_, _| false).0, ["record", "remove-finalizer"]);
 
     // A replacement was on its way: it is fenced off before anything else.
     let mut o = kept;

@@ -341,6 +341,7 @@ fn a_damaged_journal_and_a_suspended_object_stop_everything() {
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!((steps.len(), reason(&rest).as_str()), (0, "JournalInvalid"));
     o.intact = true;
+    object(&mut o).metadata.annotations = None;
     object(&mut o).spec.suspend = true;
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps.len(), 0);

@@ -82,6 +82,13 @@ impl Hand<'_> {
                 };
                 known[usize::from(at)] |= bit(n);
             }
+            Act::Record(n) => {
+                if takes_effect(out) {
+                    self.world.recorded |= bit(n);
+                    self.wrote = true;
+                }
+                self.process().seen.learned.recorded = answer(out);
+            }
             Act::Release(at) => self.release(at, out),
             _ => {}
         }

@@ -1,0 +1,271 @@
+//! Records of users whose objects were deleted with `deletionPolicy: Retain`: Secrets without data in the operator's own
+//! namespace, which no tenant can write. By them such users count, and end with their class.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::core::{ObjectMeta, PartialObjectMeta};
+use kube::{Api, ResourceExt as _};
+
+use super::context::Context;
+use super::error::Error;
+use super::platforms::Snapshot;
+use crate::api::{
+    CLASS_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION,
+    ORGANIZATION_ANNOTATION, RETAINED_LABEL, RETAINED_USER_LABEL, SECRET_ANNOTATION, USER_ID_ANNOTATION,
+};
+use crate::plan::{Fate, Marker, Retained, is_marked};
+use crate::platform::client;
+
+/// Name of a record; an attempt has one at most.
+fn name(nonce: &str) -> String {
+    format!("programmatic-users-retained-{nonce}")
+}
+
+/// The record of a user.
+fn build(user: &Retained) -> Secret {
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let mut annotations = BTreeMap::from([
+        label(NONCE_ANNOTATION, &user.nonce),
+        label(USER_ID_ANNOTATION, &user.user_id),
+        label(CLASS_ANNOTATION, &user.class),
+        label(ORGANIZATION_ANNOTATION, &user.organization),
+        (
+            SECRET_ANNOTATION.to_owned(),
+            format!("{}/{}", user.namespace, user.secret),
+        ),
+    ]);
+    annotations.extend(
+        user.issued_at
+            .map(|at| (ISSUED_AT_ANNOTATION.to_owned(), at.to_string())),
+    );
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name(&user.nonce)),
+            labels: Some(BTreeMap::from([
+                label(MANAGED_BY_LABEL, MANAGER),
+                label(RETAINED_USER_LABEL, &user.uid),
+            ])),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        ..Secret::default()
+    }
+}
+
+/// The user of a record, if `secret` is one.
+fn parse(secret: &PartialObjectMeta<Secret>) -> Option<Retained> {
+    let uid = secret.labels().get(RETAINED_USER_LABEL)?.clone();
+    let annotation = |key: &str| secret.annotations().get(key).cloned();
+    let place = annotation(SECRET_ANNOTATION)?;
+    let (namespace, secret_name) = place.split_once('/')?;
+    Some(Retained {
+        uid,
+        nonce: annotation(NONCE_ANNOTATION)?,
+        user_id: annotation(USER_ID_ANNOTATION)?,
+        class: annotation(CLASS_ANNOTATION)?,
+        organization: annotation(ORGANIZATION_ANNOTATION)?,
+        namespace: namespace.to_owned(),
+        secret: secret_name.to_owned(),
+        issued_at: annotation(ISSUED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
+    })
+}
+
+/// All that there are, also those that were just written and that the watch has not shown yet.
+pub(super) fn all(context: &Context) -> Vec<Retained> {
+    let shown = context.own_secrets.state();
+    let shown: BTreeMap<String, Retained> = shown
+        .iter()
+        .filter_map(|secret| parse(secret))
+        .map(|user| (user.nonce.clone(), user))
+        .collect();
+    let mut all = context.just_retained(|nonce| shown.contains_key(nonce));
+    all.extend(shown.into_values());
+    all
+}
+
+/// How many are of this class.
+pub(super) fn of_class(context: &Context, class: &str) -> usize {
+    all(context).iter().filter(|user| user.class == class).count()
+}
+
+/// Writes the record; it may be there from a try before.
+pub(super) async fn record(context: &Context, user: &Retained) -> kube::Result<()> {
+    let written = context
+        .own_secrets()
+        .create(&PostParams::default(), &build(user))
+        .await;
+    match written {
+        Ok(_) => {}
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+        Err(error) => return Err(error),
+    }
+    context.retained(user.clone());
+    Ok(())
+}
+
+/// Ends those that their class does not let stay. Whether one has to be looked at again soon.
+pub(super) async fn end_those_due(context: &Context) -> bool {
+    let mut again = false;
+    for user in all(context) {
+        if !context.looks_after(&user.organization) {
+            continue;
+        }
+        let ended = match fate(context, &user).await {
+            Ok(Fate::Stays) => continue,
+            Ok(Fate::Ends(why)) => end(context, &user, &why).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            tracing::warn!(user_id = user.user_id, class = user.class, %error, "a retained user was not looked after; it is tried again");
+            again = true;
+        }
+    }
+    again
+}
+
+async fn fate(context: &Context, user: &Retained) -> Result<Fate, Error> {
+    let class = context.class(&user.class)?;
+    let by_labels = class
+        .as_ref()
+        .is_some_and(|c| !c.spec.namespaces.match_labels.is_empty());
+    let labels = if by_labels {
+        let api: Api<Namespace> = Api::all(context.client.clone());
+        let found = api.get_opt(&user.namespace).await;
+        let found = found.map_err(Error::from_kube("read the Namespace"))?;
+        found.and_then(|n| n.metadata.labels).unwrap_or_default()
+    } else {
+        BTreeMap::new()
+    };
+    let now: Option<Timestamp> = match context.organization(&user.organization)? {
+        Some(organization) => context.platform_time(Some(&organization)),
+        None => None,
+    };
+    Ok(user.fate(class.as_deref(), &labels, now))
+}
+
+/// The user goes first, then the Secret with its token, then the record.
+async fn end(context: &Context, user: &Retained, why: &str) -> Result<(), Error> {
+    let doing = "delete a retained user";
+    let organization = context
+        .organization(&user.organization)?
+        .ok_or_else(|| Error::Kube(doing, format!("Organization {} is gone", user.organization)))?;
+    let platform = context.platforms.get(&organization).await;
+    let platform = platform.map_err(|problem| Error::Kube(doing, problem.message))?;
+    if context.lease_margin().is_zero() {
+        return Err(Error::Kube(doing, "the lease is not certain".to_owned()));
+    }
+    delete_user(&platform.client().ahead(), &context.instance, user)
+        .await
+        .map_err(|error| Error::Kube(doing, error.to_string()))?;
+    delete_secret(context, user).await?;
+    tracing::info!(
+        organization = user.organization,
+        user_id = user.user_id,
+        namespace = user.namespace,
+        why,
+        "deleted a retained user"
+    );
+    forget(context, user).await
+}
+
+/// The user, if it carries the marker of the object and the attempt.
+async fn delete_user(client: &client::Client, instance: &str, user: &Retained) -> Result<(), client::Error> {
+    let marker = Marker::new(instance, &user.uid, &user.nonce);
+    match client.user(&user.user_id).await? {
+        Some(details) if is_marked(&details, &marker) => client.delete_user(&user.user_id).await,
+        _ => Ok(()),
+    }
+}
+
+/// The Secret, if it still is the one that was kept.
+async fn delete_secret(context: &Context, user: &Retained) -> Result<(), Error> {
+    let doing = "delete the Secret of a retained user";
+    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &user.namespace);
+    let found = secrets.get_metadata_opt(&user.secret).await;
+    let Some(found) = found.map_err(Error::from_kube(doing))? else {
+        return Ok(());
+    };
+    let ours = found.labels().contains_key(RETAINED_LABEL)
+        && found.annotations().get(NONCE_ANNOTATION) == Some(&user.nonce);
+    if !ours {
+        return Ok(());
+    }
+    let params = DeleteParams::default().preconditions(Preconditions {
+        uid: found.uid(),
+        resource_version: found.resource_version(),
+    });
+    match secrets.delete(&user.secret, &params).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(Error::from_kube(doing)(error)),
+    }
+}
+
+/// The record of a user that is gone.
+async fn forget(context: &Context, user: &Retained) -> Result<(), Error> {
+    context.not_retained(&user.nonce);
+    match context
+        .own_secrets()
+        .delete(&name(&user.nonce), &DeleteParams::default())
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(Error::from_kube("delete the record of a retained user")(error)),
+    }
+}
+
+/// The ids of an organization's retained users. Records of users that the platform neither lists nor finds are deleted.
+pub(super) async fn in_organization(
+    context: &Context,
+    organization: &str,
+    snapshot: &Snapshot,
+    client: &client::Client,
+) -> Result<BTreeSet<String>, Error> {
+    let mut ids = BTreeSet::new();
+    for user in all(context)
+        .into_iter()
+        .filter(|user| user.organization == organization)
+    {
+        let listed = snapshot.name_of(&user.user_id).is_some();
+        if !listed && matches!(client.user(&user.user_id).await, Ok(None)) {
+            forget(context, &user).await?;
+        } else {
+            ids.insert(user.user_id);
+        }
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_says_what_was_written_into_it() {
+        let user = Retained {
+            uid: "uid-1".to_owned(),
+            nonce: "aaaabbbbccccdddd".to_owned(),
+            user_id: "pu-1".to_owned(),
+            class: "editors".to_owned(),
+            organization: "acme".to_owned(),
+            namespace: "payments".to_owned(),
+            secret: "ci".to_owned(),
+            issued_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+        };
+        let secret = build(&user);
+        assert!(secret.data.is_none());
+        let shown = |metadata: &ObjectMeta| {
+            let json = serde_json::json!({ "metadata": metadata });
+            serde_json::from_value::<PartialObjectMeta<Secret>>(json).unwrap()
+        };
+        assert_eq!(parse(&shown(&secret.metadata)), Some(user));
+        let mut other = secret.metadata.clone();
+        other.labels = None;
+        assert_eq!(parse(&shown(&other)), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! Users whose objects were deleted with `deletionPolicy: Retain`: what is recorded of each, and how long it may live.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::class::open_to;
+use super::{Observed, SecretView};
+use crate::api::{DeletionPolicy, OnRevoked, ProgrammaticUserClass, ProgrammaticUserStatus};
+
+/// What is recorded of a user before its Secret is let go of. The object is gone then, and the Secret is the tenant's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retained {
+    /// UID of the object.
+    pub uid: String,
+    /// The attempt that made the user.
+    pub nonce: String,
+    /// The platform's id.
+    pub user_id: String,
+    /// The class by which it was made.
+    pub class: String,
+    /// The `Organization` in which it lives.
+    pub organization: String,
+    /// Namespace of the object and of the Secret.
+    pub namespace: String,
+    /// The Secret that carries the token.
+    pub secret: String,
+    /// When the token was made, if that is known.
+    pub issued_at: Option<Timestamp>,
+}
+
+/// What becomes of a retained user now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays.
+    Stays,
+    /// User and Secret are deleted, because of this.
+    Ends(String),
+}
+
+impl Retained {
+    /// The current user of an object.
+    pub(super) fn new(o: &Observed, status: &ProgrammaticUserStatus) -> Option<Self> {
+        let current = status.journal.current.as_ref()?;
+        Some(Self {
+            uid: o.uid().to_owned(),
+            nonce: current.nonce.clone(),
+            user_id: current.user_id.clone(),
+            class: o.user.spec.class_name.clone(),
+            organization: status.organization_name.clone().unwrap_or_default(),
+            namespace: o.user.metadata.namespace.clone().unwrap_or_default(),
+            secret: status.secret_name.clone().unwrap_or_default(),
+            issued_at: status.token_issued_at,
+        })
+    }
+
+    /// What its class says. `now`: by the platform's clock; unknown until the platform has answered once. A class that is gone
+    /// says nothing: it was made to vanish by somebody who may leave users behind.
+    #[must_use]
+    pub fn fate(
+        &self,
+        class: Option<&ProgrammaticUserClass>,
+        labels: &BTreeMap<String, String>,
+        now: Option<Timestamp>,
+    ) -> Fate {
+        let Some(class) = class else {
+            return Fate::Stays;
+        };
+        if class.spec.on_revoked == OnRevoked::Revoke
+            && let Err(refusal) = open_to(class, &self.namespace, labels)
+        {
+            return Fate::Ends(refusal.message);
+        }
+        let max = class.spec.rotation.as_ref().and_then(|r| r.max_age);
+        let ends = max.zip(self.issued_at).and_then(|(max, issued)| {
+            let max = SignedDuration::try_from(max.get()).ok()?;
+            issued.checked_add(max).ok()
+        });
+        match (ends, now) {
+            (Some(end), Some(now)) if end <= now => {
+                Fate::Ends(format!("its token reached the maxAge of class {}", self.class))
+            }
+            _ => Fate::Stays,
+        }
+    }
+}
+
+/// Whether the class lets the user stay when its object is deleted. One that would be revoked the moment after is not kept
+/// for it.
+pub(super) fn may_stay(o: &Observed) -> bool {
+    let Some(class) = &o.class else { return false };
+    let namespace = o.user.metadata.namespace.as_deref().unwrap_or_default();
+    let revoked =
+        class.spec.on_revoked == OnRevoked::Revoke && open_to(class, namespace, &o.namespace_labels).is_err();
+    !revoked
+        && class
+            .spec
+            .allow
+            .deletion_policies
+            .contains(&DeletionPolicy::Retain)
+}
+
+/// Whether a Secret that stays holds the token. A live token that nobody holds is of no use to anybody but a thief.
+pub(super) fn is_held(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+    let journal = &status.journal;
+    let pending = journal.pending.iter().map(|p| &p.nonce);
+    let mut ours = pending.chain(journal.current.iter().map(|c| &c.nonce));
+    // What somebody has made his own may hold it, too.
+    let theirs = matches!(o.secret, SecretView::Foreign(_));
+    !o.namespace_ends && (theirs || ours.any(|nonce| o.secret_with(nonce).is_some()))
+}
