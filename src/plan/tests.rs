@@ -1,6 +1,7 @@
 //! Tests of decisions: a small world answers the steps, and the order of the steps is looked at.
 
 mod bounds;
+mod ceiling;
 mod consumers;
 mod corruption;
 mod creation;
@@ -35,6 +36,7 @@ fn class() -> ProgrammaticUserClass {
         "spec": {
             "organizationName": "acme", "scopes": ["Account", "Organization"],
             "allow": {"roles": ["Viewer", "Editor", "PolicyBased"], "accounts": ["*"], "policies": ["*"], "groups": ["*"],
+                "secret": {"names": ["*"], "labels": ["*"], "annotations": ["*"], "keys": ["*"], "template": ["*"]},
                 "deletionPolicies": ["Delete", "Retain"], "suspend": true},
             "namespaces": {"matchNames": ["payments"]}
         }
@@ -70,7 +72,7 @@ fn user(spec: &serde_json::Value) -> ProgrammaticUser {
 
 fn editor() -> ProgrammaticUser {
     user(
-        &json!({"className": "editors", "scope": "Account", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}}),
+        &json!({"className": "editors", "scope": "Organization", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}}),
     )
 }
 

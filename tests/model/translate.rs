@@ -91,7 +91,7 @@ impl Translator {
                 "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
                 "metadata": {"name": "ci", "namespace": "ns", "uid": UID, "generation": 1},
                 "spec": {
-                    "className": "c", "scope": "Account", "description": format!("version {spec}"),
+                    "className": "c", "scope": "Organization", "description": format!("version {spec}"),
                     "access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": groups},
                     "secret": {"name": secret_name(at)},
                     "deletionPolicy": if config.retain && config.mutant != Some(Mutant::IgnoreRetain) { "Retain" } else { "Delete" },

@@ -118,8 +118,9 @@ impl<'w> UserBuilder<'w> {
         self
     }
 
-    /// One more group, by name.
+    /// One more group, by name; groups need `scope: Organization`.
     pub fn group(mut self, name: &str) -> Self {
+        self.object.spec.scope = Scope::Organization;
         self.access_mut().groups.push(GroupEntry {
             name: Some(name.to_owned()),
             id: None,

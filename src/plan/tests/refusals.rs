@@ -204,7 +204,7 @@ fn what_a_class_does_not_allow_any_more_stays_or_goes_as_the_class_says() {
 #[test]
 fn a_platform_that_cannot_be_asked_withdraws_nothing() {
     let mut o = observed(user(&json!({
-        "className": "editors", "scope": "Account",
+        "className": "editors", "scope": "Organization",
         "access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": [{"name": "deployers"}]}
     })));
     let (_, rest) = run(&mut o, |_, _| false);

@@ -99,7 +99,10 @@ fn class_spec(world: &World, organization: &str) -> Value {
             "roles": ["Viewer", "Editor", "PolicyBased"],
             "accounts": ["*"],
             "policies": ["*"],
-            "groups": ["*"]
+            "groups": ["*"],
+            "secret": {"names": ["token-*"], "labels": ["*"], "annotations": ["*"], "keys": ["*"], "template": ["*"]},
+            "deletionPolicies": ["Delete", "Retain"],
+            "suspend": true
         },
         "namespaces": {"matchNames": [world.namespace()], "matchLabels": {"never": "set"}},
         "maxUsersPerNamespace": 20,
@@ -119,7 +122,7 @@ fn class_spec(world: &World, organization: &str) -> Value {
 fn everything(class: &str, mode: &str, ids: &Ids) -> Value {
     json!({
         "className": class,
-        "scope": "Account",
+        "scope": "Organization",
         "displayName": "everything",
         "description": "has every field that there is",
         "access": policy_based(ids),

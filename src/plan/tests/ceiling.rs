@@ -1,0 +1,134 @@
+//! Each list of `allow` against what an object may ask for: a cell for each claim of the threat model.
+
+use super::*;
+
+/// What an object asks for, what a class allows it by, and the reason without that.
+type Row = (serde_json::Value, serde_json::Value, &'static str);
+
+fn rows() -> Vec<Row> {
+    let secret = |shape: serde_json::Value| json!({"secret": shape});
+    let shape = "SecretNotAllowed";
+    vec![
+        (
+            secret(json!({"name": "other"})),
+            secret(json!({"names": ["other"]})),
+            shape,
+        ),
+        (
+            secret(json!({"name": "a.b"})),
+            secret(json!({"names": ["*.b"]})),
+            shape,
+        ),
+        (
+            secret(json!({"keys": {"token": "TOKEN"}})),
+            secret(json!({"keys": ["TOKEN"]})),
+            shape,
+        ),
+        (
+            secret(json!({"extraKeys": {"A_TOKEN": "token"}})),
+            secret(json!({"keys": ["*_TOKEN"]})),
+            shape,
+        ),
+        (
+            secret(json!({"template": {"labels": {"example.com/team": "x"}}})),
+            secret(json!({"labels": ["example.com/*"]})),
+            shape,
+        ),
+        (
+            secret(json!({"template": {"labels": {"team": "x"}}})),
+            secret(json!({"labels": ["team"]})),
+            shape,
+        ),
+        (
+            secret(json!({"template": {"annotations": {"example.com/note": "x"}}})),
+            secret(json!({"annotations": ["example.com/note"]})),
+            shape,
+        ),
+        (
+            secret(json!({"template": {"data": {"spot.ini": "x"}}})),
+            secret(json!({"template": ["spot.ini"]})),
+            shape,
+        ),
+        (
+            json!({"access": {"role": "Viewer", "accounts": [{"id": "act-1"}]}}),
+            json!({"roles": ["Viewer"]}),
+            "NotAllowed",
+        ),
+        (
+            json!({"access": {"role": "Editor", "accounts": [{"id": "act-2"}]}}),
+            json!({"accounts": ["act-2"]}),
+            "NotAllowed",
+        ),
+        (
+            json!({"access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": [{"name": "deployers"}]}}),
+            json!({"groups": ["deployers"]}),
+            "NotAllowed",
+        ),
+        (
+            json!({"access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": [{"name": "deployers"}]}}),
+            json!({"groups": ["ugr-1"]}),
+            "NotAllowed",
+        ),
+    ]
+}
+
+/// Of an object of the class that allows least, with this change and these more lists.
+fn outcome(asks: &serde_json::Value, allow: &serde_json::Value) -> Rest {
+    let mut spec = json!({"className": "editors", "scope": "Organization", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}});
+    spec.as_object_mut()
+        .unwrap()
+        .extend(asks.as_object().unwrap().clone());
+    let mut lists = json!({"roles": ["Editor"], "accounts": ["act-1"]});
+    lists
+        .as_object_mut()
+        .unwrap()
+        .extend(allow.as_object().unwrap().clone());
+    let mut o = observed(user(&spec));
+    Arc::make_mut(o.class.as_mut().unwrap()).spec.allow = serde_json::from_value(lists).unwrap();
+    let mut catalog = catalog();
+    let two = serde_json::from_value(json!({"accountId": "act-2", "name": "two"})).unwrap();
+    Arc::make_mut(&mut catalog).accounts.push(two);
+    o.learned.catalog = Some(Ok(found(catalog)));
+    run(&mut o, |_, _| false).1
+}
+
+#[test]
+fn an_object_has_what_its_class_allows_and_no_more() {
+    assert_eq!(reason(&outcome(&json!({}), &json!({}))), "Ready");
+    for (asks, allow, refused) in rows() {
+        let without = outcome(&asks, &json!({}));
+        assert_eq!(reason(&without), refused, "{asks}");
+        let (_, _, message) = condition(&without, READY).unwrap();
+        assert!(message.contains("ask its owner to add it to"), "{message}");
+        assert!(
+            without.status.unwrap().journal.is_empty(),
+            "{asks}: something was begun"
+        );
+        assert_eq!(reason(&outcome(&asks, &allow)), "Ready", "{asks} with {allow}");
+    }
+}
+
+#[test]
+fn no_class_allows_what_helm_takes_for_a_release_or_a_reserved_key() {
+    let all = json!({"secret": {"names": ["*"], "labels": ["*"], "annotations": ["*"], "keys": ["*"], "template": ["*"]}});
+    for asks in [
+        json!({"name": "sh.helm.release.v1.app.v2"}),
+        json!({"template": {"labels": {"helm.sh/chart": "x"}}}),
+        json!({"template": {"annotations": {"a.kubernetes.io/x": "x"}}}),
+    ] {
+        let rest = outcome(&json!({ "secret": asks }), &all);
+        assert_eq!(reason(&rest), "SecretNotAllowed", "{asks}");
+    }
+}
+
+#[test]
+fn the_shape_of_a_secret_costs_no_token() {
+    let mut o = made();
+    let class = Arc::make_mut(o.class.as_mut().unwrap());
+    class.spec.on_revoked = crate::api::OnRevoked::Revoke;
+    class.spec.allow.secret = crate::api::AllowSecret::default();
+    Arc::make_mut(&mut o.user).spec.secret.name = Some("other".to_owned());
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert_eq!((steps, reason(&rest).as_str()), (vec![], "SecretNotAllowed"));
+    assert!(rest.status.unwrap().journal.current.is_some());
+}
