@@ -99,7 +99,9 @@ fn class_spec(world: &World, organization: &str) -> Value {
             "roles": ["Viewer", "Editor", "PolicyBased"],
             "accounts": ["*"],
             "policies": ["*"],
-            "groups": ["*"]
+            "groups": ["*"],
+            "deletionPolicies": ["Delete", "Retain"],
+            "suspend": true
         },
         "namespaces": {"matchNames": [world.namespace()], "matchLabels": {"never": "set"}},
         "maxUsersPerNamespace": 20,
