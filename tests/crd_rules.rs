@@ -272,7 +272,7 @@ where
     let first = DynamicObject::new(&name, kind).data(json!({ "spec": base }));
     let stored = api.create(&PostParams::default(), &first).await.unwrap();
     let part = |n: u64| {
-        if has_status && n % 3 == 0 {
+        if has_status && n.is_multiple_of(3) {
             "status"
         } else {
             "spec"

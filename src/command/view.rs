@@ -133,7 +133,9 @@ impl UserView {
         let is = |kind: &str| find(kind).filter(|c| c.status == "True");
         let seen = data.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let current = seen.is_some() && seen == object.metadata.generation;
-        let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true));
+        // Where the class does not allow it, the condition says so, and the object is looked after.
+        let refused = find(SUSPENDED).is_some_and(|c| c.status == "False");
+        let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true)) && !refused;
         let (ready, reason, message) = match (find(READY), is(SUSPENDED)) {
             (Some(c), _) if current => (c.status.clone(), c.reason.clone(), c.message.clone()),
             (None, Some(c)) if current => ("Unknown".to_owned(), c.reason.clone(), c.message.clone()),

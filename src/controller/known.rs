@@ -17,6 +17,10 @@ use crate::plan;
 /// A user's object, of which something may be unreadable.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "Readable")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each of these facts holds or does not"
+)]
 pub(super) struct Known {
     /// Name, namespace, UID and version, and nothing else.
     metadata: ObjectMeta,

@@ -137,7 +137,6 @@ pub(super) fn prepare(
         .run(organization::reconcile, organization::on_error, context.clone())
         .for_each(|_| ready(()));
         controllers.push(controller.boxed());
-        let stop = shutdown.clone().cancelled_owned();
         let (of_class, of_label) = (changed.clone(), changed.clone());
         let others = futures::future::join5(
             classes::keep(context.clone(), changed),
@@ -152,8 +151,8 @@ pub(super) fn prepare(
             credentials(own_changes, context.clone()),
             consumers::follow(metrics, client, scopes, readers, triggers.clone()),
         );
-        let others = tokio::spawn(select(Box::pin(others), Box::pin(stop)));
-        until_ended(join_all(controllers).map(drop), others).boxed()
+        let others = select(Box::pin(others), Box::pin(shutdown.clone().cancelled_owned()));
+        until_ended(join_all(controllers).map(drop), tokio::spawn(others)).boxed()
     };
     (
         context,

@@ -7,8 +7,8 @@ use super::desired::{Desired, desired};
 use super::grants::{apply_access, granted, grants};
 use super::status::{CREATING, Outcome, rest};
 use super::{
-    Answer, Next, Observed, Problem, Refusal, Retry, SecretView, Step, attempt, class, consumers, gone,
-    rotation, sweep,
+    Again, Answer, Next, Observed, Problem, Refusal, Retry, STALLED_RECHECK, SecretView, Step, attempt,
+    class, consumers, gone, rotation, sweep,
 };
 use crate::api::{Access, OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
 use crate::platform::UserDetails;
@@ -141,19 +141,26 @@ fn suspended(
     match granted {
         Err(Halt::Next(next)) => return *next,
         Err(Halt::Refused(refusal))
-            if o.has_begun() && (is_revoked(o, &refusal) || rotation::has_ended(o, &status)) =>
+            if is_revoked(o, &refusal) || rotation::has_ended(o, &status) || was_too_old(&status) =>
         {
             return conclude(o, status, None, Err(Halt::Refused(refusal)), now);
         }
         Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => {}
     }
     let ended = tidy(o, &mut status, now);
+    let mut rest = super::status::suspended(o, status, now);
     match ended {
-        Err(Halt::Next(next)) => *next,
-        Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => {
-            Next::Stop(super::status::suspended(o, status, now))
+        Err(Halt::Next(next)) => return *next,
+        Err(Halt::Failed(problem)) => {
+            rest.again = match problem.retry {
+                Retry::Backoff => Again::Backoff,
+                Retry::After(span) => Again::After(span),
+                Retry::OnChange => Again::After(STALLED_RECHECK),
+            }
         }
+        Ok(()) | Err(Halt::Refused(_)) => {}
     }
+    Next::Stop(rest)
 }
 
 /// Whether the class wants users gone that it does not allow.

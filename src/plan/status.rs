@@ -281,7 +281,7 @@ pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus,
     let forced = rotation::latest(observed, &status).into_iter();
     let forced = forced.chain(status.token_ends_at).filter(|at| *at > time).min();
     let forced = forced.and_then(|at| Duration::try_from(at.duration_since(time)).ok());
-    let again = wake(observed, &status, None, time, false);
+    let again = wake(observed, &status, None, time, true);
     let again = again.into_iter().chain(forced.map(|span| span.max(SOON))).min();
     Rest {
         status: Some(Box::new(status)),

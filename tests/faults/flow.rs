@@ -18,6 +18,8 @@ pub enum Flow {
     Restart,
     /// The end of a user that is Ready.
     Delete,
+    /// The end of an object whose user is to stay.
+    Retain,
     /// The controller was killed with the token in hand: the second fault strikes the recovery.
     Lost,
     /// The controller was killed just after the Secret was written.
@@ -51,6 +53,8 @@ pub enum End {
     Reported,
     /// Nothing left.
     Gone,
+    /// No object; one user, recorded once, and its token in a Secret of nobody.
+    Kept,
     /// Nothing made, somebody's Secret as it was, and the object says so.
     Conflict,
 }
@@ -73,13 +77,14 @@ const RECOVERY: &[P] = &[
 ];
 
 impl Flow {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         F::Create,
         F::Mapped,
         F::Regrant,
         F::Rotate,
         F::Restart,
         F::Delete,
+        F::Retain,
         F::Lost,
         F::Committed,
         F::Unanswered,
@@ -101,6 +106,7 @@ impl Flow {
             F::Rotate => "rotate",
             F::Restart => "rotate-restart",
             F::Delete => "delete",
+            F::Retain => "retain",
             F::Lost => "recover-lost-token",
             F::Committed => "recover-committed",
             F::Unanswered => "recover-unanswered",
@@ -162,6 +168,7 @@ impl Flow {
             F::RotatePublished => &[P::Unstage, P::Promote],
             F::Regrant => &[P::Policies, P::Groups, P::Access],
             F::Delete => &[P::Guard, P::DeleteUser, P::DeleteSecret, P::Unfinalize],
+            F::Retain => &[P::Record, P::Release, P::Unfinalize],
             F::HalfDeleted => &[P::Guard, P::DeleteSecret, P::Unfinalize],
             F::Lost => RECOVERY,
             F::Committed => &[P::Promote, P::Access],
@@ -183,7 +190,7 @@ impl Flow {
     /// The first fault, of the flows that begin with one.
     pub fn base(self) -> Option<(P, Act)> {
         match self {
-            F::Create | F::Mapped | F::Regrant | F::Rotate | F::Restart | F::Delete => None,
+            F::Create | F::Mapped | F::Regrant | F::Rotate | F::Restart | F::Delete | F::Retain => None,
             F::Lost | F::Interrupted | F::RotateLost => Some((P::Post, Act::KillAfter)),
             F::RotateStaged => Some((P::Stage, Act::KillAfter)),
             F::Committed | F::Withdrawn | F::RotatePublished => Some((P::Secret, Act::KillAfter)),
@@ -196,7 +203,7 @@ impl Flow {
 
     /// Whether the object is there, and Ready, before anything goes wrong.
     pub fn begins_ready(self) -> bool {
-        matches!(self, F::Regrant | F::Delete | F::HalfDeleted) || self.rotates()
+        matches!(self, F::Regrant | F::Delete | F::Retain | F::HalfDeleted) || self.rotates()
     }
 
     /// Whether another user takes the place of the first.
@@ -210,6 +217,7 @@ impl Flow {
     pub fn end(self) -> End {
         match self {
             F::Delete | F::HalfDeleted | F::Interrupted | F::Withdrawn => End::Gone,
+            F::Retain => End::Kept,
             F::Taken => End::Conflict,
             _ => End::Ready,
         }

@@ -60,6 +60,10 @@ const SUBSET: &[&str] = &[
     "recover-lost-token/W10-forget/stale-read",
     "recover-refused-secret/W8-drop/crash-before",
     "recover-committed/W5-promote/conflict-409",
+    "retain/W16-record/crash-*",
+    "retain/W16-record/answer-lost",
+    "retain/W17-release/crash-*",
+    "retain/W17-release/second-leader",
     "delete-committed/W12-unfinalize/crash-before",
 ];
 

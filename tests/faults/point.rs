@@ -55,6 +55,10 @@ pub enum Point {
     Lease,
     /// W15: the mark on a workload's pod template.
     Restart,
+    /// W16: the record that a user stays.
+    Record,
+    /// W17: the Secret becomes nobody's.
+    Release,
 }
 
 impl Point {
@@ -85,6 +89,8 @@ impl Point {
             Self::Event => "W13-event",
             Self::Lease => "W14-lease",
             Self::Restart => "W15-restart",
+            Self::Record => "W16-record",
+            Self::Release => "W17-release",
         }
     }
 
@@ -128,6 +134,8 @@ impl Point {
             Self::Event => here && seen.resource == "events" && seen.is_write(),
             Self::Lease => seen.resource == "leases" && seen.is_write(),
             Self::Restart => here && is("patch", "deployments"),
+            Self::Record => !here && is("create", "secrets") && seen.name.contains("-retained-"),
+            Self::Release => here && is("patch", "secrets"),
         }
     }
 }

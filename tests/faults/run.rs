@@ -103,7 +103,7 @@ impl Stage {
             }
             Flow::Regrant => self.wanted.regrant(&self.world).await,
             Flow::Rotate | Flow::Restart => self.wanted.rotate(&self.world).await,
-            Flow::Delete => {
+            Flow::Delete | Flow::Retain => {
                 self.world.delete(NAME).await;
                 Ok(())
             }
@@ -253,6 +253,7 @@ impl Stage {
         let what = match end {
             End::Ready => "one user, its token in the Secret, and Ready",
             End::Gone => "nothing to be left",
+            End::Kept => "no object, and a user that is recorded",
             End::Reported => "Ready, and a user that nobody can know of told",
             End::Conflict => "nothing to be made, and the conflict to be told",
         };

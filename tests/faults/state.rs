@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{
-    Consumers, Duration, HISTORY_REWOUND, NONCE_ANNOTATION, READY, ROTATE_AT_ANNOTATION, Restart, Rotation,
-    STAGING_LABEL, STALLED, USER_ID_ANNOTATION,
+    Consumers, DeletionPolicy, Duration, HISTORY_REWOUND, NONCE_ANNOTATION, READY, RETAINED_USER_LABEL,
+    ROTATE_AT_ANNOTATION, Restart, Rotation, STAGING_LABEL, STALLED, USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::Marker;
 use serde_json::{Value, json};
@@ -90,6 +90,9 @@ impl Wanted {
                     let restart = Restart::OnRotation;
                     spec.consumers = Some(Consumers { restart });
                 }
+                if flow == Flow::Retain {
+                    spec.deletion_policy = DeletionPolicy::Retain;
+                }
                 let overlap = Duration::parse("1s");
                 spec.rotation = Some(Rotation {
                     overlap,
@@ -161,6 +164,9 @@ impl Wanted {
                 "object, Secret, platform's user are left: {left:?}; {}",
                 told.unwrap_or_default()
             ));
+        }
+        if end == End::Kept {
+            return self.kept(world, user.is_some(), secret, &ours).await;
         }
         let user = user.ok_or("the object is gone")?;
         let status = user.status.clone().unwrap_or_default();
@@ -237,6 +243,35 @@ impl Wanted {
             reader_is(world, 2).await?;
         }
         self.mapped(world, &current.user_id, first).await
+    }
+
+    /// Whether the user of before stays without its object, and is recorded.
+    async fn kept(
+        &self,
+        world: &World,
+        object: bool,
+        secret: Option<Secret>,
+        ours: &[&Value],
+    ) -> Result<(), String> {
+        let secret = secret.ok_or("the Secret is gone")?;
+        let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
+        let labelled = ListParams::default().labels(RETAINED_USER_LABEL);
+        let records = own.list_metadata(&labelled).await.map_err(text)?.items;
+        let nonces: Vec<_> = records
+            .iter()
+            .map(|r| r.annotations().get(NONCE_ANNOTATION))
+            .collect();
+        let owned = !secret.owner_references().is_empty();
+        let token = values(&secret).remove("SPOTINST_TOKEN").unwrap_or_default();
+        let works = world.platform().accepts(&token).await;
+        if !object && !owned && works && ours.len() == 1 && nonces == [Some(&self.first)] {
+            return Ok(());
+        }
+        Err(format!(
+            "object {object}, Secret owned {owned}, token works {works}, {} users, records of {nonces:?}, first {}",
+            ours.len(),
+            self.first
+        ))
     }
 
     /// Whether policies and groups are those that were asked for last.

@@ -290,6 +290,31 @@ async fn users_that_no_object_knows_are_reported_and_left_alone() {
     .await;
 }
 
+/// A Secret like those that earlier versions kept when objects were deleted, without a record of it.
+async fn claims_retained(world: &World, name: &str, user_id: &str, nonce: &str) {
+    let mut secret = Secret {
+        metadata: named(name, world.namespace()),
+        ..Secret::default()
+    };
+    let owned = |(k, v): (&str, &str)| (k.to_owned(), v.to_owned());
+    secret.labels_mut().extend(
+        [
+            ("app.kubernetes.io/managed-by", "programmatic-users"),
+            ("programmatic-users.io/retained", "true"),
+        ]
+        .map(owned),
+    );
+    secret.annotations_mut().extend(
+        [
+            ("programmatic-users.io/user-id", user_id),
+            ("programmatic-users.io/nonce", nonce),
+        ]
+        .map(owned),
+    );
+    let made = world.secrets().create(&PostParams::default(), &secret).await;
+    made.unwrap();
+}
+
 #[tokio::test]
 async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted() {
     let world = World::builder("sweep")
@@ -304,45 +329,10 @@ async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted(
     let by_hand = made_by_hand(&world, "by-hand").await;
     let gone = orphan(&world, "aaaaaaaa", "aaaabbbbccccdddd").await;
     let kept = orphan(&world, "bbbbbbbb", "aaaabbbbccccdddd").await;
-    let mut retained = Secret {
-        metadata: named("retained", world.namespace()),
-        ..Secret::default()
-    };
-    retained.labels_mut().extend(
-        [
-            ("app.kubernetes.io/managed-by", "programmatic-users"),
-            ("programmatic-users.io/retained", "true"),
-        ]
-        .map(|(k, v)| (k.to_owned(), v.to_owned())),
-    );
-    retained.annotations_mut().extend([
-        ("programmatic-users.io/user-id".to_owned(), kept.clone()),
-        (
-            "programmatic-users.io/nonce".to_owned(),
-            "aaaabbbbccccdddd".to_owned(),
-        ),
-    ]);
-    // The label alone hides nobody, and neither does somebody else's attempt.
+    // The label alone hides nobody, and neither does an attempt that is not this user's.
     let hidden = orphan(&world, "cccccccc", "aaaabbbbccccdddd").await;
-    let mut forged = retained.clone();
-    forged.metadata.name = Some("forged".to_owned());
-    forged.annotations_mut().extend([
-        ("programmatic-users.io/user-id".to_owned(), hidden.clone()),
-        (
-            "programmatic-users.io/nonce".to_owned(),
-            "bbbbbbbbccccdddd".to_owned(),
-        ),
-    ]);
-    world
-        .secrets()
-        .create(&PostParams::default(), &forged)
-        .await
-        .unwrap();
-    world
-        .secrets()
-        .create(&PostParams::default(), &retained)
-        .await
-        .unwrap();
+    claims_retained(&world, "retained", &kept, "aaaabbbbccccdddd").await;
+    claims_retained(&world, "forged", &hidden, "bbbbbbbbccccdddd").await;
     let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
     // One for an object that is gone, one for an attempt that its object does not know, one that is not ours.
     let namespace = world.namespace();

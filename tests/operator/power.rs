@@ -52,6 +52,22 @@ async fn dead(world: &World, token: &str) {
         .await;
 }
 
+/// Waits until an object that this version may be unable to read is not ready for this reason; all of it.
+async fn told(world: &World, name: &str, reason: &str) -> kube::core::DynamicObject {
+    let wanted = |c: &Value| c["type"] == "Ready" && c["status"] == "False" && c["reason"] == reason;
+    world
+        .eventually(&format!("{name} to tell {reason}"), SOON, async || {
+            let object = world.raw_users().get(name).await.map_err(|e| e.to_string())?;
+            let conditions = object.data["status"]["conditions"].as_array().cloned();
+            if conditions.iter().flatten().any(wanted) {
+                Ok(object)
+            } else {
+                Err(format!("{conditions:?}"))
+            }
+        })
+        .await
+}
+
 /// Writes what this version cannot read, once the API server takes it.
 async fn poison(world: &World, name: &str, spec: &Value) {
     world
@@ -80,7 +96,7 @@ async fn an_object_that_cannot_be_read_is_withdrawn_revoked_expired_and_deleted(
         ("expired", &overlap),
     ] {
         poison(&world, name, spec).await;
-        let said = world.stalled(name, "InvalidSpec").await;
+        let said = told(&world, name, "InvalidSpec").await.data["status"].to_string();
         assert!(said.contains("cannot read this object in full"), "{said}");
     }
     // Nothing is lost by that alone, and others are looked after.
@@ -97,38 +113,25 @@ async fn an_object_that_cannot_be_read_is_withdrawn_revoked_expired_and_deleted(
     dead(&world, &tokens[2]).await;
     let expired = json!({"spec": {"expireAt": "2026-01-01T00:00:00Z"}});
     world.change("expired", expired).await.unwrap();
-    world.stalled("expired", "Expired").await;
+    told(&world, "expired", "Expired").await;
     dead(&world, &tokens[3]).await;
 
     // Of a status that cannot be read, nothing is decided and nothing written over.
     let status = Patch::Merge(json!({"status": {"tokenIssuedAt": "2026-01-05T10:11:12+99:99"}}));
-    let raw: Api<kube::core::DynamicObject> = Api::namespaced_with(
-        world.client(),
-        world.namespace(),
-        &kube::core::ApiResource::erase::<programmatic_users::api::ProgrammaticUser>(&()),
-    );
-    raw.patch_status("status", &PatchParams::default(), &status)
+    world
+        .raw_users()
+        .patch_status("status", &PatchParams::default(), &status)
         .await
         .unwrap();
     world.controller().stop().await;
     world.controller().resume().await.unwrap();
-    let found = world
-        .eventually("JournalInvalid", SOON, async || {
-            let object = raw.get("status").await.map_err(|e| e.to_string())?;
-            let conditions = object.data["status"]["conditions"].to_string();
-            if conditions.contains("JournalInvalid") {
-                Ok(object)
-            } else {
-                Err(conditions)
-            }
-        })
-        .await;
+    let found = told(&world, "status", "JournalInvalid").await;
     assert_eq!(found.data["status"]["tokenIssuedAt"], "2026-01-05T10:11:12+99:99");
     assert!(found.data["status"]["journal"]["current"].is_object());
     assert!(world.platform().accepts(&tokens[4]).await);
 
     change_class(&world, &class, json!({"namespaces": {"matchNames": []}})).await;
-    world.stalled("withdrawn", "NotAllowed").await;
+    told(&world, "withdrawn", "NotAllowed").await;
     dead(&world, &tokens[0]).await;
 }
 

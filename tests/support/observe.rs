@@ -9,7 +9,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{Organization, ProgrammaticUser, READY, STALLED};
 use serde_json::Value;
@@ -56,6 +56,13 @@ impl World {
     #[must_use]
     pub fn users(&self) -> Api<ProgrammaticUser> {
         Api::namespaced(self.client(), self.namespace())
+    }
+
+    /// The same as they are stored, whether or not this version can read them.
+    #[must_use]
+    pub fn raw_users(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<ProgrammaticUser>(&());
+        Api::namespaced_with(self.client(), self.namespace(), &kind)
     }
 
     /// Secrets of the first namespace.
@@ -167,11 +174,11 @@ impl World {
 
     /// The same with more patience: what cannot be known for certain is given up only after a settle window.
     pub async fn gone_within(&self, name: &str, patience: Duration) {
-        let users = self.users();
+        let users = self.raw_users();
         self.eventually(&format!("{name} to be gone"), patience, async || {
             match users.get_opt(name).await {
                 Ok(None) => Ok(()),
-                Ok(Some(user)) => Err(conditions(&user.status.unwrap_or_default().conditions)),
+                Ok(Some(user)) => Err(user.data["status"]["conditions"].to_string()),
                 Err(e) => Err(e.to_string()),
             }
         })
@@ -181,7 +188,7 @@ impl World {
     /// Changes the user, as `kubectl patch --type=merge` does.
     pub async fn change(&self, name: &str, patch: Value) -> Result<(), String> {
         let patched = self
-            .users()
+            .raw_users()
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await;
         patched.map(drop).map_err(|e| e.to_string())
@@ -189,7 +196,7 @@ impl World {
 
     /// Deletes the user; [`World::gone`] waits for the end.
     pub async fn delete(&self, name: &str) {
-        self.users()
+        self.raw_users()
             .delete(name, &DeleteParams::default())
             .await
             .expect("the user can be deleted");

@@ -23,7 +23,11 @@ type Rule = (&'static str, &'static str, &'static [&'static str]);
 
 /// Of the whole cluster. These are the chart's roles; a test compares them.
 pub(super) const CLUSTER: [Rule; 7] = [
-    (GROUP, "programmaticuserclasses", &["get", "list", "watch"]),
+    (
+        GROUP,
+        "programmaticuserclasses",
+        &["get", "list", "watch", "patch"],
+    ),
     (GROUP, "organizations", &["get", "list", "watch", "patch"]),
     (GROUP, "organizations/status", &["update"]),
     (GROUP, "programmaticusers/status", &["update"]),

@@ -36,12 +36,15 @@ fn later(o: &mut Observed, hours: i64) {
     o.platform_now = Some(now() + SignedDuration::from_hours(hours));
 }
 
+/// What it is, the reason that the status gives, and how it is written.
+type Way = (&'static str, &'static str, fn(&mut Observed));
+
 /// What a tenant may write to have its object left alone, with the reason that the status gives.
-fn in_the_way() -> Vec<(&'static str, &'static str, fn(&mut Observed))> {
+fn in_the_way() -> Vec<Way> {
     vec![
         ("suspended", "Suspended", |o| object(o).spec.suspend = true),
         ("unreadable", "InvalidSpec", |o| {
-            o.unreadable = Some("invalid duration".to_owned())
+            o.unreadable = Some("invalid duration".to_owned());
         }),
         ("windows that never open", "InvalidSpec", |o| {
             object(o).spec.rotation = serde_json::from_value(json!({
