@@ -20,3 +20,4 @@ mod monitoring;
 mod objects;
 mod package;
 mod rights;
+mod supply;
