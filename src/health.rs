@@ -6,17 +6,31 @@
 
 pub mod watchdog;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum_server::{Handle, Server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
 
+use crate::connections::{Bounded, Checked, Contradictory};
 use watchdog::Watchdog;
+
+/// Connections at once, and those of one network: kubelet and Prometheus need one each for a moment.
+const CONNECTIONS: usize = 32;
+const SHARE: usize = 16;
+/// How long a connection may take to say what it wants, and an answer to be there.
+const REQUEST: Duration = Duration::from_secs(10);
+/// Longest head of a request in bytes.
+const HEAD: usize = 16 * 1024;
 
 /// What the probes ask.
 pub trait Health: Send + Sync + 'static {
@@ -56,13 +70,45 @@ impl<H: Health> Probes<H> {
             .route("/readyz", get(readyz::<H>))
             .route("/metrics", get(metrics::<H>))
             .with_state(self);
-        if let Err(error) = axum::serve(listener, router)
-            .with_graceful_shutdown(shutdown.cancelled_owned())
-            .await
-        {
-            tracing::error!(%error, "probes are not served any more");
+        let handle = Handle::<SocketAddr>::new();
+        let mut server = Server::from_listener(listener)
+            .handle(handle.clone())
+            .first_request_timeout(REQUEST)
+            .acceptor(Checked(Bounded::new(CONNECTIONS, SHARE)));
+        // A connection for each request: none is held by who does not ask.
+        let mut http = server.http_builder().http1();
+        http.keep_alive(false)
+            .header_read_timeout(REQUEST)
+            .max_buf_size(HEAD);
+        let stopping = async {
+            shutdown.cancelled_owned().await;
+            handle.graceful_shutdown(Some(REQUEST));
+            std::future::pending::<()>().await;
+        };
+        let router = router
+            .layer(TimeoutLayer::with_status_code(
+                StatusCode::REQUEST_TIMEOUT,
+                REQUEST,
+            ))
+            .layer(middleware::from_fn(consistent));
+        tokio::select! {
+            result = server.serve(router.into_make_service()) => if let Err(error) = result {
+                tracing::error!(%error, "probes are not served any more");
+            },
+            () = stopping => {}
         }
     }
+}
+
+/// Refuses a request whose length is given in two ways.
+async fn consistent(request: Request, next: Next) -> Response {
+    if request.extensions().get::<Contradictory>().is_some() {
+        return said(
+            StatusCode::BAD_REQUEST,
+            "Content-Length and Transfer-Encoding contradict each other",
+        );
+    }
+    next.run(request).await
 }
 
 async fn livez<H: Health>(State(probes): State<Arc<Probes<H>>>) -> Response {

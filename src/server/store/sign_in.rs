@@ -3,15 +3,25 @@
 use sqlx::FromRow;
 
 use super::batch::{Batch, require};
-use super::{Connection, now};
+use super::{Connection, Store, now};
 use crate::server::reply::ApiError;
 use crate::server::secret;
 
-const SESSION_LASTS: i64 = 12 * 3_600_000;
-/// Failures after which an address is locked.
-pub(crate) const FAILURES: i64 = 5;
+/// How long the number of a form that was sent is kept: longer than any page of a session.
+const FORM_LASTS: i64 = 24 * 3_600_000;
+/// Failures of one origin after which an address is locked for it.
+const FAILURES: i64 = 5;
 /// For how long, in milliseconds.
-pub(crate) const LOCKED_FOR: i64 = 15 * 60_000;
+const LOCKED_FOR: i64 = 15 * 60_000;
+/// Failures of all unknown origins after which there is one attempt in [`SLOW`] milliseconds for an address.
+const FAILURES_OF_ALL: i64 = 50;
+const SLOW: i64 = 20_000;
+/// How long a browser is known after its last sign-in, in milliseconds.
+pub(crate) const DEVICE_LASTS: i64 = 180 * 24 * 3_600_000;
+/// Browsers of one user that are known; the one that signed in the longest time ago is forgotten first.
+const DEVICES: i64 = 20;
+/// The use of a session is written once in so many milliseconds.
+const TOUCH: i64 = 60_000;
 
 /// Who is signed in.
 #[derive(Debug, Clone, FromRow)]
@@ -20,6 +30,59 @@ pub(crate) struct Session {
     pub(crate) user_name: String,
     pub(crate) email: String,
     pub(crate) csrf: String,
+    last_used_at: i64,
+}
+
+impl Session {
+    /// Whether this use of it is to be written.
+    pub(crate) fn use_is_news(&self, idle: i64) -> bool {
+        now() - self.last_used_at >= TOUCH.min(idle / 4)
+    }
+}
+
+/// A session as its user sees it.
+#[derive(Debug, FromRow)]
+pub(crate) struct Listed {
+    hash: Vec<u8>,
+    pub(crate) created_at: i64,
+    pub(crate) last_used_at: i64,
+    pub(crate) peer: Option<String>,
+    pub(crate) agent: String,
+}
+
+impl Listed {
+    /// What names it: a part of the hash, which opens nothing.
+    pub(crate) fn id(&self) -> String {
+        secret::hex(self.hash.get(..8).unwrap_or_default())
+    }
+
+    /// Whether it is the session of a cookie.
+    pub(crate) fn is_of(&self, cookie: &str) -> bool {
+        self.hash == secret::digest(cookie)
+    }
+}
+
+/// How long sessions last, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetime {
+    pub(crate) lasts: i64,
+    pub(crate) idle: i64,
+}
+
+/// Where an attempt to sign in comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) network: String,
+    /// The cookie of a browser in which the user of the address has signed in before.
+    pub(crate) device: Option<String>,
+}
+
+/// Whether an attempt may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    Open,
+    /// Not for so many seconds.
+    Locked(i64),
 }
 
 /// Sets a console user's password.
@@ -50,21 +113,31 @@ pub(crate) async fn by_email(
 }
 
 /// Starts a session: what the cookie holds. Only its hash is stored.
-pub(crate) async fn open(conn: &mut Connection, user: &str) -> Result<String, ApiError> {
+pub(crate) async fn open(
+    conn: &mut Connection,
+    user: &str,
+    lifetime: Lifetime,
+    peer: Option<&str>,
+    agent: &str,
+) -> Result<String, ApiError> {
     let cookie = secret::random_hex::<32>()?;
     let csrf = secret::random_hex::<32>()?;
-    sqlx::query("DELETE FROM console_session WHERE expires_at < $1")
+    sqlx::query("DELETE FROM console_session WHERE expires_at < $1 OR idle_at < $1")
         .bind(now())
         .execute(&mut *conn)
         .await?;
     sqlx::query(
-        "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at, last_used_at, idle_at, peer, agent)
+         VALUES ($1, $2, $3, $4, $5, $4, $6, $7, $8)",
     )
     .bind(secret::digest(&cookie).as_slice())
     .bind(user)
     .bind(csrf)
     .bind(now())
-    .bind(now() + SESSION_LASTS)
+    .bind(now() + lifetime.lasts)
+    .bind(now() + lifetime.idle)
+    .bind(peer)
+    .bind(super::audit::cut(agent))
     .execute(conn)
     .await?;
     Ok(cookie)
@@ -73,8 +146,9 @@ pub(crate) async fn open(conn: &mut Connection, user: &str) -> Result<String, Ap
 /// The session of a cookie.
 pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Option<Session>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT u.id AS user_id, u.name AS user_name, u.email, s.csrf
-         FROM console_session s JOIN platform_user u ON u.id = s.user_id WHERE s.hash = $1 AND s.expires_at >= $2",
+        "SELECT u.id AS user_id, u.name AS user_name, u.email, s.csrf, s.last_used_at
+         FROM console_session s JOIN platform_user u ON u.id = s.user_id
+         WHERE s.hash = $1 AND s.expires_at >= $2 AND s.idle_at >= $2",
     )
     .bind(secret::digest(cookie).as_slice())
     .bind(now())
@@ -82,14 +156,46 @@ pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Optio
     .await
 }
 
+/// Writes that a session was used: the time without a use begins anew.
+pub(crate) async fn touch(store: &Store, cookie: &str, lifetime: Lifetime) -> Result<(), sqlx::Error> {
+    let mut batch = Batch::default();
+    batch
+        .statement(
+            "UPDATE console_session SET last_used_at = $1, idle_at = $2 WHERE hash = $3 AND idle_at >= $1",
+        )
+        .bind(now())
+        .bind(now() + lifetime.idle)
+        .bind(secret::digest(cookie).as_slice());
+    store.note(batch).await
+}
+
 /// Fails with the batch unless the session of a cookie goes on by then.
 pub(crate) fn require(batch: &mut Batch, cookie: &str) {
     batch
         .statement(require!(
-            "EXISTS (SELECT 1 FROM console_session WHERE hash = $1 AND expires_at >= $2)"
+            "EXISTS (SELECT 1 FROM console_session WHERE hash = $1 AND expires_at >= $2 AND idle_at >= $2)"
         ))
         .bind(secret::digest(cookie).as_slice())
         .bind(now());
+}
+
+/// The sessions of a user, the newest first.
+pub(crate) async fn list(conn: &mut Connection, user: &str) -> Result<Vec<Listed>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT hash, created_at, last_used_at, peer, agent FROM console_session
+         WHERE user_id = $1 AND expires_at >= $2 AND idle_at >= $2 ORDER BY created_at DESC, hash",
+    )
+    .bind(user)
+    .bind(now())
+    .fetch_all(conn)
+    .await
+}
+
+/// Ends one session that was listed.
+pub(crate) fn close_listed(batch: &mut Batch, session: &Listed) {
+    batch
+        .statement("DELETE FROM console_session WHERE hash = $1")
+        .bind(session.hash.as_slice());
 }
 
 /// Ends a session.
@@ -108,49 +214,147 @@ pub(crate) fn close_all(batch: &mut Batch, user: &str) {
         .bind(user);
 }
 
-/// Counts an attempt before it is known how it ends, so that many at once are not more than a few one after the other;
-/// `false` if the address, known or not, failed too often of late.
-pub(crate) async fn begin(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
-    if is_locked(&mut *conn, email).await? {
-        return Ok(false);
-    }
-    failed(conn, email).await?;
-    Ok(true)
+/// Ends all sessions of a user but that of a cookie.
+pub(crate) fn close_others(batch: &mut Batch, user: &str, cookie: &str) {
+    batch
+        .statement("DELETE FROM console_session WHERE user_id = $1 AND hash <> $2")
+        .bind(user)
+        .bind(secret::digest(cookie).as_slice());
 }
 
-async fn is_locked(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
-    let locked: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM console_failure WHERE hash = $1 AND failures >= $2 AND last_at > $3",
+/// The password hash of a console user.
+pub(crate) async fn password_of(conn: &mut Connection, user: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT hash FROM console_password WHERE user_id = $1")
+        .bind(user)
+        .fetch_optional(conn)
+        .await
+}
+
+/// Whether the user has signed in from the browser that has this cookie.
+pub(crate) async fn knows_device(
+    conn: &mut Connection,
+    user: &str,
+    cookie: &str,
+) -> Result<bool, sqlx::Error> {
+    let known: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM console_device WHERE hash = $1 AND user_id = $2 AND last_at > $3",
     )
-    .bind(key(email).as_slice())
-    .bind(FAILURES)
-    .bind(now() - LOCKED_FOR)
+    .bind(secret::digest(cookie).as_slice())
+    .bind(user)
+    .bind(now() - DEVICE_LASTS)
     .fetch_one(conn)
     .await?;
-    Ok(locked > 0)
+    Ok(known > 0)
 }
 
-/// Counts a failure, which an attempt is until it has succeeded.
-async fn failed(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
+/// Makes the browser known in which a user signed in: what its cookie holds. A browser that was known has a new one.
+pub(crate) async fn remember_device(
+    conn: &mut Connection,
+    user: &str,
+    before: Option<&str>,
+) -> Result<String, ApiError> {
+    let cookie = secret::random_hex::<32>()?;
+    sqlx::query("DELETE FROM console_device WHERE last_at <= $1 OR (user_id = $2 AND hash = $3)")
+        .bind(now() - DEVICE_LASTS)
+        .bind(user)
+        .bind(secret::digest(before.unwrap_or_default()).as_slice())
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query("INSERT INTO console_device (hash, user_id, last_at) VALUES ($1, $2, $3)")
+        .bind(secret::digest(&cookie).as_slice())
+        .bind(user)
+        .bind(now())
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query(
+        "DELETE FROM console_device WHERE user_id = $1 AND hash NOT IN
+         (SELECT hash FROM console_device WHERE user_id = $1 ORDER BY last_at DESC, hash LIMIT $2)",
+    )
+    .bind(user)
+    .bind(DEVICES)
+    .execute(conn)
+    .await?;
+    Ok(cookie)
+}
+
+/// Counts an attempt before it is known how it ends, so that many at once are not more than a few one after the other.
+/// Each origin has a count of its own for an address, known or not, so that a stranger's failures lock the stranger out and not
+/// the address. All unknown origins share one that slows them: browsers that are known do not wait for it.
+pub(crate) async fn begin(
+    conn: &mut Connection,
+    email: &str,
+    origin: &Origin,
+) -> Result<Attempt, sqlx::Error> {
+    if failures(&mut *conn, &own_key(email, origin), LOCKED_FOR).await? >= FAILURES {
+        return Ok(Attempt::Locked(LOCKED_FOR / 1000));
+    }
+    let all = key(&["all", email]);
+    let is_known = origin.device.is_some();
+    if !is_known && failures(&mut *conn, &all, SLOW).await? >= FAILURES_OF_ALL {
+        return Ok(Attempt::Locked(SLOW / 1000));
+    }
     sqlx::query("DELETE FROM console_failure WHERE last_at <= $1")
         .bind(now() - LOCKED_FOR)
         .execute(&mut *conn)
         .await?;
+    failed(&mut *conn, email, &own_key(email, origin)).await?;
+    if !is_known {
+        failed(conn, email, &all).await?;
+    }
+    Ok(Attempt::Open)
+}
+
+/// Failures of a key, if the last one is no longer ago.
+async fn failures(conn: &mut Connection, key: &[u8; 32], ago: i64) -> Result<i64, sqlx::Error> {
+    let failures: Option<i64> =
+        sqlx::query_scalar("SELECT failures FROM console_failure WHERE hash = $1 AND last_at > $2")
+            .bind(key.as_slice())
+            .bind(now() - ago)
+            .fetch_optional(conn)
+            .await?;
+    Ok(failures.unwrap_or_default())
+}
+
+/// Counts a failure, which an attempt is until it has succeeded.
+async fn failed(conn: &mut Connection, email: &str, hash: &[u8; 32]) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO console_failure (hash, failures, last_at) VALUES ($1, 1, $2)
+        "INSERT INTO console_failure (hash, address, failures, last_at) VALUES ($1, $2, 1, $3)
          ON CONFLICT (hash) DO UPDATE SET failures = console_failure.failures + 1, last_at = excluded.last_at",
     )
-    .bind(key(email).as_slice())
+    .bind(hash.as_slice())
+    .bind(key(&["address", email]).as_slice())
     .bind(now())
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Forgets the failures of an address that signed in.
-pub(crate) async fn succeeded(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
+/// Forgets the failures of the origin from which an address signed in, and its part in those of all.
+pub(crate) async fn succeeded(
+    conn: &mut Connection,
+    email: &str,
+    origin: &Origin,
+) -> Result<(), sqlx::Error> {
+    let own = own_key(email, origin);
+    let counted = failures(&mut *conn, &own, LOCKED_FOR).await?;
     sqlx::query("DELETE FROM console_failure WHERE hash = $1")
-        .bind(key(email).as_slice())
+        .bind(own.as_slice())
+        .execute(&mut *conn)
+        .await?;
+    if origin.device.is_none() {
+        sqlx::query("UPDATE console_failure SET failures = failures - $1 WHERE hash = $2")
+            .bind(counted)
+            .bind(key(&["all", email]).as_slice())
+            .execute(conn)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Forgets all failures of an address.
+pub(crate) async fn forgive(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM console_failure WHERE address = $1")
+        .bind(key(&["address", email]).as_slice())
         .execute(conn)
         .await?;
     Ok(())
@@ -159,7 +363,7 @@ pub(crate) async fn succeeded(conn: &mut Connection, email: &str) -> Result<(), 
 /// Notes that a form was sent; `false` if it was sent before.
 pub(crate) async fn take_form(conn: &mut Connection, number: &str) -> Result<bool, sqlx::Error> {
     sqlx::query("DELETE FROM console_form WHERE at < $1")
-        .bind(now() - SESSION_LASTS)
+        .bind(now() - FORM_LASTS)
         .execute(&mut *conn)
         .await?;
     let done = sqlx::query("INSERT INTO console_form (hash, at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
@@ -170,15 +374,24 @@ pub(crate) async fn take_form(conn: &mut Connection, number: &str) -> Result<boo
     Ok(done.rows_affected() > 0)
 }
 
-/// The same for all spellings that [`by_email`] takes for one.
-fn key(email: &str) -> [u8; 32] {
-    secret::digest(&email.trim().to_ascii_lowercase())
+/// What counts the failures of one origin.
+fn own_key(email: &str, origin: &Origin) -> [u8; 32] {
+    match &origin.device {
+        Some(device) => key(&["device", email, device]),
+        None => key(&["network", email, &origin.network]),
+    }
+}
+
+/// The same for all spellings that [`by_email`] takes for one. No part can hold the separator.
+fn key(parts: &[&str]) -> [u8; 32] {
+    let parts: Vec<String> = parts.iter().map(|p| p.trim().to_ascii_lowercase()).collect();
+    secret::digest(&parts.join("\0"))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{close_all, open, require};
+    use super::{Lifetime, close_all, open, require};
     use crate::platform::{Token, UserType};
     use crate::server::store::batch::Batch;
     use crate::server::store::queue::is_overtaken;
@@ -197,7 +410,11 @@ mod tests {
         let (text, hash) = ("ab".repeat(32), crate::server::secret::digest(&"ab".repeat(32)));
         credentials::add(&mut batch, &user, "ann", &Token::new(&text).unwrap());
         batch.execute(&mut tx).await.unwrap();
-        let cookie = open(&mut tx, &user).await.unwrap();
+        let lifetime = Lifetime {
+            lasts: 60_000,
+            idle: 60_000,
+        };
+        let cookie = open(&mut tx, &user, lifetime, None, "").await.unwrap();
         tx.commit().await.unwrap();
 
         let session = || {
