@@ -38,9 +38,11 @@ impl Default for Hashing {
     }
 }
 
-/// A place in a line.
+/// A place in a line, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn(OwnedSemaphorePermit);
+pub(super) struct Turn {
+    _waiting: OwnedSemaphorePermit,
+}
 
 impl Hashing {
     /// Takes a place in a line; where the line is full nothing is done: [`ApiError::Busy`].
@@ -51,7 +53,7 @@ impl Hashing {
         };
         line.clone()
             .try_acquire_owned()
-            .map(Turn)
+            .map(|waiting| Turn { _waiting: waiting })
             .map_err(|_| ApiError::Busy)
     }
 

@@ -72,11 +72,6 @@ impl Client {
         }
     }
 
-    /// What the browser has of the session.
-    pub(super) fn cookie(&self) -> &str {
-        &self.cookie
-    }
-
     pub(super) fn session(&self) -> &sign_in::Session {
         &self.session
     }
