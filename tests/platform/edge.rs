@@ -406,7 +406,7 @@ async fn contradictory_lengths_are_refused() {
         assert_eq!(reply.matches("HTTP/1.1").count(), 1, "{framing:?}: {reply}");
     }
     // Each alone is taken, also one after the other.
-    let both = format!("{head}Content-Length: 2\r\n\r\n{{}}{head}Connection: close\r\n{chunked}{body}",);
+    let both = format!("{head}Content-Length: 2\r\n\r\n{{}}{head}Connection: close\r\n{chunked}{body}");
     let reply = raw(server.address, both.as_bytes()).await;
     assert_eq!(reply.matches("HTTP/1.1 403 ").count(), 2, "{reply}");
     let told = server.events("").await;
@@ -563,8 +563,8 @@ async fn a_person_changes_their_own_password() {
     assert_eq!(sign_in(&server, EMAIL, PASSWORD).await.status, 401);
     assert_eq!(sign_in(&server, EMAIL, new).await.status, 303);
     let told = server.events("").await;
-    let changes = told.iter().filter(|e| e["actionType"] == "updatePassword");
-    let results: Vec<_> = changes.map(|e| e["result"].as_str().unwrap()).collect();
+    let rows = told.iter().filter(|e| e["actionType"] == "updatePassword");
+    let results: Vec<_> = rows.map(|e| e["result"].as_str().unwrap()).collect();
     assert_eq!(results, ["failed", "failed", "success"]);
     // A token is no way around the current password, and does not guess it.
     let wrong = json!({"currentPassword": "wrong", "newPassword": "stolen battery"});
