@@ -302,17 +302,12 @@ async fn guesses_from_everywhere_are_bounded() {
 }
 
 /// 40 sign-ins of unknown addresses at one moment: a person waits for the line at most, and what is beyond it is refused at
-/// once.
+/// once. The times are of the same moment, so that a busy machine makes all of them longer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_of_strangers_has_a_bounded_line() {
     let server = std::sync::Arc::new(Server::start().await);
-    let device = sign_in(&server, EMAIL, PASSWORD).await.named("device").unwrap();
-    let started = Instant::now();
-    let device = {
-        let back = sign_in_by(&server.http, &server, &device, EMAIL, PASSWORD).await;
-        back.named("device").unwrap()
-    };
-    let alone = started.elapsed();
+    let first = sign_in(&server, EMAIL, PASSWORD).await;
+    let device = first.named("device").unwrap();
     // The forms first, so that the passwords come at one moment.
     let mut forms = Vec::new();
     for _ in 0..40 {
@@ -331,8 +326,9 @@ async fn a_crowd_of_strangers_has_a_bounded_line() {
             let post = post.header("content-type", "application/x-www-form-urlencoded");
             let body = format!("email=nobody{n}%40example.com&password=wrong&csrf={csrf}");
             tokio::spawn(async move {
+                let started = Instant::now();
                 let page: Page = open(post.body(body)).await;
-                page
+                (page, started.elapsed())
             })
         })
         .collect();
@@ -340,40 +336,47 @@ async fn a_crowd_of_strangers_has_a_bounded_line() {
     let known = sign_in_by(&server.http, &server, &device, EMAIL, PASSWORD).await;
     let waited = started.elapsed();
     assert_eq!(known.status, 303);
-    let (mut refused, mut answered) = (0, 0);
+    let (mut refused, mut answered) = (Vec::new(), Vec::new());
     for page in crowd {
-        let page = page.await.unwrap();
+        let (page, took) = page.await.unwrap();
         match page.status {
-            401 => answered += 1,
+            401 => answered.push(took),
             429 => {
                 assert_eq!(page.headers["retry-after"], "5");
-                refused += 1;
+                refused.push(took);
             }
             status => panic!("{status}: {}", page.text),
         }
     }
-    println!("{answered} answered, {refused} refused; alone {alone:?}, in the crowd {waited:?}");
-    assert!(answered >= 18 && refused > 0 && answered + refused == 40);
-    // Two are hashed at a time: 9 rounds before one's own, and a form that waits for a core meanwhile.
-    assert!(waited < alone * 30, "alone {alone:?}, in the crowd {waited:?}");
+    answered.sort_unstable();
+    refused.sort_unstable();
+    let line = *answered.last().unwrap();
+    println!(
+        "{} answered, the last in {line:?}; {} refused, half of them in {:?}; a known browser in {waited:?}",
+        answered.len(),
+        refused.len(),
+        refused.get(refused.len() / 2),
+    );
+    assert!(
+        answered.len() >= 18 && refused.len() >= 10,
+        "{answered:?} {refused:?}"
+    );
+    assert!(refused[refused.len() / 2] < line / 2, "{refused:?} {line:?}");
+    // Its own hash, and what a form takes, come after the line.
+    assert!(waited < line * 2, "{waited:?} {line:?}");
 }
 
-/// The line ends, as long as each is refused in its turn.
+/// Attempts of one network, however they end: with a token for a password they cost no hash, and all come in one minute.
 #[tokio::test]
 async fn sign_ins_of_one_network_are_limited_without_a_rate_limit_too() {
     let server = Server::start_with(|c| c.requests_per_minute = 0).await.0;
     let mut answers = Vec::new();
-    for n in 0..61 {
-        let page = sign_in(&server, &format!("nobody{n}@example.com"), "wrong").await;
-        answers.push(page.status);
+    for _ in 0..61 {
+        answers.push(sign_in(&server, EMAIL, ADMIN).await.status);
     }
-    assert_eq!(answers, [vec![401; 60], vec![429]].concat());
-    assert_eq!(
-        sign_in_by(&client_at(9), &server, "", EMAIL, PASSWORD)
-            .await
-            .status,
-        303
-    );
+    assert_eq!(answers, [vec![403; 60], vec![429]].concat());
+    let elsewhere = sign_in_by(&client_at(9), &server, "", EMAIL, PASSWORD).await;
+    assert_eq!(elsewhere.status, 303);
 }
 
 /// What the server says to raw bytes, until it closes the connection.
