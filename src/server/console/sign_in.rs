@@ -20,7 +20,7 @@ use crate::server::{App, secret};
 
 /// Of the sign-in form, before there is a session that could hold its token.
 const FORM: &str = "sign-in-form";
-/// Of a browser in which somebody has signed in. It opens nothing.
+/// Of a browser in which a user has signed in. It opens nothing.
 const DEVICE: &str = "device";
 /// Attempts of one network, or of one known browser, in a minute: each costs a password hash.
 const ATTEMPTS: u32 = 60;

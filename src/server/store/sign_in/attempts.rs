@@ -1,4 +1,4 @@
-//! Attempts to sign in: how many fail, from where, and from which browsers somebody has signed in before.
+//! Attempts to sign in: how many fail, from where, and from which browsers a user has signed in before.
 
 use crate::server::reply::ApiError;
 use crate::server::secret;
