@@ -128,6 +128,9 @@ struct Event {
     status: Option<u16>,
     source: Option<String>,
     agent: Option<String>,
+    /// How many requests it stands for.
+    requests: Option<u64>,
+    peer: Option<String>,
     request_id: Option<String>,
 }
 
@@ -261,6 +264,8 @@ fn event(told: AuditEvent, known: &[UserSummary], objects: &HashMap<String, Stri
         status: told.response_status,
         source: told.source,
         agent: told.agent,
+        requests: told.requests,
+        peer: told.peer,
         request_id: told.request_id,
     }
 }
@@ -289,10 +294,13 @@ fn table(trail: &Trail) -> String {
     ]);
     for event in &trail.events {
         let status = event.status.map(|s| s.to_string()).unwrap_or_default();
-        let result = match &event.result {
+        let mut result = match &event.result {
             Some(result) => format!("{result} {status}"),
             None => status,
         };
+        if let Some(many) = event.requests.filter(|many| *many > 1) {
+            result = format!("{result}, {many} times");
+        }
         let resource = [&event.resource_type, &event.resource_id];
         let resource: Vec<&str> = resource.into_iter().filter_map(|r| r.as_deref()).collect();
         let text = |t: &Option<String>| t.clone().unwrap_or_default();
