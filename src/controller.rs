@@ -20,6 +20,7 @@ mod secret;
 mod streams;
 mod told;
 mod triggers;
+mod turns;
 mod work;
 
 use std::net::SocketAddr;
