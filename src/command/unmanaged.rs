@@ -164,7 +164,7 @@ async fn known(cluster: &Cluster) -> Result<Known, super::Failure> {
         }
     };
     Ok(Known {
-        objects: users.into_iter().map(|u| (u.uid8(), u)).collect(),
+        objects: users.into_iter().map(|u| (u.digest(), u)).collect(),
         retained,
     })
 }
@@ -178,7 +178,7 @@ fn sort_out(listed: &[&UserSummary], known: &Known) -> Vec<Found> {
         .zip(listed)
         .filter_map(|(marker, user)| {
             let marker = marker.as_ref()?;
-            let here = known.objects.contains_key(&marker.uid8) || known.retained.contains_key(&user.user_id);
+            let here = marker.find(&known.objects).is_some() || known.retained.contains_key(&user.user_id);
             here.then_some(marker.instance.as_str())
         })
         .collect();
@@ -189,7 +189,7 @@ fn sort_out(listed: &[&UserSummary], known: &Known) -> Vec<Found> {
         let Some(marker) = marker else {
             return Some((Origin::Unmarked, None));
         };
-        match known.objects.get(&marker.uid8) {
+        match marker.find(&known.objects) {
             Some(object) if object.nonces.contains(&marker.nonce) => None,
             Some(object) => Some((Origin::UnknownToItsObject, Some(object.path()))),
             None if ours.contains(marker.instance.as_str()) => Some((Origin::Orphaned, None)),
@@ -315,7 +315,7 @@ mod tests {
             user("pu-6", &named("abcdef", "uid-kept", "e")),
         ];
         let known = Known {
-            objects: BTreeMap::from([(object.uid8(), object)]),
+            objects: BTreeMap::from([(object.digest(), object)]),
             retained: BTreeMap::from([("pu-6".to_owned(), "payments/kept".to_owned())]),
         };
         let found = sort_out(&users.iter().collect::<Vec<_>>(), &known);

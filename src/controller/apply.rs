@@ -11,14 +11,14 @@ use serde_json::json;
 
 use super::context::Context;
 use super::error::Error;
-use super::platforms::{Platform, platform_problem};
+use super::platforms::Platform;
 use super::triggers::UserRef;
 use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
 use crate::plan::{
     self, Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked,
 };
 use crate::platform::Token;
-use crate::platform::client::{self, Sent};
+use crate::platform::client::{self, Claim, Sent};
 
 /// One object's work, and the token between its creation and its publication.
 pub(super) struct Hand<'a> {
@@ -97,6 +97,9 @@ impl<'a> Hand<'a> {
             Step::Verify(kept) => o.learned.verified = Some(self.verify(o, &kept).await),
             Step::ListUsers => {
                 let answer = self.on_platform(o, async |c| c.user_names().await).await;
+                let uid = o.user.uid().unwrap_or_default();
+                let shares = |listed: &Vec<_>| self.context.shares_digest(&uid, listed);
+                o.learned.shared_digest = answer.as_ref().is_ok_and(shares);
                 o.learned.listed = Some(answer);
             }
             Step::DeleteUser(id, marker) => {
@@ -178,7 +181,7 @@ impl<'a> Hand<'a> {
         let (name, platform) = self.platform(o).await?;
         call(&self.client(o, &platform))
             .await
-            .map_err(|e| platform_problem(&name, &e))
+            .map_err(|e| self.context.platforms.problem(&name, &e))
     }
 
     async fn look_up(&self, o: &Observed, fresh: bool) -> Answer<Found> {
@@ -186,7 +189,7 @@ impl<'a> Hand<'a> {
         platform
             .catalog(fresh)
             .await
-            .map_err(|e| platform_problem(&name, &e))
+            .map_err(|e| self.context.platforms.problem(&name, &e))
     }
 
     async fn set_finalizer(&mut self, o: &mut Observed, present: bool) -> Result<(), Error> {
@@ -219,9 +222,13 @@ impl<'a> Hand<'a> {
             Err(problem) => return Created::No(problem),
         };
         self.wrote = true;
+        let claim = Claim {
+            namespace: &self.namespace,
+            purpose: plan::purpose(o),
+        };
         match self
             .client(o, &platform)
-            .create_programmatic_user(body, plan::purpose(o))
+            .create_programmatic_user(body, claim)
             .await
         {
             Ok(created) => {
@@ -233,7 +240,7 @@ impl<'a> Hand<'a> {
                 }
             }
             Err(error) => {
-                let problem = platform_problem(&name, &error);
+                let problem = self.context.platforms.problem(&name, &error);
                 if error.sent() == Sent::NotApplied {
                     Created::No(problem)
                 } else {

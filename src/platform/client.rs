@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use admin::{Admin, Refusal};
 pub use error::{Error, Kind, Sent};
 use gate::Way;
-pub use gate::{Gate, Hooks, Limits, Purpose, Use};
+pub use gate::{Claim, Gate, Hooks, Limits, Purpose, Use};
 pub use observer::Observer;
 use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
@@ -70,11 +70,11 @@ pub struct Client {
 
 /// How a call with the admin credential is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+enum How<'a> {
     /// Sent again with the previous credential, if the current one is refused.
     Usual,
     /// At most once.
-    Create(Purpose),
+    Create(Claim<'a>),
     /// Even while the credential counts as refused: to find out whether it still is.
     Probe,
 }
@@ -147,10 +147,10 @@ impl Client {
     pub async fn create_programmatic_user(
         &self,
         body: &CreateProgrammaticUser,
-        purpose: Purpose,
+        claim: Claim<'_>,
     ) -> Result<CreatedUser, Error> {
         let route = Route::new(Method::POST, "/setup/user/programmatic");
-        let reply = self.send(&route, How::Create(purpose), Some(body)).await?;
+        let reply = self.send(&route, How::Create(claim), Some(body)).await?;
         let mut items = items::<CreatedUser>(&route, &reply)?;
         // Anything else is a 200 whose user and token are unknown: the caller has to look for the user.
         match (items.pop(), items.len()) {
@@ -263,7 +263,7 @@ impl Client {
     async fn send<B: Serialize + Sync>(
         &self,
         route: &Route,
-        how: How,
+        how: How<'_>,
         body: Option<&B>,
     ) -> Result<Zeroizing<Vec<u8>>, Error> {
         let check = || {
@@ -276,10 +276,10 @@ impl Client {
         loop {
             check()?;
             let _turn = match how {
-                How::Create(purpose) => {
+                How::Create(claim) => {
                     let timeout = self.create_timeout;
                     self.gate
-                        .enter_create(&route.name(), timeout, purpose, self.way)
+                        .enter_create(&route.name(), timeout, claim, self.way)
                         .await?
                 }
                 How::Usual | How::Probe => self.gate.enter(self.way).await?,
@@ -313,7 +313,7 @@ impl Client {
     }
 
     /// Whoever probes the credential hears once of what another call found.
-    fn tell(&self, how: How, refusal: Refusal) {
+    fn tell(&self, how: How<'_>, refusal: Refusal) {
         if how != How::Probe && matches!(refusal, Refusal::Switched | Refusal::New) {
             self.gate.refused();
         }

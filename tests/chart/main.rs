@@ -17,5 +17,6 @@ mod install;
 mod matrix;
 mod monitoring;
 mod objects;
+mod organizations;
 mod package;
 mod rights;

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 pub use builder::WorldBuilder;
 
-use super::builders::{ClassBuilder, UserBuilder, named};
+use super::builders::{ClassBuilder, UserBuilder, admin_secret};
 use super::cluster::Cluster;
 use super::operator::{self, Operator};
 use super::platform::{self, Platform};
@@ -174,7 +174,7 @@ impl World {
 
     /// Puts another admin token into the credential Secret.
     pub async fn set_credential(&self, token: &str) {
-        let secret = credential(&self.operator_namespace, token);
+        let secret = credential(&self.operator_namespace, &self.organization, token);
         self.apply(&secret).await.expect("the API server takes a Secret");
     }
 
@@ -224,12 +224,8 @@ where
     }
 }
 
-fn credential(namespace: &str, token: &str) -> Secret {
-    Secret {
-        metadata: named(CREDENTIAL.0, namespace),
-        string_data: Some(BTreeMap::from([(CREDENTIAL.1.to_owned(), token.to_owned())])),
-        ..Secret::default()
-    }
+fn credential(namespace: &str, organization: &str, token: &str) -> Secret {
+    admin_secret(CREDENTIAL.0, namespace, organization, &[(CREDENTIAL.1, token)])
 }
 
 /// Makes a namespace with a label by which classes can select it.

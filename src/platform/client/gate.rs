@@ -54,6 +54,15 @@ pub enum Purpose {
     Revocation,
 }
 
+/// Who takes a place in the hour's budget, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim<'a> {
+    /// The namespace of the user's object: none may use up what all have.
+    pub namespace: &'a str,
+    /// What the user is made for.
+    pub purpose: Purpose,
+}
+
 /// In which line a call waits. If there are two, they take turns, so that neither keeps the other waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -255,12 +264,12 @@ impl Gate {
         &self,
         route: &str,
         timeout: Duration,
-        purpose: Purpose,
+        claim: Claim<'_>,
         way: Way,
     ) -> Result<Turn, Error> {
         self.waited(async {
             let turn = self.turn_in_time(route, timeout, way).await?;
-            self.spend(route, purpose)?;
+            self.spend(route, claim)?;
             Ok(turn)
         })
         .await
@@ -286,23 +295,28 @@ impl Gate {
         Ok(turn)
     }
 
-    /// Takes a user from the hour's budget.
-    fn spend(&self, route: &str, purpose: Purpose) -> Result<(), Error> {
+    /// Takes a user from the hour's budget: one within the share of its namespace, and within what all have.
+    fn spend(&self, route: &str, claim: Claim<'_>) -> Result<(), Error> {
         let mut state = self.state();
         let all = state.limits.creates_per_hour;
-        let most = purpose.most(all);
-        state.budget.take(most, Instant::now()).map_err(|after| {
-            let seconds = u32::try_from(after.as_secs() + 1).unwrap_or(u32::MAX);
-            let text = match purpose {
-                Purpose::First => "as many as limits.createsPerHour allows".to_owned(),
-                Purpose::Replacement => format!(
-                    "what limits.createsPerHour allows beyond that, up to {all}, is kept for new users and revocations"
-                ),
-                Purpose::Revocation => {
-                    format!("a tenth more than the {all} that limits.createsPerHour allows, for revocations")
-                }
+        let taken = state.budget.take(claim, all, Instant::now());
+        taken.map_err(|full| {
+            let seconds = u32::try_from(full.after.as_secs() + 1).unwrap_or(u32::MAX);
+            let (whose, its, half, of) = if full.of_namespace {
+                let whose = format!(" for namespace {}", claim.namespace);
+                (whose, "its share of ", "half of ", share(all))
+            } else {
+                (String::new(), "", "", all)
             };
-            let text = format!("{most} users were made within an hour: {text}");
+            let kept = match claim.purpose {
+                Purpose::First => "",
+                Purpose::Replacement => "; a tenth is kept for new users and revocations",
+                Purpose::Revocation => ", with the tenth more that is kept for revocations",
+            };
+            let most = claim.purpose.most(of);
+            let text = format!(
+                "{most} users were made{whose} within an hour, all that {its}limits.createsPerHour ({half}{all}) allows{kept}"
+            );
             Error::held(Kind::BudgetExhausted(seconds), route, &text)
         })
     }
@@ -444,34 +458,76 @@ impl Pace {
     }
 }
 
-/// The users made in the last hour.
+/// What one namespace may take of `all` that may be made within an hour: half, and at least one.
+fn share(all: usize) -> usize {
+    (all / 2).max(1)
+}
+
+/// The users made in the last hour, each with the namespace of its object. An object that is deleted and made anew finds what
+/// its namespace has used.
 #[derive(Default)]
 struct Budget {
-    made: VecDeque<Instant>,
+    made: VecDeque<(Instant, Arc<str>)>,
+    by_namespace: HashMap<Arc<str>, usize>,
+}
+
+/// There is no place.
+#[derive(Debug, PartialEq, Eq)]
+struct Full {
+    /// For how long.
+    after: Duration,
+    /// Whether other namespaces may still have one.
+    of_namespace: bool,
 }
 
 impl Budget {
-    /// One more, unless there are `most` within an hour: then when there is room again.
-    fn take(&mut self, most: usize, now: Instant) -> Result<(), Duration> {
-        if self.spent(now) < most {
-            self.made.push_back(now);
-            return Ok(());
+    /// One more of `all` that may be made within an hour, if there is room for this claim.
+    fn take(&mut self, claim: Claim<'_>, all: usize, now: Instant) -> Result<(), Full> {
+        let spent = self.spent(now);
+        let used = self.by_namespace.get_key_value(claim.namespace);
+        let (name, used) = used.map_or_else(|| (claim.namespace.into(), 0), |(name, n)| (name.clone(), *n));
+        let (most, most_here) = (claim.purpose.most(all), claim.purpose.most(share(all)));
+        if used >= most_here {
+            let here = self.made.iter().filter(|(_, n)| *n == name);
+            let oldest = here.map(|(at, _)| *at).nth(used.saturating_sub(most_here));
+            return Err(Full {
+                after: left(oldest, now),
+                of_namespace: true,
+            });
         }
-        let oldest = self.made.get(self.made.len().saturating_sub(most.max(1)));
-        Err(oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(*at))))
+        if spent >= most {
+            let oldest = self
+                .made
+                .get(spent.saturating_sub(most.max(1)))
+                .map(|(at, _)| *at);
+            return Err(Full {
+                after: left(oldest, now),
+                of_namespace: false,
+            });
+        }
+        self.made.push_back((now, name.clone()));
+        *self.by_namespace.entry(name).or_default() += 1;
+        Ok(())
     }
 
     /// How many were made within an hour.
     fn spent(&mut self, now: Instant) -> usize {
-        while self
-            .made
-            .front()
-            .is_some_and(|at| now.saturating_duration_since(*at) >= HOUR)
-        {
-            self.made.pop_front();
+        let old = |(at, _): &mut (Instant, Arc<str>)| now.saturating_duration_since(*at) >= HOUR;
+        while let Some((_, name)) = self.made.pop_front_if(old) {
+            if let Some(used) = self.by_namespace.get_mut(&name) {
+                *used -= 1;
+                if *used == 0 {
+                    self.by_namespace.remove(&name);
+                }
+            }
         }
         self.made.len()
     }
+}
+
+/// How long it takes until this one is an hour old.
+fn left(oldest: Option<Instant>, now: Instant) -> Duration {
+    oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(at)))
 }
 
 #[cfg(test)]

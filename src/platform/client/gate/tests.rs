@@ -1,7 +1,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::{Budget, Gate, Hooks, Limits, Pace, Purpose, Way};
+use super::{Budget, Claim, Full, Gate, Hooks, Limits, Pace, Purpose, Way};
 use crate::platform::client::error::{Error, Kind};
 
 #[test]
@@ -30,18 +30,66 @@ fn the_slowest_pace_has_no_burst() {
     assert_eq!(pace.take(now), now + Duration::from_mins(1));
 }
 
+const FIRST: Claim<'static> = of("payments", Purpose::First);
+
+const fn of(namespace: &str, purpose: Purpose) -> Claim<'_> {
+    Claim { namespace, purpose }
+}
+
 #[test]
 fn a_budget_frees_itself_as_its_hour_passes() {
     let now = Instant::now();
     let minutes = |m: u64| now + Duration::from_mins(m);
+    let full = |m: u64, of_namespace: bool| {
+        Err(Full {
+            after: Duration::from_mins(m),
+            of_namespace,
+        })
+    };
     let mut budget = Budget::default();
-    assert_eq!(budget.take(2, now), Ok(()));
-    assert_eq!(budget.take(2, minutes(10)), Ok(()));
-    assert_eq!(budget.take(2, minutes(20)), Err(Duration::from_mins(40)));
-    assert_eq!(budget.take(2, minutes(60)), Ok(()));
-    assert_eq!(budget.take(2, minutes(60)), Err(Duration::from_mins(10)));
+    let (a, b, c) = (FIRST, of("b", Purpose::First), of("c", Purpose::First));
+    assert_eq!(budget.take(a, 2, now), Ok(()));
+    assert_eq!(budget.take(b, 2, minutes(10)), Ok(()));
+    assert_eq!(budget.take(c, 2, minutes(20)), full(40, false));
+    assert_eq!(budget.take(b, 2, minutes(20)), full(50, true));
+    assert_eq!(budget.take(c, 2, minutes(60)), Ok(()));
+    assert_eq!(budget.take(a, 2, minutes(60)), full(10, false));
     // A limit that was lowered in the meantime.
-    assert_eq!(budget.take(1, minutes(60)), Err(Duration::from_hours(1)));
+    assert_eq!(budget.take(a, 1, minutes(60)), full(60, false));
+    assert_eq!(budget.take(c, 1, minutes(61)), full(59, true));
+    // What is used up is not kept.
+    assert_eq!((budget.spent(minutes(200)), budget.by_namespace.len()), (0, 0));
+}
+
+/// One namespace that makes and deletes users again and again: what is deleted gives nothing back.
+#[test]
+fn no_namespace_uses_up_what_all_have() {
+    let now = Instant::now();
+    let purposes = [Purpose::First, Purpose::Replacement, Purpose::Revocation];
+    for all in [1, 2, 3, 10, 11, 1000] {
+        // The extra tenth of a revocation is one user at least: where two may be made it is all that is left.
+        for purpose in purposes.into_iter().take(if all > 2 { 3 } else { 2 }) {
+            let mut budget = Budget::default();
+            let mut made = 0;
+            while budget.take(of("a", purpose), all, now).is_ok() {
+                made += 1;
+            }
+            assert!(
+                made >= 1 && made <= purpose.most((all / 2).max(1)),
+                "{all} {purpose:?}: {made}"
+            );
+            let other = budget.take(of("b", Purpose::First), all, now);
+            assert_eq!(other.is_ok(), all > 1, "{all} {purpose:?}: {made}");
+        }
+        // Its own revocations do not wait until its other users are an hour old.
+        let mut budget = Budget::default();
+        while budget.take(of("a", Purpose::First), all, now).is_ok() {}
+        assert_eq!(
+            budget.take(of("a", Purpose::Revocation), all, now),
+            Ok(()),
+            "{all}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -77,34 +125,22 @@ async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
     };
     let short = Gate::new(limits, hooks);
     assert_eq!(
-        kind(
-            short
-                .enter_create("POST /x", timeout, Purpose::First, Way::Usual)
-                .await
-        ),
+        kind(short.enter_create("POST /x", timeout, FIRST, Way::Usual).await),
         Err(Kind::NotLeading)
     );
 
     let gate = Gate::new(limits, Hooks::default());
     let held = gate.enter(Way::Usual).await;
     assert_eq!(
-        kind(
-            gate.enter_create("POST /x", timeout, Purpose::First, Way::Usual)
-                .await
-        ),
+        kind(gate.enter_create("POST /x", timeout, FIRST, Way::Usual).await),
         Err(Kind::RateLimited(Some(timeout)))
     );
     drop(held);
     assert_eq!(
-        kind(
-            gate.enter_create("POST /x", timeout, Purpose::First, Way::Usual)
-                .await
-        ),
+        kind(gate.enter_create("POST /x", timeout, FIRST, Way::Usual).await),
         Ok(())
     );
-    let refused = gate
-        .enter_create("POST /x", timeout, Purpose::First, Way::Usual)
-        .await;
+    let refused = gate.enter_create("POST /x", timeout, FIRST, Way::Usual).await;
     let error = refused.map(drop).err();
     assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
 }
@@ -154,7 +190,7 @@ async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() 
     assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
     let timeout = Duration::from_millis(20);
     for way in [Way::Usual, Way::Ahead] {
-        let turn = gate.enter_create("POST /x", timeout, Purpose::First, way).await;
+        let turn = gate.enter_create("POST /x", timeout, FIRST, way).await;
         assert_eq!(
             turn.map(drop).map_err(|e| e.kind),
             Err(Kind::RateLimited(Some(timeout)))
@@ -174,7 +210,7 @@ async fn what_is_used_is_told() {
     };
     let gate = Gate::new(limits, Hooks::default());
     let turn = gate
-        .enter_create("POST /x", Duration::from_secs(1), Purpose::First, Way::Usual)
+        .enter_create("POST /x", Duration::from_secs(1), FIRST, Way::Usual)
         .await;
     let mut second = std::pin::pin!(gate.enter(Way::Usual));
     assert!(futures::poll!(&mut second).is_pending());
@@ -196,32 +232,65 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
         ..Limits::default()
     };
     let gate = Gate::new(limits, Hooks::default());
-    let make = async |purpose| {
+    let make = async |namespace, purpose| {
         let turn = gate
-            .enter_create("POST /x", Duration::from_secs(1), purpose, Way::Usual)
+            .enter_create(
+                "POST /x",
+                Duration::from_secs(1),
+                of(namespace, purpose),
+                Way::Usual,
+            )
             .await;
         turn.map(drop).map_err(|e| e.to_string())
     };
-    for _ in 0..9 {
-        assert_eq!(make(Purpose::Replacement).await, Ok(()));
+    for n in 0..9 {
+        let namespace = ["a", "b", "c"][n % 3];
+        assert_eq!(make(namespace, Purpose::Replacement).await, Ok(()));
     }
-    let told = make(Purpose::Replacement).await.unwrap_err();
+    let told = make("d", Purpose::Replacement).await.unwrap_err();
     assert!(
-        told.contains("up to 10, is kept for new users and revocations"),
+        told.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
         "{told}"
     );
-    assert_eq!(make(Purpose::First).await, Ok(()));
-    let told = make(Purpose::First).await.unwrap_err();
+    assert_eq!(make("a", Purpose::First).await, Ok(()));
+    let told = make("d", Purpose::First).await.unwrap_err();
     assert!(
-        told.contains("10 users were made within an hour: as many as"),
+        told.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
         "{told}"
     );
-    assert_eq!(make(Purpose::Revocation).await, Ok(()));
-    let told = make(Purpose::Revocation).await.unwrap_err();
-    assert!(told.contains("a tenth more than the 10"), "{told}");
+    assert_eq!(make("a", Purpose::Revocation).await, Ok(()));
+    let told = make("d", Purpose::Revocation).await.unwrap_err();
+    assert!(
+        told.contains("11 users were made within an hour") && told.contains("with the tenth more"),
+        "{told}"
+    );
     let most = |purpose: Purpose| [1, 2, 10, 1000].map(|all| purpose.most(all));
     assert_eq!(most(Purpose::Replacement), [1, 1, 9, 900]);
     assert_eq!(most(Purpose::Revocation), [2, 3, 11, 1100]);
+}
+
+#[tokio::test]
+async fn a_namespace_that_has_used_its_share_is_told_which() {
+    let limits = Limits {
+        creates_per_hour: 10,
+        ..Limits::default()
+    };
+    let gate = Gate::new(limits, Hooks::default());
+    let make = async |claim| {
+        let turn = gate
+            .enter_create("POST /x", Duration::from_secs(1), claim, Way::Usual)
+            .await;
+        turn.map(drop).map_err(|e| e.to_string())
+    };
+    for _ in 0..5 {
+        assert_eq!(make(FIRST).await, Ok(()));
+    }
+    let told = make(FIRST).await.unwrap_err();
+    assert!(
+        told.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
+        "{told}"
+    );
+    assert_eq!(make(of("search", Purpose::First)).await, Ok(()));
 }
 
 #[test]
