@@ -32,7 +32,7 @@ enum Act {
 }
 
 /// An act, and what comes of it for a class-admin who may read Secret `hers`, one who may read no Secret, the operator, a
-/// cluster-admin.
+/// cluster-admin. The operator may read its Secrets, and never changes a spec.
 const ROWS: [(&str, Act, [&str; 4]); 14] = [
     ("create", Act::Create("hers", true), [YES, CREDENTIAL, RBAC, YES]),
     (
@@ -48,17 +48,17 @@ const ROWS: [(&str, Act, [&str; 4]); 14] = [
     (
         "send elsewhere",
         Act::Patch("hers", r#"{"endpoint": {"url": "https://evil.example"}}"#),
-        [YES, CREDENTIAL, CREDENTIAL, YES],
+        [YES, CREDENTIAL, YES, YES],
     ),
     (
         "send another's elsewhere",
         Act::Patch("others", r#"{"endpoint": {"url": "https://evil.example"}}"#),
-        [CREDENTIAL, CREDENTIAL, CREDENTIAL, YES],
+        [CREDENTIAL, CREDENTIAL, YES, YES],
     ),
     (
         "trust another authority",
         Act::Patch("others", r#"{"endpoint": {"caBundle": "x"}}"#),
-        [CREDENTIAL, CREDENTIAL, CREDENTIAL, YES],
+        [CREDENTIAL, CREDENTIAL, YES, YES],
     ),
     (
         "name another Secret",
@@ -66,12 +66,12 @@ const ROWS: [(&str, Act, [&str; 4]); 14] = [
             "hers",
             r#"{"credentials": {"secretName": "programmatic-users-instance"}}"#,
         ),
-        [CREDENTIAL, CREDENTIAL, CREDENTIAL, YES],
+        [CREDENTIAL, CREDENTIAL, YES, YES],
     ),
     (
         "name another key",
         Act::Patch("others", r#"{"credentials": {"key": "instance-id"}}"#),
-        [CREDENTIAL, CREDENTIAL, CREDENTIAL, YES],
+        [CREDENTIAL, CREDENTIAL, YES, YES],
     ),
     (
         "change limits",
