@@ -20,7 +20,6 @@ mod secret;
 mod streams;
 mod told;
 mod triggers;
-mod turns;
 mod work;
 
 use std::net::SocketAddr;

@@ -18,7 +18,7 @@ use crate::plan::{
     self, Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked,
 };
 use crate::platform::Token;
-use crate::platform::client::{self, Claim, Sent};
+use crate::platform::client::{self, Sent};
 
 /// One object's work, and the token between its creation and its publication.
 pub(super) struct Hand<'a> {
@@ -166,10 +166,11 @@ impl<'a> Hand<'a> {
         let reference = UserRef::new(&o.user.name_any()).within(&self.namespace);
         // The watch may know that it is asked for since this object was read.
         let known = || self.context.triggers.known(&reference);
+        let client = platform.client().of_namespace(&self.namespace);
         if plan::is_being_revoked(&o.user) || known().is_some_and(|user| user.revoked) {
-            platform.client().ahead()
+            client.ahead()
         } else {
-            platform.client().clone()
+            client
         }
     }
 
@@ -222,13 +223,9 @@ impl<'a> Hand<'a> {
             Err(problem) => return Created::No(problem),
         };
         self.wrote = true;
-        let claim = Claim {
-            namespace: &self.namespace,
-            purpose: plan::purpose(o),
-        };
         match self
             .client(o, &platform)
-            .create_programmatic_user(body, claim)
+            .create_programmatic_user(body, plan::purpose(o))
             .await
         {
             Ok(created) => {

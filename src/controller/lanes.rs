@@ -15,9 +15,8 @@ use super::context::Context;
 use super::known::Known;
 use super::rest::{Digest, digest};
 use super::triggers::{Triggers, UserRef};
-use super::turns::Turns;
 use crate::plan;
-use crate::platform::client::Limits;
+use crate::platform::client::{Limits, Turns};
 
 /// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own,
 /// and so have those of which something is asked that was not done, and those whose tokens are to die at once: none of

@@ -2,23 +2,29 @@
 //! all while the platform has asked for a pause.
 //!
 //! A gate belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
-//! Whoever waits is served in the order of coming, in one of two lines that take turns ([`Way`]). [`Pace`] gives the first
-//! of each a time of its own, which a crate that makes its callers ask again cannot promise.
+//! A call waits in one of two lines that take turns ([`Way`]), and in each the namespaces of the users take turns, too. [`Pace`]
+//! gives the first of each line a time of its own, which a crate that makes its callers ask again cannot promise.
 
-use std::collections::{HashMap, VecDeque};
+mod budget;
+mod line;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{Error, Kind};
+pub use budget::Purpose;
+use budget::{Budget, Claim, share};
+use line::{Head, Line};
+
 use super::observer::{Observer, outcome};
 use super::wire::Route;
 
 const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
 /// For how long deleted users are remembered: longer than the longest settle window that flags allow.
 const REMEMBERED: Duration = Duration::from_hours(2);
 
@@ -43,26 +49,6 @@ impl Default for Limits {
     }
 }
 
-/// What a user is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Its object has no token yet.
-    First,
-    /// It replaces another one, whose token still works.
-    Replacement,
-    /// It replaces another one, whose token has to die at once.
-    Revocation,
-}
-
-/// Who takes a place in the hour's budget, and for what.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim<'a> {
-    /// The namespace of the user's object: none may use up what all have.
-    pub namespace: &'a str,
-    /// What the user is made for.
-    pub purpose: Purpose,
-}
-
 /// In which line a call waits. If there are two, they take turns, so that neither keeps the other waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -72,13 +58,21 @@ pub(super) enum Way {
     Ahead,
 }
 
+/// For whom a call is made.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) way: Way,
+    /// Of the user's object; empty for what concerns no single object.
+    pub(super) namespace: Arc<str>,
+}
+
 /// One organization's gate.
 pub struct Gate {
     state: Mutex<State>,
     hooks: Hooks,
     /// Who stands first in each line waits for a slot and for its moment, and the others of the line for that place.
-    usual: Semaphore,
-    ahead: Semaphore,
+    usual: Arc<Line>,
+    ahead: Arc<Line>,
     /// Calls that wait for their turn.
     waiting: AtomicUsize,
 }
@@ -147,8 +141,8 @@ impl Gate {
                 deleted: HashMap::new(),
             }),
             hooks,
-            usual: Semaphore::new(1),
-            ahead: Semaphore::new(1),
+            usual: Arc::default(),
+            ahead: Arc::default(),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -188,8 +182,8 @@ impl Gate {
     }
 
     /// Waits for a turn.
-    pub(super) async fn enter(&self, way: Way) -> Result<Turn, Error> {
-        self.waited(self.next_turn(way)).await
+    pub(super) async fn enter(&self, caller: &Caller) -> Result<Turn, Error> {
+        self.waited(self.next_turn(caller)).await
     }
 
     /// Has the observer told of it, however it ends.
@@ -211,30 +205,30 @@ impl Gate {
         self.hooks.observer.called(&route.name(), outcome(reply), took);
     }
 
-    async fn next_turn(&self, way: Way) -> Result<Turn, Error> {
+    async fn next_turn(&self, caller: &Caller) -> Result<Turn, Error> {
         self.paused()?;
-        let first = self.first(way).await;
+        let first = self.first(caller).await;
         self.paused()?;
         let at = self.state().pace.take(Instant::now());
         self.turn(first, at).await
     }
 
     /// Waits until nobody of the line is before this one, and for a slot.
-    async fn first(&self, way: Way) -> First<'_> {
-        let line = match way {
+    async fn first(&self, caller: &Caller) -> First {
+        let line = match caller.way {
             Way::Usual => &self.usual,
             Way::Ahead => &self.ahead,
         };
-        // The semaphores are never closed.
-        let line = line.acquire().await.ok();
+        let head = line.first(&caller.namespace).await;
         let slots = self.state().slots.clone();
         First {
-            _line: line,
+            _head: head,
+            // The semaphore is never closed.
             slot: slots.acquire_owned().await.ok(),
         }
     }
 
-    async fn turn(&self, first: First<'_>, at: Instant) -> Result<Turn, Error> {
+    async fn turn(&self, first: First, at: Instant) -> Result<Turn, Error> {
         // Whoever comes after this one waits with it: not for the timer's next tick, if the moment is now.
         if at > Instant::now() {
             tokio::time::sleep_until(at.into()).await;
@@ -245,9 +239,9 @@ impl Gate {
     }
 
     /// The same, but for a turn before `deadline`; `None`: there is none, and none was used up.
-    async fn enter_before(&self, way: Way, deadline: Instant) -> Result<Option<Turn>, Error> {
+    async fn enter_before(&self, caller: &Caller, deadline: Instant) -> Result<Option<Turn>, Error> {
         self.paused()?;
-        let Ok(first) = tokio::time::timeout_at(deadline.into(), self.first(way)).await else {
+        let Ok(first) = tokio::time::timeout_at(deadline.into(), self.first(caller)).await else {
             return Ok(None);
         };
         self.paused()?;
@@ -264,20 +258,21 @@ impl Gate {
         &self,
         route: &str,
         timeout: Duration,
-        claim: Claim<'_>,
-        way: Way,
+        purpose: Purpose,
+        caller: &Caller,
     ) -> Result<Turn, Error> {
         self.waited(async {
-            let turn = self.turn_in_time(route, timeout, way).await?;
-            self.spend(route, claim)?;
+            let turn = self.turn_in_time(route, timeout, caller).await?;
+            let namespace = &*caller.namespace;
+            self.spend(route, Claim { namespace, purpose })?;
             Ok(turn)
         })
         .await
     }
 
     /// A turn that leaves enough time for the call.
-    async fn turn_in_time(&self, route: &str, timeout: Duration, way: Way) -> Result<Turn, Error> {
-        let turn = self.enter_before(way, Instant::now() + timeout).await?;
+    async fn turn_in_time(&self, route: &str, timeout: Duration, caller: &Caller) -> Result<Turn, Error> {
+        let turn = self.enter_before(caller, Instant::now() + timeout).await?;
         let turn = turn.ok_or_else(|| {
             Error::held(
                 Kind::RateLimited(Some(timeout)),
@@ -380,21 +375,9 @@ impl Gate {
     }
 }
 
-impl Purpose {
-    /// How many users there may be within an hour for one more of this purpose. A tenth of the limit is kept from replacements,
-    /// which can wait. A leaked token cannot: whatever else was made, a tenth beyond the limit is left to revocations.
-    fn most(self, all: usize) -> usize {
-        match self {
-            Self::Replacement if all > 1 => all - all.div_ceil(10),
-            Self::First | Self::Replacement => all,
-            Self::Revocation => all.saturating_add(all.div_ceil(10)),
-        }
-    }
-}
-
 /// The first of its line, and a slot.
-struct First<'a> {
-    _line: Option<SemaphorePermit<'a>>,
+struct First {
+    _head: Option<Head>,
     slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -456,78 +439,6 @@ impl Pace {
         let mine = self.next.map_or(now, |next| next.max(now));
         (mine, mine.checked_sub(self.burst).map_or(now, |at| at.max(now)))
     }
-}
-
-/// What one namespace may take of `all` that may be made within an hour: half, and at least one.
-fn share(all: usize) -> usize {
-    (all / 2).max(1)
-}
-
-/// The users made in the last hour, each with the namespace of its object. An object that is deleted and made anew finds what
-/// its namespace has used.
-#[derive(Default)]
-struct Budget {
-    made: VecDeque<(Instant, Arc<str>)>,
-    by_namespace: HashMap<Arc<str>, usize>,
-}
-
-/// There is no place.
-#[derive(Debug, PartialEq, Eq)]
-struct Full {
-    /// For how long.
-    after: Duration,
-    /// Whether other namespaces may still have one.
-    of_namespace: bool,
-}
-
-impl Budget {
-    /// One more of `all` that may be made within an hour, if there is room for this claim.
-    fn take(&mut self, claim: Claim<'_>, all: usize, now: Instant) -> Result<(), Full> {
-        let spent = self.spent(now);
-        let used = self.by_namespace.get_key_value(claim.namespace);
-        let (name, used) = used.map_or_else(|| (claim.namespace.into(), 0), |(name, n)| (name.clone(), *n));
-        let (most, most_here) = (claim.purpose.most(all), claim.purpose.most(share(all)));
-        if used >= most_here {
-            let here = self.made.iter().filter(|(_, n)| *n == name);
-            let oldest = here.map(|(at, _)| *at).nth(used.saturating_sub(most_here));
-            return Err(Full {
-                after: left(oldest, now),
-                of_namespace: true,
-            });
-        }
-        if spent >= most {
-            let oldest = self
-                .made
-                .get(spent.saturating_sub(most.max(1)))
-                .map(|(at, _)| *at);
-            return Err(Full {
-                after: left(oldest, now),
-                of_namespace: false,
-            });
-        }
-        self.made.push_back((now, name.clone()));
-        *self.by_namespace.entry(name).or_default() += 1;
-        Ok(())
-    }
-
-    /// How many were made within an hour.
-    fn spent(&mut self, now: Instant) -> usize {
-        let old = |(at, _): &mut (Instant, Arc<str>)| now.saturating_duration_since(*at) >= HOUR;
-        while let Some((_, name)) = self.made.pop_front_if(old) {
-            if let Some(used) = self.by_namespace.get_mut(&name) {
-                *used -= 1;
-                if *used == 0 {
-                    self.by_namespace.remove(&name);
-                }
-            }
-        }
-        self.made.len()
-    }
-}
-
-/// How long it takes until this one is an hour old.
-fn left(oldest: Option<Instant>, now: Instant) -> Duration {
-    oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(at)))
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 /// The queue.
-pub(super) struct Turns<K, V> {
+#[derive(Debug)]
+pub struct Turns<K, V> {
     /// Parties that have something in the queue; the first is next.
     order: VecDeque<K>,
     queues: HashMap<K, VecDeque<V>>,
@@ -21,7 +22,7 @@ impl<K, V> Default for Turns<K, V> {
 
 impl<K: Clone + Eq + Hash, V> Turns<K, V> {
     /// Adds at the end of this party's own queue.
-    pub(super) fn push(&mut self, party: K, value: V) {
+    pub fn push(&mut self, party: K, value: V) {
         let queue = self.queues.entry(party.clone()).or_default();
         if queue.is_empty() {
             self.order.push_back(party);
@@ -30,7 +31,7 @@ impl<K: Clone + Eq + Hash, V> Turns<K, V> {
     }
 
     /// The first of the party whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<V> {
+    pub fn pop(&mut self) -> Option<V> {
         let party = self.order.pop_front()?;
         let queue = self.queues.get_mut(&party)?;
         let value = queue.pop_front();
