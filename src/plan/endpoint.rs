@@ -121,9 +121,10 @@ fn host(url: &str) -> Option<Host> {
 fn as_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match ip.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(from(high, low)),
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => Some(from(high, low)),
         [0, 0, 0, 0, 0, 0, high, low] if high > 0 => Some(from(high, low)),
-        [0x2002, high, low, ..] => Some(from(high, low)),
         _ => None,
     }
 }
@@ -146,6 +147,10 @@ fn is_metadata(host: &Host) -> bool {
     }
 }
 
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "a domain in small letters, not a file"
+)]
 fn is_near(host: &Host) -> bool {
     match host {
         Host::Address(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),

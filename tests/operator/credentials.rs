@@ -53,7 +53,7 @@ async fn organization(world: &World, name: &str, url: &str, (secret, key): (&str
     world.apply(&organization).await.unwrap();
 }
 
-async fn annotate(world: &World, secret: &str, annotation: &str) {
+fn annotate(world: &World, secret: &str, annotation: &str) {
     let args = [
         "-n",
         world.operator_namespace(),
@@ -84,13 +84,7 @@ async fn no_secret_of_the_operators_namespace_is_sent_where_it_does_not_say() {
         .collect();
     let mut options = world.controller().options().clone();
     options.organizations.extend(thieves.clone());
-    // Another organization's credential, for the one organization that it belongs to.
-    annotate(
-        &world,
-        "admin",
-        &format!("programmatic-users.io/endpoint={}", world.platform().url()),
-    )
-    .await;
+    // The last one is another organization's credential, which says where it belongs.
     for (name, secret) in thieves.iter().zip(OTHERS.into_iter().chain([("admin", "token")])) {
         organization(&world, name, &url, secret).await;
     }
@@ -140,8 +134,7 @@ async fn no_secret_of_the_operators_namespace_is_sent_where_it_does_not_say() {
         &world,
         OTHERS[1].0,
         &format!("programmatic-users.io/organization={}", thieves[1]),
-    )
-    .await;
+    );
     let (mut caught, _) = trap.accept().await.unwrap();
     let mut request = vec![0; 8192];
     let read = caught.read(&mut request).await.unwrap();
@@ -193,7 +186,7 @@ async fn what_listens_at_an_endpoint_is_told_in_the_operators_namespace_only() {
         let secret = admin_secret(
             label,
             world.operator_namespace(),
-            &name,
+            url,
             &[("token", &"0".repeat(64))],
         );
         world.apply(&secret).await.unwrap();
@@ -263,9 +256,8 @@ async fn a_secret_that_says_nothing_stops_the_organization_until_it_does() {
     world.ready("before").await;
     let token = world.token("before").await;
     let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
-    let bare = Patch::Merge(
-        json!({"metadata": {"annotations": {"programmatic-users.io/organization": Value::Null}}}),
-    );
+    let bare =
+        Patch::Merge(json!({"metadata": {"annotations": {"programmatic-users.io/endpoint": Value::Null}}}));
     own.patch("admin", &PatchParams::default(), &bare).await.unwrap();
     let told = refused(&world, world.organization_name(), "CredentialNotGranted").await;
     assert!(told.contains("does not say where it may be sent"), "{told}");

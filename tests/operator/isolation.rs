@@ -40,7 +40,7 @@ async fn other(world: &World, i: usize) -> (String, Platform) {
     let platform = Platform::start(&dir, options).await.unwrap();
     let (name, secret_name) = (world.unique(&format!("iso{i}")), format!("other{i}"));
     let token = [("token", platform.admin_token.as_str())];
-    let secret = admin_secret(&secret_name, world.operator_namespace(), &name, &token);
+    let secret = admin_secret(&secret_name, world.operator_namespace(), platform.url(), &token);
     world.apply(&secret).await.unwrap();
     let mut organization = organization(&name, platform.url(), "5m");
     organization.spec.credentials.secret_name = secret_name;

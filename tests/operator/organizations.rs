@@ -86,7 +86,7 @@ async fn a_platform_that_does_not_answer_holds_up_nobody_elses_users() {
         .unwrap();
     let name = world.unique("other");
     let token = [("token", other.admin_token.as_str())];
-    let secret = admin_secret("other", world.operator_namespace(), &name, &token);
+    let secret = admin_secret("other", world.operator_namespace(), other.url(), &token);
     world.apply(&secret).await.unwrap();
     let mut organization = crate::support::builders::organization(&name, other.url(), "5m");
     organization.spec.credentials.secret_name = "other".to_owned();
@@ -218,12 +218,7 @@ async fn the_previous_token_is_used_while_the_current_one_is_refused() {
     let good = world.platform().admin_token.clone();
     let secret = |current: &str| {
         let tokens = [("token", current), ("token-previous", good.as_str())];
-        admin_secret(
-            "admin",
-            world.operator_namespace(),
-            world.organization_name(),
-            &tokens,
-        )
+        admin_secret("admin", world.operator_namespace(), world.platform_url(), &tokens)
     };
     world.apply(&secret(&"0".repeat(64))).await.unwrap();
     world.controller().resume().await.unwrap();

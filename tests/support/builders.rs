@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use programmatic_users::api::{
-    Access, AccountEntry, Allow, CREDENTIAL_ORGANIZATION_ANNOTATION, Credentials, Drift, Duration, Endpoint,
+    Access, AccountEntry, Allow, CREDENTIAL_ENDPOINT_ANNOTATION, Credentials, Drift, Duration, Endpoint,
     GroupEntry, Limits, NamespaceSelector, Organization, OrganizationSpec, OrphanPolicy, PolicyEntry,
     ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserClassSpec, ProgrammaticUserSpec, Role, Scope,
 };
@@ -283,12 +283,12 @@ pub fn named(name: &str, namespace: &str) -> ObjectMeta {
     }
 }
 
-/// The Secret with an organization's admin token, which says that it may be sent for that organization.
+/// The Secret with an organization's admin token, which says that it may be sent to this URL.
 #[must_use]
-pub fn admin_secret(name: &str, namespace: &str, organization: &str, data: &[(&str, &str)]) -> Secret {
+pub fn admin_secret(name: &str, namespace: &str, url: &str, data: &[(&str, &str)]) -> Secret {
     let mut metadata = named(name, namespace);
-    let key = CREDENTIAL_ORGANIZATION_ANNOTATION.to_owned();
-    metadata.annotations = Some([(key, organization.to_owned())].into());
+    let key = CREDENTIAL_ENDPOINT_ANNOTATION.to_owned();
+    metadata.annotations = Some([(key, url.to_owned())].into());
     let data = data
         .iter()
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));

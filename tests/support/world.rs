@@ -172,9 +172,15 @@ impl World {
         self.cluster.kubectl_with(&args, Some(yaml))
     }
 
+    /// Where the controller finds the platform.
+    pub fn platform_url(&self) -> &str {
+        let proxies = self.proxies.as_ref();
+        proxies.map_or(self.platform.url(), |p| p.platform.url())
+    }
+
     /// Puts another admin token into the credential Secret.
     pub async fn set_credential(&self, token: &str) {
-        let secret = credential(&self.operator_namespace, &self.organization, token);
+        let secret = credential(&self.operator_namespace, self.platform_url(), token);
         self.apply(&secret).await.expect("the API server takes a Secret");
     }
 
@@ -224,8 +230,8 @@ where
     }
 }
 
-fn credential(namespace: &str, organization: &str, token: &str) -> Secret {
-    admin_secret(CREDENTIAL.0, namespace, organization, &[(CREDENTIAL.1, token)])
+fn credential(namespace: &str, url: &str, token: &str) -> Secret {
+    admin_secret(CREDENTIAL.0, namespace, url, &[(CREDENTIAL.1, token)])
 }
 
 /// Makes a namespace with a label by which classes can select it.

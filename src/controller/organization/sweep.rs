@@ -99,9 +99,9 @@ pub(super) async fn orphans(
     orphans: &BTreeMap<String, Marker>,
 ) -> Result<Vec<String>, Error> {
     let live = uids(context).await?;
-    let live: BTreeMap<String, ()> = live
+    let live: BTreeMap<String, &String> = live
         .iter()
-        .map(|uid| (Marker::new(&context.instance, uid, "").object, ()))
+        .map(|uid| (Marker::new(&context.instance, uid, "").object, uid))
         .collect();
     let client = platform.client();
     let mut gone = Vec::new();
