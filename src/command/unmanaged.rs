@@ -306,6 +306,10 @@ mod tests {
         let object = UserView::new(&object);
         let named =
             |instance: &str, uid: &str, digit: &str| Marker::new(instance, uid, &digit.repeat(16)).name("ci");
+        let short = |uid: &str, digit: &str| {
+            let marker = Marker::new("abcdef", uid, &digit.repeat(16));
+            marker.short().name("ci")
+        };
         let users = [
             user("pu-1", &named("abcdef", "uid-1", "a")),
             user("pu-2", &named("abcdef", "uid-1", "b")),
@@ -313,6 +317,9 @@ mod tests {
             user("pu-4", &named("ghijkl", "uid-gone", "d")),
             user("pu-5", "by-hand"),
             user("pu-6", &named("abcdef", "uid-kept", "e")),
+            // What an earlier version made.
+            user("pu-7", &short("uid-1", "a")),
+            user("pu-8", &short("uid-gone", "f")),
         ];
         let known = Known {
             objects: BTreeMap::from([(object.digest(), object)]),
@@ -326,6 +333,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                ("pu-8", Origin::Orphaned, None),
                 ("pu-3", Origin::Orphaned, None),
                 ("pu-2", Origin::UnknownToItsObject, Some("payments/ci")),
                 ("pu-6", Origin::Retained, Some("payments/kept")),

@@ -59,7 +59,7 @@ pub(super) fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
         Some(_) if refusal.reason == super::class::NOT_ALLOWED => refusal.into(),
         Some(span) => Halt::Failed(Problem {
             reason: refusal.reason,
-            message: format!("{} (looked up again within half a minute)", refusal.message),
+            message: refusal.message,
             retry: Retry::After(span),
         }),
     })
