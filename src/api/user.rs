@@ -85,7 +85,7 @@ pub struct ProgrammaticUserSpec {
     /// `Account`: acts in exactly one account. `Organization`: acts in one or several accounts.
     pub scope: Scope,
     /// Name on the platform; the operator appends a marker (`/k8s.…`) by which it knows its own users. Default
-    /// is the name of this object. Longer names than 27 characters are cut before the marker.
+    /// is the name of this object. Longer names than 23 characters are cut before the marker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("!self.matches('[+=@/]')").message("displayName may not contain + = @ or /: the platform refuses them (use - or . instead)"))]

@@ -46,7 +46,7 @@ pub const SETS: [(&str, &[&str]); 12] = [
         "everything",
         &[
             "--set",
-            "rbac.mode=cluster,platform.enabled=true,platform.storage=1Gi,serviceMonitor.enabled=true",
+            "rbac.mode=cluster,platform.enabled=true,platform.storage=1Gi,platform.adminSecret=mine,serviceMonitor.enabled=true",
             "--set",
             "prometheusRule.enabled=true,dashboards.enabled=true,image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
             "--set",

@@ -18,5 +18,7 @@ mod installs;
 mod matrix;
 mod monitoring;
 mod objects;
+mod organizations;
 mod package;
 mod rights;
+mod supply;

@@ -169,6 +169,33 @@ fn table() -> String {
     table
 }
 
+/// What the first administrator comes in with is in a Secret of its own for each rendering, and not in the pod's log.
+#[test]
+fn the_platforms_first_credentials_are_in_a_secret() {
+    let secret = || {
+        let rendered = template(NAME, &["--set", "platform.enabled=true"]).unwrap();
+        for flag in [
+            "--admin-password-file=/admin/password",
+            "--admin-token-file=/admin/token",
+        ] {
+            assert!(rendered.contains(flag), "{flag}");
+        }
+        let found = rendered.split("\n---\n").find(|d| d.contains("kind: Secret\n"));
+        serde_saphyr::from_str::<k8s_openapi::api::core::v1::Secret>(found.unwrap()).unwrap()
+    };
+    let (one, other) = (secret().data.unwrap(), secret().data.unwrap());
+    assert_eq!(one["password"].0.len(), 24);
+    let is_token = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    assert!(one["token"].0.len() == 64 && one["token"].0.iter().all(is_token));
+    assert!(one["password"] != other["password"] && one["token"] != other["token"]);
+    let own = template(
+        NAME,
+        &["--set", "platform.enabled=true,platform.adminSecret=mine"],
+    )
+    .unwrap();
+    assert!(own.contains("secretName: mine") && !own.contains("kind: Secret\n"));
+}
+
 /// `UPDATE=1` writes it anew.
 #[test]
 fn the_readme_lists_every_value() {

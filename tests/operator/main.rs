@@ -15,6 +15,7 @@ mod access;
 mod ceiling;
 mod consumers;
 mod creation;
+mod credentials;
 mod drift;
 mod failures;
 mod faults;
@@ -38,5 +39,7 @@ mod rotation;
 mod sdk;
 mod secrecy;
 mod secrets;
+mod shares;
+mod upgrade;
 #[path = "../conformance/venv.rs"]
 mod venv;

@@ -11,6 +11,7 @@
 //! | `proxy` | stands between controller and API server, or platform, and makes faults |
 //! | `schema` | objects made from the schema of a definition, at its bounds and beyond |
 //! | `process` | child processes that end with the test, however it ends |
+//! | `programs` | the Go programs that tests run, built once and kept outside the checkout |
 //! | `prometheus` | a Prometheus that reads the metrics and evaluates the chart's alerts |
 //! | `pod` | a pod that runs a script, or the same script with the environment that the pod would have |
 //! | `workloads` | workloads whose pods run a script |
@@ -38,6 +39,7 @@ pub mod operator;
 pub mod platform;
 pub mod pod;
 pub mod process;
+pub mod programs;
 pub mod prometheus;
 pub mod proxied;
 pub mod proxy;
