@@ -129,9 +129,11 @@ async fn setting(
     user: &ProgrammaticUser,
     namespaces: &mut Namespaces,
 ) -> Result<Option<Setting>, Error> {
-    let class = match context.class(&user.spec.class_name)? {
-        None => made_just_now(context, &user.spec.class_name, "read the ProgrammaticUserClass").await?,
-        known => known,
+    let class = match context.class(&user.spec.class_name) {
+        Ok(None) => made_just_now(context, &user.spec.class_name, "read the ProgrammaticUserClass").await?,
+        // A class that cannot be read keeps no user from being deleted, and lets none stay.
+        Err(_) if user.metadata.deletion_timestamp.is_some() => None,
+        known => known?,
     };
     // Once there may be a user, only the organization that it lives in may be asked about it.
     let begun = user

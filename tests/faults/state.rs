@@ -201,14 +201,7 @@ impl Wanted {
         if !journal.retiring.is_empty() {
             return Err(format!("an overlap is not over: {journal:?}"));
         }
-        let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
-        let staged = own
-            .list_metadata(&ListParams::default().labels(STAGING_LABEL))
-            .await
-            .map_err(text)?;
-        if let Some(staged) = staged.items.first() {
-            return Err(format!("{} is still staged", staged.name_any()));
-        }
+        nothing_staged(world).await?;
         let secret = secret.ok_or("Ready without a Secret")?;
         let annotation = |key: &str| secret.annotations().get(key).cloned().unwrap_or_default();
         let carried = (annotation(NONCE_ANNOTATION), annotation(USER_ID_ANNOTATION));
@@ -296,6 +289,16 @@ impl Wanted {
         } else {
             Err(format!("{id} has policies {policies:?} and groups {groups:?}"))
         }
+    }
+}
+
+async fn nothing_staged(world: &World) -> Result<(), String> {
+    let own: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
+    let labelled = ListParams::default().labels(STAGING_LABEL);
+    let staged = own.list_metadata(&labelled).await.map_err(text)?;
+    match staged.items.first() {
+        Some(staged) => Err(format!("{} is still staged", staged.name_any())),
+        None => Ok(()),
     }
 }
 
