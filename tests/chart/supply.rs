@@ -18,7 +18,7 @@ fn database(dir: &Path, package: &str) -> String {
     );
     fs::write(crates.join("RUSTSEC-2026-9999.md"), advisory).unwrap();
     for args in [
-        &["init", "--quiet"][..],
+        &["init", "--quiet", "--initial-branch=main"][..],
         &["add", "."],
         &[
             "-c",
