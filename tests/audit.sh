@@ -2,7 +2,7 @@
 # What the dependencies are and may be: rules of deny.toml, known vulnerabilities, and the parts of the program (CycloneDX).
 #   tests/audit.sh [advisories]     the second form looks for known vulnerabilities only
 # ADVISORIES=required fails if the advisory database cannot be read, and is the default in CI; ADVISORIES=optional warns.
-# ADVISORY_DB is the folder or URL of a Git repository to read them from, such as a mirror of RustSec's.
+# ADVISORY_DB is the folder or URL of a Git repository (branch main) to read them from, such as a mirror of RustSec's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 DENY=0.20.2 CYCLONEDX=0.5.9
@@ -31,12 +31,13 @@ known_vulnerabilities() {
     work=$(mktemp -d)
     config=deny.toml
     if [ -n "${ADVISORY_DB:-}" ]; then
-        case $ADVISORY_DB in *://*) ;; *) ADVISORY_DB=file://$(realpath "$ADVISORY_DB") ;; esac
         config=$work/deny.toml
-        sed "s#^\[advisories\]#&\ndb-path = \"$work/db\"\ndb-urls = [\"$ADVISORY_DB\"]#" deny.toml > "$config"
+        sed "s#^\[advisories\]#&\ndb-path = \"$work/db\"\ngit-fetch-with-cli = true#" deny.toml > "$config"
+        # cargo-deny takes no folder: Git goes there in place of the usual address.
+        export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=url.$ADVISORY_DB.insteadOf GIT_CONFIG_VALUE_0=https://github.com/RustSec/advisory-db
     fi
-    if "$deny" fetch --config "$config" db > "$work/said" 2>&1; then
-        "$deny" check --config "$config" --disable-fetch advisories || { rm -rf "$work"; return 1; }
+    if "$deny" --config "$config" fetch db > "$work/said" 2>&1; then
+        "$deny" --offline --config "$config" check advisories || { rm -rf "$work"; return 1; }
     else
         cat "$work/said" >&2
         local message="the advisory database ${ADVISORY_DB:-of RustSec} cannot be read: known vulnerabilities were NOT looked for"

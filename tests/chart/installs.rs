@@ -13,7 +13,7 @@ const LONG: &str = "the-release-of-a-team-that-gives-its-things-long-name";
 const NUMBER: &str = "2026";
 
 /// The kinds of the Prometheus operator, as far as the chart needs them.
-const MONITORING: &str = r#"
+const MONITORING: &str = r"
 {apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: servicemonitors.monitoring.coreos.com},
   spec: {group: monitoring.coreos.com, scope: Namespaced, names: {kind: ServiceMonitor, plural: servicemonitors},
     versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}
@@ -21,7 +21,7 @@ const MONITORING: &str = r#"
 {apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: prometheusrules.monitoring.coreos.com},
   spec: {group: monitoring.coreos.com, scope: Namespaced, names: {kind: PrometheusRule, plural: prometheusrules},
     versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}}
-"#;
+";
 
 /// Kind, namespace and name of each object.
 fn objects(rendered: &str) -> Vec<String> {

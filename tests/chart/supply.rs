@@ -9,7 +9,7 @@ use crate::support::cluster::{helm_program, root, run};
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// A Git repository with one advisory, as RustSec keeps them.
+/// A Git repository with one advisory, as `RustSec` keeps them.
 fn database(dir: &Path, package: &str) -> String {
     let crates = dir.join("crates").join(package);
     fs::create_dir_all(&crates).unwrap();
@@ -18,7 +18,7 @@ fn database(dir: &Path, package: &str) -> String {
     );
     fs::write(crates.join("RUSTSEC-2026-9999.md"), advisory).unwrap();
     for args in [
-        &["init", "--quiet"][..],
+        &["init", "--quiet", "--initial-branch=main"][..],
         &["add", "."],
         &[
             "-c",
