@@ -12,6 +12,7 @@
 mod support;
 
 mod access;
+mod clocks;
 mod consumers;
 mod creation;
 mod drift;
