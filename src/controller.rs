@@ -13,6 +13,7 @@ mod lanes;
 mod lease;
 mod observe;
 mod organization;
+mod panics;
 mod platforms;
 mod queue;
 mod readable;
@@ -77,6 +78,9 @@ pub enum StartError {
     /// The address for probes cannot be used.
     #[error("cannot listen on {0}: {1}")]
     Listen(SocketAddr, std::io::Error),
+    /// The thread that looks for hangs cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Watchdog(std::io::Error),
     /// Flags that do not fit each other.
     #[error("{0}")]
     Flags(String),
@@ -108,6 +112,7 @@ pub async fn run(
     );
     // From here on it can be asked how it is doing.
     let watchdog = Arc::new(Watchdog::new(PATIENCE));
+    watchdog.log_hangs().map_err(StartError::Watchdog)?;
     let probes = Arc::new(Probes::new(watchdog.clone()));
     let served = tokio::spawn(probes.clone().serve(listener, shutdown.clone()));
     let work = operate(config, &shutdown, &probes, watchdog.clone());

@@ -79,6 +79,7 @@ struct Held {
 pub struct Metrics {
     registry: Registry,
     reconciles: Series<Ended, Counter>,
+    panics: Series<OfKind, Counter>,
     durations: Series<OfKind, Histogram>,
     lags: Series<OfKind, Histogram>,
     leader: Gauge,
@@ -95,6 +96,7 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Registry::with_prefix(PREFIX),
             reconciles: Series::new(Counter::default),
+            panics: Series::new(Counter::default),
             durations: Series::new(|| Histogram::new(SPANS)),
             lags: Series::new(|| Histogram::new(WAITS)),
             leader: Gauge::default(),
@@ -119,6 +121,15 @@ impl Metrics {
             "Reconciles by kind, outcome (changed, unchanged, error) and, of errors, reason",
             self.reconciles.clone(),
         );
+        r.register(
+            "reconcile_panics",
+            "Reconciles that a fault of the operator ended: the log says where, and an Event is on the object",
+            self.panics.clone(),
+        );
+        // Both exist from the start: a counter that appears at 1 has grown by nothing.
+        for kind in ["ProgrammaticUser", "Organization"] {
+            self.panics.with(OfKind { kind }, |_| ());
+        }
         r.register_with_unit(
             "reconcile_duration",
             "How long reconciles took, from their start",
@@ -189,6 +200,13 @@ impl Metrics {
         });
         self.durations
             .with(OfKind { kind }, |h| h.observe(took.as_secs_f64()));
+    }
+
+    /// Counts a reconcile that panicked.
+    pub fn panicked(&self, kind: &'static str) {
+        self.panics.with(OfKind { kind }, |c| {
+            c.inc();
+        });
     }
 
     /// Notes how long a reconcile had to wait for its start.
@@ -334,9 +352,12 @@ mod tests {
         metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
         metrics.held("acme", "NotLeading");
         metrics.watching("Secret");
+        metrics.panicked("Organization");
         metrics.keep(&BTreeSet::from(["acme".to_owned(), "globex".to_owned()]));
         let text = metrics.text(&Figures::default());
         for line in [
+            "reconcile_panics_total{kind=\"ProgrammaticUser\"} 0",
+            "reconcile_panics_total{kind=\"Organization\"} 1",
             "platform_calls_total{organization=\"acme\",route=\"GET /x\",outcome=\"RateLimited\"} 0",
             "platform_calls_total{organization=\"acme\",route=\"GET /x\",outcome=\"Ok\"} 1",
             "platform_calls_held_total{organization=\"acme\",reason=\"NotLeading\"} 1",

@@ -12,7 +12,7 @@ mod token;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{ActorType, AuditEvent, AuditQuery};
-pub use time::{format_time, parse_time};
+pub use time::{format_time, parse_time, parse_token_time};
 pub use token::Token;
 
 /// The body of every reply: who asked, and what came of it.

@@ -1,5 +1,6 @@
 //! Logs: one line an event on standard error, as text or JSON; how much may change while the process runs.
 
+use std::panic::PanicHookInfo;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::ValueEnum;
@@ -61,6 +62,19 @@ pub fn init(format: LogFormat) {
         started,
         wanted: Mutex::default(),
     });
+    std::panic::set_hook(Box::new(log_panic));
+}
+
+/// Logs where a thread panicked. Of what it said only a text that is in the source: a text that was put together may
+/// quote any value.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload().downcast_ref::<&'static str>();
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(
+        at,
+        "panicked: {}",
+        said.unwrap_or(&"the text is not logged, since it may quote a Secret")
+    );
 }
 
 /// Logs as much as `wanted` says, in the form of `RUST_LOG`; `None`: as at the start. Says so, and what is wrong with

@@ -75,6 +75,8 @@ pub const WAITING_FOR_CONSUMERS: &str = "WaitingForConsumers";
 pub const SUSPENDED: &str = "Suspended";
 /// The platform accepts the organization's admin credential.
 pub const CREDENTIAL_VALID: &str = "CredentialValid";
+/// The platform's time cannot be right: it is more than a day from the operator's. Present only while it is true.
+pub const CLOCK_SKEWED: &str = "ClockSkewed";
 /// The organization has users of this installation that no object knows. Present only while it is true.
 pub const ORPHANS_FOUND: &str = "OrphansFound";
 /// The object is to be deleted and waits for others. Present only while it is true.

@@ -167,7 +167,8 @@ pub struct OrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready`, `CredentialValid`; `Stalled` while somebody has to act, `OrphansFound` while there are users that no
-    /// object knows, `DeletionBlocked` while the object is to be deleted and has users.
+    /// object knows, `ClockSkewed` while the platform's time is more than a day from the operator's, `DeletionBlocked` while
+    /// the object is to be deleted and has users.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -17,6 +17,7 @@ use super::error::Error;
 use super::known::Known;
 use super::lanes::Lanes;
 use super::lease::Standing;
+use super::panics::Panics;
 use super::platforms::Platforms;
 use super::rest::AtRest;
 use super::retained;
@@ -75,6 +76,7 @@ pub(super) struct Context {
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
     pub(super) lanes: Lanes,
+    pub(super) panics: Panics,
     standing: Arc<Standing>,
     /// Users, by UID, that are to be compared with the platform in full at their next reconcile.
     checks: Mutex<BTreeSet<String>>,
@@ -153,6 +155,7 @@ impl Context {
             watchdog,
             queues,
             lanes: Lanes::default(),
+            panics: Panics::default(),
             checks: Mutex::default(),
             abandoned: Mutex::default(),
             places: Mutex::default(),
@@ -374,6 +377,7 @@ impl Context {
         self.rest.forget(uid);
         self.give_back_place(uid);
         self.went_well(uid);
+        self.panics.forget(uid);
         self.take_check(uid);
         self.abandoned
             .lock()

@@ -18,6 +18,9 @@ pub enum Error {
     /// An object from the API server lacks what every object has.
     #[error("the API server sent an object without {0}")]
     Malformed(&'static str),
+    /// A fault of the operator.
+    #[error("the operator's own code panicked on this object; the line before says where")]
+    Panicked,
 }
 
 impl Error {
@@ -28,6 +31,7 @@ impl Error {
             Self::Conflict => "Conflict",
             Self::Kube(..) => "KubernetesError",
             Self::Malformed(_) => "MalformedObject",
+            Self::Panicked => "InternalError",
         }
     }
 

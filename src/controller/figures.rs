@@ -82,6 +82,7 @@ impl Context {
         found.waiting = used.waiting;
         found.in_flight = used.in_flight;
         found.pause = used.pause;
+        found.clock_implausible = seat.gate.skew().is_some();
         found.budget = used.limits.creates_per_hour;
         found.budget_left = used.budget_left;
         found.listed = seat.snapshot().and_then(|s| wall_clock(s.ended));

@@ -31,6 +31,7 @@ use super::context::Context;
 use super::error::Error;
 use super::known::Known;
 use super::observe::{Namespaces, observe_listed, only_secret_name};
+use super::panics::caught;
 use super::readable::Readable;
 use super::secret::{own, owner};
 use super::streams::Cache;
@@ -177,7 +178,10 @@ impl Eye<'_> {
             // Somebody has called it since.
             return;
         }
-        match timeout(PATIENCE, self.plan(user, secret)).await.ok().flatten() {
+        // A user on which this panics is one for a reconcile, whose panic its object hears of.
+        let plan = caught(async { Ok(self.plan(user, secret).await) });
+        let planned = timeout(PATIENCE, plan).await;
+        match planned.ok().and_then(Result::ok).flatten() {
             Some(due) => self.at_rest += usize::from(rest.looked(&uid, &version, &of_secret, due)),
             None => drop(rest.leave(&uid)),
         }

@@ -19,6 +19,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::context::Context;
 use super::error::Error;
 use super::known::View;
+use super::panics;
 use super::platforms::{PLATFORM_DETAIL, Platform, Snapshot};
 use super::retained;
 use super::told::{Subject, told};
@@ -29,6 +30,7 @@ use crate::platform::client;
 use drift::{Findings, Views};
 use protect::Hold;
 
+const KIND: &str = "Organization";
 /// Longest pause between tries while something is wrong: everything else of the organization waits for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Pause between two questions whether a refused credential is accepted again; a changed Secret is seen at once.
@@ -56,13 +58,29 @@ pub(super) async fn reconcile(
     if !context.looks_after(&name) {
         return Ok(Action::await_change());
     }
+    let (uid, asks) = (
+        organization.uid().unwrap_or_default(),
+        panics::asks(&*organization),
+    );
+    if let Some(left) = context.panics.pause(&uid, asks) {
+        return Ok(context.queues.organizations.again(None, &name, left));
+    }
     let subject = Subject {
-        kind: "Organization",
+        kind: KIND,
         namespace: None,
         name: name.clone(),
         organization: name,
     };
-    told(context.clone(), subject, work(organization, context)).await
+    let work = work(organization.clone(), context.clone());
+    let result = told(context.clone(), subject, work).await;
+    if matches!(result, Err(Error::Panicked)) {
+        let queue = &context.queues.organizations;
+        return Ok(panics::tell(&context, KIND, queue, &*organization, asks).await);
+    }
+    if result.is_ok() {
+        context.panics.forget(&uid);
+    }
+    result
 }
 
 async fn work(

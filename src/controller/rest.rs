@@ -61,7 +61,8 @@ struct Rest {
 
 impl Rest {
     fn new(object: Box<[Digest]>, secrets: Box<[Digest]>, due: Option<Duration>) -> Self {
-        let until = due.map(|span| Instant::now() + span);
+        // What is due beyond all times is never due.
+        let until = due.and_then(|span| Instant::now().checked_add(span));
         Self {
             object,
             secrets,

@@ -9,6 +9,7 @@ use tracing::{Instrument as _, Span};
 
 use super::context::{Context, fresh_nonce};
 use super::error::Error;
+use super::panics::caught;
 use super::queue::Queue;
 
 /// What a reconcile is about.
@@ -30,7 +31,7 @@ impl Context {
     }
 }
 
-/// Runs a reconcile; `work` says when to look again, and whether anything was changed.
+/// Runs a reconcile; `work` says when to look again, and whether anything was changed. A panic of it is an error.
 pub(super) async fn told(
     context: Arc<Context>,
     subject: Subject,
@@ -59,7 +60,13 @@ pub(super) async fn told(
     let lag = context.queue(kind).begin(namespace.as_deref(), &name);
     context.metrics.waited(kind, lag);
     let begun = Instant::now();
-    let result = context.watchdog.watch(kind, work).instrument(span.clone()).await;
+    let subject = match &namespace {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    };
+    // Within the span, so that the line that says where it panicked names the object.
+    let work = context.watchdog.watch(kind, subject, caught(work));
+    let result = work.instrument(span.clone()).await;
     let took = begun.elapsed();
     let (outcome, reason) = match &result {
         Ok((_, true)) => ("changed", ""),

@@ -25,10 +25,12 @@ use super::streams::{
 };
 use super::told::{Subject, told};
 use super::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
-use super::{Config, classes, glance, lanes, organization, reconcile};
+use super::{Config, classes, glance, lanes, organization, panics, reconcile};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
+
+const KIND: &str = "ProgrammaticUser";
 
 type Begin = dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send;
 
@@ -162,8 +164,8 @@ pub(super) fn prepare(
     )
 }
 
-/// Waits for the controllers, and lets the rest end with them. A panic of the rest is one of the process, as that of a
-/// reconcile is: without it, nobody would be told of classes or credentials any more.
+/// Waits for the controllers, and lets the rest end with them. A panic of a reconcile ends that reconcile only; a panic of
+/// the rest ends the process: without the rest, no reconcile would learn of changed classes or credentials.
 async fn until_ended<T>(controllers: impl Future<Output = ()> + Send, rest: JoinHandle<T>) {
     let (controllers, rest) = (std::pin::pin!(controllers), std::pin::pin!(rest));
     match select(controllers, rest).await {
@@ -307,14 +309,28 @@ async fn in_lane(user: Arc<Known>, context: Arc<Context>) -> Result<Action, Erro
     let Some(_place) = lanes::enter(&context, &user, &organization) else {
         return Ok(Action::await_change());
     };
+    if let Some(left) = context.panics.pause(user.uid_ref(), user.asks) {
+        let (namespace, name) = (user.namespace(), user.name_any());
+        return Ok(context.queues.users.again(namespace.as_deref(), &name, left));
+    }
     let subject = Subject {
-        kind: "ProgrammaticUser",
+        kind: KIND,
         namespace: user.namespace(),
         name: user.name_any(),
         organization,
     };
-    let work = reconcile::reconcile(user, context.clone());
-    Box::pin(told(context, subject, work)).await
+    let work = reconcile::reconcile(user.clone(), context.clone());
+    let result = Box::pin(told(context.clone(), subject, work)).await;
+    if matches!(result, Err(Error::Panicked)) {
+        // What it knew of itself when it began may be half of the truth.
+        context.rest.forget(user.uid_ref());
+        let queue = &context.queues.users;
+        return Ok(panics::tell(&context, KIND, queue, &*user, user.asks).await);
+    }
+    if result.is_ok() {
+        context.panics.forget(user.uid_ref());
+    }
+    result
 }
 
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.

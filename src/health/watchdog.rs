@@ -41,6 +41,8 @@ struct Works {
 #[derive(Debug)]
 struct Work {
     kind: &'static str,
+    /// Kind, namespace and name of its object.
+    subject: String,
     begun: Instant,
     /// When it was given a thread; [`OUTSIDE`] while it has none.
     polled: AtomicU64,
@@ -92,9 +94,34 @@ impl Watchdog {
         }
     }
 
-    /// Runs a piece of work, which may wait for as long as it likes and must not keep its thread.
-    pub async fn watch<T>(&self, kind: &'static str, work: impl Future<Output = T>) -> T {
-        let (_entry, this) = self.enter(kind);
+    /// Logs what hangs, once for each hang, for as long as there is a watchdog. It has a thread of its own: those of the
+    /// runtime may all be kept.
+    pub fn log_hangs(self: &Arc<Self>) -> std::io::Result<()> {
+        let watchdog = Arc::downgrade(self);
+        let watch = move || {
+            let mut hung = false;
+            while let Some(watchdog) = watchdog.upgrade() {
+                let found = watchdog.check();
+                if let Err(why) = &found
+                    && !hung
+                {
+                    tracing::error!("hangs: {why}");
+                }
+                hung = found.is_err();
+                drop(watchdog);
+                std::thread::sleep(BEAT);
+            }
+        };
+        std::thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(watch)
+            .map(drop)
+    }
+
+    /// Runs a piece of work, which may wait for as long as it likes and must not keep its thread. `subject` names its
+    /// object with kind and namespace.
+    pub async fn watch<T>(&self, kind: &'static str, subject: String, work: impl Future<Output = T>) -> T {
+        let (_entry, this) = self.enter(kind, subject);
         let mut work = pin!(work);
         poll_fn(|context| {
             let _poll = Poll::begin(&this.polled, self.now());
@@ -103,9 +130,10 @@ impl Watchdog {
         .await
     }
 
-    fn enter(&self, kind: &'static str) -> (Entry<'_>, Arc<Work>) {
+    fn enter(&self, kind: &'static str, subject: String) -> (Entry<'_>, Arc<Work>) {
         let work = Arc::new(Work {
             kind,
+            subject,
             begun: Instant::now(),
             polled: AtomicU64::new(OUTSIDE),
         });
@@ -118,19 +146,22 @@ impl Watchdog {
 
     /// An error says what hangs.
     pub fn check(&self) -> Result<(), String> {
+        // First of all the object: one that keeps the thread of the main loop has that stand still as well.
+        for work in self.works().running.values() {
+            let polled = work.polled.load(Ordering::Relaxed);
+            if polled != OUTSIDE && self.since(polled) > self.patience {
+                let (subject, kept) = (&work.subject, self.since(polled).as_secs());
+                return Err(format!(
+                    "the reconcile of {subject} has kept a thread for {kept} s"
+                ));
+            }
+        }
         let stood = self.since(self.beat.load(Ordering::Relaxed));
         if stood > self.patience {
             return Err(format!(
                 "the main loop has not come round for {} s",
                 stood.as_secs()
             ));
-        }
-        for work in self.works().running.values() {
-            let polled = work.polled.load(Ordering::Relaxed);
-            if polled != OUTSIDE && self.since(polled) > self.patience {
-                let (kind, kept) = (work.kind, self.since(polled).as_secs());
-                return Err(format!("a reconcile of {kind} has kept a thread for {kept} s"));
-            }
         }
         Ok(())
     }
@@ -231,7 +262,10 @@ mod tests {
         });
         let watched = watchdog.clone();
         let waits = tokio::spawn(async move {
-            watched.watch("Organization", std::future::pending::<()>()).await;
+            let subject = "Organization acme".to_owned();
+            watched
+                .watch("Organization", subject, std::future::pending::<()>())
+                .await;
         });
         tokio::time::sleep(PATIENCE * 3).await;
         assert_eq!(watchdog.check(), Ok(()));
@@ -246,8 +280,9 @@ mod tests {
 
         let (watched, (release, lock)) = (watchdog.clone(), mpsc::channel::<()>());
         let keeps = tokio::spawn(async move {
+            let subject = "ProgrammaticUser payments/ci".to_owned();
             watched
-                .watch("ProgrammaticUser", async move {
+                .watch("ProgrammaticUser", subject, async move {
                     let _ = lock.recv();
                 })
                 .await;
@@ -255,7 +290,7 @@ mod tests {
         tokio::task::block_in_place(|| until(|| watchdog.check().is_err()));
         let why = watchdog.check().unwrap_err();
         assert!(
-            why.starts_with("a reconcile of ProgrammaticUser has kept a thread for "),
+            why.starts_with("the reconcile of ProgrammaticUser payments/ci has kept a thread for "),
             "{why}"
         );
         release.send(()).unwrap();

@@ -117,6 +117,8 @@ pub struct OrganizationFigures {
     pub refused: bool,
     /// Whether nothing is sent since all tokens are refused.
     pub breaker_open: bool,
+    /// Whether the platform's time cannot be right, and is not used.
+    pub clock_implausible: bool,
     /// When the last list of users that went well had ended.
     pub listed: Option<Timestamp>,
     /// How often there should be one.
@@ -363,6 +365,11 @@ impl Figures {
             "breaker_open",
             "1 while nothing but one question a minute is sent, since the platform refuses the credential",
         );
+        let clock = numbers(
+            r,
+            "clock_implausible",
+            "1 while the platform's time is more than a day from the operator's, and is not used",
+        );
         let listed: Series<OfOrganization, Gauge<f64, std::sync::atomic::AtomicU64>> = times(
             r,
             "last_list_timestamp",
@@ -378,6 +385,7 @@ impl Figures {
             number(&ready, of(name), i64::from(found.ready));
             number(&refused, of(name), i64::from(found.refused));
             number(&breaker, of(name), i64::from(found.breaker_open));
+            number(&clock, of(name), i64::from(found.clock_implausible));
             let at = found.listed.map(|t| since_then(Timestamp::UNIX_EPOCH, t));
             time(&listed, of(name), at.unwrap_or_default());
             time(&interval, of(name), found.interval);

@@ -246,7 +246,7 @@ pub(super) fn recover(
         && let Some(details) = resume(o, desired, nonce, user_id)?
     {
         promote(o, status, user_id, now);
-        note_token(status, &details);
+        note_token(status, &details, o.time(now));
         applied(status, desired);
         return Ok(true);
     }

@@ -468,7 +468,7 @@ pub(super) fn recheck(
             Err(_) => Some(LATER),
         });
         let going = turn(o, status, &mark(o, current), now).and_then(Workload::got_on);
-        let late = going.and_then(|at| Duration::try_from(STUCK - now.duration_since(at)).ok());
+        let late = going.and_then(|at| Duration::try_from(STUCK.checked_sub(now.duration_since(at))?).ok());
         again.chain(late).min()
     });
     pause.into_iter().chain(restart).min()

@@ -323,7 +323,7 @@ fn proceed(
             forget_access(status);
             return Err(replace(status, rotation::USER_MISSING));
         };
-        note_token(status, &details);
+        note_token(status, &details, o.time(now));
         apply_access(o, desired, &grants, &details)?;
         let kept = published(desired);
         if !answer(o.learned.verified.as_ref(), || Step::Verify(kept))? {
@@ -449,13 +449,15 @@ pub(super) fn answer<T: Clone>(known: Option<&Answer<T>>, step: impl FnOnce() ->
     }
 }
 
-pub(super) fn note_token(status: &mut ProgrammaticUserStatus, details: &UserDetails) {
+/// What the platform says of the token. A time that cannot be its own does not count: the token's age is counted from now.
+pub(super) fn note_token(status: &mut ProgrammaticUserStatus, details: &UserDetails, now: Timestamp) {
     if let Some(token) = details.tokens.first() {
         status
             .token_last_digits
             .get_or_insert_with(|| token.token_last_digits.clone());
         if status.token_issued_at.is_none() {
-            status.token_issued_at = crate::platform::parse_time(&token.created_at);
+            let issued = crate::platform::parse_token_time(&token.created_at, now);
+            status.token_issued_at = Some(issued.unwrap_or(now));
         }
     }
 }

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use admin::{Admin, Refusal};
 pub use error::{Error, Kind, Sent};
 use gate::{Caller, Way};
-pub use gate::{Gate, Hooks, Limits, Purpose, Use};
+pub use gate::{Gate, Hooks, Limits, Purpose, Skew, Use};
 pub use observer::Observer;
 pub use turns::Turns;
 use wire::{NO_BODY, Route, items, listed, reset_after, time};

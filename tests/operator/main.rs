@@ -13,6 +13,7 @@ mod support;
 
 mod access;
 mod ceiling;
+mod clocks;
 mod consumers;
 mod creation;
 mod credentials;

@@ -166,7 +166,10 @@ async fn reach(cluster: &Cluster, args: &PlatformArgs, organization: &Organizati
                 Check::ok(NAME, &name, told),
                 Check::clock(
                     &format!("platform of {name}"),
-                    reached.gate.now(),
+                    reached
+                        .gate
+                        .now()
+                        .or(reached.gate.skew().map(|skew| skew.platform)),
                     Timestamp::now(),
                 ),
             ]

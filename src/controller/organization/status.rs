@@ -9,8 +9,8 @@ use super::Look;
 use super::protect::Hold;
 use super::sweep::sees_all;
 use crate::api::{
-    CREDENTIAL_VALID, CredentialStatus, DELETION_BLOCKED, ORPHANS_FOUND, Organization, OrganizationStatus,
-    OrphanPolicy, READY, RECONCILING, STALLED,
+    CLOCK_SKEWED, CREDENTIAL_VALID, CredentialStatus, DELETION_BLOCKED, ORPHANS_FOUND, Organization,
+    OrganizationStatus, OrphanPolicy, READY, RECONCILING, STALLED,
 };
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -38,6 +38,7 @@ pub(super) async fn write(
     match found {
         Some(Ok(look)) => {
             good(organization, &look, &mut wanted);
+            clock(&old.conditions, &look, &mut wanted);
             orphans(context, organization, &look, &mut wanted, &mut notices);
             status.users = Some(look.counts);
             let last_digits = look.platform.credential_digits();
@@ -53,12 +54,12 @@ pub(super) async fn write(
             }
         }
         Some(Err(problem)) => {
-            keep(&old.conditions, &[ORPHANS_FOUND], &mut wanted);
+            keep(&old.conditions, &[ORPHANS_FOUND, CLOCK_SKEWED], &mut wanted);
             bad(&problem, &mut wanted);
         }
         None => keep(
             &old.conditions,
-            &[READY, ORPHANS_FOUND, STALLED, RECONCILING],
+            &[READY, ORPHANS_FOUND, CLOCK_SKEWED, STALLED, RECONCILING],
             &mut wanted,
         ),
     }
@@ -69,7 +70,7 @@ pub(super) async fn write(
         wanted.push((DELETION_BLOCKED, true, "UsersExist".to_owned(), message));
     }
     // Present only while they are true.
-    for type_ in [ORPHANS_FOUND, DELETION_BLOCKED] {
+    for type_ in [ORPHANS_FOUND, CLOCK_SKEWED, DELETION_BLOCKED] {
         if !wanted.iter().any(|w| w.0 == type_) {
             status.conditions.retain(|c| c.type_ != type_);
         }
@@ -112,6 +113,25 @@ fn good(organization: &Organization, look: &Look, wanted: &mut Vec<Wanted>) {
     } else {
         wanted.push((CREDENTIAL_VALID, true, "Accepted".to_owned(), message));
     }
+}
+
+/// Its time is one that cannot be right. What was said of it first stays said: other words with each list would be as many
+/// writes.
+fn clock(old: &[Condition], look: &Look, wanted: &mut Vec<Wanted>) {
+    let Some(skew) = look.platform.seat().gate.skew() else {
+        return;
+    };
+    let said = old
+        .iter()
+        .find(|c| c.type_ == CLOCK_SKEWED)
+        .map(|c| c.message.clone());
+    let message = said.unwrap_or_else(|| {
+        format!(
+            "the platform said that it was {} when the operator's clock said {}: they are more than a day apart, so that the operator does not use the platform's time. Until it is right no overlap and no expireAt ends, and no token is replaced because of its age. Set the clock that is wrong, by NTP; with an http endpoint find out what answers there",
+            skew.platform, skew.here
+        )
+    });
+    wanted.push((CLOCK_SKEWED, true, "ImplausibleTime".to_owned(), message));
 }
 
 /// It does not, or refuses us.
@@ -197,6 +217,7 @@ fn news(old: &[Condition], wanted: &[Wanted]) -> Vec<Notice> {
             (READY, truth) => (!truth, reason.as_str()),
             (CREDENTIAL_VALID, true) if reason == "PreviousAccepted" => (true, reason.as_str()),
             (ORPHANS_FOUND | DELETION_BLOCKED, true) => (true, *type_),
+            (CLOCK_SKEWED, true) => (true, reason.as_str()),
             _ => continue,
         };
         notices.push(Notice {

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Bytes, Frame};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -106,6 +106,11 @@ pub fn lie(lie: Lie, good: Answer, bytes: &Bytes) -> Answer {
         Lie::Html => whole(Bytes::from_static(
             b"<!doctype html><title>Be right back</title><p>We are upgrading.",
         )),
+        Lie::FarFuture => {
+            let end = HeaderValue::from_static("Thu, 31 Dec 9998 23:59:59 GMT");
+            parts.headers.insert(DATE, end);
+            whole(bytes.clone())
+        }
         Lie::Truncated => whole(half),
         Lie::Unfinished => whole(bytes.slice(..bytes.len().saturating_sub(1))),
         Lie::LacksNewest => {

@@ -42,6 +42,8 @@ pub enum Lie {
     Truncated,
     /// 200, and the JSON lacks its last character.
     Unfinished,
+    /// As it is, but for a `Date` at the end of all times.
+    FarFuture,
     /// 200 with a page for people.
     Html,
     /// A list without its last user.

@@ -1,6 +1,8 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{Caller, Gate, Hooks, Limits, Pace, Purpose, Way};
 use crate::platform::client::error::{Error, Kind};
 
@@ -309,4 +311,33 @@ fn deleted_users_are_remembered_for_lists_that_are_older() {
         gate.deleted_since(Instant::now() + Duration::from_secs(1)),
         Vec::<String>::new()
     );
+}
+
+#[test]
+fn a_time_that_cannot_be_right_makes_the_time_unknown_until_one_comes_that_can() {
+    let gate = Gate::new(Limits::default(), Hooks::default());
+    let hours = |n| {
+        Timestamp::now()
+            .checked_add(SignedDuration::from_hours(n))
+            .unwrap()
+    };
+    assert_eq!((gate.now(), gate.skew()), (None, None));
+    for plausible in [hours(0), hours(23), hours(-23)] {
+        gate.note_time(plausible);
+        assert!(gate.now().unwrap() >= plausible);
+        assert_eq!(gate.skew(), None);
+    }
+    for not in [
+        hours(25),
+        hours(-25),
+        Timestamp::MAX,
+        Timestamp::MIN,
+        Timestamp::UNIX_EPOCH,
+    ] {
+        gate.note_time(not);
+        assert_eq!(gate.now(), None);
+        assert_eq!(gate.skew().unwrap().platform, not);
+    }
+    gate.note_time(hours(0));
+    assert!(gate.now().is_some() && gate.skew().is_none());
 }
