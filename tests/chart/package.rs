@@ -173,7 +173,7 @@ fn table() -> String {
 #[test]
 fn the_platforms_first_credentials_are_in_a_secret() {
     let secret = || {
-        let rendered = template(NAME, &["--set", "platform.enabled=true"]).unwrap();
+        let rendered = template(RENDERED, &["--set", "platform.enabled=true"]).unwrap();
         for flag in [
             "--admin-password-file=/admin/password",
             "--admin-token-file=/admin/token",
@@ -189,7 +189,7 @@ fn the_platforms_first_credentials_are_in_a_secret() {
     assert!(one["token"].0.len() == 64 && one["token"].0.iter().all(is_token));
     assert!(one["password"] != other["password"] && one["token"] != other["token"]);
     let own = template(
-        NAME,
+        RENDERED,
         &["--set", "platform.enabled=true,platform.adminSecret=mine"],
     )
     .unwrap();
