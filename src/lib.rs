@@ -15,6 +15,7 @@
 //! A test (`tests/structure.rs`) checks these rules.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 pub mod api;
 pub mod cli;

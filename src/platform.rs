@@ -5,6 +5,7 @@
 //! comment at the type says which one is followed.
 
 mod audit;
+mod bounded;
 pub mod client;
 mod time;
 mod token;
@@ -12,6 +13,7 @@ mod token;
 use serde::{Deserialize, Serialize};
 
 pub use audit::{ActorType, AuditEvent, AuditQuery};
+pub use bounded::Bounded;
 pub use time::{format_time, parse_time, parse_token_time};
 pub use token::Token;
 
@@ -249,13 +251,13 @@ pub struct UserDetails {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Groups that the user is in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::few")]
     pub groups: Vec<UserGroupRef>,
     /// Direct policies, not those of groups.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::few")]
     pub policies: Vec<UserPolicy>,
     /// What is known of its tokens, never a token.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded::few")]
     pub tokens: Vec<TokenInfo>,
 }
 
@@ -346,7 +348,7 @@ pub struct Policy {
     /// `ACCOUNT`, `ORGANIZATION`, `SPOT_MANAGED_ACCOUNT` or `SPOT_MANAGED_ORGANIZATION`.
     #[serde(rename = "type", default)]
     pub policy_type: String,
-    /// The document; the operator does not read it.
+    /// The document; the client does not read it, see [`PolicyName`].
     #[serde(default)]
     pub policy_content: serde_json::Value,
     /// See [`parse_time`].
@@ -355,6 +357,20 @@ pub struct Policy {
     /// See [`parse_time`].
     #[serde(default)]
     pub updated_at: Option<String>,
+}
+
+/// What is kept of one policy in `GET /setup/organization/policy`. Its document may be long, and is passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyName {
+    /// `pol-…` or a number.
+    pub id: String,
+    /// Display name.
+    #[serde(default)]
+    pub name: String,
+    /// `ACCOUNT`, `ORGANIZATION`, `SPOT_MANAGED_ACCOUNT` or `SPOT_MANAGED_ORGANIZATION`.
+    #[serde(rename = "type", default)]
+    pub policy_type: String,
 }
 
 /// One group in `GET /setup/access/userGroup`.

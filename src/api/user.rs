@@ -308,12 +308,14 @@ pub struct SecretTemplate {
     /// Annotations of the Secret; the class's `allow.secret.annotations` names their keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 4096}))]
+    #[x_kube(validation = Rule::new("self.map(k, size(bytes(self[k]))).sum() <= 16384").message("secret.template.annotations may have 16384 bytes in all"))]
     #[x_kube(validation = Rule::new(FREE_KEYS).message("annotations of Kubernetes, of GitOps tools and of this operator have a meaning of their own: use a key of your own domain (app.kubernetes.io/name, component, part-of and version may be set)"))]
     #[x_kube(validation = Rule::new(METADATA_KEYS).message("keys of annotations are letters, digits, - _ and ., after an optional domain and /"))]
     pub annotations: BTreeMap<String, String>,
     /// Files by key, which the class's `allow.secret.template` names: text with `{{ token }}`, `{{ account }}`, `{{ endpoint }}` and `{{ organization }}` in it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 8192}))]
+    #[x_kube(validation = Rule::new("self.all(k, size(bytes(self[k])) <= 8192) && self.map(k, size(bytes(self[k]))).sum() <= 65536").message("each file of secret.template.data may have 8192 bytes, and all together 65536"))]
     #[x_kube(validation = Rule::new(SECRET_KEYS).message("keys of a Secret consist of letters, digits, - _ and ."))]
     pub data: BTreeMap<String, String>,
 }

@@ -179,7 +179,7 @@ impl Eye<'_> {
             return;
         }
         // A user on which this panics is one for a reconcile, whose panic its object hears of.
-        let plan = caught(async { Ok(self.plan(user, secret).await) });
+        let plan = Box::pin(caught(async { Ok(self.plan(user, secret).await) }));
         let planned = timeout(PATIENCE, plan).await;
         match planned.ok().and_then(Result::ok).flatten() {
             Some(due) => self.at_rest += usize::from(rest.looked(&uid, &version, &of_secret, due)),

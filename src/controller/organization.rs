@@ -72,7 +72,7 @@ pub(super) async fn reconcile(
         organization: name,
     };
     let work = work(organization.clone(), context.clone());
-    let result = told(context.clone(), subject, work).await;
+    let result = Box::pin(told(context.clone(), subject, work)).await;
     if matches!(result, Err(Error::Panicked)) {
         let queue = &context.queues.organizations;
         return Ok(panics::tell(&context, KIND, queue, &*organization, asks).await);

@@ -40,9 +40,13 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(super) trait Changes<K>: Stream<Item = Result<K, watcher::Error>> + Send + 'static {}
 impl<K, S: Stream<Item = Result<K, watcher::Error>> + Send + 'static> Changes<K> for S {}
 
+/// Objects of a page of a list. The library reads a page as a whole, and whoever may write objects says how large they are:
+/// up to 1.5 MiB each, of which a fifth of a page of 500 would fill the operator's memory.
+const PAGE: u32 = 50;
+
 fn config() -> watcher::Config {
     // Some load balancers drop an idle connection after 240 s without a word.
-    watcher::Config::default().timeout(200).page_size(500)
+    watcher::Config::default().timeout(200).page_size(PAGE)
 }
 
 /// What was seen of an object counts until something else is seen.
@@ -334,7 +338,7 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     // Whole objects are in memory for a moment only, a page of them at a time.
-    let stream = watcher(api, config().page_size(100)).default_backoff();
+    let stream = watcher(api, config()).default_backoff();
     good(kind, metrics, stream).filter_map(|item| ready(item.ok()))
 }
 

@@ -110,6 +110,7 @@ pub struct Reconciles {
 
 /// One organization.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a gauge of its own")]
 pub struct OrganizationFigures {
     /// Whether its condition `Ready` is true.
     pub ready: bool,

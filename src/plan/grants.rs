@@ -6,7 +6,7 @@ use super::class::{named_by, not_allowed};
 use super::live::{Halt, answer, do_first};
 use super::{Catalog, Desired, Observed, Problem, Refusal, Retry, Step};
 use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, READY, Role, Scope};
-use crate::platform::{AccountGrant, AccountRole, Policy, PolicyGrant, UserDetails, UserGroup};
+use crate::platform::{AccountGrant, AccountRole, PolicyGrant, PolicyName, UserDetails, UserGroup};
 
 /// What the platform is asked for, by its own ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -140,7 +140,7 @@ fn resolve(
 
 /// A policy of the organization acts beyond the accounts that a user names: with `scope: Account` none may have it, and
 /// otherwise only where the class allows all accounts.
-fn within(scope: Scope, policy: &Policy, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+fn within(scope: Scope, policy: &PolicyName, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
     if !policy.policy_type.ends_with("ORGANIZATION") {
         return Ok(());
     }
@@ -204,7 +204,7 @@ struct Kind<T> {
     name: fn(&T) -> &str,
 }
 
-const POLICY: Kind<Policy> = Kind {
+const POLICY: Kind<PolicyName> = Kind {
     noun: "policy",
     list: "policies",
     unknown: "UnknownPolicy",

@@ -10,7 +10,7 @@ use super::{Consumers, Marker, Pod, Problem};
 use crate::api::{
     Current, Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
 };
-use crate::platform::{Account, Policy, UserDetails, UserGroup, UserName};
+use crate::platform::{Account, PolicyName, UserDetails, UserGroup, UserName};
 
 /// What is known at the start of a reconcile, and what was learned in it.
 #[derive(Debug, Clone)]
@@ -206,7 +206,7 @@ pub struct Catalog {
     /// Accounts of the organization.
     pub accounts: Vec<Account>,
     /// Policies of the organization.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<PolicyName>,
     /// Groups of the organization.
     pub groups: Vec<UserGroup>,
 }

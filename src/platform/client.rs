@@ -6,6 +6,7 @@
 //! lets no token into an error.
 
 mod admin;
+mod body;
 mod error;
 mod gate;
 mod observer;
@@ -18,25 +19,23 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, redirect, retry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
 
 use admin::{Admin, Refusal};
+use body::Body;
 pub use error::{Error, Kind, Sent};
 use gate::{Caller, Way};
 pub use gate::{Gate, Hooks, Limits, Purpose, Skew, Use};
 pub use observer::Observer;
 pub use turns::Turns;
-use wire::{NO_BODY, Route, items, listed, reset_after, time};
+use wire::{FEW, MANY, NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
-    Account, AuditEvent, AuditQuery, CreateProgrammaticUser, CreatedUser, GroupMapping, Policy, PolicyGrant,
-    PolicyMapping, Token, UserDetails, UserGroup, UserName, UserSummary,
+    Account, AuditEvent, AuditQuery, CreateProgrammaticUser, CreatedUser, GroupMapping, PolicyGrant,
+    PolicyMapping, PolicyName, Token, UserDetails, UserGroup, UserName, UserSummary,
 };
 
-/// No reply of interest is larger: a list of 100,000 users has about 20 MB.
-const MAX_BODY: usize = 64 * 1024 * 1024;
-/// So much has to have come of a reply before room is made for all that it says will come.
-const BELIEVED: usize = 1024 * 1024;
+/// How much later than the HTTP client a call is given up here.
+const SLACK: Duration = Duration::from_millis(250);
 
 /// How the platform is reached.
 pub struct Config {
@@ -67,6 +66,7 @@ pub struct Client {
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
     /// just closed fails in a way that leaves open whether it was handled.
     fresh: reqwest::Client,
+    timeout: Duration,
     create_timeout: Duration,
 }
 
@@ -111,6 +111,7 @@ impl Client {
             base: config.url.trim_end_matches('/').into(),
             shared: build(8, config.timeout)?,
             fresh: build(0, config.create_timeout)?,
+            timeout: config.timeout,
             create_timeout: config.create_timeout,
             admin: Arc::new(Admin::new(config.token, config.previous)),
             gate: config.gate,
@@ -177,19 +178,19 @@ impl Client {
 
     /// All users of the organization, of both kinds.
     pub async fn list_users(&self) -> Result<Vec<UserSummary>, Error> {
-        self.list("/setup/organization/user").await
+        self.list::<_, MANY>("/setup/organization/user").await
     }
 
     /// The same list, of each user as little as is kept.
     pub async fn user_names(&self) -> Result<Vec<UserName>, Error> {
-        self.list("/setup/organization/user").await
+        self.list::<_, MANY>("/setup/organization/user").await
     }
 
     /// That again, asked for even while the credential counts as refused; an answer
     /// means that it is accepted again.
     pub async fn probe(&self) -> Result<Vec<UserName>, Error> {
         let route = Route::new(Method::GET, "/setup/organization/user");
-        listed(&route, &self.send(&route, How::Probe, NO_BODY).await?)
+        listed::<_, MANY>(&route, &self.send(&route, How::Probe, NO_BODY).await?)
     }
 
     /// One user; `None` if the platform has none of that id, in whichever way it says so.
@@ -232,23 +233,23 @@ impl Client {
 
     /// All accounts of the organization.
     pub async fn accounts(&self) -> Result<Vec<Account>, Error> {
-        self.list("/setup/account").await
+        self.list::<_, FEW>("/setup/account").await
     }
 
     /// All policies of the organization, the built-in ones among them.
-    pub async fn policies(&self) -> Result<Vec<Policy>, Error> {
-        self.list("/setup/organization/policy").await
+    pub async fn policies(&self) -> Result<Vec<PolicyName>, Error> {
+        self.list::<_, FEW>("/setup/organization/policy").await
     }
 
     /// All groups of the organization.
     pub async fn groups(&self) -> Result<Vec<UserGroup>, Error> {
-        self.list("/setup/access/userGroup").await
+        self.list::<_, FEW>("/setup/access/userGroup").await
     }
 
     /// Who did what. There is no paging: a span with too many events is an error.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEvent>, Error> {
         let route = Route::new(Method::GET, "/audit/events").with_query(&query.pairs());
-        listed(&route, &self.send(&route, How::Usual, NO_BODY).await?)
+        listed::<_, MANY>(&route, &self.send(&route, How::Usual, NO_BODY).await?)
     }
 
     /// Whether the platform accepts `token`: `Ok(false)` if it says that it does not know it.
@@ -267,9 +268,12 @@ impl Client {
         }
     }
 
-    async fn list<T: DeserializeOwned>(&self, path: &'static str) -> Result<Vec<T>, Error> {
+    async fn list<T: DeserializeOwned, const MOST: usize>(
+        &self,
+        path: &'static str,
+    ) -> Result<Vec<T>, Error> {
         let route = Route::new(Method::GET, path);
-        listed(&route, &self.send(&route, How::Usual, NO_BODY).await?)
+        listed::<_, MOST>(&route, &self.send(&route, How::Usual, NO_BODY).await?)
     }
 
     /// A call with the admin credential, when it is its turn.
@@ -278,7 +282,7 @@ impl Client {
         route: &Route,
         how: How,
         body: Option<&B>,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Body, Error> {
         let check = || {
             if how == How::Probe {
                 Ok(())
@@ -339,7 +343,7 @@ impl Client {
         route: &Route,
         token: &Token,
         body: Option<&B>,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Body, Error> {
         let begun = Instant::now();
         let reply = self.exchange(http, route, token, body).await;
         self.gate.called(route, &reply, begun.elapsed());
@@ -352,7 +356,7 @@ impl Client {
         route: &Route,
         token: &Token,
         body: Option<&B>,
-    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+    ) -> Result<Body, Error> {
         let name = route.name();
         let mut bearer = reqwest::header::HeaderValue::from_str(&format!("Bearer {}", token.expose()))
             .map_err(|_| Error::config("the token cannot be sent in a header"))?;
@@ -367,27 +371,27 @@ impl Client {
                 serde_json::to_vec(body).map_err(|_| Error::config("the request has no JSON form"))?;
             request = request.body(bytes);
         }
-        let mut response = request.send().await.map_err(|e| Error::transport(&name, &e))?;
+        // The HTTP client itself has the deadline of a call. That of a list may have to wait until another large one is read,
+        // so that its deadline is kept here.
+        let mut patience = self.timeout.max(self.create_timeout);
+        if route.is_list() {
+            request = request.timeout(self.timeout.saturating_add(body::PATIENCE));
+            patience = self.timeout;
+        }
+        // A connection that is not made in time is told by the HTTP client, which knows that nothing was sent.
+        patience = patience.saturating_add(SLACK);
+        let begun = Instant::now();
+        let response = tokio::time::timeout(patience, request.send()).await;
+        let response = response.map_err(|_| Error::late(&name, "no answer in time"))?;
+        let response = response.map_err(|e| Error::transport(&name, &e))?;
         let status = response.status().as_u16();
         let reset = reset_after(response.headers());
         // Overlaps end by this clock: it is not taken from whatever answers on the way to the platform.
         if let Some(at) = time(response.headers()).filter(|_| status == 200) {
             self.gate.note_time(at);
         }
-        let announced = usize::try_from(response.content_length().unwrap_or_default());
-        let room = announced.unwrap_or_default().min(MAX_BODY);
-        let mut bytes = Zeroizing::new(Vec::new());
-        while let Some(chunk) = response.chunk().await.map_err(|e| Error::transport(&name, &e))? {
-            if bytes.len() + chunk.len() > MAX_BODY {
-                return Err(Error::undecodable(&name, "the reply is too large"));
-            }
-            // A long list that grows bit by bit would take twice its room. What is announced is believed when some has come.
-            let come = bytes.len();
-            if come > BELIEVED && bytes.capacity() < room {
-                bytes.reserve_exact(room - come);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
+        let left = patience.saturating_sub(begun.elapsed());
+        let bytes = body::read(route, response, left).await?;
         if status == 200 {
             return Ok(bytes);
         }

@@ -96,6 +96,19 @@ fn template_cases() -> Vec<Case> {
     })
     .collect();
     cases.extend([
+        // As many characters as the schema allows, and four times as many bytes.
+        (
+            put(json!({"data": {"a": "𝄞".repeat(8192)}})),
+            "each file of secret.template.data may have 8192 bytes, and all together 65536",
+        ),
+        (
+            put(json!({"data": (0..9).map(|i| (format!("k{i}"), "x".repeat(8192).into())).collect::<serde_json::Map<_, Value>>()})),
+            "each file of secret.template.data may have 8192 bytes, and all together 65536",
+        ),
+        (
+            put(json!({"annotations": {"a.example/b": "é".repeat(4096), "a.example/c": "é".repeat(4096), "a.example/d": "x"}})),
+            "secret.template.annotations may have 16384 bytes in all",
+        ),
         (
             put(json!({"labels": {"a b": "x"}})),
             "keys of labels are letters, digits, - _ and ., after an optional domain and /",

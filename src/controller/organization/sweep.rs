@@ -23,8 +23,8 @@ use crate::controller::readable::Readable;
 use crate::plan::{Marker, is_intact, is_marked};
 use crate::platform::client;
 
-/// Objects of one page of a list.
-const PAGE: u32 = 500;
+/// Objects of one page of a list: a page is read as a whole, and the metadata of one may have hundreds of KiB.
+const PAGE: u32 = 50;
 
 /// All objects of a kind as the API server has them now, in the watched namespaces.
 pub(super) async fn list_all<K>(

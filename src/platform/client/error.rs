@@ -75,6 +75,11 @@ impl Error {
         }
     }
 
+    /// It was sent, and its answer was not waited for any longer.
+    pub(super) fn late(route: &str, message: &str) -> Self {
+        Self::own(Kind::Interrupted, route, "NoAnswer", message)
+    }
+
     /// The operator itself held the call back.
     pub(super) fn held(kind: Kind, route: &str, message: &str) -> Self {
         Self::own(kind, route, "HeldBack", message)

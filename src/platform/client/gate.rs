@@ -6,6 +6,7 @@
 //! gives the first of each line a time of its own, which a crate that makes its callers ask again cannot promise.
 
 mod budget;
+mod clock;
 mod line;
 
 use std::collections::HashMap;
@@ -13,8 +14,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use clock::Clock;
+pub use clock::Skew;
 
 use super::error::{Error, Kind};
 pub use budget::Purpose;
@@ -27,9 +31,6 @@ use super::wire::Route;
 const MINUTE: Duration = Duration::from_mins(1);
 /// For how long deleted users are remembered: longer than the longest settle window that flags allow.
 const REMEMBERED: Duration = Duration::from_hours(2);
-/// How far a platform's clock may be from this machine's, either way, to be believed: no machine that keeps time at all is
-/// off by as much.
-const PLAUSIBLE: SignedDuration = SignedDuration::from_hours(24);
 
 /// How hard the platform may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,15 +117,6 @@ impl Default for Hooks {
     }
 }
 
-/// A platform's time that is not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Skew {
-    /// What the platform said.
-    pub platform: Timestamp,
-    /// This machine's time then.
-    pub here: Timestamp,
-}
-
 struct State {
     limits: Limits,
     slots: Arc<Semaphore>,
@@ -132,8 +124,7 @@ struct State {
     budget: Budget,
     /// The answer that asked for a pause, and when the pause is over.
     pause: Option<(Error, Instant)>,
-    /// The platform's clock, and when it was read; or what cannot be its time, and was the last that it said.
-    clock: Option<Result<(Timestamp, Instant), Skew>>,
+    clock: Clock,
     /// Users deleted since, as far as anybody may want to know.
     deleted: HashMap<String, Instant>,
 }
@@ -149,7 +140,7 @@ impl Gate {
                 pace: Pace::new(limits.requests_per_minute),
                 budget: Budget::default(),
                 pause: None,
-                clock: None,
+                clock: Clock::default(),
                 deleted: HashMap::new(),
             }),
             hooks,
@@ -358,30 +349,21 @@ impl Gate {
         (self.hooks.refused)();
     }
 
-    /// Notes the platform's clock. What cannot be its time makes the time unknown: overlaps and lives of users end by this
-    /// clock, and whatever answers in the platform's place may write anything into a `Date`.
-    pub(super) fn note_time(&self, platform: Timestamp) {
-        let here = Timestamp::now();
-        let plausible = platform.duration_since(here).abs() <= PLAUSIBLE;
-        let clock = if plausible {
-            Ok((platform, Instant::now()))
-        } else {
-            Err(Skew { platform, here })
-        };
-        self.state().clock = Some(clock);
+    /// Notes the platform's clock.
+    pub(super) fn note_time(&self, at: Timestamp) {
+        self.state().clock.note(at);
     }
 
     /// The time by the platform's clock, as far as it is known.
     #[must_use]
     pub fn now(&self) -> Option<Timestamp> {
-        let (at, seen) = self.state().clock?.ok()?;
-        at.checked_add(seen.elapsed()).ok()
+        self.state().clock.now()
     }
 
     /// What the platform says instead of a time that can be its own; `None`: its time is plausible, or it has said none.
     #[must_use]
     pub fn skew(&self) -> Option<Skew> {
-        self.state().clock?.err()
+        self.state().clock.skew()
     }
 
     pub(super) fn note_deleted(&self, id: &str) {

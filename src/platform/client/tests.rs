@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Token;
 use super::error::{Error, Kind, Sent};
-use super::wire::{Route, items, listed, time};
+use super::wire::{FEW, Route, items, listed, time};
+use crate::platform::PolicyName;
 
 fn refused(status: u16, body: &str) -> Error {
     Error::refused("GET /x", status, None, body.as_bytes(), &[])
@@ -116,11 +117,40 @@ fn a_token_at_the_edge_of_a_long_text_leaves_no_part_of_itself() {
 fn a_reply_without_a_list_is_no_empty_list() {
     let route = Route::new(super::Method::GET, "/x");
     let body = br#"{"response":{"status":{"code":200,"message":"OK"}}}"#;
-    assert!(listed::<crate::platform::UserSummary>(&route, body).is_err());
+    assert!(listed::<crate::platform::UserSummary, 10>(&route, body).is_err());
     assert_eq!(
         items::<crate::platform::UserSummary>(&route, body).map(|l| l.len()),
         Ok(0)
     );
+}
+
+#[test]
+fn of_policies_names_are_kept_and_a_reply_of_many_tiny_objects_is_refused() {
+    let route = Route::new(super::Method::GET, "/setup/organization/policy");
+    let reply = |items: &str| {
+        format!(r#"{{"response":{{"status":{{"code":200,"message":"OK"}},"items":[{items}]}}}}"#)
+    };
+    let zeros = "0,".repeat(1_000_000);
+    let long = reply(&format!(
+        r#"{{"id":"pol-1","name":"ops","policyContent":[{zeros}0]}}"#
+    ));
+    let kept: Vec<PolicyName> = listed::<_, FEW>(&route, long.as_bytes()).unwrap();
+    assert_eq!((&*kept[0].id, &*kept[0].name, kept.len()), ("pol-1", "ops", 1));
+    let many = vec![r#"{"id":""}"#; FEW + 1].join(",");
+    let error = listed::<PolicyName, FEW>(&route, reply(&many).as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("cannot be read"), "{error}");
+    assert_eq!(
+        listed::<PolicyName, FEW>(&route, reply(&many[10..]).as_bytes())
+            .unwrap()
+            .len(),
+        FEW
+    );
+    // So are those within one object.
+    let tokens = vec!["{}"; 5001].join(",");
+    let user = reply(&format!(
+        r#"{{"userId":"pu-1","type":"programmatic","tokens":[{tokens}]}}"#
+    ));
+    assert!(items::<crate::platform::UserDetails>(&route, user.as_bytes()).is_err());
 }
 
 #[test]

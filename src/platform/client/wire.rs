@@ -4,26 +4,59 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::Method;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::{Error, position};
-use crate::platform::Envelope;
+use crate::platform::{Bounded, StatusLine};
+
+const MIB: usize = 1024 * 1024;
+/// Objects of a list that an organization has a few of: accounts, policies, groups.
+pub(super) const FEW: usize = 10_000;
+/// Objects of a list of users or events.
+pub(super) const MANY: usize = 500_000;
+/// Objects of a reply that is about one.
+const ONE: usize = 100;
+
+/// What is read of a reply that went well. An object of a few bytes takes many times as much in memory, so that their
+/// number has a bound besides that of the bytes.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: DeserializeOwned"))]
+struct Reply<T, const MOST: usize> {
+    response: Response<T, MOST>,
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: DeserializeOwned"))]
+struct Response<T, const MOST: usize> {
+    #[serde(rename = "status")]
+    _status: StatusLine,
+    #[serde(default)]
+    items: Option<Bounded<T, MOST>>,
+}
 
 /// The objects of a reply; none at all is an empty answer.
 pub(super) fn items<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
-    envelope(route, body).map(Option::unwrap_or_default)
+    envelope::<_, ONE>(route, body).map(Option::unwrap_or_default)
 }
 
 /// The objects of a list. One that has no `items` is no empty list: who concludes from a list that something is
 /// gone must have seen a list.
-pub(super) fn listed<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Vec<T>, Error> {
-    envelope(route, body)?.ok_or_else(|| Error::undecodable(&route.name(), "the reply holds no list"))
+pub(super) fn listed<T: DeserializeOwned, const MOST: usize>(
+    route: &Route,
+    body: &[u8],
+) -> Result<Vec<T>, Error> {
+    envelope::<_, MOST>(route, body)?
+        .ok_or_else(|| Error::undecodable(&route.name(), "the reply holds no list"))
 }
 
-fn envelope<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<Option<Vec<T>>, Error> {
-    let envelope: Envelope<T> =
+fn envelope<T: DeserializeOwned, const MOST: usize>(
+    route: &Route,
+    body: &[u8],
+) -> Result<Option<Vec<T>>, Error> {
+    let reply: Reply<T, MOST> =
         serde_json::from_slice(body).map_err(|e| Error::undecodable(&route.name(), &position(&e)))?;
-    Ok(envelope.response.items)
+    Ok(reply.response.items.map(|items| items.0))
 }
 
 pub(super) const NO_BODY: Option<&()> = None;
@@ -79,6 +112,20 @@ impl Route {
             .finish();
         self.path = format!("{}?{query}", self.path);
         self
+    }
+
+    /// How many bytes of a good reply are read: a list of 100,000 users has about 20 MB.
+    pub(super) fn cap(&self) -> usize {
+        match self.pattern.as_str() {
+            "/setup/organization/user" | "/audit/events" => 64 * MIB,
+            "/setup/account" | "/setup/organization/policy" | "/setup/access/userGroup" => 4 * MIB,
+            _ => MIB,
+        }
+    }
+
+    /// Whether a reply may be a large one.
+    pub(super) fn is_list(&self) -> bool {
+        self.cap() > MIB
     }
 
     pub(super) fn is_list_of_users(&self) -> bool {

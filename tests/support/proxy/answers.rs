@@ -111,6 +111,17 @@ pub fn lie(lie: Lie, good: Answer, bytes: &Bytes) -> Answer {
             parts.headers.insert(DATE, end);
             whole(bytes.clone())
         }
+        Lie::Padded(size) => {
+            let mut list: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let field = if list["response"]["items"][0]["policyContent"].is_null() {
+                "padding"
+            } else {
+                "policyContent"
+            };
+            list["response"]["items"][0][field] = "@".into();
+            let zeros = format!("[{}0]", "0,".repeat(size / 2));
+            whole(Bytes::from(list.to_string().replace("\"@\"", &zeros)))
+        }
         Lie::Truncated => whole(half),
         Lie::Unfinished => whole(bytes.slice(..bytes.len().saturating_sub(1))),
         Lie::LacksNewest => {

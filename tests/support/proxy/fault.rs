@@ -44,6 +44,8 @@ pub enum Lie {
     Unfinished,
     /// As it is, but for a `Date` at the end of all times.
     FarFuture,
+    /// A list whose first object has one more field, an array of so many bytes.
+    Padded(usize),
     /// 200 with a page for people.
     Html,
     /// A list without its last user.
