@@ -73,7 +73,8 @@ impl Schedule {
 
     /// When a token of this age is replaced: not before `now`, and then within a window, unless it becomes older than the
     /// class allows before one opens.
-    fn at(&self, issued: Timestamp, share: f64, now: Timestamp) -> Option<Timestamp> {
+    #[must_use]
+    pub fn at(&self, issued: Timestamp, share: f64, now: Timestamp) -> Option<Timestamp> {
         let every = self.every?;
         let age = SignedDuration::try_from(every.mul_f64(1.0 - JITTER * share)).ok()?;
         let old_enough = issued.checked_add(age).ok()?;
