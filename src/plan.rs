@@ -34,6 +34,7 @@ mod sweep;
 mod template;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

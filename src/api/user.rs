@@ -327,10 +327,14 @@ pub struct Rotation {
 #[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RotationWindow {
-    /// Start, as five cron fields: minute, hour, day of month, month, day of week.
+    /// Start, as five cron fields: minute (0-59), hour (0-23), day of month (1-31; `L` is the last), month (1-12 or
+    /// JAN-DEC), day of week (0-7 or SUN-SAT; 0 and 7 are Sunday; `FRI#2` is the second Friday of the month, `FRIL` the
+    /// last). Each is `*`, or a list of values and ranges, with steps behind a `/`. If both kinds of days are restricted,
+    /// either is enough. A start that clocks skip is the moment at which they go on; one that they show twice is the first
+    /// of the two. Fields that cannot be read, or that no day has within 40 years, are refused with the reason `InvalidSpec`.
     #[schemars(length(min = 9, max = 128))]
     pub cron: String,
-    /// IANA name. Default UTC.
+    /// IANA name, such as `Europe/Berlin`. Default UTC. An unknown one is refused with the reason `InvalidSpec`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub time_zone: Option<String>,

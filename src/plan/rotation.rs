@@ -6,17 +6,16 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::desired::Desired;
+use super::window::Window;
 use super::{Observed, Refusal, SecretView};
 use crate::api::{
     Current, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION,
-    ROTATE_AT_ANNOTATION, Retiring, Rotation, RotationWindow,
+    ROTATE_AT_ANNOTATION, Retiring, Rotation,
 };
 
 /// How long an old token stays valid, unless somebody says otherwise: environment variables of running pods never
 /// change, and most pods are replaced within a day.
 const OVERLAP: Duration = Duration::from_hours(24);
-/// A window that is open for longer is none.
-const LONGEST_WINDOW: Duration = Duration::from_hours(7 * 24);
 /// Tokens are replaced up to this share of their age earlier.
 const JITTER: f64 = 0.1;
 
@@ -34,13 +33,6 @@ pub struct Schedule {
     windows: Vec<Window>,
     /// The class's bound, which does not wait for a window.
     max_age: Option<Duration>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Window {
-    /// With the time zone, as the parser wants it.
-    cron: String,
-    length: Duration,
 }
 
 impl Schedule {
@@ -89,47 +81,6 @@ impl Schedule {
                 .ok()
         };
         opens.chain(too_old()).min()
-    }
-}
-
-impl Window {
-    fn new(window: &RotationWindow) -> Result<Self, Refusal> {
-        let zone = window.time_zone.as_deref().unwrap_or("UTC");
-        let invalid = |why: &str| {
-            let message = format!(
-                "rotation window {:?} in time zone {zone:?} cannot be read: {why}. Write five cron fields such as \"0 2 * * SUN\" and an IANA time zone such as Europe/Berlin",
-                window.cron
-            );
-            Refusal::new("InvalidSpec", message)
-        };
-        if window.cron.split_whitespace().count() != 5 || zone.contains(char::is_whitespace) {
-            return Err(invalid("it does not have five fields"));
-        }
-        if window.duration.get().is_zero() {
-            return Err(invalid("its duration is zero"));
-        }
-        let cron = format!("{} {zone}", window.cron);
-        cronexpr::parse_crontab(&cron).map_err(|e| invalid(&e.to_string().replace('\n', " ")))?;
-        if window.duration.get() > LONGEST_WINDOW {
-            return Err(invalid("it is open for longer than a week"));
-        }
-        let window = Self {
-            cron,
-            length: window.duration.get(),
-        };
-        // Any moment will do: the days of a calendar come again.
-        match window.open_at(Timestamp::UNIX_EPOCH) {
-            Some(_) => Ok(window),
-            None => Err(invalid("it never opens, since there is no such day")),
-        }
-    }
-
-    /// `at`, if the window is open then, or else when it opens next.
-    fn open_at(&self, at: Timestamp) -> Option<Timestamp> {
-        let cron = cronexpr::parse_crontab(&self.cron).ok()?;
-        let before = at.checked_sub(SignedDuration::try_from(self.length).ok()?).ok()?;
-        let opens = cron.find_next(cronexpr::MakeTimestamp(before)).ok()?.timestamp();
-        Some(opens.max(at))
     }
 }
 
@@ -279,6 +230,7 @@ fn share(uid: &str, nonce: &str) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::RotationWindow;
 
     fn time(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -349,29 +301,5 @@ mod tests {
             leap_days.at(issued, 0.0, issued),
             Some(time("2026-01-03T00:00:00Z"))
         );
-    }
-
-    #[test]
-    fn wrong_windows_are_refused_with_an_example() {
-        for (cron, zone) in [
-            ("0 0 30 2 *", "UTC"),
-            ("0 2 * *", "UTC"),
-            ("0 2 * * * *", "UTC"),
-            ("61 2 * * *", "UTC"),
-            ("0 2 * * *", "Mars/Olympus"),
-            ("0 2 * * *", "UTC UTC"),
-        ] {
-            let window = RotationWindow {
-                cron: cron.to_owned(),
-                time_zone: Some(zone.to_owned()),
-                duration: crate::api::Duration::from_secs(60),
-            };
-            let refusal = Window::new(&window).unwrap_err();
-            assert!(
-                refusal.message.contains("0 2 * * SUN"),
-                "{cron} {zone}: {}",
-                refusal.message
-            );
-        }
     }
 }
