@@ -11,7 +11,9 @@ mod targets;
 static RUN: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     let name = std::env::var("TARGET").unwrap_or_default();
     let target = targets::find(&name);
-    target.unwrap_or_else(|| panic!("TARGET={name} names none of the targets")).run
+    target
+        .unwrap_or_else(|| panic!("TARGET={name} names none of the targets"))
+        .run
 });
 
 fuzz_target!(|data: &[u8]| RUN(data));

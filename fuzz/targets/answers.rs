@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use programmatic_users::platform::client::{Client, Config, Error, Gate, Hooks, Limits, Purpose};
 use programmatic_users::platform::{
-    Account, AuditEvent, CreateProgrammaticUser, CreatedUser, Envelope, Policy, Token, UserDetails, UserGroup,
-    UserName, UserSummary, format_time, parse_time,
+    Account, AuditEvent, CreateProgrammaticUser, CreatedUser, Envelope, Policy, Token, UserDetails,
+    UserGroup, UserName, UserSummary, format_time, parse_time,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -27,7 +27,11 @@ pub fn time(data: &[u8]) {
     };
     let written = format_time(at);
     let again = parse_time(&written).expect("what is written is read");
-    assert_eq!(again.as_millisecond(), at.as_millisecond(), "{text:?} became {written}");
+    assert_eq!(
+        again.as_millisecond(),
+        at.as_millisecond(),
+        "{text:?} became {written}"
+    );
     assert_eq!(format_time(again), written);
 }
 
@@ -41,14 +45,21 @@ pub fn reply(data: &[u8]) {
     let users: Vec<UserSummary> = read(data);
     let names: Vec<UserName> = read(data);
     for (user, name) in users.iter().zip(&names) {
-        assert_eq!((&*user.user_id, &*user.username), (&*name.user_id, &*name.username));
+        assert_eq!(
+            (&*user.user_id, &*user.username),
+            (&*name.user_id, &*name.username)
+        );
         assert_eq!(user.user_type, name.user_type);
     }
     for user in read::<UserDetails>(data) {
         let written = serde_json::to_value(&user).expect("it has a JSON form");
         assert_eq!(serde_json::from_value::<UserDetails>(written).ok(), Some(user));
     }
-    let _ = (read::<Account>(data), read::<Policy>(data), read::<UserGroup>(data));
+    let _ = (
+        read::<Account>(data),
+        read::<Policy>(data),
+        read::<UserGroup>(data),
+    );
     let _ = (read::<AuditEvent>(data), read::<Value>(data));
     for created in read::<CreatedUser>(data) {
         assert!(!created.token.expose().is_empty());
@@ -72,7 +83,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().expect("a runtime");
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+    let listener = runtime
+        .block_on(TcpListener::bind("127.0.0.1:0"))
+        .expect("a port");
     let address = listener.local_addr().expect("a port has a number");
     let (answer, asked) = (Arc::<Mutex<Vec<u8>>>::default(), Arc::<Mutex<String>>::default());
     let (answers, requests) = (answer.clone(), asked.clone());
@@ -112,7 +125,10 @@ async fn call(client: &Client, which: u8, id: &str) -> Result<(), Error> {
     match which {
         0 => client.user_names().await.map(drop),
         1 => client.user(id).await.map(drop),
-        2 => client.create_programmatic_user(&body, Purpose::First).await.map(drop),
+        2 => client
+            .create_programmatic_user(&body, Purpose::First)
+            .await
+            .map(drop),
         3 => client.policies().await.map(drop),
         4 => client.groups().await.map(drop),
         5 => client.accounts().await.map(drop),
@@ -130,7 +146,10 @@ async fn call(client: &Client, which: u8, id: &str) -> Result<(), Error> {
 /// its error is short and tells no token, and an id is no other route.
 pub fn answer(data: &[u8]) {
     let (line, bytes) = first_line(data);
-    let (which, id) = (line.bytes().next().unwrap_or(b'0') % 16, line.get(1..).unwrap_or_default());
+    let (which, id) = (
+        line.bytes().next().unwrap_or(b'0') % 16,
+        line.get(1..).unwrap_or_default(),
+    );
     let platform = &*PLATFORM;
     bytes.clone_into(&mut lock(&platform.answer));
     lock(&platform.asked).clear();
@@ -148,7 +167,10 @@ pub fn answer(data: &[u8]) {
     if let Err(error) = platform.runtime.block_on(call(&client, which, id)) {
         let said = error.to_string();
         assert!(said.len() < 4096, "{} bytes", said.len());
-        assert!(!said.contains(TOKEN) && !said.contains(char::is_control), "{said:?}");
+        assert!(
+            !said.contains(TOKEN) && !said.contains(char::is_control),
+            "{said:?}"
+        );
     }
     let asked = lock(&platform.asked);
     if let Some(rest) = asked.split_once(" /setup/user/").map(|(_, rest)| rest) {

@@ -67,7 +67,10 @@ pub fn journal(data: &[u8]) {
         return;
     }
     assert!(!is_intact("bcdefg", &read), "another installation");
-    assert!(!is_intact(INSTANCE, &object("uid-2", &written).expect("an object")), "another object");
+    assert!(
+        !is_intact(INSTANCE, &object("uid-2", &written).expect("an object")),
+        "another object"
+    );
     let mut changed = read;
     if let Some(status) = &mut changed.status {
         let id = status.user_id.take();

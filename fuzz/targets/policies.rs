@@ -8,7 +8,10 @@ use serde_json::Value;
 use super::{first_line, text};
 
 fn facts() -> Facts {
-    let attributes = [("elastigroup:name", "web-prod"), ("elastigroup:tags/Email", "a@example.com")];
+    let attributes = [
+        ("elastigroup:name", "web-prod"),
+        ("elastigroup:tags/Email", "a@example.com"),
+    ];
     Facts {
         attributes: attributes.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
         email: Some("a@example.com".to_owned()),
@@ -26,7 +29,10 @@ pub fn policy(data: &[u8]) {
         if let Some(condition) = value.get("condition") {
             let strict = Condition::parse(condition);
             let stored = serde_json::from_value::<Condition>(condition.clone());
-            assert!(strict.is_err() || stored.is_ok(), "what is taken cannot be read again: {condition}");
+            assert!(
+                strict.is_err() || stored.is_ok(),
+                "what is taken cannot be read again: {condition}"
+            );
             if let Ok(condition) = strict {
                 let _ = condition.holds("elastigroup", &Facts::default());
             }
@@ -41,7 +47,11 @@ pub fn policy(data: &[u8]) {
         administrator: false,
         statements: statements.into(),
     }];
-    for (resource, account) in [("elastigroup:sig-1", "act-1"), ("setup:u-1", "act-1"), ("elastigroup:sig-1", "act-2")] {
+    for (resource, account) in [
+        ("elastigroup:sig-1", "act-1"),
+        ("setup:u-1", "act-1"),
+        ("elastigroup:sig-1", "act-2"),
+    ] {
         let question = Question {
             action: "elastigroup:createGroup",
             resource,
@@ -50,7 +60,10 @@ pub fn policy(data: &[u8]) {
             facts: &facts,
         };
         let allowed = decide(&grants, question).is_allowed();
-        assert!(!allowed || (could(&grants, question) && account == "act-1"), "{resource} in {account}");
+        assert!(
+            !allowed || (could(&grants, question) && account == "act-1"),
+            "{resource} in {account}"
+        );
         let _ = (depends(&grants, question), sees(&grants, account));
         let administrators = Question {
             administrator_only: true,
@@ -66,7 +79,10 @@ pub fn pattern(data: &[u8]) {
     let value = text(value);
     let compiled = Pattern::new(&pattern);
     assert_eq!(compiled.as_str(), pattern);
-    assert!(compiled.is_valid() || compiled.fits(&value).is_none(), "{pattern:?}");
+    assert!(
+        compiled.is_valid() || compiled.fits(&value).is_none(),
+        "{pattern:?}"
+    );
     let fits = matches(&pattern, &value);
     assert!(fits || pattern != value, "{pattern:?} does not fit itself");
     assert!(matches(&format!("*{pattern}*"), &format!("a{value}b")) || !fits);

@@ -68,19 +68,27 @@ struct Reply {
 }
 
 impl Server {
-    /// One request as it is, and all that comes until the connection ends. The platform has to end it.
-    fn send(&self, bytes: &[u8]) -> Vec<u8> {
+    /// Bytes as they are, and all that comes until the connection ends. The platform has to end it, at the latest when
+    /// nothing more can come; of a request that is whole it must not be said so, or the platform takes it for given up.
+    fn send(&self, bytes: &[u8], is_whole: bool) -> Vec<u8> {
         let exchange = async {
-            let mut stream = TcpStream::connect(self.address).await.expect("the platform listens");
+            let mut stream = TcpStream::connect(self.address)
+                .await
+                .expect("the platform listens");
             // It may answer and close before it has read everything.
             let _ = stream.write_all(bytes).await;
-            let _ = stream.shutdown().await;
+            if !is_whole {
+                let _ = stream.shutdown().await;
+            }
             let mut reply = Vec::new();
             let _ = stream.read_to_end(&mut reply).await;
             reply
         };
         let within = async { tokio::time::timeout(Duration::from_secs(9), exchange).await };
-        let reply = self.runtime.block_on(within).expect("the platform ends a connection");
+        let reply = self
+            .runtime
+            .block_on(within)
+            .expect("the platform ends a connection");
         assert!(reply.len() <= LONGEST, "{} bytes", reply.len());
         reply
     }
@@ -90,7 +98,7 @@ impl Server {
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: platform\r\nconnection: close\r\n{headers}content-length: {length}\r\n\r\n"
         );
-        let reply = self.send(&[head.as_bytes(), body].concat());
+        let reply = self.send(&[head.as_bytes(), body].concat(), true);
         let end = reply.windows(4).position(|w| w == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("{method} {path}: no answer"));
         let head = String::from_utf8_lossy(&reply[..end]).into_owned();
@@ -104,7 +112,10 @@ impl Server {
     /// A call of the API by the administrator: each answer has the envelope.
     fn api(&self, method: &str, path: &str, body: &[u8]) {
         let reply = self.call(method, path, &format!("authorization: Bearer {ADMIN}\r\n"), body);
-        let is_json = reply.head.to_ascii_lowercase().contains("content-type: application/json");
+        let is_json = reply
+            .head
+            .to_ascii_lowercase()
+            .contains("content-type: application/json");
         if method != "HEAD" && is_json && !reply.head.to_ascii_lowercase().contains("transfer-encoding") {
             let envelope: Value = serde_json::from_slice(&reply.body).expect("JSON is JSON");
             let code = envelope["response"]["status"]["code"].as_u64();
@@ -126,7 +137,8 @@ impl Server {
     fn remember(&mut self, reply: &Reply) {
         let set = reply.head.lines().filter_map(|line| {
             let (name, value) = line.split_once(": ")?;
-            name.eq_ignore_ascii_case("set-cookie").then(|| value.split(';').next())?
+            name.eq_ignore_ascii_case("set-cookie")
+                .then(|| value.split(';').next())?
         });
         let set: Vec<&str> = set.collect();
         if !set.is_empty() {
@@ -156,7 +168,9 @@ impl Server {
         // Cookies stay as they are.
         self.csrf.clear();
         let page = text(&home.body).into_owned();
-        let (_, rest) = page.split_once("name=\"csrf\" value=\"").expect("a page has forms");
+        let (_, rest) = page
+            .split_once("name=\"csrf\" value=\"")
+            .expect("a page has forms");
         self.csrf = rest.split('"').next().unwrap_or_default().to_owned();
     }
 }
@@ -169,7 +183,9 @@ fn fits(word: &str) -> bool {
 /// Lines: method and path; then the body.
 pub fn body(data: &[u8]) {
     let (line, body) = first_line(data);
-    let (method, path) = line.split_once(' ').unwrap_or(("POST", "/setup/user/programmatic"));
+    let (method, path) = line
+        .split_once(' ')
+        .unwrap_or(("POST", "/setup/user/programmatic"));
     // The administrator and its token stay.
     let harmless = matches!(method, "POST" | "PUT") && path.starts_with('/') && fits(path);
     if harmless && !path.starts_with("/console") {
@@ -188,18 +204,25 @@ pub fn query(data: &[u8]) {
 /// Lines: a path of the console, then the fields of a form of this session.
 pub fn form(data: &[u8]) {
     let (path, fields) = first_line(data);
-    let kept = ["/console/sign-out", "/console/password", "/console/settings/users"];
+    let kept = [
+        "/console/sign-out",
+        "/console/password",
+        "/console/settings/users",
+    ];
     let under = path.starts_with("/console") && fits(&path);
     if under && !kept.iter().any(|p| path.starts_with(p)) {
         let fields = text(fields);
-        let body = format!("csrf={}&{fields}", byte_serialize(SERVER.csrf.as_bytes()).collect::<String>());
+        let body = format!(
+            "csrf={}&{fields}",
+            byte_serialize(SERVER.csrf.as_bytes()).collect::<String>()
+        );
         SERVER.page("POST", &path, &body);
     }
 }
 
 /// Bytes on a connection. The platform ends it, and goes on.
 pub fn request(data: &[u8]) {
-    let reply = SERVER.send(data);
+    let reply = SERVER.send(data, false);
     if let Some(status) = reply.strip_prefix(b"HTTP/1.1 ") {
         assert!(!status.starts_with(b"5"), "{}", text(&reply));
     }
