@@ -42,14 +42,14 @@ pub const TARGETS: [Target; 17] = [
     target("marker", journal::marker, 20_000),
     target("journal", journal::journal, 8000),
     target("time", answers::time, 20_000),
-    target("reply", answers::reply, 5000),
+    target("reply", answers::reply, 15_000),
     target("answer", answers::answer, 2000),
-    target("policy", policies::policy, 2000),
-    target("pattern", policies::pattern, 2000),
-    target("body", requests::body, 300),
-    target("query", requests::query, 400),
-    target("form", requests::form, 300),
-    target("request", requests::request, 300),
+    target("policy", policies::policy, 6000),
+    target("pattern", policies::pattern, 5000),
+    target("body", requests::body, 1000),
+    target("query", requests::query, 2000),
+    target("form", requests::form, 1500),
+    target("request", requests::request, 1500),
 ];
 
 /// The target of this name.

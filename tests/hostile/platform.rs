@@ -19,7 +19,7 @@ use crate::support::builders::{organization, permissive_class};
 use crate::support::{Cluster, Operator, PAYMENTS, Platform, World, platform};
 
 /// Lives of others that are measured in peace, in each of the two organizations.
-const PEACE: usize = 4;
+const PEACE: usize = 6;
 /// And at most under attack.
 const WAR: usize = 40;
 /// Users of the hostile platform's organization.

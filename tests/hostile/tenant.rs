@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
+use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
@@ -15,7 +15,7 @@ use crate::measure::{Other, Tally, Times, check_operator, compare};
 use crate::schema::{self, Random};
 use crate::support::cluster::root;
 use crate::support::process::Memory;
-use crate::support::{Cluster, PAYMENTS, World};
+use crate::support::{Cluster, PAYMENTS, World, rights};
 use crate::{is_whole, span};
 
 /// Lives of the other tenant's users that are measured in peace.
@@ -40,7 +40,16 @@ async fn tenant(world: &World) -> Tenant {
     let policies = snapshot
         .split("\n---\n")
         .filter(|d| d.contains("\nkind: ValidatingAdmissionPolicy"));
-    let text = policies.collect::<Vec<_>>().join("\n---\n");
+    // They know the operator by the account that the chart gives it.
+    let (charts, ours) = (
+        "system:serviceaccount:pu-system:pu-programmatic-users",
+        rights::account(world.operator_namespace()),
+    );
+    let text = policies
+        .collect::<Vec<_>>()
+        .join("\n---\n")
+        .replace(charts, &ours);
+    assert!(text.contains(&ours));
     let apply = ["apply", "--server-side", "-f", "-"];
     world.cluster().kubectl_with(&apply, Some(&text)).unwrap();
     let namespace = &world.namespaces()[1];
@@ -61,16 +70,6 @@ async fn tenant(world: &World) -> Tenant {
     let metadata = json!({"name": user, "namespace": namespace});
     let binding = json!({"metadata": metadata, "roleRef": reference, "subjects": subjects});
     world.apply::<RoleBinding>(&of(binding)).await.unwrap();
-    // Classes belong to no namespace.
-    let rules = json!([{"apiGroups": ["programmatic-users.io"], "resources": ["programmaticuserclasses"], "resourceNames": [class], "verbs": ["use"]}]);
-    let name = format!("{user}-use");
-    world
-        .apply::<ClusterRole>(&of(json!({"metadata": {"name": name}, "rules": rules})))
-        .await
-        .unwrap();
-    let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
-    let binding = json!({"metadata": {"name": name}, "roleRef": reference, "subjects": subjects});
-    world.apply::<ClusterRoleBinding>(&of(binding)).await.unwrap();
     let client = world.cluster().client_of(&user, &["system:authenticated"]).await;
     let kind = ApiResource::erase::<ProgrammaticUser>(&());
     Tenant {
