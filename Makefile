@@ -2,18 +2,20 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CONTROLPLANE := target/controlplane/controlplane
-# Binaries of Kubernetes are kept here between runs.
-export CONTROLPLANE_CACHE ?= $(CURDIR)/target/controlplane
+# What is built of others' sources is kept here for all checkouts, by the hash of its versions: Kubernetes, Helm, tools of `audit`.
+export PROGRAMMATIC_USERS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/programmatic-users
+export CONTROLPLANE_CACHE ?= $(PROGRAMMATIC_USERS_CACHE)/kubernetes
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-faults soak durability load bench model static lint audit crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-image test-faults soak durability load bench model static lint audit release-chart crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
+# One build of program and example, with the features of the tests: they share all dependencies.
 demo: controlplane ## Show the whole on this machine: control plane, node, platform, operator, a pod with its token (KEEP=1 leaves it running)
-	@cargo build --locked
+	@cargo build --locked --bins --example demo
 	@cargo run --locked --quiet --example demo
 
 demo-stop: ## Stop what `make demo KEEP=1` left running
@@ -56,6 +58,10 @@ static: ## Build the program that images are made of, static: target/image/progr
 	@cargo build --locked --release --target $(HOST) --target-dir target/static
 	@install -D target/static/$(HOST)/release/programmatic-users target/image/programmatic-users
 
+# `make test` does it with the program that it has built anyway.
+test-image: static controlplane ## Run the chart's own pods with the static program that images are made of
+	@IMAGE_PROGRAM=target/image/programmatic-users cargo test --locked --test chart install:: -- --show-output
+
 lint: prerequisites ## Formatting and clippy, without a word
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
@@ -64,8 +70,14 @@ lint: prerequisites ## Formatting and clippy, without a word
 audit: prerequisites ## Check the dependencies, and write what the program is made of (SBOM)
 	@tests/audit.sh
 
+release-chart: export DIGEST := $(DIGEST)
+release-chart: export REPOSITORY := $(REPOSITORY)
+release-chart: ## Package the chart of a release with its image pinned: DIGEST=sha256:… REPOSITORY=registry/programmatic-users
+	@charts/release.sh
+
 crds: ## Write crds/ anew, after a change of src/api
-	@cargo run --locked --quiet -- crds --dir crds
+	@cargo build --locked --quiet --bins --example demo
+	@$(or $(CARGO_TARGET_DIR),target)/debug/programmatic-users crds --dir crds
 
 # Builds Kubernetes from its Go modules the first time, with progress; a moment later on. Not needed where a cluster
 # (TEST_KUBECONFIG) or binaries (KUBEBUILDER_ASSETS) are given.
@@ -78,6 +90,7 @@ controlplane: prerequisites
 prerequisites:
 	@tests/prerequisites.sh
 
-clean: ## Stop what runs, and remove what was built, the control plane's programs too
+# Programs of the cache stay for other checkouts: remove $(PROGRAMMATIC_USERS_CACHE) by hand.
+clean: ## Stop what runs, and remove what was built here
 	@test ! -x $(CONTROLPLANE) || for run in target/controlplane/test target/demo/plane; do $(CONTROLPLANE) stop --run $$run; done
 	@rm -rf target

@@ -9,6 +9,7 @@
 //! | [`server`] | the embedded platform | wire types of `platform`; never `kube`, `api`, `plan`, `controller` |
 //! | [`command`] | what people ask of the cluster and the platform: `get`, `why`, `audit`, `doctor` and the others | all but `server` and `controller` |
 //! | [`metrics`], [`health`], [`telemetry`] | what the controller tells of itself: metrics, probes, logs | `api` |
+//! | `connections` | bounds of what anyone can connect to | nothing of this crate |
 //! | [`cli`] | flags and environment to configuration | all |
 //!
 //! A test (`tests/structure.rs`) checks these rules.
@@ -18,6 +19,7 @@
 pub mod api;
 pub mod cli;
 pub mod command;
+mod connections;
 pub mod controller;
 pub mod crds;
 pub mod health;

@@ -48,7 +48,7 @@ pub use attempt::purpose;
 pub use class::{allows, check as check_class};
 pub use consumers::{Consumers, Level, Pod, Restart, Rollout, Workload};
 pub use desired::{Desired, desired};
-pub use endpoint::{check_endpoint, limits};
+pub use endpoint::{check_endpoint, check_grant, limits};
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
     Answer, Catalog, Committed, Created, Deletion, Found, Learned, Observed, OwnSecret, SecretView, Staged,
@@ -262,7 +262,8 @@ pub fn next(observed: &Observed, now: Timestamp) -> Next {
 /// Whether the platform's user is the one of this marker: the guard before every deletion.
 #[must_use]
 pub fn is_marked(details: &UserDetails, marker: &Marker) -> bool {
-    details.user_type == UserType::Programmatic && Marker::parse(&details.username).as_ref() == Some(marker)
+    details.user_type == UserType::Programmatic
+        && Marker::parse(&details.username).is_some_and(|m| m.is_of(marker))
 }
 
 /// The Secret that will carry the token of one user.

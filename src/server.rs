@@ -15,8 +15,11 @@ mod hashing;
 mod limit;
 mod listen;
 mod metrics;
+mod peer;
 mod recovery;
+mod refusals;
 mod reply;
+mod retention;
 mod routes;
 mod rules;
 mod secret;
@@ -27,12 +30,14 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::platform::Token;
 
 pub use bootstrap::FirstStart;
 pub use listen::Tls;
 pub use recovery::{Recovered, recover_admin};
+pub use retention::AuditConfig;
 pub use secret::Password;
 
 /// What the platform needs to run.
@@ -59,6 +64,14 @@ pub struct PlatformConfig {
     pub tls: Option<Tls>,
     /// Whether browsers may send console cookies by https only; of itself with [`Self::tls`].
     pub secure_cookies: bool,
+    /// How long a session of the console lasts.
+    pub session_lasts: Duration,
+    /// How long a session of the console may be without a use.
+    pub session_idle: Duration,
+    /// How long the audit log is kept, and how refusals without a credential are counted in it.
+    pub audit: AuditConfig,
+    /// Most connections at once; those beyond are closed. One peer has half of them at most.
+    pub max_connections: usize,
 }
 
 /// A database: one of its own, or one that several platforms share.
@@ -127,6 +140,10 @@ impl Default for PlatformConfig {
             body_limit: 256 * 1024,
             tls: None,
             secure_cookies: false,
+            session_lasts: Duration::from_hours(12),
+            session_idle: Duration::from_mins(30),
+            audit: AuditConfig::default(),
+            max_connections: 512,
         }
     }
 }
@@ -239,8 +256,11 @@ struct Shared {
     body_limit: usize,
     secure_cookies: bool,
     metrics: metrics::Metrics,
-    /// Hashing a password takes 19 MiB and a core for a while.
-    hashing: Arc<tokio::sync::Semaphore>,
+    is_tls: bool,
+    sessions: store::sign_in::Lifetime,
+    refusals: refusals::Refusals,
+    hashing: hashing::Hashing,
+    health: routes::Health,
 }
 
 impl std::ops::Deref for App {
@@ -257,6 +277,12 @@ pub struct Platform {
     address: SocketAddr,
     tls: Option<listen::Loaded>,
     first_start: Option<FirstStart>,
+    audit: AuditConfig,
+    max_connections: usize,
+}
+
+fn milliseconds(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 2)
 }
 
 impl Platform {
@@ -285,14 +311,27 @@ impl Platform {
             body_limit: config.body_limit,
             secure_cookies,
             metrics: metrics::Metrics::default(),
-            hashing: Arc::new(tokio::sync::Semaphore::new(2)),
+            is_tls: tls.is_some(),
+            sessions: store::sign_in::Lifetime {
+                lasts: milliseconds(config.session_lasts),
+                idle: milliseconds(config.session_idle),
+            },
+            refusals: refusals::Refusals::new(config.audit.refusals),
+            hashing: hashing::Hashing::default(),
+            health: routes::Health::default(),
         }));
+        let mut audit = config.audit;
+        if let Database::Directory(directory) = &config.database {
+            audit.export.get_or_insert_with(|| directory.join("audit-export"));
+        }
         Ok(Self {
             app,
             listener,
             address,
             tls,
             first_start,
+            audit,
+            max_connections: config.max_connections,
         })
     }
 
@@ -322,7 +361,18 @@ impl Platform {
     /// Answers until `shutdown` resolves, then lets requests under way end.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let service = edge::service(self.app.clone());
-        let result = listen::serve(self.listener, service, self.tls, &self.app.metrics, shutdown).await;
+        let listening = listen::Listening {
+            listener: self.listener,
+            tls: self.tls,
+            max_connections: self.max_connections,
+        };
+        let app = &self.app;
+        let result = tokio::select! {
+            result = listen::serve(listening, service, &app.metrics, shutdown) => result,
+            () = refusals::run(app) => Ok(()),
+            () = retention::run(app, &self.audit) => Ok(()),
+        };
+        refusals::flush(app).await;
         self.app.store.close().await;
         result
     }

@@ -1,25 +1,64 @@
 #!/usr/bin/env bash
-# What the dependencies are and may be: rules of deny.toml, and the parts of the program (CycloneDX).
+# What the dependencies are and may be: rules of deny.toml, known vulnerabilities, and the parts of the program (CycloneDX).
+#   tests/audit.sh [advisories]     the second form looks for known vulnerabilities only
+# ADVISORIES=required fails if the advisory database cannot be read, and is the default in CI; ADVISORIES=optional warns.
+# ADVISORY_DB is the folder or URL of a Git repository to read them from, such as a mirror of RustSec's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools=$PWD/target/tools
+DENY=0.20.2 CYCLONEDX=0.5.9
+if [ "${CI:-}" = true ] || [ "${GITHUB_ACTIONS:-}" = true ]; then default=required; else default=optional; fi
+advisories=${ADVISORIES:-$default}
+case $advisories in required | optional) ;; *) echo "error: ADVISORIES is required or optional, not $advisories" >&2; exit 2 ;; esac
 
-# Built once, in the quicker of the two ways.
-tool() {
-    "$tools/bin/$1" --version 2>/dev/null | grep -q " $2\$" && return
-    cargo install --quiet --locked --debug --root "$tools" --target-dir "$tools/build" "$1@$2"
+# Built once for all checkouts, in the quicker of the two ways. The folder's name comes last, so that what has it is whole.
+cache=${PROGRAMMATIC_USERS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/programmatic-users}
+key=$(printf '%s\n' "$DENY" "$CYCLONEDX" "$(rustc -vV)" | sha256sum | cut -c1-16)
+tools=$cache/tools/$key
+if [ ! -d "$tools" ]; then
+    partial=$tools.partial.$$
+    trap 'rm -rf "$partial"' EXIT
+    for tool in "cargo-deny@$DENY" "cargo-cyclonedx@$CYCLONEDX"; do
+        cargo install --quiet --locked --debug --root "$partial" --target-dir "$partial/build" "$tool"
+    done
+    rm -rf "$partial/build"
+    # Another run may have been quicker.
+    [ -d "$tools" ] || mv "$partial" "$tools"
+fi
+deny=$tools/bin/cargo-deny
+
+known_vulnerabilities() {
+    local work config
+    work=$(mktemp -d)
+    config=deny.toml
+    if [ -n "${ADVISORY_DB:-}" ]; then
+        case $ADVISORY_DB in *://*) ;; *) ADVISORY_DB=file://$(realpath "$ADVISORY_DB") ;; esac
+        config=$work/deny.toml
+        sed "s#^\[advisories\]#&\ndb-path = \"$work/db\"\ndb-urls = [\"$ADVISORY_DB\"]#" deny.toml > "$config"
+    fi
+    if "$deny" fetch --config "$config" db > "$work/said" 2>&1; then
+        "$deny" check --config "$config" --disable-fetch advisories || { rm -rf "$work"; return 1; }
+    else
+        cat "$work/said" >&2
+        local message="the advisory database ${ADVISORY_DB:-of RustSec} cannot be read: known vulnerabilities were NOT looked for"
+        rm -rf "$work"
+        if [ "$advisories" = required ]; then
+            echo "error: $message. Set ADVISORY_DB to a mirror, or ADVISORIES=optional to go on without" >&2
+            return 1
+        fi
+        echo "warning: $message"
+        return
+    fi
+    rm -rf "$work"
 }
-tool cargo-deny 0.20.2
-[ -x "$tools/bin/cargo-cyclonedx" ] || tool cargo-cyclonedx 0.5.9
+
+if [ "${1:-}" = advisories ]; then
+    known_vulnerabilities
+    exit
+fi
 
 # The crates of every platform, since the rules are looked up in all of them: a build fetches those of its own only.
 cargo fetch --locked --quiet
-"$tools/bin/cargo-deny" --offline check --hide-inclusion-graph licenses bans sources
-if "$tools/bin/cargo-deny" fetch db 2>/dev/null; then
-    "$tools/bin/cargo-deny" check --disable-fetch advisories
-else
-    echo "known vulnerabilities were not looked for: the advisory database cannot be reached from here"
-fi
+"$deny" --offline check --hide-inclusion-graph licenses bans sources
 
 mkdir -p target/image
 SOURCE_DATE_EPOCH=0 "$tools/bin/cargo-cyclonedx" cyclonedx --format json --spec-version 1.5 --target "$(rustc -vV | sed -n 's/^host: //p')" \
@@ -30,3 +69,5 @@ rm programmatic-users-sbom.json
 parts=$(grep -c '"type": "library"' target/image/sbom.cdx.json)
 [ "$parts" -gt 100 ]
 echo "target/image/sbom.cdx.json: $parts parts"
+# Last, where it is seen.
+known_vulnerabilities

@@ -26,6 +26,8 @@ mod conformance;
 mod console;
 #[path = "platform/docs.rs"]
 mod docs;
+#[path = "platform/edge.rs"]
+mod edge;
 #[path = "platform/envelope.rs"]
 mod envelope;
 #[path = "platform/files.rs"]

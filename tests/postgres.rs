@@ -23,6 +23,8 @@ mod conditions;
 mod conformance;
 #[path = "platform/console.rs"]
 mod console;
+#[path = "platform/edge.rs"]
+mod edge;
 #[path = "platform/envelope.rs"]
 mod envelope;
 #[path = "platform/fuzz.rs"]

@@ -147,6 +147,9 @@ async fn start(dir: PathBuf, keep: bool) -> Result<Demo, String> {
         "acme-admin",
         &file,
     ])?;
+    let endpoint = format!("programmatic-users.io/endpoint={}", platform.url());
+    let secret = ["annotate", "secret", "acme-admin", &endpoint];
+    cluster.kubectl(&[&["-n", OPERATOR_NAMESPACE], &secret[..]].concat())?;
     let options = operator::Options {
         kubeconfig: info.kubeconfig.clone().into(),
         namespace: OPERATOR_NAMESPACE.to_owned(),

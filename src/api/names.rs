@@ -31,6 +31,10 @@ pub const ROTATE_AT_ANNOTATION: &str = "programmatic-users.io/rotate-at";
 pub const REVOKE_NOW_ANNOTATION: &str = "programmatic-users.io/revoke-now";
 /// Annotation of the operator's Lease: how much the controllers log, in the form of `RUST_LOG`.
 pub const LOG_LEVEL_ANNOTATION: &str = "programmatic-users.io/log-level";
+/// On the Secret of an admin credential: the only Organization, by name, for which the operator sends it.
+pub const CREDENTIAL_ORGANIZATION_ANNOTATION: &str = "programmatic-users.io/organization";
+/// On the Secret of an admin credential: the only endpoint, as `https://HOST[:PORT]`, that the operator sends it to.
+pub const CREDENTIAL_ENDPOINT_ANNOTATION: &str = "programmatic-users.io/endpoint";
 
 /// Prefix of the annotation of pod templates by which workloads are restarted; the name of the `ProgrammaticUser` follows.
 pub const RESTART_PREFIX: &str = "rotation.programmatic-users.io/";

@@ -39,7 +39,10 @@ use super::Duration;
 pub struct OrganizationSpec {
     /// Where the platform's API is.
     pub endpoint: Endpoint,
-    /// The Secret, in the operator's own namespace, with the token of an organization admin.
+    /// The Secret, in the operator's own namespace, with the token of an organization admin. The operator sends nothing of a
+    /// Secret that does not say where it may be sent: by annotation `programmatic-users.io/endpoint` (the `endpoint.url`),
+    /// or `programmatic-users.io/organization` (the name of this object, whatever its endpoint); of both, both have to match.
+    /// Otherwise the reason is `CredentialNotGranted`.
     pub credentials: Credentials,
     /// How hard the operator may use the platform.
     #[serde(default)]
@@ -48,7 +51,8 @@ pub struct OrganizationSpec {
     #[serde(default)]
     pub drift: Drift,
     /// Keep this object, when it is deleted, until no `ProgrammaticUser` has a user in this organization: without
-    /// it those users cannot be deleted on the platform any more.
+    /// it those users cannot be deleted on the platform any more. With the chart's admission policies, to set it to `false`
+    /// needs verb `abandon-users` on organizations. Default true.
     #[serde(default = "default_true")]
     pub deletion_protection: bool,
     /// What happens to users of this installation whose `ProgrammaticUser` is gone, or does not know them.
@@ -61,7 +65,8 @@ pub struct OrganizationSpec {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.url.startsWith('https://') || (has(self.insecure) && self.insecure)").message("the admin credential must not travel in clear text: use an https:// url, or, for a platform on loopback or inside the cluster only, set insecure: true").field_path(".url"))]
 pub struct Endpoint {
-    /// Scheme, host and port, such as `https://api.spotinst.io`; no path, query or user.
+    /// Scheme, host and port, such as `https://api.spotinst.io`; no path, query or user. Link-local addresses and the
+    /// metadata services of clouds are refused (`InvalidEndpoint`).
     #[schemars(regex(pattern = r"^https?://[a-zA-Z0-9.\[\]:-]+/?$"), length(max = 253))]
     pub url: String,
     /// Certificates (PEM) of the authorities to trust for this endpoint instead of the system's.
@@ -129,7 +134,9 @@ pub struct Limits {
     #[schemars(range(min = 1))]
     pub max_in_flight: Option<i32>,
     /// New users an hour, rotations included; these leave a tenth of it to users that have no token yet and to revocations,
-    /// which may go a tenth beyond it. Default 1000. Counted from the start of the operator's process.
+    /// which may go a tenth beyond it. Of each of these one namespace may take half, and at least one user: a namespace
+    /// that makes and deletes users again and again leaves the other half to the others. A single namespace has to count with
+    /// that half. `CreateBudgetExhausted` says which bound was met. Default 1000. Counted from the start of the operator's process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub creates_per_hour: Option<i32>,

@@ -43,12 +43,29 @@ const SECRET_KEYS: &str = "self.all(k, k.matches('^[-._a-zA-Z0-9]{1,253}$'))";
         json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
     ),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.className"),
-    printcolumn(name = "Scope", type_ = "string", json_path = ".spec.scope"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
-    printcolumn(name = "Token", type_ = "string", json_path = ".status.tokenLastDigits"),
-    printcolumn(name = "Issued", type_ = "date", json_path = ".status.tokenIssuedAt"),
-    printcolumn(name = "Next-Rotation", type_ = "date", json_path = ".status.nextRotation"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Scope", type_ = "string", json_path = ".spec.scope", priority = 1),
+    printcolumn(
+        name = "Token",
+        type_ = "string",
+        json_path = ".status.tokenLastDigits",
+        priority = 1
+    ),
+    // Times that are not by the API server's clock, or not in the past, are strings: of a date that is later than its
+    // own clock kubectl prints `<invalid>`.
+    printcolumn(
+        name = "Issued",
+        type_ = "string",
+        json_path = ".status.tokenIssuedAt",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Next-Rotation",
+        type_ = "string",
+        json_path = ".status.nextRotation",
+        priority = 1
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.className == oldSelf.className").message("className cannot be changed: delete this object and make one with the other class").field_path(".className"))]
@@ -65,7 +82,7 @@ pub struct ProgrammaticUserSpec {
     /// `Account`: acts in exactly one account. `Organization`: acts in one or several accounts.
     pub scope: Scope,
     /// Name on the platform; the operator appends a marker (`/k8s.…`) by which it knows its own users. Default
-    /// is the name of this object. Longer names than 27 characters are cut before the marker.
+    /// is the name of this object. Longer names than 23 characters are cut before the marker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(validation = Rule::new("!self.matches('[+=@/]')").message("displayName may not contain + = @ or /: the platform refuses them (use - or . instead)"))]

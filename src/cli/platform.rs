@@ -7,7 +7,9 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::platform::Token;
-use crate::server::{self, AccountSeed, Database, DatabaseUrl, Password, Platform, PlatformConfig, Tls};
+use crate::server::{
+    self, AccountSeed, AuditConfig, Database, DatabaseUrl, Password, Platform, PlatformConfig, Tls,
+};
 use crate::shutdown;
 
 /// How often certificates are looked at.
@@ -96,7 +98,7 @@ pub struct PlatformArgs {
     /// File with the first admin's token, 64 hex characters; without it one is made up and printed once
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
-    /// Requests a minute for each route and method; 0: no limit
+    /// Requests a minute for each route and method; 0: no limit. Refusals without a credential and sign-ins stay bounded
     #[arg(long, default_value_t = 6000, value_name = "N")]
     pub rate_limit: u32,
     /// Speak TLS with this certificate (PEM, the chain after it); looked at every minute, so that it can be renewed
@@ -109,6 +111,53 @@ pub struct PlatformArgs {
     /// is so anyway
     #[arg(long)]
     pub secure_cookies: bool,
+    /// How long a console session lasts, such as 12h
+    #[arg(long, default_value = "12h", value_name = "SPAN", value_parser = span)]
+    pub session_lasts: Duration,
+    /// How long a console session may be without a use, such as 30m
+    #[arg(long, default_value = "30m", value_name = "SPAN", value_parser = span)]
+    pub session_idle: Duration,
+    /// How long the audit log is kept, such as 400d; older rows are written to a file and then deleted. 0 or forever: nothing is
+    /// deleted
+    #[arg(long, default_value = "400d", value_name = "SPAN", value_parser = Retention::parse)]
+    pub audit_retention: Retention,
+    /// Folder for the files with old rows of the audit log [default: audit-export in --data; with --database nothing is deleted
+    /// without it]
+    #[arg(long, value_name = "DIR")]
+    pub audit_export: Option<PathBuf>,
+    /// Most connections at once; more are closed. One peer has half of them at most
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = connections)]
+    pub max_connections: usize,
+}
+
+/// How long the audit log is kept; for ever if there is no span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention(Option<Duration>);
+
+impl Retention {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "0" | "forever" => Ok(Self(None)),
+            text => span(text).map(|span| Self(Some(span))),
+        }
+    }
+}
+
+/// A span longer than nothing: days, or what the API takes.
+fn span(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').and_then(|d| d.parse::<u64>().ok());
+    let span = match days {
+        Some(days) => days.checked_mul(86_400).map(Duration::from_secs),
+        None => crate::api::Duration::parse(text).map(crate::api::Duration::get),
+    };
+    let span = span.filter(|span| !span.is_zero());
+    span.ok_or_else(|| "write a span longer than 0, such as 30m, 12h or 400d".to_owned())
+}
+
+/// At least one for each of two peers.
+fn connections(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| *n >= 2);
+    number.ok_or_else(|| "write a number of at least 2".to_owned())
 }
 
 impl PlatformArgs {
@@ -147,6 +196,11 @@ impl PlatformArgs {
             tls_certificate,
             tls_key,
             secure_cookies,
+            session_lasts,
+            session_idle,
+            audit_retention,
+            audit_export,
+            max_connections,
         } = self;
         let tls = tls_certificate.zip(tls_key).map(|(certificate, key)| Tls {
             certificate,
@@ -180,6 +234,14 @@ impl PlatformArgs {
             requests_per_minute: rate_limit,
             tls,
             secure_cookies,
+            session_lasts,
+            session_idle,
+            audit: AuditConfig {
+                retention: audit_retention.0,
+                export: audit_export,
+                ..AuditConfig::default()
+            },
+            max_connections,
             ..PlatformConfig::default()
         })
     }
@@ -244,9 +306,25 @@ fn account(text: &str) -> Result<AccountSeed, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser as _;
 
+    use super::{Retention, connections, span};
     use crate::cli::{Cli, Command};
+
+    #[test]
+    fn spans_and_numbers_are_longer_than_nothing() {
+        assert_eq!(span("400d"), Ok(Duration::from_hours(400 * 24)));
+        assert_eq!(span("30m"), Ok(Duration::from_mins(30)));
+        for wrong in ["", "0d", "0s", "d", "-1d", "99999999999999999999d", "soon"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+        for forever in ["0", "forever"] {
+            assert_eq!(Retention::parse(forever), Ok(Retention(None)));
+        }
+        assert!(connections("1").is_err() && connections("2").is_ok());
+    }
 
     #[test]
     fn a_platform_has_one_database_and_a_wrong_one_is_not_quoted() {

@@ -1,6 +1,6 @@
 //! `audit`: who did what on the platform, by type of actor.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -128,6 +128,9 @@ struct Event {
     status: Option<u16>,
     source: Option<String>,
     agent: Option<String>,
+    /// How many requests it stands for.
+    requests: Option<u64>,
+    peer: Option<String>,
     request_id: Option<String>,
 }
 
@@ -204,9 +207,9 @@ pub(super) async fn run(args: Args) -> Outcome {
 }
 
 /// The platform, and the users of the cluster by the digest in their markers, as far as there is a cluster.
-async fn reach(args: &Args) -> Result<(Reached, HashMap<String, String>), Failure> {
+async fn reach(args: &Args) -> Result<(Reached, BTreeMap<String, String>), Failure> {
     if let Some(reached) = args.endpoint.connect() {
-        return Ok((reached?, HashMap::new()));
+        return Ok((reached?, BTreeMap::new()));
     }
     let cluster = args.cluster.connect().await?;
     let organization = objects::organization(&cluster, args.platform.organization.as_deref()).await?;
@@ -221,7 +224,7 @@ async fn reach(args: &Args) -> Result<(Reached, HashMap<String, String>), Failur
             Vec::new()
         }
     };
-    let named = |u: &UserView| (u.uid8(), u.path());
+    let named = |u: &UserView| (u.digest(), u.path());
     Ok((reached, users.iter().map(named).collect()))
 }
 
@@ -243,13 +246,13 @@ fn display_name(name: &str) -> &str {
     }
 }
 
-fn event(told: AuditEvent, known: &[UserSummary], objects: &HashMap<String, String>) -> Event {
+fn event(told: AuditEvent, known: &[UserSummary], objects: &BTreeMap<String, String>) -> Event {
     let actor_type = told.actor_type.unwrap_or_else(|| guess(&told, known));
     let marker = Marker::parse(&told.user);
     Event {
         time: parse_time(&told.created_at),
         actor_type,
-        object: marker.and_then(|m| objects.get(&m.uid8).cloned()),
+        object: marker.and_then(|m| m.find(objects).cloned()),
         actor: told.user,
         actor_id: told.actor_id,
         token_last_digits: told.token_last_digits,
@@ -261,6 +264,8 @@ fn event(told: AuditEvent, known: &[UserSummary], objects: &HashMap<String, Stri
         status: told.response_status,
         source: told.source,
         agent: told.agent,
+        requests: told.requests,
+        peer: told.peer,
         request_id: told.request_id,
     }
 }
@@ -289,10 +294,13 @@ fn table(trail: &Trail) -> String {
     ]);
     for event in &trail.events {
         let status = event.status.map(|s| s.to_string()).unwrap_or_default();
-        let result = match &event.result {
+        let mut result = match &event.result {
             Some(result) => format!("{result} {status}"),
             None => status,
         };
+        if let Some(many) = event.requests.filter(|many| *many > 1) {
+            result = format!("{result}, {many} times");
+        }
         let resource = [&event.resource_type, &event.resource_id];
         let resource: Vec<&str> = resource.into_iter().filter_map(|r| r.as_deref()).collect();
         let text = |t: &Option<String>| t.clone().unwrap_or_default();

@@ -116,7 +116,7 @@ async fn not_managed(cluster: &Cluster, details: &UserDetails) -> Result<(), Fai
     let users = objects::users(cluster, None)
         .await
         .map_err(|e| cluster.failed("list the users of all namespaces, to see whether one has it", &e))?;
-    match users.iter().find(|u| u.uid8() == marker.uid8) {
+    match users.iter().find(|u| u.digest().starts_with(&marker.object)) {
         Some(user) => Err(Failure::Failed(format!(
             "user {} is of ProgrammaticUser {}: `kubectl get` shows its manifest",
             details.user_id,

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::Failure;
 use super::cluster::{Cluster, is_forbidden};
 use crate::api::{Endpoint, Organization};
-use crate::plan::{check_endpoint, limits};
+use crate::plan::{check_endpoint, check_grant, limits};
 use crate::platform::{Token, client};
 
 /// The variable of the platform's own tools.
@@ -210,6 +210,13 @@ async fn from_secret(
         }
         Err(error) => return Err(cluster.failed(&format!("read Secret {path}"), &error)),
     };
+    // A command is as careful as the operator, whose token it would send.
+    check_grant(
+        (namespace, &wanted.secret_name),
+        secret.annotations(),
+        organization,
+    )
+    .map_err(|r| Failure::Failed(format!("{TOKEN} is not set: {}", r.message)))?;
     let token = |key: &str| {
         let bytes = secret.data.as_ref()?.get(key)?;
         Token::new(std::str::from_utf8(&bytes.0).ok()?)

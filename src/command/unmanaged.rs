@@ -164,7 +164,7 @@ async fn known(cluster: &Cluster) -> Result<Known, super::Failure> {
         }
     };
     Ok(Known {
-        objects: users.into_iter().map(|u| (u.uid8(), u)).collect(),
+        objects: users.into_iter().map(|u| (u.digest(), u)).collect(),
         retained,
     })
 }
@@ -178,7 +178,7 @@ fn sort_out(listed: &[&UserSummary], known: &Known) -> Vec<Found> {
         .zip(listed)
         .filter_map(|(marker, user)| {
             let marker = marker.as_ref()?;
-            let here = known.objects.contains_key(&marker.uid8) || known.retained.contains_key(&user.user_id);
+            let here = marker.find(&known.objects).is_some() || known.retained.contains_key(&user.user_id);
             here.then_some(marker.instance.as_str())
         })
         .collect();
@@ -189,7 +189,7 @@ fn sort_out(listed: &[&UserSummary], known: &Known) -> Vec<Found> {
         let Some(marker) = marker else {
             return Some((Origin::Unmarked, None));
         };
-        match known.objects.get(&marker.uid8) {
+        match marker.find(&known.objects) {
             Some(object) if object.nonces.contains(&marker.nonce) => None,
             Some(object) => Some((Origin::UnknownToItsObject, Some(object.path()))),
             None if ours.contains(marker.instance.as_str()) => Some((Origin::Orphaned, None)),
@@ -306,6 +306,10 @@ mod tests {
         let object = UserView::new(&object);
         let named =
             |instance: &str, uid: &str, digit: &str| Marker::new(instance, uid, &digit.repeat(16)).name("ci");
+        let short = |uid: &str, digit: &str| {
+            let marker = Marker::new("abcdef", uid, &digit.repeat(16));
+            marker.short().name("ci")
+        };
         let users = [
             user("pu-1", &named("abcdef", "uid-1", "a")),
             user("pu-2", &named("abcdef", "uid-1", "b")),
@@ -313,9 +317,12 @@ mod tests {
             user("pu-4", &named("ghijkl", "uid-gone", "d")),
             user("pu-5", "by-hand"),
             user("pu-6", &named("abcdef", "uid-kept", "e")),
+            // What an earlier version made.
+            user("pu-7", &short("uid-1", "a")),
+            user("pu-8", &short("uid-gone", "f")),
         ];
         let known = Known {
-            objects: BTreeMap::from([(object.uid8(), object)]),
+            objects: BTreeMap::from([(object.digest(), object)]),
             retained: BTreeMap::from([("pu-6".to_owned(), "payments/kept".to_owned())]),
         };
         let found = sort_out(&users.iter().collect::<Vec<_>>(), &known);
@@ -326,6 +333,7 @@ mod tests {
         assert_eq!(
             told,
             [
+                ("pu-8", Origin::Orphaned, None),
                 ("pu-3", Origin::Orphaned, None),
                 ("pu-2", Origin::UnknownToItsObject, Some("payments/ci")),
                 ("pu-6", Origin::Retained, Some("payments/kept")),

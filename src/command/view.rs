@@ -255,8 +255,8 @@ impl UserView {
     }
 
     /// The digest of its UID in the markers of its users.
-    pub(super) fn uid8(&self) -> String {
-        Marker::new("", &self.uid, "").uid8
+    pub(super) fn digest(&self) -> String {
+        Marker::new("", &self.uid, "").object
     }
 
     /// The Secret that it has or wants.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::context::Context;
 use super::error::Error;
-use super::platforms::{Platform, platform_problem};
+use super::platforms::Platform;
 use super::triggers::UserRef;
 use crate::api::{FINALIZER, ProgrammaticUser, ProgrammaticUserStatus};
 use crate::plan::{
@@ -97,6 +97,9 @@ impl<'a> Hand<'a> {
             Step::Verify(kept) => o.learned.verified = Some(self.verify(o, &kept).await),
             Step::ListUsers => {
                 let answer = self.on_platform(o, async |c| c.user_names().await).await;
+                let uid = o.user.uid().unwrap_or_default();
+                let shares = |listed: &Vec<_>| self.context.shares_digest(&uid, listed);
+                o.learned.shared_digest = answer.as_ref().is_ok_and(shares);
                 o.learned.listed = Some(answer);
             }
             Step::DeleteUser(id, marker) => {
@@ -163,10 +166,11 @@ impl<'a> Hand<'a> {
         let reference = UserRef::new(&o.user.name_any()).within(&self.namespace);
         // The watch may know that it is asked for since this object was read.
         let known = || self.context.triggers.known(&reference);
+        let client = platform.client().of_namespace(&self.namespace);
         if plan::is_being_revoked(&o.user) || known().is_some_and(|user| user.revoked) {
-            platform.client().ahead()
+            client.ahead()
         } else {
-            platform.client().clone()
+            client
         }
     }
 
@@ -178,7 +182,7 @@ impl<'a> Hand<'a> {
         let (name, platform) = self.platform(o).await?;
         call(&self.client(o, &platform))
             .await
-            .map_err(|e| platform_problem(&name, &e))
+            .map_err(|e| self.context.platforms.problem(&name, &e))
     }
 
     async fn look_up(&self, o: &Observed, fresh: bool) -> Answer<Found> {
@@ -186,7 +190,7 @@ impl<'a> Hand<'a> {
         platform
             .catalog(fresh)
             .await
-            .map_err(|e| platform_problem(&name, &e))
+            .map_err(|e| self.context.platforms.problem(&name, &e))
     }
 
     async fn set_finalizer(&mut self, o: &mut Observed, present: bool) -> Result<(), Error> {
@@ -233,7 +237,7 @@ impl<'a> Hand<'a> {
                 }
             }
             Err(error) => {
-                let problem = platform_problem(&name, &error);
+                let problem = self.context.platforms.problem(&name, &error);
                 if error.sent() == Sent::NotApplied {
                     Created::No(problem)
                 } else {

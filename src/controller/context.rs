@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::core::DeserializeGuard;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
@@ -24,7 +24,7 @@ use super::triggers::{Queues, Triggers};
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
-use crate::plan::{NONCE_LEN, Notice, base32};
+use crate::plan::{Marker, NONCE_LEN, Notice, base32};
 use crate::platform::UserName;
 use crate::platform::client::{Hooks, Observer};
 
@@ -214,7 +214,32 @@ impl Context {
             .map(|s| s.journal.clone())
             .unwrap_or_default();
         let uid = user.metadata.uid.as_deref().unwrap_or_default();
-        Some(snapshot.strays(&self.instance, uid, &[&journal], &deleted))
+        let mut strays = snapshot.strays(&self.instance, uid, &[&journal], &deleted);
+        strays.retain(|user| !self.is_known_elsewhere(user));
+        Some(strays)
+    }
+
+    /// Whether a user with a short marker is in the journal of an object: of another one then, with the same digest.
+    fn is_known_elsewhere(&self, user: &UserName) -> bool {
+        let short = Marker::parse(&user.username).filter(Marker::is_short);
+        let knows = |o: &Arc<Known>, nonce: &str| o.view.journal.as_ref().is_some_and(|j| j.has(nonce));
+        short.is_some_and(|marker| self.users().any(|o| knows(&o, &marker.nonce)))
+    }
+
+    /// Whether one of these users has a short marker with the digest of this object, and another object has that digest, too.
+    pub(super) fn shares_digest(&self, uid: &str, listed: &[UserName]) -> bool {
+        let of = |uid: &str, nonce: &str| Marker::new(&self.instance, uid, nonce);
+        let mut markers = listed.iter().filter_map(|user| Marker::parse(&user.username));
+        let Some(short) = markers.find(|m| m.is_short() && m.is_of(&of(uid, &m.nonce))) else {
+            return false;
+        };
+        let mut others = self.users().filter(|o| o.uid_ref() != uid);
+        others.any(|o| short.is_of(&of(o.uid_ref(), &short.nonce)))
+    }
+
+    /// All objects in the caches.
+    fn users(&self) -> impl Iterator<Item = Arc<Known>> {
+        self.caches.users.iter().flat_map(|users| users.state())
     }
 
     /// Waits until all caches are filled. Before that a class that exists looks like one that does not.
@@ -339,6 +364,11 @@ impl Context {
     /// Publishes an Event. One that cannot be written is logged and no more: in a namespace that is being
     /// deleted none can.
     pub(super) async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notice: &Notice) {
+        self.publish_about(&object.object_ref(&()), notice).await;
+    }
+
+    /// The same, about an object that is not at hand.
+    pub(super) async fn publish_about(&self, object: &ObjectReference, notice: &Notice) {
         let event = Event {
             type_: if notice.warning {
                 EventType::Warning
@@ -350,7 +380,7 @@ impl Context {
             action: "Reconcile".to_owned(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, object).await {
             tracing::warn!(
                 error = super::error::describe(&error),
                 reason = notice.reason,

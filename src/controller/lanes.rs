@@ -1,10 +1,11 @@
 //! Places for the users of each organization that are worked on at one time.
 //!
-//! The others wait in the order of coming, so that a platform that does not answer holds up nobody else's users, and many
-//! users of one class no others of it for long. Whoever waits is a name in a line and no reconcile that has begun: the
-//! controller runtime asks all that have begun whenever one of them ends.
+//! The others wait, so that a platform that does not answer holds up nobody else's users. Namespaces take turns, and within
+//! a namespace the order of coming counts: many users of one namespace hold up no other's for long. A user that waits is
+//! a name in a line and no reconcile that has begun: the controller runtime asks all that have begun whenever one of them
+//! ends.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::ResourceExt as _;
@@ -15,7 +16,7 @@ use super::known::Known;
 use super::rest::{Digest, digest};
 use super::triggers::{Triggers, UserRef};
 use crate::plan;
-use crate::platform::client::Limits;
+use crate::platform::client::{Limits, Turns};
 
 /// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own,
 /// and so have those of which something is asked that was not done, and those whose tokens are to die at once: none of
@@ -69,7 +70,7 @@ struct Places {
     /// Places that are taken, by whoever is worked on or was called.
     taken: usize,
     /// Some of them may have gone to another line, or stand here twice: [`State::waiting`] knows.
-    users: VecDeque<UserRef>,
+    users: Turns<String, UserRef>,
 }
 
 impl State {
@@ -91,7 +92,8 @@ impl State {
             return true;
         }
         if self.waiting.insert(id, lane) != Some(lane) {
-            places.users.push_back(user.clone());
+            let namespace = user.namespace.clone().unwrap_or_default();
+            places.users.push(namespace, user.clone());
         }
         false
     }
@@ -120,7 +122,7 @@ impl State {
         };
         // There may be fewer of them than there were.
         while places.taken <= places.most {
-            let Some(user) = places.users.pop_front() else {
+            let Some(user) = places.users.pop() else {
                 break;
             };
             let id = name(&user);
@@ -278,6 +280,20 @@ mod tests {
             !state.enter(1, MOST, &user(301), &all),
             "three places are kept for who was called"
         );
+    }
+
+    /// 500 users of one namespace stand in line before the first of another one comes.
+    #[test]
+    fn namespaces_take_turns_however_many_users_one_of_them_has() {
+        let (mut state, all) = full(500 - MOST);
+        let of = |namespace: &str, n: usize| ObjectRef::new(&n.to_string()).within(namespace);
+        for (namespace, n) in [("b", 1000), ("c", 2000), ("b", 1001)] {
+            assert!(!state.enter(1, MOST, &of(namespace, n), &all));
+        }
+        for _ in 0..7 {
+            state.leave(1, &all);
+        }
+        assert_eq!(*all.called.borrow(), [16, 1000, 2000, 17, 1001, 18, 19]);
     }
 
     #[test]

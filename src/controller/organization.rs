@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -18,11 +19,12 @@ use kube::runtime::reflector::ObjectRef;
 use super::context::Context;
 use super::error::Error;
 use super::known::View;
-use super::platforms::{Platform, Snapshot, platform_problem};
+use super::platforms::{PLATFORM_DETAIL, Platform, Snapshot};
 use super::told::{Subject, told};
 use super::triggers::UserRef;
 use crate::api::{Organization, OrphanPolicy, UserCounts};
-use crate::plan::{Marker, Problem, Retry};
+use crate::plan::{Marker, Notice, Problem, Retry};
+use crate::platform::client;
 use drift::{Findings, Views};
 use protect::Hold;
 
@@ -142,7 +144,10 @@ async fn look(
         Ok(users) => users,
         Err(error) => {
             platform.seat().looked(None);
-            return Ok(Err(platform_problem(name, &error)));
+            if error.tells_of_endpoint() {
+                detail(context, organization, &platform, &error).await;
+            }
+            return Ok(Err(context.platforms.problem(name, &error)));
         }
     };
     let snapshot = Arc::new(Snapshot::new(begun, users, &context.instance));
@@ -187,6 +192,32 @@ async fn look(
         orphans: orphans.filter(|id| !gone.contains(id)).collect(),
         deleted: gone,
     }))
+}
+
+/// An Event for those who may see the operator's namespace. An Event about an Organization would have to be in namespace
+/// `default`: this one is about the Secret of its credential.
+async fn detail(context: &Context, organization: &Organization, platform: &Platform, error: &client::Error) {
+    let told = error.to_string();
+    if !platform.seat().is_news(&told) {
+        return;
+    }
+    let secret = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Secret".to_owned()),
+        namespace: Some(context.config.namespace.clone()),
+        name: Some(organization.spec.credentials.secret_name.clone()),
+        ..ObjectReference::default()
+    };
+    let notice = Notice {
+        warning: true,
+        reason: PLATFORM_DETAIL.to_owned(),
+        message: format!(
+            "Organization {}, {}: {told}",
+            organization.name_any(),
+            organization.spec.endpoint.url
+        ),
+    };
+    context.publish_about(&secret, &notice).await;
 }
 
 /// What the cache knows of all objects now.

@@ -17,12 +17,14 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::streams::SecretNames;
 use crate::api::Organization;
-use crate::plan::{Catalog, Found, Problem, Retry, check_endpoint, limits};
+use crate::plan::{Catalog, Found, Problem, Refusal, Retry, check_endpoint, check_grant, limits};
 use crate::platform::{Token, client};
 pub(super) use seat::{Seat, Snapshot};
 
-/// How long accounts, policies and groups are remembered; what is missing is looked up again at once.
+/// How long accounts, policies and groups are remembered; for what is missing they are read once more within that time.
 const CATALOG_AGE: Duration = Duration::from_secs(30);
+/// Reason of the Event, in the operator's own namespace, that says why a platform does not answer.
+pub(super) const PLATFORM_DETAIL: &str = "PlatformDetail";
 /// Deadline of one call, unless the organization says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,10 +32,19 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) struct Platform {
     client: client::Client,
     seat: Arc<Seat>,
-    catalog: AsyncMutex<Option<(Instant, Arc<Catalog>)>>,
+    catalog: AsyncMutex<Remembered>,
     /// Generation of the organization.
     generation: Option<i64>,
     secret: SecretVersion,
+}
+
+/// The catalog as it was last read.
+#[derive(Default)]
+struct Remembered {
+    /// When the calls were begun, and what they told.
+    last: Option<(Instant, Arc<Catalog>)>,
+    /// When it was last read out of turn, because somebody named what was not in it.
+    fresh: Option<Instant>,
 }
 
 /// UID and resourceVersion of a Secret.
@@ -70,19 +81,26 @@ impl Platform {
         &self.seat
     }
 
-    /// Accounts, policies and groups; only one caller reads them, the others wait for its answer.
+    /// Accounts, policies and groups; only one caller reads them, the others wait for its answer. They are read when
+    /// they are older than [`CATALOG_AGE`], and once within such a time because a caller wants them `fresh`: whoever
+    /// names what there is not takes no calls from the others.
     pub(super) async fn catalog(&self, fresh: bool) -> Result<Found, client::Error> {
         let asked = Instant::now();
-        let mut cached = self.catalog.lock().await;
-        if let Some((begun, catalog)) = &*cached
-            && (*begun >= asked || (!fresh && begun.elapsed() < CATALOG_AGE))
+        let mut kept = self.catalog.lock().await;
+        let again = kept.fresh.and_then(|at| CATALOG_AGE.checked_sub(at.elapsed()));
+        if let Some((begun, catalog)) = &kept.last
+            && (*begun >= asked || (begun.elapsed() < CATALOG_AGE && (!fresh || again.is_some())))
         {
             return Ok(Found {
                 catalog: catalog.clone(),
                 fresh: *begun >= asked,
+                again: again.filter(|_| fresh),
             });
         }
         let begun = Instant::now();
+        if fresh {
+            kept.fresh = Some(begun);
+        }
         // All users wait for it, those too whose tokens are to die at once.
         let client = self.client.ahead();
         let (accounts, policies, groups) =
@@ -92,8 +110,12 @@ impl Platform {
             policies,
             groups,
         });
-        *cached = Some((begun, catalog.clone()));
-        Ok(Found { catalog, fresh: true })
+        kept.last = Some((begun, catalog.clone()));
+        Ok(Found {
+            catalog,
+            fresh: true,
+            again: None,
+        })
     }
 }
 
@@ -138,11 +160,7 @@ impl Platforms {
     }
 
     async fn connect(&self, organization: &Organization, read: bool) -> Result<Arc<Platform>, Problem> {
-        check_endpoint(&organization.spec.endpoint).map_err(|r| Problem {
-            reason: r.reason,
-            message: r.message,
-            retry: Retry::OnChange,
-        })?;
+        check_endpoint(&organization.spec.endpoint).map_err(refused)?;
         let seat = self.seat(organization);
         // One caller reads the Secret, the others wait for what it finds.
         let mut current = seat.platform.lock().await;
@@ -156,8 +174,11 @@ impl Platforms {
             return Ok(platform.clone());
         }
         let found = self.credential(organization).await;
-        if found.as_ref().is_err_and(|p| p.reason == "CredentialMissing") {
-            // Whoever took the credential away does not want it to be used any more.
+        if found
+            .as_ref()
+            .is_err_and(|p| ["CredentialMissing", "CredentialNotGranted"].contains(&p.reason))
+        {
+            // Whoever took the credential, or the grant, away does not want it to be used any more.
             *current = None;
         }
         let (secret, token, previous) = found?;
@@ -176,7 +197,7 @@ impl Platforms {
             previous,
             gate: seat.gate.clone(),
         })
-        .map_err(|e| platform_problem(&organization.name_any(), &e))?;
+        .map_err(|e| self.problem(&organization.name_any(), &e))?;
         seat.gate.set_limits(limits(&organization.spec.limits));
         let platform = Arc::new(Platform {
             client,
@@ -226,6 +247,13 @@ impl Platforms {
         };
         let secret =
             secret.ok_or_else(|| missing(format!("create Secret {path} with key {}", wanted.key)))?;
+        // Before anything of it is read: which keys it has is for those who may see it.
+        check_grant(
+            (&self.namespace, &wanted.secret_name),
+            secret.annotations(),
+            organization,
+        )
+        .map_err(refused)?;
         let token = |key: &str| {
             let bytes = secret.data.as_ref().and_then(|d| d.get(key));
             let bytes = bytes.ok_or_else(|| missing(format!("Secret {path} has no key {key}")))?;
@@ -258,6 +286,23 @@ impl Platforms {
         known.get(name).cloned()
     }
 
+    /// A failed call, as people get to see it. Whether a port is closed, silent or something else's is for those who may see
+    /// the operator's namespace: in other words whoever may change an endpoint could explore a network with it.
+    pub(super) fn problem(&self, organization: &str, error: &client::Error) -> Problem {
+        if !error.tells_of_endpoint() {
+            return platform_problem(organization, error);
+        }
+        tracing::warn!(organization, %error, "the platform cannot be reached, or does not answer as its API should");
+        Problem {
+            reason: "PlatformUnreachable",
+            message: format!(
+                "platform of Organization {organization}: it cannot be reached, or does not answer as its API should; the operator's log says why, and so does: kubectl -n {} get events --field-selector reason={PLATFORM_DETAIL}",
+                self.namespace
+            ),
+            retry: Retry::Backoff,
+        }
+    }
+
     /// Drops everything about an organization that is gone.
     pub(super) fn forget(&self, name: &str) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -265,8 +310,16 @@ impl Platforms {
     }
 }
 
-/// A failed call, as people get to see it.
-pub(super) fn platform_problem(organization: &str, error: &client::Error) -> Problem {
+fn refused(refusal: Refusal) -> Problem {
+    Problem {
+        reason: refusal.reason,
+        message: refusal.message,
+        retry: Retry::OnChange,
+    }
+}
+
+/// What the platform itself said, as people get to see it.
+fn platform_problem(organization: &str, error: &client::Error) -> Problem {
     let retry = match error.kind {
         client::Kind::RateLimited(Some(reset)) => Retry::After(reset + Duration::from_secs(1)),
         client::Kind::BudgetExhausted(seconds) => Retry::After(Duration::from_secs(seconds.into())),

@@ -16,13 +16,14 @@ use crate::api::{
 
 /// Reasons of `Ready` that a label may have; each is explained in `docs/failures.md`. A status is an object's, and
 /// others than the operator may have written it.
-const REASONS: [&str; 35] = [
+const REASONS: [&str; 36] = [
     "AccessMissing",
     "ConsumersNotEnabled",
     "Creating",
     "CreateBudgetExhausted",
     "CredentialInvalid",
     "CredentialMissing",
+    "CredentialNotGranted",
     "CredentialUnreadable",
     "DeletionBlocked",
     EXPIRED,

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::live::{Halt, answer, do_first};
-use super::{Catalog, Desired, Observed, Refusal, Step};
-use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, Role};
+use super::{Catalog, Desired, Observed, Problem, Refusal, Retry, Step};
+use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, READY, Role};
 use crate::platform::{AccountGrant, AccountRole, PolicyGrant, UserDetails};
 
 /// What the platform is asked for, by its own ids.
@@ -51,14 +51,25 @@ pub(super) fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
     let Some(class) = &o.class else {
         return Ok(Grants::default());
     };
-    resolve(desired, &found.catalog, class).map_err(|refusal| {
+    resolve(desired, &found.catalog, class).map_err(|refusal| match found.again {
+        _ if found.fresh || is_told(o, &refusal) => refusal.into(),
         // Somebody may have made it a moment ago.
-        if found.fresh {
-            Halt::Refused(refusal)
-        } else {
-            do_first(Step::LookUp(true))
-        }
+        None => do_first(Step::LookUp(true)),
+        // A name that is not allowed is refused by a catalog that others have just read, too: a revocation does not wait.
+        Some(_) if refusal.reason == super::class::NOT_ALLOWED => refusal.into(),
+        Some(span) => Halt::Failed(Problem {
+            reason: refusal.reason,
+            message: refusal.message,
+            retry: Retry::After(span),
+        }),
     })
+}
+
+/// Whether an earlier reconcile has found the same: that the object is looked at again is no reason to read all anew.
+fn is_told(o: &Observed, refusal: &Refusal) -> bool {
+    let conditions = o.user.status.iter().flat_map(|status| &status.conditions);
+    let mut ready = conditions.filter(|c| c.type_ == READY);
+    ready.any(|c| c.reason == refusal.reason && c.observed_generation == o.user.metadata.generation)
 }
 
 /// Looks names up in what the platform has.

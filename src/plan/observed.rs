@@ -139,6 +139,8 @@ pub struct Learned {
     pub verified: Option<Answer<bool>>,
     /// To [`super::Step::ListUsers`].
     pub listed: Option<Answer<Vec<UserName>>>,
+    /// Whether another object has the digest that this object's short markers have; learned with the list.
+    pub shared_digest: bool,
     /// To [`super::Step::DeleteUser`], by user id.
     pub deleted: BTreeMap<String, Answer<Deletion>>,
     /// To [`super::Step::DeleteSecret`], by name.
@@ -212,6 +214,8 @@ pub struct Found {
     pub catalog: Arc<Catalog>,
     /// Read after it was asked for, so that what is not in it does not exist.
     pub fresh: bool,
+    /// The organization has had its look-up out of turn: a newer catalog may be asked for after this span.
+    pub again: Option<Duration>,
 }
 
 impl Observed {

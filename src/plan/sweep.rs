@@ -71,7 +71,8 @@ pub(super) fn hurry(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result
 /// Deletes what given-up attempts left behind, and forgets an attempt once nothing of it can appear any more.
 ///
 /// The list of users is read after the journal was, and only attempts that the journal held then are forgotten.
-/// With `all`, users of this object go that the journal does not know, too: nothing of it may stay.
+/// With `all`, users of this object go that the journal does not know, too: nothing of it may stay. One whose short marker may
+/// be another object's stays, and the Organization reports it.
 pub(super) fn abandoned(o: &Observed, status: &mut ProgrammaticUserStatus, all: bool) -> Result<(), Halt> {
     if status.journal.abandoned.is_empty() && !all {
         return Ok(());
@@ -91,7 +92,10 @@ pub(super) fn abandoned(o: &Observed, status: &mut ProgrammaticUserStatus, all: 
             continue;
         };
         let given_up = status.journal.abandoned.iter().any(|a| a.nonce == marker.nonce);
-        if marker != o.marker(&marker.nonce) || !(given_up || all && !kept(&marker.nonce)) {
+        // By its digest alone a user goes only where the digest is no other object's.
+        let alone = !(marker.is_short() && o.learned.shared_digest);
+        let unknown = all && alone && !kept(&marker.nonce);
+        if !marker.is_of(&o.marker(&marker.nonce)) || !(given_up || unknown) {
             continue;
         }
         match o.learned.deleted.get(&*user.user_id) {

@@ -106,7 +106,11 @@ fn catalog() -> Arc<Catalog> {
 }
 
 fn found(catalog: Arc<Catalog>) -> Found {
-    Found { catalog, fresh: true }
+    Found {
+        catalog,
+        fresh: true,
+        again: None,
+    }
 }
 
 fn now() -> Timestamp {

@@ -108,6 +108,12 @@ pub struct AuditEvent {
     /// `success`, `refused` or `failed`.
     #[serde(default)]
     pub result: Option<String>,
+    /// How many requests it stands for, if the platform counts some together.
+    #[serde(default)]
+    pub requests: Option<u64>,
+    /// The address or network that the request came from.
+    #[serde(default)]
+    pub peer: Option<String>,
     /// For the platform's support.
     #[serde(default)]
     pub request_id: Option<String>,

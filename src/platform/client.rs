@@ -9,6 +9,7 @@ mod admin;
 mod error;
 mod gate;
 mod observer;
+mod turns;
 mod wire;
 
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use zeroize::Zeroizing;
 
 use admin::{Admin, Refusal};
 pub use error::{Error, Kind, Sent};
-use gate::Way;
+use gate::{Caller, Way};
 pub use gate::{Gate, Hooks, Limits, Purpose, Use};
 pub use observer::Observer;
+pub use turns::Turns;
 use wire::{NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
@@ -60,7 +62,7 @@ pub struct Client {
     base: Arc<str>,
     admin: Arc<Admin>,
     gate: Arc<Gate>,
-    way: Way,
+    caller: Caller,
     shared: reqwest::Client,
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
     /// just closed fails in a way that leaves open whether it was handled.
@@ -112,17 +114,28 @@ impl Client {
             create_timeout: config.create_timeout,
             admin: Arc::new(Admin::new(config.token, config.previous)),
             gate: config.gate,
-            way: Way::Usual,
+            caller: Caller {
+                way: Way::Usual,
+                namespace: "".into(),
+            },
         })
     }
 
     /// The same client, whose calls do not stand in line with most others: for what cannot wait until a storm is over.
     #[must_use]
     pub fn ahead(&self) -> Self {
-        Self {
-            way: Way::Ahead,
-            ..self.clone()
-        }
+        let mut ahead = self.clone();
+        ahead.caller.way = Way::Ahead;
+        ahead
+    }
+
+    /// The same client for the objects of a namespace, which takes turns with the others, and has its own share of the users
+    /// that may be made.
+    #[must_use]
+    pub fn of_namespace(&self, namespace: &str) -> Self {
+        let mut theirs = self.clone();
+        theirs.caller.namespace = namespace.into();
+        theirs
     }
 
     /// Last four characters of the credential in use.
@@ -245,7 +258,7 @@ impl Client {
     pub async fn accepts(&self, token: &Token) -> Result<bool, Error> {
         let route = Route::new(Method::GET, "/setup/account");
         self.admin.check().inspect_err(|e| self.gate.held(e))?;
-        let _turn = self.gate.enter(self.way).await?;
+        let _turn = self.gate.enter(&self.caller).await?;
         match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == Kind::Forbidden => Ok(true),
@@ -279,10 +292,10 @@ impl Client {
                 How::Create(purpose) => {
                     let timeout = self.create_timeout;
                     self.gate
-                        .enter_create(&route.name(), timeout, purpose, self.way)
+                        .enter_create(&route.name(), timeout, purpose, &self.caller)
                         .await?
                 }
-                How::Usual | How::Probe => self.gate.enter(self.way).await?,
+                How::Usual | How::Probe => self.gate.enter(&self.caller).await?,
             };
             // It may have been refused while this call waited.
             check()?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,6 +16,7 @@ use super::limit::Allowance;
 use super::metrics::Route;
 use super::validate::{NUL, invalid};
 use super::{App, console, metrics, reply, routes, secret};
+use crate::connections::Contradictory;
 use crate::platform::{RequestInfo, format_time};
 
 /// The longest that a request may take, its body included.
@@ -74,6 +75,12 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
 
     let mut response = if target.contains("%00") {
         invalid("url", NUL).into_response()
+    } else if request.extensions().get::<Contradictory>().is_some() {
+        let what = "must not be sent with Transfer-Encoding";
+        let mut response = invalid("headers.Content-Length", what).into_response();
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        response
     } else {
         next.run(request).await
     };
@@ -83,9 +90,7 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
         None if is_page => "console",
         None => "other",
     };
-    if is_page {
-        console::harden(&mut response);
-    } else if route != metrics::PATH {
+    if !is_page && route != metrics::PATH {
         response = reply::finish(response, info);
         if let Some(allowance) = app.limiter.untouched()
             && !response.headers().contains_key(&LIMIT)
@@ -93,6 +98,7 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
             show(&mut response, allowance);
         }
     }
+    harden(&app, &mut response, is_page);
     app.metrics
         .answered(&verb, route, response.status(), started.elapsed());
     let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -106,6 +112,33 @@ async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Respo
         "request"
     );
     response
+}
+
+/// Headers of every reply: nothing of it is kept, guessed at, framed, or tells another site where it was found.
+fn harden(app: &App, response: &mut Response, is_page: bool) {
+    let policy = if is_page {
+        console::POLICY
+    } else {
+        "default-src 'none'; frame-ancestors 'none'"
+    };
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, policy),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in headers {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    if app.is_tls {
+        let year = HeaderValue::from_static("max-age=31536000");
+        response
+            .headers_mut()
+            .insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
 }
 
 static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");

@@ -17,6 +17,8 @@ use super::authz::Facts;
 use super::edge::{self, Actor, RequestId};
 use super::limit::{Allowance, Key};
 use super::metrics::Route;
+use super::peer::Peer;
+use super::refusals;
 use super::reply::ApiError;
 use super::rules::Rule;
 use super::store::batch::Batch;
@@ -42,6 +44,9 @@ pub(super) struct Trace {
     /// Path without what could be a token.
     pub(super) url: String,
     pub(super) agent: String,
+    pub(super) peer: Option<Peer>,
+    /// The same, written.
+    from: Option<String>,
 }
 
 impl Trace {
@@ -65,11 +70,14 @@ impl Trace {
             .and_then(|v| v.to_str().ok())
             .unwrap_or_default();
         let id = extensions.get::<RequestId>();
+        let peer = Peer::of(extensions);
         Self {
             request_id: id.map(|id| id.0.clone()).unwrap_or_default(),
             method: method.to_string(),
             url: secret::redact(uri.path()),
             agent: secret::redact(agent),
+            peer,
+            from: peer.map(|peer| peer.to_string()),
         }
     }
 
@@ -80,7 +88,8 @@ impl Trace {
             method: &self.method,
             url: &self.url,
             request_id: &self.request_id,
-            actor_type: "anonymous",
+            peer: self.from.as_deref(),
+            actor_type: ANONYMOUS,
             ..audit::Event::default()
         }
     }
@@ -151,7 +160,7 @@ impl Visit {
         trace: &Trace,
     ) -> Result<(Call, Option<Look>), ApiError> {
         let mut conn = app.store.look().await?;
-        let recognised = match self.recognise(&mut conn, request).await {
+        let recognised = match self.recognise(app, &mut conn, request).await {
             Ok((credential, holder)) => {
                 let allowed = self.permit(&mut conn, &holder, request).await;
                 Ok((credential, holder, allowed))
@@ -170,10 +179,15 @@ impl Visit {
             Ok((_, holder, Err(_))) => holder.caller.id.as_str(),
             Err(_) => ANONYMOUS,
         };
+        // Those of callers without a valid credential together: for each route of its own they would be many times as many.
+        let (method, route) = match &recognised {
+            Ok(_) => (self.aim.rule.method.as_str(), self.aim.rule.path),
+            Err(_) => ("*", "*"),
+        };
         let key = Key {
             caller: who.to_owned(),
-            method: self.aim.rule.method.as_str(),
-            route: self.aim.rule.path,
+            method,
+            route,
         };
         self.allowance = app.limiter.count(&app.store, key).await?;
         if self.allowance.is_some_and(|a| a.blocked) {
@@ -199,6 +213,7 @@ impl Visit {
 
     async fn recognise(
         &mut self,
+        app: &App,
         conn: &mut Connection,
         request: &Parts,
     ) -> Result<(Credential, Holder), ApiError> {
@@ -207,7 +222,7 @@ impl Visit {
             if headers.contains_key(header::AUTHORIZATION) {
                 return Err(caller::UNKNOWN);
             }
-            let Some(cookie) = console::session_cookie(headers) else {
+            let Some(cookie) = console::session_cookie(app, headers) else {
                 return Err(caller::UNKNOWN);
             };
             if let Some(session) = sign_in::session(conn, &cookie).await? {
@@ -261,8 +276,18 @@ impl Visit {
         event.account_id = account.as_deref();
         event.result = if refused { "refused" } else { "failed" };
         event.status = status;
-        write(app, &event).await;
+        if self.caller.is_none() || status == 401 {
+            refusals::record(app, trace, &event, self.aim.rule.path).await;
+        } else {
+            write(app, &event).await;
+        }
     }
+}
+
+/// A method as it is counted: anyone can make up more.
+pub(super) fn known_method(method: &str) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "DELETE"];
+    known.into_iter().find(|k| *k == method).unwrap_or("other")
 }
 
 /// Adds an audit row by itself. The answer does not wait for a broken disk: it is a refusal anyway.

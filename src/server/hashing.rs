@@ -2,32 +2,77 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::App;
 use super::reply::ApiError;
 
-/// Hashes a password, or compares one, off the async threads and as many at once as the platform has places. A place is
-/// taken until the work ends, and not until whoever asked for it has gone: clients that close their connection make no room.
-pub(super) async fn hashed<T: Send + 'static>(
-    app: &App,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    limited(app.hashing.clone(), work).await
+/// Passwords that are hashed at once.
+const PLACES: usize = 2;
+/// Passwords that may wait for a place, in each line.
+const WAITING: usize = 16;
+
+/// Who waits for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// Anyone who signs in.
+    Strangers,
+    /// Who has a credential, or a browser that the user is known to use: strangers take none of these places.
+    Known,
 }
 
-async fn limited<T: Send + 'static>(
+/// The places, and those who may wait for them.
+#[derive(Debug)]
+pub(super) struct Hashing {
     places: Arc<Semaphore>,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ApiError> {
-    let place = places.acquire_owned().await;
-    let place = place.map_err(|_| ApiError::Internal("shutting down"))?;
-    let work = move || {
-        let _place = place;
-        work()
-    };
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| ApiError::Internal("hashing stopped"))
+    strangers: Arc<Semaphore>,
+    known: Arc<Semaphore>,
+}
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(PLACES)),
+            strangers: Arc::new(Semaphore::new(PLACES + WAITING)),
+            known: Arc::new(Semaphore::new(PLACES + WAITING)),
+        }
+    }
+}
+
+/// A place in a line, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _waiting: OwnedSemaphorePermit,
+}
+
+impl Hashing {
+    /// Takes a place in a line; where the line is full nothing is done: [`ApiError::Busy`].
+    pub(super) fn join(&self, line: Line) -> Result<Turn, ApiError> {
+        let line = match line {
+            Line::Strangers => &self.strangers,
+            Line::Known => &self.known,
+        };
+        line.clone()
+            .try_acquire_owned()
+            .map(|waiting| Turn { _waiting: waiting })
+            .map_err(|_| ApiError::Busy)
+    }
+
+    /// Hashes a password, or compares one, off the async threads and as many at once as there are places. A place is
+    /// taken until the work ends, and not until its client has gone: clients that close their connection make no room.
+    pub(super) async fn hashed<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let place = self.places.clone().acquire_owned().await;
+        let place = place.map_err(|_| ApiError::Internal("shutting down"))?;
+        let work = move || {
+            let _held = (turn, place);
+            work()
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|_| ApiError::Internal("hashing stopped"))
+    }
 }
 
 #[cfg(test)]
@@ -37,14 +82,13 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use tokio::sync::Semaphore;
     use tokio::time::timeout;
 
-    use super::limited;
+    use super::{ApiError, Hashing, Line, PLACES, WAITING};
 
     #[tokio::test]
     async fn what_is_given_up_keeps_its_place_until_it_ends() {
-        let places = Arc::new(Semaphore::new(2));
+        let hashing = Hashing::default();
         let begun = Arc::new(AtomicUsize::new(0));
         let may_end = Arc::new(AtomicBool::new(false));
         for _ in 0..8 {
@@ -56,21 +100,38 @@ mod tests {
                 }
             };
             // As by a client that closes its connection.
-            let given_up = timeout(Duration::from_millis(20), limited(places.clone(), work));
+            let turn = hashing.join(Line::Strangers).unwrap();
+            let given_up = timeout(Duration::from_millis(20), hashing.hashed(turn, work));
             drop(given_up.await);
         }
         // Nothing may fail before this: the test would wait for its threads.
         may_end.store(true, Ordering::SeqCst);
-        let all = timeout(Duration::from_secs(30), places.acquire_many(2)).await;
+        let all = timeout(Duration::from_secs(30), hashing.places.acquire_many(2)).await;
         drop(all.unwrap().unwrap());
         assert_eq!(begun.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test]
     async fn a_panic_gives_its_place_back() {
-        let places = Arc::new(Semaphore::new(1));
+        let hashing = Hashing::default();
         let fails: fn() = || std::panic::resume_unwind(Box::new(()));
-        assert!(limited(places.clone(), fails).await.is_err());
-        assert_eq!(places.available_permits(), 1);
+        let turn = hashing.join(Line::Strangers).unwrap();
+        assert!(hashing.hashed(turn, fails).await.is_err());
+        assert_eq!(hashing.places.available_permits(), PLACES);
+        assert_eq!(hashing.strangers.available_permits(), PLACES + WAITING);
+    }
+
+    /// What does not fit into the line is refused at once, and takes nothing from who is known.
+    #[tokio::test]
+    async fn a_full_line_refuses_strangers_at_once() {
+        let hashing = Hashing::default();
+        let all: Vec<_> = (0..PLACES + WAITING)
+            .map(|_| hashing.join(Line::Strangers).unwrap())
+            .collect();
+        assert!(matches!(hashing.join(Line::Strangers), Err(ApiError::Busy)));
+        let known = hashing.join(Line::Known).unwrap();
+        assert_eq!(hashing.hashed(known, || 7).await.unwrap(), 7);
+        drop(all);
+        hashing.join(Line::Strangers).unwrap();
     }
 }

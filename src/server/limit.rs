@@ -106,11 +106,26 @@ impl Limiter {
         if self.limit == 0 {
             return Ok(None);
         }
+        self.count_up_to(self.limit, store, key).await.map(Some)
+    }
+
+    /// Counts a request that has a limit of its own, also where others have none. A lower limit of all holds for it too.
+    pub(super) async fn count_up_to(
+        &self,
+        most: u32,
+        store: &Store,
+        key: Key,
+    ) -> Result<Allowance, sqlx::Error> {
+        let limit = if self.limit == 0 {
+            most
+        } else {
+            most.min(self.limit)
+        };
         let counted = match store.count_request(&key).await? {
             Some(counted) => counted,
             None => self.count_here(key, self.started.elapsed().as_secs().cast_signed()),
         };
-        Ok(Some(Allowance::of(self.limit, &counted)))
+        Ok(Allowance::of(limit, &counted))
     }
 
     fn count_here(&self, key: Key, now: i64) -> Counted {

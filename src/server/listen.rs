@@ -6,20 +6,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
 
 use super::Error;
 use super::metrics::Metrics;
+use crate::connections::{Bounded, Checked};
 
 /// How long a shutdown waits for requests that are under way.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a connection may take to say what it wants.
-const FIRST_REQUEST: Duration = Duration::from_secs(30);
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long a connection may be without a request, or take to send the head of the next one. Longer than clients keep one
 /// that they do not use (90 s in `reqwest` and in Go): a POST that is sent as we close is not sent again.
 const NEXT_REQUEST: Duration = Duration::from_mins(2);
+/// Longest head of a request in bytes.
+const HEAD: usize = 128 * 1024;
 /// How often a connection of HTTP/2, where requests share one, is asked whether its client is still there.
 const PING: Duration = Duration::from_secs(30);
 
@@ -109,30 +111,43 @@ impl Loaded {
     }
 }
 
-/// Closes a connection that does not say what it wants, the first time or, after `next_request`, any later time.
+/// Where it listens, and how.
+pub(super) struct Listening {
+    pub(super) listener: TcpListener,
+    pub(super) tls: Option<Loaded>,
+    pub(super) max_connections: usize,
+}
+
+/// Closes a connection that does not say what it wants, the first time or, after `next_request`, any later time, and those
+/// that are too many.
 fn server(
     listener: TcpListener,
     next_request: Duration,
-) -> std::io::Result<Server<SocketAddr, NoDelayAcceptor>> {
+    bounded: Bounded,
+) -> std::io::Result<Server<SocketAddr, Checked<Bounded>>> {
     let mut server = axum_server::from_tcp(listener)?
         .first_request_timeout(FIRST_REQUEST)
-        .acceptor(NoDelayAcceptor::new());
+        .acceptor(Checked(bounded));
     let protocols = server.http_builder();
-    protocols.http1().header_read_timeout(next_request);
+    protocols
+        .http1()
+        .header_read_timeout(next_request)
+        .max_buf_size(HEAD);
     protocols.http2().keep_alive_interval(PING);
     Ok(server)
 }
 
 /// Answers until `shutdown` resolves. Then nobody is let in any more, and requests under way have [`DRAIN`] to end.
 pub(super) async fn serve(
-    listener: TcpListener,
+    listening: Listening,
     service: Router,
-    tls: Option<Loaded>,
     metrics: &Metrics,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let handle = Handle::new();
-    let server = server(listener, NEXT_REQUEST)
+    let most = listening.max_connections;
+    let bounded = Bounded::new(most, most.div_ceil(2));
+    let server = server(listening.listener, NEXT_REQUEST, bounded.clone())
         .map_err(Error::Serve)?
         .handle(handle.clone());
     let stopping = async {
@@ -141,13 +156,14 @@ pub(super) async fn serve(
         handle.graceful_shutdown(Some(DRAIN));
         std::future::pending::<()>().await;
     };
-    let service = service.into_make_service();
+    let service = service.into_make_service_with_connect_info::<SocketAddr>();
     let serving = async {
-        let Some(tls) = tls else {
+        let Some(tls) = listening.tls else {
             return server.serve(service).await;
         };
-        let acceptor = RustlsAcceptor::new(tls.config.clone()).acceptor(NoDelayAcceptor::new());
-        let server: Server<_, _> = server.acceptor(acceptor);
+        // Before the handshake, which takes time, for both sides.
+        let acceptor = RustlsAcceptor::new(tls.config.clone()).acceptor(bounded);
+        let server: Server<_, _> = server.acceptor(Checked(acceptor));
         tokio::select! {
             result = server.serve(service) => result,
             () = tls.renew(metrics) => Ok(()),
@@ -175,7 +191,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let server = server(listener, Duration::from_millis(500)).unwrap();
+        let server = server(listener, Duration::from_millis(500), Bounded::new(8, 8)).unwrap();
         let service = Router::new().route("/", get(async || "here"));
         let serving = tokio::spawn(server.serve(service.into_make_service()));
         for next in ["", "GET / HTTP/1.1\r\nhost: "] {

@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 
 use super::App;
+use super::gate::known_method;
 use super::reply::ApiError;
 use super::store::{Store, users};
 
@@ -60,6 +61,8 @@ pub(super) struct Metrics {
     durations: Family<OfRoute, Histogram>,
     sign_ins: Family<Outcome, Counter>,
     unrecorded: Counter,
+    exported: Counter,
+    not_exported: Counter,
     renewals: Family<Outcome, Counter>,
     users: Family<OfType, Gauge>,
     /// When the users were counted last.
@@ -94,6 +97,18 @@ impl Default for Metrics {
             "Refusals that could not be written to the audit log",
             unrecorded.clone(),
         );
+        let exported = Counter::default();
+        registry.register(
+            "audit_exported",
+            "Old rows of the audit log that were exported and deleted",
+            exported.clone(),
+        );
+        let not_exported = Counter::default();
+        registry.register(
+            "audit_export_failures",
+            "Attempts to export old rows of the audit log that failed; the rows stay",
+            not_exported.clone(),
+        );
         let renewals = Family::default();
         registry.register(
             "certificate_renewals",
@@ -108,6 +123,8 @@ impl Default for Metrics {
             durations,
             sign_ins,
             unrecorded,
+            exported,
+            not_exported,
             renewals,
             users,
             counted: Mutex::default(),
@@ -118,15 +135,7 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts an answer.
     pub(super) fn answered(&self, method: &Method, route: &'static str, status: StatusCode, took: Duration) {
-        let method = match *method {
-            Method::GET => "GET",
-            Method::HEAD => "HEAD",
-            Method::POST => "POST",
-            Method::PUT => "PUT",
-            Method::DELETE => "DELETE",
-            // Anyone can make up more.
-            _ => "other",
-        };
+        let method = known_method(method.as_str());
         let code = status.as_u16();
         self.requests
             .get_or_create(&Request { method, route, code })
@@ -149,6 +158,16 @@ impl Metrics {
     /// Counts a refusal that is missing in the audit log.
     pub(super) fn unrecorded(&self) {
         self.unrecorded.inc();
+    }
+
+    /// Counts rows of the audit log that are in a file from now on.
+    pub(super) fn audit_exported(&self, rows: usize) {
+        self.exported.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
+    }
+
+    /// Counts an export that failed.
+    pub(super) fn audit_not_exported(&self) {
+        self.not_exported.inc();
     }
 
     /// Counts the users, unless that was done a moment ago; whoever comes meanwhile waits for the same count.

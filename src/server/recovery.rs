@@ -49,7 +49,7 @@ async fn recover(store: &Store, email: &str, with_token: bool) -> Result<Recover
     for action in administer(&mut tx, &user_id).await? {
         done(&mut batch, action);
     }
-    sign_in::succeeded(&mut tx, email).await?;
+    sign_in::forgive(&mut tx, email).await?;
     sign_in::set_password(&mut batch, &user_id, &hash);
     sign_in::close_all(&mut batch, &user_id);
     done(&mut batch, "replacePassword");

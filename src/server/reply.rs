@@ -10,6 +10,9 @@ use crate::platform::{Envelope, ErrorItem, Reply, RequestInfo, StatusLine};
 /// What a missing object is answered with. The real service is not known to differ between 400 and 404 here.
 const MISSING: StatusCode = StatusCode::NOT_FOUND;
 
+/// Seconds after which who met a full line may try again: the line is empty by then.
+pub(super) const BUSY_FOR: &str = "5";
+
 /// A successful answer.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
@@ -58,6 +61,9 @@ pub(super) enum ApiError {
     /// Too many requests.
     #[error("rate limit exceeded")]
     RateLimited,
+    /// Too many passwords wait to be hashed.
+    #[error("too many sign-ins at once")]
+    Busy,
     /// The database failed.
     #[error("the store failed: {0}")]
     Store(#[from] sqlx::Error),
@@ -83,6 +89,7 @@ impl ApiError {
             Self::Unauthorized(_) => "Unauthorized",
             Self::Forbidden(_) => "Forbidden",
             Self::RateLimited => "RateLimited",
+            Self::Busy => "Busy",
             Self::Store(_) => "StoreFailed",
             Self::Internal(_) => "Internal",
         }
@@ -95,7 +102,7 @@ impl ApiError {
             Self::Missing(..) => MISSING,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::RateLimited | Self::Busy => StatusCode::TOO_MANY_REQUESTS,
             Self::Store(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -114,7 +121,7 @@ impl ApiError {
             Self::Missing(code, message) | Self::Conflict(code, message) => item(code, message, None),
             Self::Unauthorized(message) => item("UNAUTHORIZED", message.into(), None),
             Self::Forbidden(message) => item("FORBIDDEN", message, None),
-            Self::RateLimited => Vec::new(),
+            Self::RateLimited | Self::Busy => Vec::new(),
             Self::Store(_) | Self::Internal(_) => item(
                 "INTERNAL_ERROR",
                 "The platform failed; the request id finds it in its log".into(),
@@ -145,6 +152,10 @@ impl IntoResponse for ApiError {
             tracing::error!(reason = self.reason(), error = %self, "request failed");
         }
         let mut response = self.status().into_response();
+        if matches!(self, Self::Busy) {
+            let wait = HeaderValue::from_static(BUSY_FOR);
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
+        }
         response.extensions_mut().insert(Outcome::Errors(self.items()));
         response
     }
@@ -194,10 +205,6 @@ pub(super) fn finish(mut response: Response, request: RequestInfo) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json; charset=utf-8"),
     );
-    // One of the answers carries a token, and none is worth keeping.
-    parts
-        .headers
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Response::from_parts(parts, body.into())
 }
 

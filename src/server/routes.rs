@@ -8,14 +8,17 @@ mod grants;
 mod groups;
 mod mappings;
 mod organization;
+mod own;
 mod policies;
 mod users;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Extension, State};
 use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
+use tokio::sync::Mutex;
 
 use super::gate::{Call, gate};
 use super::metrics::Route;
@@ -32,6 +35,12 @@ pub(super) fn api(app: App) -> Router {
         .route("/setup/user", get(users::of_account).post(users::create_personal))
         .route("/setup/user/programmatic", post(users::create_programmatic))
         .route("/setup/organization/user", get(users::list))
+        .route("/setup/user/password", put(own::change_password))
+        .route(
+            "/setup/user/session",
+            get(own::sessions).delete(own::end_other_sessions),
+        )
+        .route("/setup/user/session/{id}", delete(own::end_session))
         .route("/setup/user/{id}", get(users::details).delete(users::delete))
         .route("/setup/user/{id}/policyMapping", put(users::map_policies))
         .route("/setup/user/{id}/userGroupMapping", put(users::map_groups))
@@ -87,14 +96,30 @@ pub(super) fn api(app: App) -> Router {
         .with_state(app)
 }
 
+/// How long an answer of the health check is good for: anyone may ask, and it takes one of a few connections.
+const HEALTH_LASTS: Duration = Duration::from_secs(1);
+
+/// When the database last answered.
+#[derive(Debug, Default)]
+pub(super) struct Health(Mutex<Option<Instant>>);
+
+impl Health {
+    /// Asks the database, one request at a time, unless it answered a moment ago.
+    async fn check(&self, store: &store::Store) -> Outcome {
+        let mut answered = self.0.lock().await;
+        if answered.is_some_and(|at| at.elapsed() < HEALTH_LASTS) {
+            return Ok(Answer::Done);
+        }
+        let mut conn = store.look().await?;
+        store::accounts::organization(&mut conn).await?;
+        *answered = Some(Instant::now());
+        Ok(Answer::Done)
+    }
+}
+
 /// Whether the platform can answer: it can if its database does.
 async fn health(State(app): State<App>) -> (Extension<Route>, Outcome) {
-    let asked = async {
-        let mut conn = app.store.look().await?;
-        store::accounts::organization(&mut conn).await?;
-        Ok(Answer::Done)
-    };
-    (Extension(Route("/healthz")), asked.await)
+    (Extension(Route("/healthz")), app.health.check(&app.store).await)
 }
 
 #[cfg(test)]

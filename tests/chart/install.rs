@@ -1,5 +1,6 @@
 //! The operator as the chart runs it: its own pods on a real node, with the chart's rights and nothing more.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::helm::{RELEASE, helm, release};
 use crate::rights;
-use crate::support::cluster::{binary, static_program};
+use crate::support::cluster::{binary, root};
 use crate::support::wait::{SOON, eventually};
 use crate::support::workloads::{daemon_set, deployment, env_from, runs, spec, stateful_set};
 use crate::support::{Cluster, PAYMENTS, World, pod};
@@ -50,6 +51,11 @@ fn run(world: &World, verb: &str, more: &[&str]) -> String {
         .chain(more.iter().copied())
         .collect();
     release(world.cluster(), verb, world.operator_namespace(), &flags)
+}
+
+/// The program under test, whose libraries come into the image with it; or that of `make static`, by `make test-image`.
+fn program() -> PathBuf {
+    std::env::var_os("IMAGE_PROGRAM").map_or_else(binary, |path| root().join(path))
 }
 
 fn pods(world: &World) -> Api<Pod> {
@@ -115,23 +121,17 @@ async fn leader(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_charts_own_pods_do_the_whole_work_with_the_charts_own_rights() {
-    // The one that images are made of. It takes minutes: nothing waits for it yet.
-    let program = static_program().unwrap();
     let cluster = Cluster::private_with_node("chart").await;
     if !cluster.has_node() {
         println!(
-            "no pods run here ({}): the chart is only installed",
+            "no pods run here ({}): `installs` has only installed the chart",
             cluster.info().node_reason
-        );
-        release(
-            cluster,
-            "install",
-            "pu",
-            &["--create-namespace", "--take-ownership"],
         );
         return;
     }
-    cluster.program_image(&format!("{IMAGE}:test"), &program).unwrap();
+    cluster
+        .program_image(&format!("{IMAGE}:test"), &program())
+        .unwrap();
     let world = World::builder("chart")
         .on(cluster)
         .reachable_from_pods()

@@ -281,5 +281,6 @@ async fn everybody_may_do_what_the_table_says_and_nothing_else() {
             println!("| {who} | {act} | {} |", cells.join(" | "));
         }
     }
+    wrong.extend(crate::organizations::check(cluster, OPERATOR, "clara").await);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::helm::template;
+use crate::helm::render;
 use crate::support::cluster::root;
 
 const RULES: &str = "charts/programmatic-users/files/alerts.yaml";
@@ -121,8 +121,7 @@ fn each_alert_says_what_is_wrong_and_leads_to_its_section_of_the_runbooks() {
 
 #[test]
 fn what_is_rendered_is_what_was_checked() {
-    let flags = ["--set", "prometheusRule.enabled=true,dashboards.enabled=true"];
-    let rendered = template("pu", &flags).unwrap();
+    let rendered = render("monitoring");
     let of_kind = |kind: &str| {
         let found = rendered
             .split("\n---\n")
@@ -139,7 +138,7 @@ fn what_is_rendered_is_what_was_checked() {
         serde_json::from_str(&read(DASHBOARD)).unwrap(),
     );
     assert_eq!(rendered, kept);
-    let usual = template("pu", &[]).unwrap();
+    let usual = render("default");
     for kind in ["PrometheusRule", "ServiceMonitor", "ConfigMap"] {
         assert!(
             !usual.contains(&format!("\nkind: {kind}\n")),

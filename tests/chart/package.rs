@@ -7,44 +7,16 @@ use std::path::PathBuf;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt as _;
 
-use crate::helm::{chart, helm, template};
+use crate::helm::{RENDERED, SETS, chart, helm, render, template};
 use crate::support::cluster::root;
-
-/// Name of the release that is rendered.
-const NAME: &str = "pu";
-
-/// Value sets whose rendering is kept in `snapshots/`.
-const SETS: [(&str, &[&str]); 5] = [
-    ("default", &[]),
-    ("strict", &["--set", "rbac.namespaces={payments,search}"]),
-    (
-        "cluster",
-        &[
-            "--set",
-            "rbac.mode=cluster,crds.install=false,admission.enabled=false,rbac.roles=false,consumers=off",
-        ],
-    ),
-    ("restart", &["--set", "consumers=restart"]),
-    (
-        "everything",
-        &[
-            "--set",
-            "rbac.mode=cluster,platform.enabled=true,platform.storage=1Gi,serviceMonitor.enabled=true",
-            "--set",
-            "prometheusRule.enabled=true,dashboards.enabled=true,image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-            "--set",
-            "controller.organizations={acme},controller.instanceId=abcdef,networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=ops",
-        ],
-    ),
-];
 
 /// `UPDATE=1 cargo test --test chart` writes them anew.
 #[test]
 fn what_is_rendered_changes_only_on_purpose() {
     let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
-    for (name, flags) in SETS {
+    for (name, _) in SETS.into_iter().take(5) {
         let path = root().join(format!("tests/chart/snapshots/{name}.yaml"));
-        let rendered = template(NAME, flags).unwrap();
+        let rendered = render(name);
         // The definitions are kept in `crds/` once.
         let documents = rendered
             .split("\n---\n")
@@ -65,7 +37,7 @@ fn what_is_rendered_changes_only_on_purpose() {
 
 #[test]
 fn the_definitions_are_those_of_this_version_and_stay() {
-    let rendered = template(NAME, &[]).unwrap();
+    let rendered = render("default");
     for entry in fs::read_dir(root().join("crds")).unwrap() {
         let text = fs::read_to_string(entry.unwrap().path()).unwrap();
         let wanted: CustomResourceDefinition = serde_saphyr::from_str(&text).unwrap();
@@ -106,6 +78,11 @@ fn values_that_make_no_sense_are_refused_with_their_place() {
             "does not match pattern",
         ),
         (
+            "rbac.namespaces={payments,payments}",
+            "/rbac/namespaces",
+            "items at 0 and 1 are equal",
+        ),
+        (
             "rbac.namespace={payments}",
             "/rbac",
             "additional properties 'namespace' not allowed",
@@ -122,7 +99,7 @@ fn values_that_make_no_sense_are_refused_with_their_place() {
         ),
         ("image.digest=abc", "/image/digest", "does not match pattern"),
     ] {
-        let said = template(NAME, &["--set", flag]).expect_err(flag);
+        let said = template(RENDERED, &["--set", flag]).expect_err(flag);
         assert!(said.contains(place) && said.contains(why), "{flag}: {said}");
     }
 }
@@ -130,27 +107,24 @@ fn values_that_make_no_sense_are_refused_with_their_place() {
 /// What the operator is told, and what it may do, is the same.
 #[test]
 fn rights_to_workloads_are_those_of_the_level() {
-    for (value, level, verbs) in [
-        ("consumers=off", "off", None),
-        // As YAML reads an unquoted `off`.
-        ("consumers=false", "off", None),
-        ("consumers=observe", "observe", Some("verbs: [list, watch]")),
-        (
-            "consumers=restart",
-            "restart",
-            Some("verbs: [list, watch, patch]"),
-        ),
+    for (set, level, verbs) in [
+        ("off", "off", None),
+        ("cluster", "off", None),
+        ("unquoted", "off", None),
+        ("default", "observe", Some("verbs: [list, watch]")),
+        ("observe", "observe", Some("verbs: [list, watch]")),
+        ("everything", "observe", Some("verbs: [list, watch]")),
+        ("restart", "restart", Some("verbs: [list, watch, patch]")),
+        ("restart-all", "restart", Some("verbs: [list, watch, patch]")),
     ] {
-        for mode in ["rbac.mode=strict", "rbac.mode=cluster"] {
-            let rendered = template(NAME, &["--set", value, "--set", mode]).unwrap();
-            assert!(rendered.contains(&format!("- --consumers={level}\n")), "{value}");
-            let (_, rest) = rendered
-                .split_once("resources: [deployments, statefulsets, daemonsets]\n")
-                .unzip();
-            let found = rest.and_then(|rest| rest.lines().next()).map(str::trim);
-            assert_eq!(found, verbs, "{value}");
-            assert_eq!(rendered.contains("resources: [pods]"), verbs.is_some(), "{value}");
-        }
+        let rendered = render(set);
+        assert!(rendered.contains(&format!("- --consumers={level}\n")), "{set}");
+        let (_, rest) = rendered
+            .split_once("resources: [deployments, statefulsets, daemonsets]\n")
+            .unzip();
+        let found = rest.and_then(|rest| rest.lines().next()).map(str::trim);
+        assert_eq!(found, verbs, "{set}");
+        assert_eq!(rendered.contains("resources: [pods]"), verbs.is_some(), "{set}");
     }
 }
 
@@ -193,6 +167,33 @@ fn table() -> String {
         }
     }
     table
+}
+
+/// What the first administrator comes in with is in a Secret of its own for each rendering, and not in the pod's log.
+#[test]
+fn the_platforms_first_credentials_are_in_a_secret() {
+    let secret = || {
+        let rendered = template(NAME, &["--set", "platform.enabled=true"]).unwrap();
+        for flag in [
+            "--admin-password-file=/admin/password",
+            "--admin-token-file=/admin/token",
+        ] {
+            assert!(rendered.contains(flag), "{flag}");
+        }
+        let found = rendered.split("\n---\n").find(|d| d.contains("kind: Secret\n"));
+        serde_saphyr::from_str::<k8s_openapi::api::core::v1::Secret>(found.unwrap()).unwrap()
+    };
+    let (one, other) = (secret().data.unwrap(), secret().data.unwrap());
+    assert_eq!(one["password"].0.len(), 24);
+    let is_token = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    assert!(one["token"].0.len() == 64 && one["token"].0.iter().all(is_token));
+    assert!(one["password"] != other["password"] && one["token"] != other["token"]);
+    let own = template(
+        NAME,
+        &["--set", "platform.enabled=true,platform.adminSecret=mine"],
+    )
+    .unwrap();
+    assert!(own.contains("secretName: mine") && !own.contains("kind: Secret\n"));
 }
 
 /// `UPDATE=1` writes it anew.

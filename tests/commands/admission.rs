@@ -44,9 +44,9 @@ async fn doctor_finds_the_policies_and_rotate_says_what_they_say() {
         ];
         run(of_world(&world).arg("doctor").args(place)).expect(3).json()
     };
-    assert_eq!((found(&doctor(), "warning"), found(&doctor(), "ok")), (4, 0));
+    assert_eq!((found(&doctor(), "warning"), found(&doctor(), "ok")), (6, 0));
     let documents = rendered();
-    assert_eq!(documents.len(), 8);
+    assert_eq!(documents.len(), 12);
     let (policies, bindings): (Vec<_>, Vec<_>) = documents
         .into_iter()
         .partition(|d| !d.contains("\nkind: ValidatingAdmissionPolicyBinding"));
@@ -58,9 +58,9 @@ async fn doctor_finds_the_policies_and_rotate_says_what_they_say() {
     };
     apply(&policies);
     let told = doctor();
-    assert_eq!(found(&told, "warning"), 4, "they deny nothing: {told:#}");
+    assert_eq!(found(&told, "warning"), 6, "they deny nothing: {told:#}");
     apply(&bindings);
-    assert_eq!(found(&doctor(), "ok"), 4);
+    assert_eq!(found(&doctor(), "ok"), 6);
 
     // Somebody who may change users, and not use their class.
     let rules = json!([{"apiGroups": ["programmatic-users.io"], "resources": ["programmaticusers"], "verbs": ["get", "patch"]}]);

@@ -175,3 +175,23 @@ async fn it_needs_to_see_all_objects_and_says_so() {
     .expect(1)
     .tells("cannot list the users of all namespaces");
 }
+
+/// Somebody who may read the operator's Secret asks a platform that somebody else wrote into the Organization.
+#[tokio::test]
+async fn a_command_sends_the_operators_credential_only_where_its_secret_says() {
+    let world = World::builder("command-grant").controller_stopped().start().await;
+    ask_platform(&world, &["unmanaged"]).expect(0);
+    let elsewhere = r#"{"spec": {"endpoint": {"url": "http://127.0.0.1:9"}}}"#;
+    let patch = [
+        "patch",
+        "puo",
+        world.organization_name(),
+        "--type=merge",
+        "-p",
+        elsewhere,
+    ];
+    world.cluster().kubectl(&patch).unwrap();
+    ask_platform(&world, &["unmanaged"])
+        .expect(1)
+        .tells("says that it belongs elsewhere, so that nothing of it is sent to http://127.0.0.1:9");
+}

@@ -97,6 +97,7 @@ pub fn learned(seen: &Seen) -> Learned {
             Known::Yes => Some(Ok(items(l.list).map(summary).collect())),
             Known::No | Known::Unknown => Some(Err(problem())),
         },
+        shared_digest: false,
         deleted,
         secrets_deleted: secrets
             .filter_map(|(k, at)| Some((secret_name(at), done(k)?)))

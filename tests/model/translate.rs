@@ -115,6 +115,7 @@ impl Translator {
             found: Found {
                 catalog: Arc::new(catalog),
                 fresh: true,
+                again: None,
             },
             check: config.check,
             now: "2026-01-05T10:11:12Z".parse().unwrap(),

@@ -1,6 +1,6 @@
 //! From manifest to token, and back to nothing.
 
-use programmatic_users::api::{FINALIZER, READY, SecretKeys, SecretValue};
+use programmatic_users::api::{FINALIZER, READY, Rotation, SecretKeys, SecretValue};
 use serde_json::json;
 
 use crate::sdk;
@@ -175,31 +175,70 @@ async fn a_class_fills_in_what_a_user_leaves_out_and_writes_nothing_back() {
     );
 }
 
+/// What `kubectl get` prints.
+fn kubectl_get(world: &World, args: &[&str]) -> String {
+    let all = [&["-n", world.namespace(), "get"][..], args].concat();
+    world.cluster().kubectl(&all).unwrap()
+}
+
+fn header(table: &str) -> Vec<&str> {
+    table.lines().next().unwrap().split_whitespace().collect()
+}
+
+#[tokio::test]
+async fn kubectl_has_a_value_for_each_cell_of_objects_with_everything_in_their_status() {
+    let world = World::new("cells").await;
+    let every = programmatic_users::api::Duration::parse("720h").unwrap();
+    let rotation = Rotation {
+        every: Some(every),
+        ..Rotation::default()
+    };
+    world
+        .user("full")
+        .viewer(PAYMENTS)
+        .with(|spec| spec.rotation = Some(rotation))
+        .apply()
+        .await;
+    let next = world.ready("full").await.status.unwrap().next_rotation.unwrap();
+    assert!(
+        kubectl_get(&world, &["pu", "-o", "wide"]).contains(&next.to_string()),
+        "{next}"
+    );
+    // The platform says when it made a token, and its clock may be ahead.
+    world.controller().stop().await;
+    let ahead = json!({"status": {"tokenIssuedAt": "2999-01-01T00:00:00Z"}}).to_string();
+    let subresource = ["--subresource=status", "--type=merge", "-p", &ahead];
+    let patch = [
+        &["-n", world.namespace(), "patch", "pu", "full"][..],
+        &subresource,
+    ]
+    .concat();
+    world.cluster().kubectl(&patch).unwrap();
+    for object in [
+        ["pu", "full"],
+        ["puo", world.organization_name()],
+        ["puc", world.class_name()],
+    ] {
+        for form in [&[][..], &["-o", "wide"]] {
+            let table = kubectl_get(&world, &[&object[..], form].concat());
+            let row = table.lines().nth(1).unwrap();
+            // Such as `<invalid>`, `<none>` and `<unknown>`.
+            assert!(!row.contains('<'), "{table}");
+            assert!(row.split_whitespace().count() >= header(&table).len(), "{table}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn kubectl_shows_what_people_ask_for() {
     let world = World::new("columns").await;
     world.user("shown").editor(PAYMENTS).apply().await;
     let user = world.ready("shown").await;
-    let table = world
-        .cluster()
-        .kubectl(&["-n", world.namespace(), "get", "pu"])
-        .unwrap();
-    let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
-    assert_eq!(
-        header,
-        [
-            "NAME",
-            "READY",
-            "REASON",
-            "CLASS",
-            "SCOPE",
-            "SECRET",
-            "TOKEN",
-            "ISSUED",
-            "NEXT-ROTATION",
-            "AGE"
-        ]
-    );
+    let usual = ["NAME", "READY", "REASON", "CLASS", "SECRET", "AGE"];
+    let wide = ["SCOPE", "TOKEN", "ISSUED", "NEXT-ROTATION"];
+    assert_eq!(header(&kubectl_get(&world, &["pu"])), usual);
+    let table = kubectl_get(&world, &["pu", "-o", "wide"]);
+    assert_eq!(header(&table), [&usual[..], &wide].concat());
     let digits = user.status.clone().unwrap().token_last_digits.unwrap();
     assert!(table.contains(&digits), "{table}");
     let wait = [

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use programmatic_users::api::{ProgrammaticUser, READY};
 
-use crate::support::builders::{named, organization, permissive_class};
+use crate::support::builders::{admin_secret, organization, permissive_class};
 use crate::support::{BILLING, Operator, Platform, World, platform};
 
 /// Platforms beside the one of the world, which is the one that dies.
@@ -40,11 +39,8 @@ async fn other(world: &World, i: usize) -> (String, Platform) {
     let dir = world.dir().join(format!("other{i}"));
     let platform = Platform::start(&dir, options).await.unwrap();
     let (name, secret_name) = (world.unique(&format!("iso{i}")), format!("other{i}"));
-    let secret = Secret {
-        metadata: named(&secret_name, world.operator_namespace()),
-        string_data: Some([("token".to_owned(), platform.admin_token.clone())].into()),
-        ..Secret::default()
-    };
+    let token = [("token", platform.admin_token.as_str())];
+    let secret = admin_secret(&secret_name, world.operator_namespace(), platform.url(), &token);
     world.apply(&secret).await.unwrap();
     let mut organization = organization(&name, platform.url(), "5m");
     organization.spec.credentials.secret_name = secret_name;

@@ -14,6 +14,7 @@ mod support;
 mod access;
 mod consumers;
 mod creation;
+mod credentials;
 mod drift;
 mod failures;
 mod faults;
@@ -36,5 +37,7 @@ mod rotation;
 mod sdk;
 mod secrecy;
 mod secrets;
+mod shares;
+mod upgrade;
 #[path = "../conformance/venv.rs"]
 mod venv;

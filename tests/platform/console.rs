@@ -8,6 +8,7 @@ use crate::support::{A, ADMIN, EMAIL, PASSWORD, Server};
 pub(crate) struct Page {
     pub(crate) status: u16,
     pub(crate) cookies: Vec<String>,
+    pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) text: String,
 }
 
@@ -19,8 +20,14 @@ impl Page {
 
     /// The cookie of a session that began.
     pub(crate) fn session(&self) -> String {
-        let set = self.cookies.iter().find(|c| c.starts_with("session=")).unwrap();
-        set.split(';').next().unwrap().to_owned()
+        self.named("session").unwrap()
+    }
+
+    /// A cookie that was set, with the prefix that it has by TLS or without it.
+    pub(crate) fn named(&self, name: &str) -> Option<String> {
+        let of = |c: &&String| c.trim_start_matches("__Host-").starts_with(&format!("{name}="));
+        let set = self.cookies.iter().find(of)?;
+        Some(set.split(';').next().unwrap().to_owned())
     }
 }
 
@@ -43,6 +50,7 @@ pub(crate) async fn open(request: reqwest::RequestBuilder) -> Page {
     Page {
         status: reply.status().as_u16(),
         cookies,
+        headers,
         text: reply.text().await.unwrap(),
     }
 }
@@ -55,17 +63,25 @@ pub(crate) fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
 }
 
 pub(crate) async fn sign_in(server: &Server, email: &str, password: &str) -> Page {
-    let form = open(server.http.get(server.url("/console/sign-in"))).await;
+    sign_in_by(&server.http, server, "", email, password).await
+}
+
+/// The same by a client of its own, with another cookie beside that of the form.
+pub(crate) async fn sign_in_by(
+    http: &reqwest::Client,
+    server: &Server,
+    beside: &str,
+    email: &str,
+    password: &str,
+) -> Page {
+    let form = open(http.get(server.url("/console/sign-in"))).await;
     let csrf = between(&form.text, "name=\"csrf\" value=\"", "\"").to_owned();
-    let cookie = form.cookie().to_owned();
+    let cookie = format!("{}; {beside}", form.cookie());
     let fields = [("email", email), ("password", password), ("csrf", csrf.as_str())];
     let body = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs(fields)
         .finish();
-    let post = server
-        .http
-        .post(server.url("/console/sign-in"))
-        .header("cookie", cookie);
+    let post = http.post(server.url("/console/sign-in")).header("cookie", cookie);
     open(
         post.header("content-type", "application/x-www-form-urlencoded")
             .body(body),
@@ -243,8 +259,13 @@ async fn knocks_are_limited() {
     for expected in [401, 401, 401, 429] {
         assert_eq!(sign_in(&server, "a@example.com", "wrong").await.status, expected);
     }
+    // What is counted together is written at the end, too.
+    let (server, _) = Server::open(server.stop().await, |_| ()).await;
     let told = server.events("").await;
-    let of = |action: &str| told.iter().filter(|e| e["actionType"] == action).count();
+    let of = |action: &str| -> u64 {
+        let rows = told.iter().filter(|e| e["actionType"] == action);
+        rows.map(|e| e["requests"].as_u64().unwrap()).sum()
+    };
     assert_eq!((of("openConsole"), of("signIn")), (3, 3));
 }
 

@@ -174,7 +174,17 @@ impl Server {
                 .unwrap()
                 .starts_with("application/json")
         );
-        assert_eq!(headers["cache-control"], "no-store");
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'",
+            ),
+        ] {
+            assert_eq!(headers[name], value, "{name}");
+        }
         assert_eq!(body["response"]["status"]["code"], status);
         assert!(body["response"]["status"]["message"].is_string());
         assert_eq!(body["request"]["id"].as_str().unwrap().len(), 36, "{body}");

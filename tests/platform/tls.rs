@@ -79,11 +79,32 @@ async fn it_speaks_tls_alone_and_takes_a_renewed_certificate() {
         .body(body);
     let signed_in = open(sent).await;
     assert_eq!(signed_in.status, 303);
+    let is_of_the_host =
+        |c: &String| c.starts_with("__Host-") && c.contains("; Path=/;") && c.contains("; Secure");
     assert!(
-        signed_in.cookies.iter().all(|c| c.contains("Secure")),
+        signed_in.cookies.iter().all(is_of_the_host)
+            && !signed_in.cookies.iter().any(|c| c.contains("Domain")),
         "{:?}",
         signed_in.cookies
     );
+    // It is a session by this name only: what came without TLS cannot set it.
+    let cookie = signed_in.session();
+    let home = async |cookie: String| {
+        let home = browser
+            .get(format!("https://{at}/console"))
+            .header("cookie", cookie);
+        open(home).await.status
+    };
+    let bare = cookie.trim_start_matches("__Host-").to_owned();
+    assert_eq!((home(cookie).await, home(bare).await), (200, 303));
+    for path in ["/setup/account", "/nowhere", "/console", "/metrics"] {
+        let reply = browser.get(format!("https://{at}{path}")).send().await.unwrap();
+        assert_eq!(
+            reply.headers()["strict-transport-security"],
+            "max-age=31536000",
+            "{path}"
+        );
+    }
 
     // What is no pair changes nothing; a renewed pair is used without a restart.
     std::fs::write(&key, "nonsense").unwrap();

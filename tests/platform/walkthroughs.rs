@@ -320,6 +320,8 @@ async fn every_page_is_accessible_light_and_dark_wide_and_narrow() {
     let pages = [
         "/console".to_owned(),
         "/console/nowhere".to_owned(),
+        "/console/own/password".to_owned(),
+        "/console/own/sessions".to_owned(),
         "/console/settings/organization/programmatic-users".to_owned(),
         "/console/settings/organization/users".to_owned(),
         "/console/settings/organization/groups".to_owned(),

@@ -1,10 +1,11 @@
 //! Objects as sentences: `world.user("ci").editor(PAYMENTS).apply().await`.
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use programmatic_users::api::{
-    Access, AccountEntry, Allow, Credentials, Drift, Duration, Endpoint, GroupEntry, Limits,
-    NamespaceSelector, Organization, OrganizationSpec, OrphanPolicy, PolicyEntry, ProgrammaticUser,
-    ProgrammaticUserClass, ProgrammaticUserClassSpec, ProgrammaticUserSpec, Role, Scope,
+    Access, AccountEntry, Allow, CREDENTIAL_ENDPOINT_ANNOTATION, Credentials, Drift, Duration, Endpoint,
+    GroupEntry, Limits, NamespaceSelector, Organization, OrganizationSpec, OrphanPolicy, PolicyEntry,
+    ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserClassSpec, ProgrammaticUserSpec, Role, Scope,
 };
 
 use super::world::{CREDENTIAL, World};
@@ -279,6 +280,22 @@ pub fn named(name: &str, namespace: &str) -> ObjectMeta {
         name: Some(name.to_owned()),
         namespace: Some(namespace.to_owned()),
         ..ObjectMeta::default()
+    }
+}
+
+/// The Secret with an organization's admin token, which says that it may be sent to this URL.
+#[must_use]
+pub fn admin_secret(name: &str, namespace: &str, url: &str, data: &[(&str, &str)]) -> Secret {
+    let mut metadata = named(name, namespace);
+    let key = CREDENTIAL_ENDPOINT_ANNOTATION.to_owned();
+    metadata.annotations = Some([(key, url.to_owned())].into());
+    let data = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    Secret {
+        metadata,
+        string_data: Some(data.collect()),
+        ..Secret::default()
     }
 }
 

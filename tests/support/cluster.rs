@@ -1,6 +1,5 @@
 //! The control plane that all tests share, built and started by the program in `tests/controlplane`.
 
-use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,6 +9,8 @@ use std::time::{Duration, Instant};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::lease::{Info, Lease};
+use super::programs::kubernetes;
+pub use super::programs::{controlplane_program, gitops_program, helm_program};
 use super::rights;
 use super::wait::eventually;
 
@@ -151,7 +152,7 @@ impl Cluster {
             let program = controlplane_program()?;
             let status = visible(Command::new(program).arg("up").arg("--detach"))
                 .arg("--cache")
-                .arg(cache())
+                .arg(kubernetes())
                 .arg("--run")
                 .arg(&options.run)
                 .args(["--node", options.node, "--linger", options.linger])
@@ -310,80 +311,9 @@ pub fn node_wanted() -> bool {
     cfg!(target_os = "linux") && !refused && root()
 }
 
-/// Where binaries of Kubernetes are kept.
-fn cache() -> PathBuf {
-    std::env::var_os("CONTROLPLANE_CACHE").map_or_else(|| root().join("target/controlplane"), PathBuf::from)
-}
-
-/// Builds the program of `tests/controlplane`; a second's work, and nothing if it is built already.
-pub fn controlplane_program() -> Result<PathBuf, String> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| build("tests/controlplane", ".", "controlplane"))
-        .clone()
-}
-
-/// Builds Helm from its Go module, some minutes' work the first time.
-pub fn helm_program() -> Result<PathBuf, String> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT
-        .get_or_init(|| build("tests/helm", "helm.sh/helm/v4/cmd/helm", "helm"))
-        .clone()
-}
-
-/// Builds the program of `tests/gitops` with the code of Argo CD and Flux, some minutes' work the first time.
-pub fn gitops_program() -> Result<PathBuf, String> {
-    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(|| build("tests/gitops", ".", "gitops")).clone()
-}
-
-/// Builds the program that images are made of, as the image recipe does: some minutes' work the first time.
-pub fn static_program() -> Result<PathBuf, String> {
-    let mut command = Command::new("make");
-    command.arg("static").current_dir(root());
-    // Flags of the tests' own build are not those of the image.
-    for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|n| n.starts_with("CARGO") && n != "CARGO_HOME")
-        {
-            command.env_remove(name);
-        }
-    }
-    match visible(&mut command).status() {
-        Ok(status) if status.success() => Ok(root().join("target/image/programmatic-users")),
-        Ok(status) => Err(format!("make static: {status}")),
-        Err(error) => Err(format!("make static: {error}")),
-    }
-}
-
-/// Builds a package that the Go module in `folder` has.
-fn build(folder: &str, package: &str, name: &str) -> Result<PathBuf, String> {
-    let dir = root().join("target/controlplane");
-    let program = dir.join(name);
-    let io = |e: std::io::Error| format!("{}: {e}", dir.display());
-    std::fs::create_dir_all(&dir).map_err(io)?;
-    // One builder at a time; the kernel gives the lock back when this function or process ends.
-    let lock = File::create(dir.join("build.lock")).map_err(io)?;
-    lock.lock().map_err(io)?;
-    let mut command = Command::new("go");
-    command
-        .args(["build", "-trimpath", "-o"])
-        .arg(&program)
-        .arg(package);
-    command.current_dir(root().join(folder));
-    match visible(&mut command).status() {
-        Ok(status) if status.success() => Ok(program),
-        Ok(_) => Err(format!("{folder} does not build; the compiler's lines above say why")),
-        Err(_) => Err("Go is not installed: install Go 1.26 or newer from https://go.dev/dl/ (the tests build a real \
-             Kubernetes control plane with it), or set TEST_KUBECONFIG to the kubeconfig of a cluster to use instead"
-            .to_owned()),
-    }
-}
-
 /// Lets a command's output through to the real standard error: a build of minutes must be seen, and the test
 /// runner captures only what is printed by macros.
-fn visible(command: &mut Command) -> &mut Command {
+pub(super) fn visible(command: &mut Command) -> &mut Command {
     let stderr = std::io::stderr()
         .as_fd()
         .try_clone_to_owned()

@@ -10,6 +10,7 @@
 //! | `platform`, `operator` | the two processes under test |
 //! | `proxy` | stands between controller and API server, or platform, and makes faults |
 //! | `process` | child processes that end with the test, however it ends |
+//! | `programs` | the Go programs that tests run, built once and kept outside the checkout |
 //! | `prometheus` | a Prometheus that reads the metrics and evaluates the chart's alerts |
 //! | `pod` | a pod that runs a script, or the same script with the environment that the pod would have |
 //! | `workloads` | workloads whose pods run a script |
@@ -37,6 +38,7 @@ pub mod operator;
 pub mod platform;
 pub mod pod;
 pub mod process;
+pub mod programs;
 pub mod prometheus;
 pub mod proxied;
 pub mod proxy;

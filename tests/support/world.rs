@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 pub use builder::WorldBuilder;
 
-use super::builders::{ClassBuilder, UserBuilder, named};
+use super::builders::{ClassBuilder, UserBuilder, admin_secret};
 use super::cluster::Cluster;
 use super::operator::{self, Operator};
 use super::platform::{self, Platform};
@@ -172,9 +172,15 @@ impl World {
         self.cluster.kubectl_with(&args, Some(yaml))
     }
 
+    /// Where the controller finds the platform.
+    pub fn platform_url(&self) -> &str {
+        let proxies = self.proxies.as_ref();
+        proxies.map_or(self.platform.url(), |p| p.platform.url())
+    }
+
     /// Puts another admin token into the credential Secret.
     pub async fn set_credential(&self, token: &str) {
-        let secret = credential(&self.operator_namespace, token);
+        let secret = credential(&self.operator_namespace, self.platform_url(), token);
         self.apply(&secret).await.expect("the API server takes a Secret");
     }
 
@@ -224,12 +230,8 @@ where
     }
 }
 
-fn credential(namespace: &str, token: &str) -> Secret {
-    Secret {
-        metadata: named(CREDENTIAL.0, namespace),
-        string_data: Some(BTreeMap::from([(CREDENTIAL.1.to_owned(), token.to_owned())])),
-        ..Secret::default()
-    }
+fn credential(namespace: &str, url: &str, token: &str) -> Secret {
+    admin_secret(CREDENTIAL.0, namespace, url, &[(CREDENTIAL.1, token)])
 }
 
 /// Makes a namespace with a label by which classes can select it.

@@ -1,10 +1,14 @@
 {{- define "pu.name" -}}
-{{- if contains "programmatic-users" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ printf "%s-programmatic-users" .Release.Name | trunc 50 | trimSuffix "-" }}{{ end }}
+{{- $name := .Release.Name }}
+{{- if not (contains "programmatic-users" $name) }}{{ $name = printf "%s-programmatic-users" $name }}{{ end }}
+{{- /* The name of a Service starts with a letter. */}}
+{{- if regexMatch "^[0-9]" $name }}{{ $name = printf "pu-%s" $name }}{{ end }}
+{{- $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "pu.labels" -}}
 app.kubernetes.io/name: programmatic-users
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
@@ -12,7 +16,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "pu.selector" -}}
 app.kubernetes.io/name: programmatic-users
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "pu.image" -}}
@@ -61,5 +65,5 @@ spec:
 
 {{- define "pu.subjects" -}}
 subjects:
-  - {kind: ServiceAccount, name: {{ include "pu.name" . }}, namespace: {{ .Release.Namespace }}}
+  - {kind: ServiceAccount, name: {{ include "pu.name" . }}, namespace: {{ .Release.Namespace | quote }}}
 {{- end }}

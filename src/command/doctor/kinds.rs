@@ -17,7 +17,7 @@ use crate::command::objects;
 const APPLY: &str = "`programmatic-users crds | kubectl apply --server-side -f -`, with the program of the operator's version";
 
 /// The policies of the chart by the ends of their names, and what is open without each.
-const POLICIES: [(&str, &str); 4] = [
+const POLICIES: [(&str, &str); 6] = [
     (
         "use-of-a-class",
         "whoever may make users may use every class that is open to the namespace",
@@ -31,6 +31,14 @@ const POLICIES: [(&str, &str); 4] = [
         "whoever may write the status decides which users are deleted",
     ),
     ("finalizer", "users can be left behind on the platform"),
+    (
+        "credential",
+        "whoever may write Organizations may have credentials sent elsewhere, where their Secrets name no endpoint",
+    ),
+    (
+        "protection",
+        "whoever may write Organizations can leave users behind on the platform",
+    ),
 ];
 
 /// One check a kind.

@@ -46,7 +46,8 @@ pub(super) fn compare(
         let marker = Marker::new(instance, uid, &current.nonce);
         let as_it_should = snapshot
             .name_of(&current.user_id)
-            .is_some_and(|name| Marker::parse(name) == Some(marker));
+            .and_then(Marker::parse)
+            .is_some_and(|found| found.is_of(&marker));
         if !as_it_should {
             found.suspects.insert(uid.clone());
         }
@@ -58,9 +59,9 @@ pub(super) fn compare(
         if deleted.contains(id) {
             continue;
         }
-        let from = objects.partition_point(|(uid8, ..)| *uid8 < marker.uid8);
-        let to = objects.partition_point(|(uid8, ..)| *uid8 <= marker.uid8);
-        let theirs = &objects[from..to];
+        let from = objects.partition_point(|(digest, ..)| *digest < marker.object);
+        let same = objects[from..].partition_point(|(digest, ..)| digest.starts_with(&marker.object));
+        let theirs = &objects[from..from + same];
         if theirs.is_empty() {
             found.orphans.insert(id.to_owned(), marker);
             continue;
@@ -92,7 +93,7 @@ fn by_digest<'a>(instance: &str, before: &'a Views, after: &'a Views) -> Vec<(St
     // Room that is not used takes no memory, and growing would take twice what is.
     let mut all = Vec::with_capacity(before.len() + after.len());
     let digest =
-        |(uid, view): (&'a String, &'a Arc<View>)| (Marker::new(instance, uid, "").uid8, uid, &**view);
+        |(uid, view): (&'a String, &'a Arc<View>)| (Marker::new(instance, uid, "").object, uid, &**view);
     all.extend(changed.chain(after).map(digest));
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all

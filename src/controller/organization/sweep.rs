@@ -99,13 +99,13 @@ pub(super) async fn orphans(
     orphans: &BTreeMap<String, Marker>,
 ) -> Result<Vec<String>, Error> {
     let live = uids(context).await?;
-    let live: BTreeSet<String> = live
+    let live: BTreeMap<String, &String> = live
         .iter()
-        .map(|uid| Marker::new(&context.instance, uid, "").uid8)
+        .map(|uid| (Marker::new(&context.instance, uid, "").object, uid))
         .collect();
     let client = platform.client();
     let mut gone = Vec::new();
-    for (id, marker) in orphans.iter().filter(|(_, m)| !live.contains(&m.uid8)) {
+    for (id, marker) in orphans.iter().filter(|(_, m)| m.find(&live).is_none()) {
         if context.lease_margin().is_zero() {
             break;
         }

@@ -21,6 +21,8 @@ pub(in crate::controller) struct Seat {
     snapshot: Mutex<Option<Arc<Snapshot>>>,
     /// Whether the last attempt at a list went well.
     looked: Mutex<bool>,
+    /// Why it did not, as an Event has told.
+    told: Mutex<Option<String>>,
     /// Users that no object knows, and when the first list that showed them so had ended.
     orphans: Mutex<BTreeMap<String, Instant>>,
     /// The last UID whose turn of a full check it was.
@@ -46,7 +48,7 @@ impl Snapshot {
         listed.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
         let ours = (0u32..).zip(&listed).filter_map(|(place, user)| {
             let marker = Marker::parse(&user.username).filter(|m| m.instance == instance)?;
-            Some((marker.uid8, place))
+            Some((marker.object, place))
         });
         let mut ours: Vec<(String, u32)> = ours.collect();
         ours.sort_unstable();
@@ -84,8 +86,8 @@ impl Snapshot {
         Some((user, Marker::parse(&user.username)?))
     }
 
-    fn uid8(&self, place: u32) -> Option<String> {
-        self.at(place).map(|(_, marker)| marker.uid8)
+    fn digest(&self, place: u32) -> Option<String> {
+        self.at(place).map(|(_, marker)| marker.object)
     }
 
     /// Users of the object with this UID whose attempts are in none of `journals`, without those that are known to
@@ -97,10 +99,13 @@ impl Snapshot {
         journals: &[&Journal],
         deleted: &[String],
     ) -> Vec<UserName> {
-        let uid8 = Some(Marker::new(instance, uid, "").uid8);
-        let from = self.ours.partition_point(|place| self.uid8(*place) < uid8);
-        let to = self.ours.partition_point(|place| self.uid8(*place) <= uid8);
-        let theirs = self.ours[from..to].iter().filter_map(|place| self.at(*place));
+        let marker = Marker::new(instance, uid, "");
+        let theirs = [marker.short(), marker].into_iter().flat_map(|m| {
+            let digest = Some(m.object);
+            let from = self.ours.partition_point(|place| self.digest(*place) < digest);
+            let to = self.ours.partition_point(|place| self.digest(*place) <= digest);
+            self.ours[from..to].iter().filter_map(|place| self.at(*place))
+        });
         let strays = theirs.filter(|(user, marker)| {
             !deleted.iter().any(|id| **id == *user.user_id)
                 && !journals.iter().any(|j| names(j, &marker.nonce))
@@ -125,6 +130,7 @@ impl Seat {
             platform: AsyncMutex::default(),
             snapshot: Mutex::default(),
             looked: Mutex::default(),
+            told: Mutex::default(),
             orphans: Mutex::default(),
             checked: Mutex::default(),
         }
@@ -144,8 +150,15 @@ impl Seat {
     pub(in crate::controller) fn looked(&self, snapshot: Option<Arc<Snapshot>>) {
         *lock(&self.looked) = snapshot.is_some();
         if snapshot.is_some() {
+            *lock(&self.told) = None;
             *lock(&self.snapshot) = snapshot;
         }
+    }
+
+    /// Whether the reason why a list failed is another one than before.
+    pub(in crate::controller) fn is_news(&self, why: &str) -> bool {
+        let before = lock(&self.told).replace(why.to_owned());
+        before.as_deref() != Some(why)
     }
 
     /// Whether it is time for another list.
@@ -251,7 +264,7 @@ mod tests {
         );
         let mut groups = BTreeMap::<String, usize>::new();
         list.ours()
-            .for_each(|(_, marker)| *groups.entry(marker.uid8).or_default() += 1);
+            .for_each(|(_, marker)| *groups.entry(marker.object).or_default() += 1);
         let mut sizes: Vec<usize> = groups.into_values().collect();
         sizes.sort_unstable();
         assert_eq!(sizes, [1, 2]);
@@ -273,6 +286,22 @@ mod tests {
         );
         assert!(strays("a", &["pu-2".to_owned()]).is_empty());
         assert!(list.strays("abcdef", "c", &[], &[]).is_empty());
+
+        // Of the same object, by a version whose markers were shorter.
+        let earlier = Marker::new("abcdef", "a", three).short().name("ci");
+        let both = vec![
+            user("pu-1", of("a", one), UserType::Programmatic),
+            user("pu-2", earlier, UserType::Programmatic),
+            user("pu-3", of("b", two), UserType::Programmatic),
+        ];
+        let list = Snapshot::new(Instant::now(), both, "abcdef");
+        let mut all: Vec<_> = list
+            .strays("abcdef", "a", &[], &[])
+            .into_iter()
+            .map(|u| u.user_id)
+            .collect();
+        all.sort_unstable();
+        assert_eq!(all, ["pu-1".into(), "pu-2".into()]);
     }
 
     #[test]

@@ -101,6 +101,83 @@ fn a_journal_that_names_somebody_elses_user_does_not_end_the_search_for_our_own(
     assert_eq!(deleted, ["pu-7"]);
 }
 
+/// Whose digest of 40 bits another object has, too, loses no user by that digest: only by an attempt of its own journal.
+#[test]
+fn no_user_is_deleted_by_a_digest_that_two_objects_share() {
+    let (given_up, unknown) = ("ddddccccbbbbaaaa", "eeeeffffgggghhhh");
+    let deleted = |short: bool, shared: bool| {
+        let mut o = made();
+        let user = Arc::make_mut(&mut o.user);
+        user.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        let abandoned = crate::api::Abandoned {
+            nonce: given_up.to_owned(),
+        };
+        user.status.as_mut().unwrap().journal.abandoned.push(abandoned);
+        o.settled = BTreeSet::from([given_up.to_owned()]);
+        o.strays = Some(vec![own(&o, "pu-9", unknown)]);
+        let listed = |o: &Observed| {
+            [("pu-8", given_up), ("pu-9", unknown)].map(|(id, nonce)| {
+                let marker = if short {
+                    o.marker(nonce).short()
+                } else {
+                    o.marker(nonce)
+                };
+                json!({"userId": id, "type": "programmatic", "username": marker.name("ci")})
+            })
+        };
+        let mut deleted = Vec::new();
+        run(&mut o, |step, o| match step {
+            Step::DeleteUser(id, _) => {
+                deleted.push(id.clone());
+                false
+            }
+            Step::ListUsers => {
+                o.learned.shared_digest = shared;
+                o.learned.listed = Some(Ok(serde_json::from_value(json!(listed(o))).unwrap()));
+                true
+            }
+            _ => false,
+        });
+        assert!(o.learned.finalizer_removed);
+        deleted
+    };
+    assert_eq!(deleted(true, true), ["pu-1", "pu-8"]);
+    for (short, shared) in [(true, false), (false, true), (false, false)] {
+        assert_eq!(
+            deleted(short, shared),
+            ["pu-1", "pu-8", "pu-9"],
+            "{short} {shared}"
+        );
+    }
+}
+
+/// An upgrade: the user in the journal carries the marker of an earlier version.
+#[test]
+fn a_user_with_a_short_marker_stays_and_is_deleted_as_any_other() {
+    let short = |o: &Observed| -> UserDetails {
+        let editor = json!([{"policyId": "2", "accountIds": ["act-1"]}]);
+        let name = o.marker(NONCE).short().name("ci");
+        serde_json::from_value(
+            json!({"userId": "pu-1", "type": "programmatic", "username": name, "policies": editor}),
+        )
+        .unwrap()
+    };
+    let mut o = made();
+    o.check = true;
+    let (steps, rest) = run(&mut o, |step, o| {
+        if let Step::ReadUser(_) = step {
+            o.learned.details = Some(Ok(Some(short(o))));
+            return true;
+        }
+        false
+    });
+    assert_eq!(
+        (steps, &*reason(&rest)),
+        (vec!["look-up", "read", "verify"], "Ready")
+    );
+    assert!(is_marked(&short(&o), &o.marker(NONCE)));
+}
+
 #[test]
 fn what_is_retained_is_released_and_only_the_rest_goes() {
     let mut o = made();

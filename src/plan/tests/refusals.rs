@@ -77,14 +77,15 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
     }
 }
 
+fn policy_based(name: &str) -> ProgrammaticUser {
+    user(
+        &json!({"className": "editors", "scope": "Organization", "access": {
+        "role": "PolicyBased", "accounts": [{"id": "act-1"}, {"id": "act-2"}], "policies": [{"name": name}]}}),
+    )
+}
+
 #[test]
 fn policies_are_found_by_name_and_only_one_may_have_it() {
-    let policy_based = |name: &str| {
-        user(
-            &json!({"className": "editors", "scope": "Organization", "access": {
-            "role": "PolicyBased", "accounts": [{"id": "act-1"}, {"id": "act-2"}], "policies": [{"name": name}]}}),
-        )
-    };
     let mut o = observed(policy_based("ops"));
     let mut body = None;
     run(&mut o, |step, _| {
@@ -119,10 +120,59 @@ fn what_is_not_in_a_remembered_catalog_is_looked_up_again() {
         o.learned.catalog = Some(Ok(Found {
             catalog,
             fresh: *fresh,
+            again: None,
         }));
         true
     });
     assert_eq!(asked, [false, true]);
+}
+
+/// Many objects that name what there is not share one look-up: the others wait for the next, and who knows asks for none.
+#[test]
+fn an_unknown_name_has_no_catalog_read_that_others_have_just_read() {
+    let mut o = observed(policy_based("none"));
+    let old = |again| {
+        move |step: &Step, o: &mut Observed| {
+            let Step::LookUp(_) = step else { return false };
+            let again = Some(Duration::from_secs(again));
+            o.learned.catalog = Some(Ok(Found {
+                again,
+                fresh: false,
+                catalog: catalog(),
+            }));
+            true
+        }
+    };
+    let (steps, rest) = run(&mut o, old(20));
+    assert_eq!(
+        (steps, rest.again),
+        (vec!["look-up"], Again::After(Duration::from_secs(20)))
+    );
+    assert!(
+        condition(&rest, STALLED).is_none(),
+        "it may have been made a moment ago"
+    );
+    assert_eq!(condition(&rest, READY).unwrap().1, "UnknownPolicy");
+    // The next look says it, whatever others have had read meanwhile; and so does each later one.
+    for _ in 0..2 {
+        Arc::make_mut(&mut o.user).status = run(&mut o, |_, _| false).1.status.map(|s| *s);
+        o.learned = Learned::default();
+        let mut asked = Vec::new();
+        let (_, rest) = run(&mut o, |step, o| {
+            if let Step::LookUp(fresh) = step {
+                asked.push(*fresh);
+            }
+            old(25)(step, o)
+        });
+        assert_eq!(
+            (asked, condition(&rest, STALLED).unwrap().1),
+            (vec![false], "UnknownPolicy".to_owned())
+        );
+    }
+    // Another question is another one.
+    Arc::make_mut(&mut o.user).metadata.generation = Some(2);
+    o.learned = Learned::default();
+    assert!(condition(&run(&mut o, old(20)).1, STALLED).is_none());
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub struct Error {
     pub message: String,
     /// The platform's id of the request.
     pub request_id: Option<String>,
+    /// Whether the reply had the form of the platform's API.
+    pub from_platform: bool,
 }
 
 /// Classes of failed calls.
@@ -128,13 +130,13 @@ impl Error {
             (None, None) => "the reply has no error text".to_owned(),
         };
         let kind = match status {
+            429 => Kind::RateLimited(reset),
+            // Without the platform's envelope it comes from something on the way, which knows nothing of users or tokens.
+            _ if !from_platform => Kind::Broken,
             401 => Kind::Unauthorized,
             403 => Kind::Forbidden,
-            // Without the platform's envelope it comes from something on the way, which knows nothing of users.
-            404 | 410 if from_platform => Kind::NotFound,
-            404 | 410 => Kind::Broken,
+            404 | 410 => Kind::NotFound,
             400 if says_missing(&code, &message) => Kind::NotFound,
-            429 => Kind::RateLimited(reset),
             // 408 and 425 come from proxies and say nothing of what the platform did.
             400..=499 if status != 408 && status != 425 => Kind::Invalid,
             _ => Kind::Broken,
@@ -146,6 +148,7 @@ impl Error {
             code,
             message,
             request_id,
+            from_platform,
         }
     }
 
@@ -158,6 +161,7 @@ impl Error {
             code,
             message,
             request_id: None,
+            from_platform: false,
         }
     }
 
@@ -167,6 +171,16 @@ impl Error {
         match self.kind {
             Kind::Interrupted | Kind::Broken => Sent::Unknown,
             _ => Sent::NotApplied,
+        }
+    }
+
+    /// Whether it tells what listens at the endpoint, and not what a platform there says.
+    #[must_use]
+    pub fn tells_of_endpoint(&self) -> bool {
+        match self.kind {
+            Kind::Unreachable | Kind::Interrupted => true,
+            Kind::Broken => !self.from_platform,
+            _ => false,
         }
     }
 

@@ -2,23 +2,29 @@
 //! all while the platform has asked for a pause.
 //!
 //! A gate belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
-//! Whoever waits is served in the order of coming, in one of two lines that take turns ([`Way`]). [`Pace`] gives the first
-//! of each a time of its own, which a crate that makes its callers ask again cannot promise.
+//! A call waits in one of two lines that take turns ([`Way`]), and in each the namespaces of the users take turns, too. [`Pace`]
+//! gives the first of each line a time of its own, which a crate that makes its callers ask again cannot promise.
 
-use std::collections::{HashMap, VecDeque};
+mod budget;
+mod line;
+
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::{Error, Kind};
+pub use budget::Purpose;
+use budget::{Budget, Claim, share};
+use line::{Head, Line};
+
 use super::observer::{Observer, outcome};
 use super::wire::Route;
 
 const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
 /// For how long deleted users are remembered: longer than the longest settle window that flags allow.
 const REMEMBERED: Duration = Duration::from_hours(2);
 
@@ -43,17 +49,6 @@ impl Default for Limits {
     }
 }
 
-/// What a user is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Its object has no token yet.
-    First,
-    /// It replaces another one, whose token still works.
-    Replacement,
-    /// It replaces another one, whose token has to die at once.
-    Revocation,
-}
-
 /// In which line a call waits. If there are two, they take turns, so that neither keeps the other waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -63,13 +58,21 @@ pub(super) enum Way {
     Ahead,
 }
 
+/// For whom a call is made.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) way: Way,
+    /// Of the user's object; empty for what concerns no single object.
+    pub(super) namespace: Arc<str>,
+}
+
 /// One organization's gate.
 pub struct Gate {
     state: Mutex<State>,
     hooks: Hooks,
     /// Who stands first in each line waits for a slot and for its moment, and the others of the line for that place.
-    usual: Semaphore,
-    ahead: Semaphore,
+    usual: Arc<Line>,
+    ahead: Arc<Line>,
     /// Calls that wait for their turn.
     waiting: AtomicUsize,
 }
@@ -138,8 +141,8 @@ impl Gate {
                 deleted: HashMap::new(),
             }),
             hooks,
-            usual: Semaphore::new(1),
-            ahead: Semaphore::new(1),
+            usual: Arc::default(),
+            ahead: Arc::default(),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -179,8 +182,8 @@ impl Gate {
     }
 
     /// Waits for a turn.
-    pub(super) async fn enter(&self, way: Way) -> Result<Turn, Error> {
-        self.waited(self.next_turn(way)).await
+    pub(super) async fn enter(&self, caller: &Caller) -> Result<Turn, Error> {
+        self.waited(self.next_turn(caller)).await
     }
 
     /// Has the observer told of it, however it ends.
@@ -202,30 +205,30 @@ impl Gate {
         self.hooks.observer.called(&route.name(), outcome(reply), took);
     }
 
-    async fn next_turn(&self, way: Way) -> Result<Turn, Error> {
+    async fn next_turn(&self, caller: &Caller) -> Result<Turn, Error> {
         self.paused()?;
-        let first = self.first(way).await;
+        let first = self.first(caller).await;
         self.paused()?;
         let at = self.state().pace.take(Instant::now());
         self.turn(first, at).await
     }
 
     /// Waits until nobody of the line is before this one, and for a slot.
-    async fn first(&self, way: Way) -> First<'_> {
-        let line = match way {
+    async fn first(&self, caller: &Caller) -> First {
+        let line = match caller.way {
             Way::Usual => &self.usual,
             Way::Ahead => &self.ahead,
         };
-        // The semaphores are never closed.
-        let line = line.acquire().await.ok();
+        let head = line.first(&caller.namespace).await;
         let slots = self.state().slots.clone();
         First {
-            _line: line,
+            _head: head,
+            // The semaphore is never closed.
             slot: slots.acquire_owned().await.ok(),
         }
     }
 
-    async fn turn(&self, first: First<'_>, at: Instant) -> Result<Turn, Error> {
+    async fn turn(&self, first: First, at: Instant) -> Result<Turn, Error> {
         // Whoever comes after this one waits with it: not for the timer's next tick, if the moment is now.
         if at > Instant::now() {
             tokio::time::sleep_until(at.into()).await;
@@ -236,9 +239,9 @@ impl Gate {
     }
 
     /// The same, but for a turn before `deadline`; `None`: there is none, and none was used up.
-    async fn enter_before(&self, way: Way, deadline: Instant) -> Result<Option<Turn>, Error> {
+    async fn enter_before(&self, caller: &Caller, deadline: Instant) -> Result<Option<Turn>, Error> {
         self.paused()?;
-        let Ok(first) = tokio::time::timeout_at(deadline.into(), self.first(way)).await else {
+        let Ok(first) = tokio::time::timeout_at(deadline.into(), self.first(caller)).await else {
             return Ok(None);
         };
         self.paused()?;
@@ -256,19 +259,20 @@ impl Gate {
         route: &str,
         timeout: Duration,
         purpose: Purpose,
-        way: Way,
+        caller: &Caller,
     ) -> Result<Turn, Error> {
         self.waited(async {
-            let turn = self.turn_in_time(route, timeout, way).await?;
-            self.spend(route, purpose)?;
+            let turn = self.turn_in_time(route, timeout, caller).await?;
+            let namespace = &*caller.namespace;
+            self.spend(route, Claim { namespace, purpose })?;
             Ok(turn)
         })
         .await
     }
 
     /// A turn that leaves enough time for the call.
-    async fn turn_in_time(&self, route: &str, timeout: Duration, way: Way) -> Result<Turn, Error> {
-        let turn = self.enter_before(way, Instant::now() + timeout).await?;
+    async fn turn_in_time(&self, route: &str, timeout: Duration, caller: &Caller) -> Result<Turn, Error> {
+        let turn = self.enter_before(caller, Instant::now() + timeout).await?;
         let turn = turn.ok_or_else(|| {
             Error::held(
                 Kind::RateLimited(Some(timeout)),
@@ -286,23 +290,28 @@ impl Gate {
         Ok(turn)
     }
 
-    /// Takes a user from the hour's budget.
-    fn spend(&self, route: &str, purpose: Purpose) -> Result<(), Error> {
+    /// Takes a user from the hour's budget: one within the share of its namespace, and within what all have.
+    fn spend(&self, route: &str, claim: Claim<'_>) -> Result<(), Error> {
         let mut state = self.state();
         let all = state.limits.creates_per_hour;
-        let most = purpose.most(all);
-        state.budget.take(most, Instant::now()).map_err(|after| {
-            let seconds = u32::try_from(after.as_secs() + 1).unwrap_or(u32::MAX);
-            let text = match purpose {
-                Purpose::First => "as many as limits.createsPerHour allows".to_owned(),
-                Purpose::Replacement => format!(
-                    "what limits.createsPerHour allows beyond that, up to {all}, is kept for new users and revocations"
-                ),
-                Purpose::Revocation => {
-                    format!("a tenth more than the {all} that limits.createsPerHour allows, for revocations")
-                }
+        let taken = state.budget.take(claim, all, Instant::now());
+        taken.map_err(|full| {
+            let seconds = u32::try_from(full.after.as_secs() + 1).unwrap_or(u32::MAX);
+            let (whose, its, half, of) = if full.of_namespace {
+                let whose = format!(" for namespace {}", claim.namespace);
+                (whose, "its share of ", "half of ", share(all))
+            } else {
+                (String::new(), "", "", all)
             };
-            let text = format!("{most} users were made within an hour: {text}");
+            let kept = match claim.purpose {
+                Purpose::First => "",
+                Purpose::Replacement => "; a tenth is kept for new users and revocations",
+                Purpose::Revocation => ", with the tenth more that is kept for revocations",
+            };
+            let most = claim.purpose.most(of);
+            let text = format!(
+                "{most} users were made{whose} within an hour, all that {its}limits.createsPerHour ({half}{all}) allows{kept}"
+            );
             Error::held(Kind::BudgetExhausted(seconds), route, &text)
         })
     }
@@ -366,21 +375,9 @@ impl Gate {
     }
 }
 
-impl Purpose {
-    /// How many users there may be within an hour for one more of this purpose. A tenth of the limit is kept from replacements,
-    /// which can wait. A leaked token cannot: whatever else was made, a tenth beyond the limit is left to revocations.
-    fn most(self, all: usize) -> usize {
-        match self {
-            Self::Replacement if all > 1 => all - all.div_ceil(10),
-            Self::First | Self::Replacement => all,
-            Self::Revocation => all.saturating_add(all.div_ceil(10)),
-        }
-    }
-}
-
 /// The first of its line, and a slot.
-struct First<'a> {
-    _line: Option<SemaphorePermit<'a>>,
+struct First {
+    _head: Option<Head>,
     slot: Option<OwnedSemaphorePermit>,
 }
 
@@ -441,36 +438,6 @@ impl Pace {
     fn peek(&self, now: Instant) -> (Instant, Instant) {
         let mine = self.next.map_or(now, |next| next.max(now));
         (mine, mine.checked_sub(self.burst).map_or(now, |at| at.max(now)))
-    }
-}
-
-/// The users made in the last hour.
-#[derive(Default)]
-struct Budget {
-    made: VecDeque<Instant>,
-}
-
-impl Budget {
-    /// One more, unless there are `most` within an hour: then when there is room again.
-    fn take(&mut self, most: usize, now: Instant) -> Result<(), Duration> {
-        if self.spent(now) < most {
-            self.made.push_back(now);
-            return Ok(());
-        }
-        let oldest = self.made.get(self.made.len().saturating_sub(most.max(1)));
-        Err(oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(*at))))
-    }
-
-    /// How many were made within an hour.
-    fn spent(&mut self, now: Instant) -> usize {
-        while self
-            .made
-            .front()
-            .is_some_and(|at| now.saturating_duration_since(*at) >= HOUR)
-        {
-            self.made.pop_front();
-        }
-        self.made.len()
     }
 }
 

@@ -46,15 +46,25 @@ fn only_a_clear_refusal_counts_as_not_applied() {
         (401, Sent::NotApplied),
         (403, Sent::NotApplied),
         (422, Sent::NotApplied),
-        (429, Sent::NotApplied),
         (302, Sent::Unknown),
         (408, Sent::Unknown),
         (500, Sent::Unknown),
         (502, Sent::Unknown),
         (504, Sent::Unknown),
     ] {
-        assert_eq!(refused(status, "<html>").sent(), sent, "{status}");
+        let body = format!(r#"{{"response":{{"status":{{"code":{status},"message":"x"}}}}}}"#);
+        let error = refused(status, &body);
+        assert_eq!(
+            (error.sent(), error.tells_of_endpoint()),
+            (sent, false),
+            "{status}"
+        );
+        // Something on the way, or something else than a platform: it knows no tokens.
+        let error = refused(status, "<html>");
+        let told = (error.kind, error.sent(), error.tells_of_endpoint());
+        assert_eq!(told, (Kind::Broken, Sent::Unknown, true), "{status}");
     }
+    assert_eq!(refused(429, "<html>").sent(), Sent::NotApplied);
 }
 
 #[test]

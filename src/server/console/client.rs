@@ -98,13 +98,16 @@ impl Client {
             method: method.to_string(),
             timestamp: format_time(Timestamp::now()),
         };
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(header::USER_AGENT, &self.trace.agent)
             .header(header::CONTENT_TYPE, "application/json")
             .extension(RequestId(self.trace.request_id.clone()))
             .extension(SignedIn(self.cookie.clone()));
+        if let Some(peer) = self.trace.peer {
+            request = request.extension(peer);
+        }
         let body = body.map_or_else(Body::empty, |b| Body::from(b.to_string()));
         let failed = |_| Refused {
             status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -59,6 +59,8 @@ fn banner(organization: &str, session: &Session) -> Markup {
                 div.menu {
                     p { strong { (session.user_name) } br; (session.email) }
                     a href="/console/settings" { "Settings" }
+                    a href="/console/own/password" { "Change password" }
+                    a href="/console/own/sessions" { "Sessions" }
                     form method="post" action="/console/sign-out" {
                         (csrf(session))
                         button type="submit" { "Sign out" }

@@ -102,6 +102,25 @@ impl Call {
         Ok(Answer::Done)
     }
 
+    /// Id of the person who calls; programmatic users have neither a password nor a session.
+    pub(in crate::server) fn person(&self) -> Result<&str, ApiError> {
+        if self.caller.kind != "ui" {
+            let action = self.aim.rule.action;
+            return Err(ApiError::Forbidden(format!(
+                "Only a console user may do this ({action})"
+            )));
+        }
+        Ok(&self.caller.id)
+    }
+
+    /// The cookie of the session in which the console asks; empty for who calls with a token.
+    pub(in crate::server) fn session(&self) -> &str {
+        match &self.credential {
+            Credential::Session(cookie) => cookie,
+            Credential::Token(_) => "",
+        }
+    }
+
     /// Whether the caller has to do with an account.
     pub(in crate::server) fn sees(&self, account: &str) -> bool {
         authz::sees(&self.rights.grants, account)

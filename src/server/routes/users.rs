@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Admitted, Outcome, grants};
 use crate::platform::{PolicyGrant, Token, UserSummary, UserType};
 use crate::server::gate::Call;
-use crate::server::hashing::hashed;
+use crate::server::hashing::Line;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
 use crate::server::store::batch::Batch;
@@ -166,7 +166,11 @@ pub(super) async fn create_personal(
     let role = read_role(&body, &mut problems);
     problems.check()?;
 
-    let hash = hashed(&app, move || secret::hash_password(password.expose())).await??;
+    let turn = app.hashing.join(Line::Known)?;
+    let hashing = app
+        .hashing
+        .hashed(turn, move || secret::hash_password(password.expose()));
+    let hash = hashing.await??;
     let wants_token = query
         .get("generateToken")
         .is_some_and(|v| v.eq_ignore_ascii_case("true"));

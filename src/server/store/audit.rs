@@ -1,12 +1,13 @@
-//! The audit log: who did or tried what, by which kind of user. Rows can only be added; the database refuses the rest.
+//! The audit log: who did or tried what, by which kind of user. Rows are added, and deleted when they are old and in a file; the
+//! database refuses the rest.
 
 use serde_json::{Value, json};
 use sqlx::FromRow;
 
 use super::batch::Batch;
-use super::{Connection, now, written};
+use super::{Connection, Store, now, written};
 
-/// Bytes of a text that callers choose the length of: rows are for good, and one may be had without a credential.
+/// Bytes of a text that callers choose the length of: rows stay for long, and anyone can cause one.
 const LONGEST: usize = 200;
 
 /// A row to be added.
@@ -29,6 +30,10 @@ pub(crate) struct Event<'a> {
     pub(crate) method: &'a str,
     pub(crate) url: &'a str,
     pub(crate) request_id: &'a str,
+    /// How many requests the row stands for; 0 is one.
+    pub(crate) requests: i64,
+    /// The address that the request came from, or the network.
+    pub(crate) peer: Option<&'a str>,
 }
 
 impl<'a> Event<'a> {
@@ -63,6 +68,7 @@ pub(crate) struct Filter {
 
 #[derive(FromRow)]
 struct Row {
+    id: i64,
     at: i64,
     actor_id: Option<String>,
     actor_name: String,
@@ -78,6 +84,22 @@ struct Row {
     status: i64,
     context: String,
     request_id: String,
+    requests: i64,
+    peer: Option<String>,
+}
+
+impl Row {
+    /// As the API shows it.
+    fn shown(self, organization: &str) -> Value {
+        json!({
+            "user": self.actor_name, "namespace": organization, "actionType": self.action,
+            "resourceType": self.resource_type, "resourceId": self.resource_id, "createdAt": written(self.at),
+            "context": self.context, "source": self.source, "agent": self.agent, "responseStatus": self.status,
+            "actorType": shown_type(&self.actor_type), "actorId": self.actor_id,
+            "tokenLastDigits": self.token_last_digits, "accountId": self.account_id, "result": self.result,
+            "requestId": self.request_id, "requests": self.requests, "peer": self.peer,
+        })
+    }
 }
 
 /// Adds a row, together with what it tells of.
@@ -85,8 +107,8 @@ pub(crate) fn add(batch: &mut Batch, event: &Event<'_>) {
     let context = json!({"method": cut(event.method), "url": cut(event.url)}).to_string();
     batch.statement(
         "INSERT INTO audit (at, actor_id, actor_name, actor_type, token_last_digits, source, agent, action,
-         resource_type, resource_id, account_id, result, status, context, request_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+         resource_type, resource_id, account_id, result, status, context, request_id, requests, peer)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(now())
     .bind(event.actor_id)
@@ -102,10 +124,12 @@ pub(crate) fn add(batch: &mut Batch, event: &Event<'_>) {
     .bind(event.result)
     .bind(i64::from(event.status))
     .bind(context.as_str())
-    .bind(event.request_id);
+    .bind(event.request_id)
+    .bind(event.requests.max(1))
+    .bind(event.peer);
 }
 
-fn cut(text: &str) -> &str {
+pub(crate) fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST)]
 }
 
@@ -129,17 +153,54 @@ pub(crate) async fn list(
     .fetch_all(conn)
     .await?;
     rows.reverse();
-    let shown = |r: Row| {
-        json!({
-            "user": r.actor_name, "namespace": organization, "actionType": r.action,
-            "resourceType": r.resource_type, "resourceId": r.resource_id, "createdAt": written(r.at),
-            "context": r.context, "source": r.source, "agent": r.agent, "responseStatus": r.status,
-            "actorType": shown_type(&r.actor_type), "actorId": r.actor_id,
-            "tokenLastDigits": r.token_last_digits, "accountId": r.account_id, "result": r.result,
-            "requestId": r.request_id,
+    Ok(rows.into_iter().map(|row| row.shown(organization)).collect())
+}
+
+/// The oldest rows, as far as all of them are from before a time: id, and the line of an export.
+pub(crate) async fn oldest(
+    conn: &mut Connection,
+    organization: &str,
+    before: i64,
+    most: i64,
+) -> Result<Vec<(i64, String)>, sqlx::Error> {
+    let rows: Vec<Row> = sqlx::query_as("SELECT * FROM audit ORDER BY id LIMIT $1")
+        .bind(most)
+        .fetch_all(conn)
+        .await?;
+    let old = rows.into_iter().take_while(|row| row.at < before);
+    Ok(old
+        .map(|row| {
+            let id = row.id;
+            let mut line = row.shown(organization);
+            line["id"] = json!(id);
+            (id, line.to_string())
         })
-    };
-    Ok(rows.into_iter().map(shown).collect())
+        .collect())
+}
+
+/// Notes that all rows up to an id are in a file that is on the disk.
+pub(crate) async fn mark_exported(store: &Store, through: i64, file: &str) -> Result<(), sqlx::Error> {
+    let mut batch = Batch::default();
+    batch
+        .statement("INSERT INTO audit_export (through, file, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        .bind(through)
+        .bind(file)
+        .bind(now());
+    store.note(batch).await
+}
+
+/// Deletes some of the rows up to an id that [`mark_exported`] noted; `false` if there are no more.
+pub(crate) async fn delete_exported(store: &Store, through: i64, most: i64) -> Result<bool, sqlx::Error> {
+    let mut tx = store.write().await?;
+    let done = sqlx::query(
+        "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id <= $1 ORDER BY id LIMIT $2)",
+    )
+    .bind(through)
+    .bind(most)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(done.rows_affected() > 0)
 }
 
 /// The word that people read.

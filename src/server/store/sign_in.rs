@@ -1,17 +1,22 @@
 //! What opens the console: passwords and sessions; and the count of failures that closes it for a while.
 
+mod attempts;
+
 use sqlx::FromRow;
 
 use super::batch::{Batch, require};
-use super::{Connection, now};
+use super::{Connection, Store, now};
 use crate::server::reply::ApiError;
 use crate::server::secret;
 
-const SESSION_LASTS: i64 = 12 * 3_600_000;
-/// Failures after which an address is locked.
-pub(crate) const FAILURES: i64 = 5;
-/// For how long, in milliseconds.
-pub(crate) const LOCKED_FOR: i64 = 15 * 60_000;
+pub(crate) use attempts::{
+    Attempt, DEVICE_LASTS, Origin, begin, forgive, knows_device, remember_device, succeeded,
+};
+
+/// How long the number of a form that was sent is kept: longer than any page of a session.
+const FORM_LASTS: i64 = 24 * 3_600_000;
+/// The use of a session is written once in so many milliseconds.
+const TOUCH: i64 = 60_000;
 
 /// Who is signed in.
 #[derive(Debug, Clone, FromRow)]
@@ -20,6 +25,43 @@ pub(crate) struct Session {
     pub(crate) user_name: String,
     pub(crate) email: String,
     pub(crate) csrf: String,
+    last_used_at: i64,
+}
+
+impl Session {
+    /// Whether this use of it is to be written.
+    pub(crate) fn use_is_news(&self, idle: i64) -> bool {
+        now() - self.last_used_at >= TOUCH.min(idle / 4)
+    }
+}
+
+/// A session as its user sees it.
+#[derive(Debug, FromRow)]
+pub(crate) struct Listed {
+    hash: Vec<u8>,
+    pub(crate) created_at: i64,
+    pub(crate) last_used_at: i64,
+    pub(crate) peer: Option<String>,
+    pub(crate) agent: String,
+}
+
+impl Listed {
+    /// What names it: a part of the hash, which opens nothing.
+    pub(crate) fn id(&self) -> String {
+        secret::hex(self.hash.get(..8).unwrap_or_default())
+    }
+
+    /// Whether it is the session of a cookie.
+    pub(crate) fn is_of(&self, cookie: &str) -> bool {
+        self.hash == secret::digest(cookie)
+    }
+}
+
+/// How long sessions last, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lifetime {
+    pub(crate) lasts: i64,
+    pub(crate) idle: i64,
 }
 
 /// Sets a console user's password.
@@ -50,21 +92,31 @@ pub(crate) async fn by_email(
 }
 
 /// Starts a session: what the cookie holds. Only its hash is stored.
-pub(crate) async fn open(conn: &mut Connection, user: &str) -> Result<String, ApiError> {
+pub(crate) async fn open(
+    conn: &mut Connection,
+    user: &str,
+    lifetime: Lifetime,
+    peer: Option<&str>,
+    agent: &str,
+) -> Result<String, ApiError> {
     let cookie = secret::random_hex::<32>()?;
     let csrf = secret::random_hex::<32>()?;
-    sqlx::query("DELETE FROM console_session WHERE expires_at < $1")
+    sqlx::query("DELETE FROM console_session WHERE expires_at < $1 OR idle_at < $1")
         .bind(now())
         .execute(&mut *conn)
         .await?;
     sqlx::query(
-        "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO console_session (hash, user_id, csrf, created_at, expires_at, last_used_at, idle_at, peer, agent)
+         VALUES ($1, $2, $3, $4, $5, $4, $6, $7, $8)",
     )
     .bind(secret::digest(&cookie).as_slice())
     .bind(user)
     .bind(csrf)
     .bind(now())
-    .bind(now() + SESSION_LASTS)
+    .bind(now() + lifetime.lasts)
+    .bind(now() + lifetime.idle)
+    .bind(peer)
+    .bind(super::audit::cut(agent))
     .execute(conn)
     .await?;
     Ok(cookie)
@@ -73,8 +125,9 @@ pub(crate) async fn open(conn: &mut Connection, user: &str) -> Result<String, Ap
 /// The session of a cookie.
 pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Option<Session>, sqlx::Error> {
     sqlx::query_as(
-        "SELECT u.id AS user_id, u.name AS user_name, u.email, s.csrf
-         FROM console_session s JOIN platform_user u ON u.id = s.user_id WHERE s.hash = $1 AND s.expires_at >= $2",
+        "SELECT u.id AS user_id, u.name AS user_name, u.email, s.csrf, s.last_used_at
+         FROM console_session s JOIN platform_user u ON u.id = s.user_id
+         WHERE s.hash = $1 AND s.expires_at >= $2 AND s.idle_at >= $2",
     )
     .bind(secret::digest(cookie).as_slice())
     .bind(now())
@@ -82,14 +135,46 @@ pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Optio
     .await
 }
 
+/// Writes that a session was used: the time without a use begins anew.
+pub(crate) async fn touch(store: &Store, cookie: &str, lifetime: Lifetime) -> Result<(), sqlx::Error> {
+    let mut batch = Batch::default();
+    batch
+        .statement(
+            "UPDATE console_session SET last_used_at = $1, idle_at = $2 WHERE hash = $3 AND idle_at >= $1",
+        )
+        .bind(now())
+        .bind(now() + lifetime.idle)
+        .bind(secret::digest(cookie).as_slice());
+    store.note(batch).await
+}
+
 /// Fails with the batch unless the session of a cookie goes on by then.
 pub(crate) fn require(batch: &mut Batch, cookie: &str) {
     batch
         .statement(require!(
-            "EXISTS (SELECT 1 FROM console_session WHERE hash = $1 AND expires_at >= $2)"
+            "EXISTS (SELECT 1 FROM console_session WHERE hash = $1 AND expires_at >= $2 AND idle_at >= $2)"
         ))
         .bind(secret::digest(cookie).as_slice())
         .bind(now());
+}
+
+/// The sessions of a user, the newest first.
+pub(crate) async fn list(conn: &mut Connection, user: &str) -> Result<Vec<Listed>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT hash, created_at, last_used_at, peer, agent FROM console_session
+         WHERE user_id = $1 AND expires_at >= $2 AND idle_at >= $2 ORDER BY created_at DESC, hash",
+    )
+    .bind(user)
+    .bind(now())
+    .fetch_all(conn)
+    .await
+}
+
+/// Ends one session that was listed.
+pub(crate) fn close_listed(batch: &mut Batch, session: &Listed) {
+    batch
+        .statement("DELETE FROM console_session WHERE hash = $1")
+        .bind(session.hash.as_slice());
 }
 
 /// Ends a session.
@@ -108,58 +193,26 @@ pub(crate) fn close_all(batch: &mut Batch, user: &str) {
         .bind(user);
 }
 
-/// Counts an attempt before it is known how it ends, so that many at once are not more than a few one after the other;
-/// `false` if the address, known or not, failed too often of late.
-pub(crate) async fn begin(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
-    if is_locked(&mut *conn, email).await? {
-        return Ok(false);
-    }
-    failed(conn, email).await?;
-    Ok(true)
+/// Ends all sessions of a user but that of a cookie.
+pub(crate) fn close_others(batch: &mut Batch, user: &str, cookie: &str) {
+    batch
+        .statement("DELETE FROM console_session WHERE user_id = $1 AND hash <> $2")
+        .bind(user)
+        .bind(secret::digest(cookie).as_slice());
 }
 
-async fn is_locked(conn: &mut Connection, email: &str) -> Result<bool, sqlx::Error> {
-    let locked: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM console_failure WHERE hash = $1 AND failures >= $2 AND last_at > $3",
-    )
-    .bind(key(email).as_slice())
-    .bind(FAILURES)
-    .bind(now() - LOCKED_FOR)
-    .fetch_one(conn)
-    .await?;
-    Ok(locked > 0)
-}
-
-/// Counts a failure, which an attempt is until it has succeeded.
-async fn failed(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM console_failure WHERE last_at <= $1")
-        .bind(now() - LOCKED_FOR)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::query(
-        "INSERT INTO console_failure (hash, failures, last_at) VALUES ($1, 1, $2)
-         ON CONFLICT (hash) DO UPDATE SET failures = console_failure.failures + 1, last_at = excluded.last_at",
-    )
-    .bind(key(email).as_slice())
-    .bind(now())
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
-/// Forgets the failures of an address that signed in.
-pub(crate) async fn succeeded(conn: &mut Connection, email: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM console_failure WHERE hash = $1")
-        .bind(key(email).as_slice())
-        .execute(conn)
-        .await?;
-    Ok(())
+/// The password hash of a console user.
+pub(crate) async fn password_of(conn: &mut Connection, user: &str) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar("SELECT hash FROM console_password WHERE user_id = $1")
+        .bind(user)
+        .fetch_optional(conn)
+        .await
 }
 
 /// Notes that a form was sent; `false` if it was sent before.
 pub(crate) async fn take_form(conn: &mut Connection, number: &str) -> Result<bool, sqlx::Error> {
     sqlx::query("DELETE FROM console_form WHERE at < $1")
-        .bind(now() - SESSION_LASTS)
+        .bind(now() - FORM_LASTS)
         .execute(&mut *conn)
         .await?;
     let done = sqlx::query("INSERT INTO console_form (hash, at) VALUES ($1, $2) ON CONFLICT DO NOTHING")
@@ -170,15 +223,10 @@ pub(crate) async fn take_form(conn: &mut Connection, number: &str) -> Result<boo
     Ok(done.rows_affected() > 0)
 }
 
-/// The same for all spellings that [`by_email`] takes for one.
-fn key(email: &str) -> [u8; 32] {
-    secret::digest(&email.trim().to_ascii_lowercase())
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{close_all, open, require};
+    use super::{Lifetime, close_all, open, require};
     use crate::platform::{Token, UserType};
     use crate::server::store::batch::Batch;
     use crate::server::store::queue::is_overtaken;
@@ -197,7 +245,11 @@ mod tests {
         let (text, hash) = ("ab".repeat(32), crate::server::secret::digest(&"ab".repeat(32)));
         credentials::add(&mut batch, &user, "ann", &Token::new(&text).unwrap());
         batch.execute(&mut tx).await.unwrap();
-        let cookie = open(&mut tx, &user).await.unwrap();
+        let lifetime = Lifetime {
+            lasts: 60_000,
+            idle: 60_000,
+        };
+        let cookie = open(&mut tx, &user, lifetime, None, "").await.unwrap();
         tx.commit().await.unwrap();
 
         let session = || {

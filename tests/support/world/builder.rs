@@ -174,7 +174,7 @@ impl WorldBuilder {
         let (organization_name, class) = (format!("org-{base}"), format!("class-{base}"));
         apply(
             &client,
-            &credential(&operator_namespace, &platform.admin_token),
+            &credential(&operator_namespace, platform_url, &platform.admin_token),
             MANAGER,
         )
         .await?;

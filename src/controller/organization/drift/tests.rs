@@ -68,7 +68,7 @@ fn found(users: Vec<UserName>, before: &Views, after: &Views) -> Findings {
 #[test]
 fn each_of_many_is_found_by_the_digest_of_its_uid_whichever_look_has_it() {
     let uids = ["a", "b", "c", "d", "e", "f"];
-    let digests = uids.map(|uid| Marker::new(INSTANCE, uid, "").uid8);
+    let digests = uids.map(|uid| Marker::new(INSTANCE, uid, "").object);
     assert!(!digests.is_sorted(), "digests are in another order than UIDs");
     let ids = uids.map(|uid| format!("pu-{uid}"));
     let of_all = |nonces: &dyn Fn(&str) -> &'static str| {
@@ -177,6 +177,32 @@ fn a_user_of_an_object_in_another_organization_is_told_and_not_an_orphan() {
     let found = found(users, &objects, &objects);
     assert!(found.orphans.is_empty() && found.suspects.is_empty());
     assert_eq!(found.strangers.len(), 1);
+}
+
+/// Users that an earlier version made: their markers have fewer digits of the UID.
+#[test]
+fn a_short_marker_is_of_the_object_whose_digest_begins_with_it() {
+    let short = |uid: &str, nonce: &str| Marker::new(INSTANCE, uid, nonce).short().name("ci");
+    let objects = views(&[
+        ("uid", "acme", Some(journal(NONCE, "pu-1"))),
+        ("uid2", "acme", Some(journal(OTHER, "pu-2"))),
+    ]);
+    let users = vec![
+        user("pu-1", &short("uid", NONCE)),
+        user("pu-2", &of("uid2", OTHER)),
+    ];
+    let all = found(users, &objects, &objects);
+    assert!(all.orphans.is_empty() && all.suspects.is_empty(), "{all:?}");
+    assert_eq!((all.counts.managed, all.counts.orphaned), (2, 0));
+    let users = vec![
+        user("pu-1", &of("uid", NONCE)),
+        user("pu-2", &of("uid2", OTHER)),
+        user("pu-3", &short("gone", NONCE)),
+        user("pu-4", &short("uid", OTHER)),
+    ];
+    let all = found(users, &objects, &objects);
+    assert_eq!(all.orphans.keys().collect::<Vec<_>>(), ["pu-3"]);
+    assert_eq!((all.suspects.len(), all.counts.orphaned), (1, 2));
 }
 
 #[test]

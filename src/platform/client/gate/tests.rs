@@ -1,8 +1,22 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::{Budget, Gate, Hooks, Limits, Pace, Purpose, Way};
+use super::{Caller, Gate, Hooks, Limits, Pace, Purpose, Way};
 use crate::platform::client::error::{Error, Kind};
+
+fn caller(way: Way) -> Caller {
+    Caller {
+        way,
+        ..of("payments")
+    }
+}
+
+fn of(namespace: &str) -> Caller {
+    Caller {
+        way: Way::Usual,
+        namespace: namespace.into(),
+    }
+}
 
 #[test]
 fn a_burst_goes_at_once_and_the_rest_at_an_even_pace_in_the_order_of_coming() {
@@ -30,27 +44,13 @@ fn the_slowest_pace_has_no_burst() {
     assert_eq!(pace.take(now), now + Duration::from_mins(1));
 }
 
-#[test]
-fn a_budget_frees_itself_as_its_hour_passes() {
-    let now = Instant::now();
-    let minutes = |m: u64| now + Duration::from_mins(m);
-    let mut budget = Budget::default();
-    assert_eq!(budget.take(2, now), Ok(()));
-    assert_eq!(budget.take(2, minutes(10)), Ok(()));
-    assert_eq!(budget.take(2, minutes(20)), Err(Duration::from_mins(40)));
-    assert_eq!(budget.take(2, minutes(60)), Ok(()));
-    assert_eq!(budget.take(2, minutes(60)), Err(Duration::from_mins(10)));
-    // A limit that was lowered in the meantime.
-    assert_eq!(budget.take(1, minutes(60)), Err(Duration::from_hours(1)));
-}
-
 #[tokio::test]
 async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_counts() {
     let gate = Gate::new(Limits::default(), Hooks::default());
     let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
     gate.pause(&error, Duration::from_mins(5));
     gate.pause(&error, Duration::from_secs(1));
-    let refused = gate.enter(Way::Usual).await.err();
+    let refused = gate.enter(&caller(Way::Usual)).await.err();
     let Some(Kind::RateLimited(Some(left))) = refused.as_ref().map(|e| e.kind) else {
         panic!("{refused:?}");
     };
@@ -79,17 +79,17 @@ async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
     assert_eq!(
         kind(
             short
-                .enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+                .enter_create("POST /x", timeout, Purpose::First, &caller(Way::Usual))
                 .await
         ),
         Err(Kind::NotLeading)
     );
 
     let gate = Gate::new(limits, Hooks::default());
-    let held = gate.enter(Way::Usual).await;
+    let held = gate.enter(&caller(Way::Usual)).await;
     assert_eq!(
         kind(
-            gate.enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+            gate.enter_create("POST /x", timeout, Purpose::First, &caller(Way::Usual))
                 .await
         ),
         Err(Kind::RateLimited(Some(timeout)))
@@ -97,13 +97,13 @@ async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
     drop(held);
     assert_eq!(
         kind(
-            gate.enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+            gate.enter_create("POST /x", timeout, Purpose::First, &caller(Way::Usual))
                 .await
         ),
         Ok(())
     );
     let refused = gate
-        .enter_create("POST /x", timeout, Purpose::First, Way::Usual)
+        .enter_create("POST /x", timeout, Purpose::First, &caller(Way::Usual))
         .await;
     let error = refused.map(drop).err();
     assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
@@ -119,11 +119,11 @@ async fn who_goes_ahead_stands_in_a_line_of_its_own_and_the_lines_take_turns() {
     let gate = Gate::new(limits, Hooks::default());
     let order = RefCell::new(vec![]);
     let call = async |way, n| {
-        let turn = gate.enter(way).await.unwrap();
+        let turn = gate.enter(&caller(way)).await.unwrap();
         order.borrow_mut().push((way, n));
         drop(turn);
     };
-    let held = gate.enter(Way::Usual).await;
+    let held = gate.enter(&caller(Way::Usual)).await;
     let usual = (0..4).map(|n| call(Way::Usual, n));
     let ahead = (0..2).map(|n| call(Way::Ahead, n));
     let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
@@ -138,6 +138,44 @@ async fn who_goes_ahead_stands_in_a_line_of_its_own_and_the_lines_take_turns() {
     );
 }
 
+/// A call of another namespace stands behind one call of a hundred that came before.
+#[tokio::test]
+async fn namespaces_take_turns_in_a_line() {
+    let limits = Limits {
+        max_in_flight: 1,
+        requests_per_minute: 60_000,
+        ..Limits::default()
+    };
+    let gate = Gate::new(limits, Hooks::default());
+    let order = RefCell::new(vec![]);
+    let call = async |namespace: &'static str, n: usize| {
+        let turn = gate.enter(&of(namespace)).await.unwrap();
+        order.borrow_mut().push((namespace, n));
+        drop(turn);
+    };
+    let held = gate.enter(&of("a")).await;
+    let many = (0..100).map(|n| call("a", n));
+    let others = [("b", 0), ("c", 0), ("b", 1)].map(|(namespace, n)| call(namespace, n));
+    let mut all = std::pin::pin!(futures::future::join_all(many.chain(others)));
+    assert!(futures::poll!(&mut all).is_pending());
+    drop(held);
+    all.await;
+    let order = order.take();
+    assert_eq!(
+        order[..7],
+        [
+            ("a", 0),
+            ("a", 1),
+            ("b", 0),
+            ("c", 0),
+            ("a", 2),
+            ("b", 1),
+            ("a", 3)
+        ]
+    );
+    assert_eq!(order.len(), 103);
+}
+
 #[tokio::test]
 async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() {
     let gate = Gate::new(Limits::default(), Hooks::default());
@@ -147,14 +185,17 @@ async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() 
         burst: Duration::ZERO,
         next: Some(soon),
     };
-    let usual = (0..4).map(|_| gate.enter(Way::Usual));
-    let ahead = (0..2).map(|_| gate.enter(Way::Ahead));
+    let (in_usual, in_ahead) = (caller(Way::Usual), caller(Way::Ahead));
+    let usual = (0..4).map(|_| gate.enter(&in_usual));
+    let ahead = (0..2).map(|_| gate.enter(&in_ahead));
     let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
     assert!(futures::poll!(&mut all).is_pending());
     assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
     let timeout = Duration::from_millis(20);
     for way in [Way::Usual, Way::Ahead] {
-        let turn = gate.enter_create("POST /x", timeout, Purpose::First, way).await;
+        let turn = gate
+            .enter_create("POST /x", timeout, Purpose::First, &caller(way))
+            .await;
         assert_eq!(
             turn.map(drop).map_err(|e| e.kind),
             Err(Kind::RateLimited(Some(timeout)))
@@ -174,9 +215,15 @@ async fn what_is_used_is_told() {
     };
     let gate = Gate::new(limits, Hooks::default());
     let turn = gate
-        .enter_create("POST /x", Duration::from_secs(1), Purpose::First, Way::Usual)
+        .enter_create(
+            "POST /x",
+            Duration::from_secs(1),
+            Purpose::First,
+            &caller(Way::Usual),
+        )
         .await;
-    let mut second = std::pin::pin!(gate.enter(Way::Usual));
+    let second = caller(Way::Usual);
+    let mut second = std::pin::pin!(gate.enter(&second));
     assert!(futures::poll!(&mut second).is_pending());
     let used = gate.used();
     assert_eq!((used.in_flight, used.waiting, used.budget_left), (1, 1, 1));
@@ -196,32 +243,60 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
         ..Limits::default()
     };
     let gate = Gate::new(limits, Hooks::default());
-    let make = async |purpose| {
+    let make = async |namespace, purpose| {
         let turn = gate
-            .enter_create("POST /x", Duration::from_secs(1), purpose, Way::Usual)
+            .enter_create("POST /x", Duration::from_secs(1), purpose, &of(namespace))
             .await;
         turn.map(drop).map_err(|e| e.to_string())
     };
-    for _ in 0..9 {
-        assert_eq!(make(Purpose::Replacement).await, Ok(()));
+    for n in 0..9 {
+        let namespace = ["a", "b", "c"][n % 3];
+        assert_eq!(make(namespace, Purpose::Replacement).await, Ok(()));
     }
-    let told = make(Purpose::Replacement).await.unwrap_err();
+    let told = make("d", Purpose::Replacement).await.unwrap_err();
     assert!(
-        told.contains("up to 10, is kept for new users and revocations"),
+        told.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
         "{told}"
     );
-    assert_eq!(make(Purpose::First).await, Ok(()));
-    let told = make(Purpose::First).await.unwrap_err();
+    assert_eq!(make("a", Purpose::First).await, Ok(()));
+    let told = make("d", Purpose::First).await.unwrap_err();
     assert!(
-        told.contains("10 users were made within an hour: as many as"),
+        told.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
         "{told}"
     );
-    assert_eq!(make(Purpose::Revocation).await, Ok(()));
-    let told = make(Purpose::Revocation).await.unwrap_err();
-    assert!(told.contains("a tenth more than the 10"), "{told}");
+    assert_eq!(make("a", Purpose::Revocation).await, Ok(()));
+    let told = make("d", Purpose::Revocation).await.unwrap_err();
+    assert!(
+        told.contains("11 users were made within an hour") && told.contains("with the tenth more"),
+        "{told}"
+    );
     let most = |purpose: Purpose| [1, 2, 10, 1000].map(|all| purpose.most(all));
     assert_eq!(most(Purpose::Replacement), [1, 1, 9, 900]);
     assert_eq!(most(Purpose::Revocation), [2, 3, 11, 1100]);
+}
+
+#[tokio::test]
+async fn a_namespace_that_has_used_its_share_is_told_which() {
+    let limits = Limits {
+        creates_per_hour: 10,
+        ..Limits::default()
+    };
+    let gate = Gate::new(limits, Hooks::default());
+    let make = async |namespace| {
+        let turn = gate
+            .enter_create("POST /x", Duration::from_secs(1), Purpose::First, &of(namespace))
+            .await;
+        turn.map(drop).map_err(|e| e.to_string())
+    };
+    for _ in 0..5 {
+        assert_eq!(make("payments").await, Ok(()));
+    }
+    let told = make("payments").await.unwrap_err();
+    assert!(
+        told.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
+        "{told}"
+    );
+    assert_eq!(make("search").await, Ok(()));
 }
 
 #[test]

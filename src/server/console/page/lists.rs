@@ -78,7 +78,7 @@ pub(in crate::server::console) fn settings(client: &Client, tab: Tab, title: &st
 }
 
 /// A table that scrolls by itself where it is too wide.
-fn table(caption: &str, head: &[&str], rows: &[Markup]) -> Markup {
+pub(in crate::server::console) fn table(caption: &str, head: &[&str], rows: &[Markup]) -> Markup {
     html! {
         @if rows.is_empty() { p { "There are none." } }
         @else {
@@ -161,11 +161,11 @@ pub(in crate::server::console) fn audit(kind: &str, hours: &str, events: &[Value
             th scope="row" { (text(e, "user")) " " code { (text(e, "actorId")) } }
             td { (text(e, "actorType")) }
             td { @if !digits.is_empty() { "…" (digits) } }
-            td { (text(e, "source")) }
+            td { (text(e, "source")) " " code { (text(e, "peer")) } }
             td { (text(e, "actionType")) }
             td { (text(e, "resourceType")) " " code { (text(e, "resourceId")) } }
             td { (text(e, "accountId")) }
-            td { (text(e, "result")) " (" (e["responseStatus"]) ")" }
+            td { (text(e, "result")) " (" (e["responseStatus"]) ")" @if let Some(many) = e["requests"].as_u64().filter(|n| *n > 1) { ", " (many) " times" } }
         }
     };
     let rows: Vec<Markup> = events.iter().rev().map(row).collect();

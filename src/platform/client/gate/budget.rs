@@ -1,0 +1,180 @@
+//! The users that may be made within an hour, and how namespaces share them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// What a user is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Its object has no token yet.
+    First,
+    /// It replaces another one, whose token still works.
+    Replacement,
+    /// It replaces another one, whose token has to die at once.
+    Revocation,
+}
+
+/// Who takes a place in the hour's budget, and for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim<'a> {
+    /// The namespace of the user's object: none may use up what all have.
+    pub(super) namespace: &'a str,
+    /// What the user is made for.
+    pub(super) purpose: Purpose,
+}
+
+impl Purpose {
+    /// How many users there may be within an hour for one more of this purpose. A tenth of the limit is kept from replacements,
+    /// which can wait. A leaked token cannot: whatever else was made, a tenth beyond the limit is left to revocations.
+    pub(super) fn most(self, all: usize) -> usize {
+        match self {
+            Self::Replacement if all > 1 => all - all.div_ceil(10),
+            Self::First | Self::Replacement => all,
+            Self::Revocation => all.saturating_add(all.div_ceil(10)),
+        }
+    }
+}
+
+/// What one namespace may take of `all` that may be made within an hour: half, and at least one.
+pub(super) fn share(all: usize) -> usize {
+    (all / 2).max(1)
+}
+
+/// The users made in the last hour, each with the namespace of its object. An object that is deleted and made anew finds what
+/// its namespace has used.
+#[derive(Default)]
+pub(super) struct Budget {
+    made: VecDeque<(Instant, Arc<str>)>,
+    by_namespace: HashMap<Arc<str>, usize>,
+}
+
+/// There is no place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full {
+    /// For how long.
+    pub(super) after: Duration,
+    /// Whether other namespaces may still have one.
+    pub(super) of_namespace: bool,
+}
+
+impl Budget {
+    /// One more of `all` that may be made within an hour, if there is room for this claim.
+    pub(super) fn take(&mut self, claim: Claim<'_>, all: usize, now: Instant) -> Result<(), Full> {
+        let spent = self.spent(now);
+        let used = self.by_namespace.get_key_value(claim.namespace);
+        let (name, used) = used.map_or_else(|| (claim.namespace.into(), 0), |(name, n)| (name.clone(), *n));
+        let (most, most_here) = (claim.purpose.most(all), claim.purpose.most(share(all)));
+        if used >= most_here {
+            let here = self.made.iter().filter(|(_, n)| *n == name);
+            let oldest = here.map(|(at, _)| *at).nth(used.saturating_sub(most_here));
+            return Err(Full {
+                after: left(oldest, now),
+                of_namespace: true,
+            });
+        }
+        if spent >= most {
+            let oldest = self
+                .made
+                .get(spent.saturating_sub(most.max(1)))
+                .map(|(at, _)| *at);
+            return Err(Full {
+                after: left(oldest, now),
+                of_namespace: false,
+            });
+        }
+        self.made.push_back((now, name.clone()));
+        *self.by_namespace.entry(name).or_default() += 1;
+        Ok(())
+    }
+
+    /// How many were made within an hour.
+    pub(super) fn spent(&mut self, now: Instant) -> usize {
+        let old = |(at, _): &mut (Instant, Arc<str>)| now.saturating_duration_since(*at) >= HOUR;
+        while let Some((_, name)) = self.made.pop_front_if(old) {
+            if let Some(used) = self.by_namespace.get_mut(&name) {
+                *used -= 1;
+                if *used == 0 {
+                    self.by_namespace.remove(&name);
+                }
+            }
+        }
+        self.made.len()
+    }
+}
+
+/// How long it takes until this one is an hour old.
+fn left(oldest: Option<Instant>, now: Instant) -> Duration {
+    oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(at)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Budget, Claim, Full, Purpose};
+
+    const FIRST: Claim<'static> = of("payments", Purpose::First);
+
+    const fn of(namespace: &str, purpose: Purpose) -> Claim<'_> {
+        Claim { namespace, purpose }
+    }
+
+    #[test]
+    fn a_budget_frees_itself_as_its_hour_passes() {
+        let now = Instant::now();
+        let minutes = |m: u64| now + Duration::from_mins(m);
+        let full = |m: u64, of_namespace: bool| {
+            Err(Full {
+                after: Duration::from_mins(m),
+                of_namespace,
+            })
+        };
+        let mut budget = Budget::default();
+        let (a, b, c) = (FIRST, of("b", Purpose::First), of("c", Purpose::First));
+        assert_eq!(budget.take(a, 2, now), Ok(()));
+        assert_eq!(budget.take(b, 2, minutes(10)), Ok(()));
+        assert_eq!(budget.take(c, 2, minutes(20)), full(40, false));
+        assert_eq!(budget.take(b, 2, minutes(20)), full(50, true));
+        assert_eq!(budget.take(c, 2, minutes(60)), Ok(()));
+        assert_eq!(budget.take(a, 2, minutes(60)), full(10, false));
+        // A limit that was lowered in the meantime.
+        assert_eq!(budget.take(a, 1, minutes(60)), full(60, false));
+        assert_eq!(budget.take(c, 1, minutes(61)), full(59, true));
+        // What is used up is not kept.
+        assert_eq!((budget.spent(minutes(200)), budget.by_namespace.len()), (0, 0));
+    }
+
+    /// One namespace that makes and deletes users again and again: what is deleted gives nothing back.
+    #[test]
+    fn no_namespace_uses_up_what_all_have() {
+        let now = Instant::now();
+        let purposes = [Purpose::First, Purpose::Replacement, Purpose::Revocation];
+        for all in [1, 2, 3, 10, 11, 1000] {
+            // The extra tenth of a revocation is one user at least: where two may be made it is all that is left.
+            for purpose in purposes.into_iter().take(if all > 2 { 3 } else { 2 }) {
+                let mut budget = Budget::default();
+                let mut made = 0;
+                while budget.take(of("a", purpose), all, now).is_ok() {
+                    made += 1;
+                }
+                assert!(
+                    made >= 1 && made <= purpose.most((all / 2).max(1)),
+                    "{all} {purpose:?}: {made}"
+                );
+                let other = budget.take(of("b", Purpose::First), all, now);
+                assert_eq!(other.is_ok(), all > 1, "{all} {purpose:?}: {made}");
+            }
+            // Its own revocations do not wait until its other users are an hour old.
+            let mut budget = Budget::default();
+            while budget.take(of("a", Purpose::First), all, now).is_ok() {}
+            assert_eq!(
+                budget.take(of("a", Purpose::Revocation), all, now),
+                Ok(()),
+                "{all}"
+            );
+        }
+    }
+}
