@@ -21,7 +21,7 @@ use crate::{is_whole, span};
 /// Lives of the other tenant's users that are measured in peace.
 const PEACE: usize = 6;
 /// And at most under attack: each takes three of the organization's creates.
-const WAR: usize = 40;
+const WAR: usize = 30;
 /// Objects of a megabyte at one time.
 const LARGE_AT_ONCE: usize = 120;
 
@@ -187,33 +187,48 @@ impl Tenant {
 
     /// Objects of a megabyte, or of as much as the API server takes.
     async fn large(&self, total: usize) {
-        let pace = u64::try_from(span().as_millis()).unwrap() / u64::try_from(total).unwrap();
-        self.repeat(pace.max(1), async |n| {
-            if n >= total {
-                return;
-            }
+        let pace = span() / u32::try_from(total).unwrap();
+        let mut tick = interval(pace);
+        for n in 0..total {
+            tick.tick().await;
             let name = format!("large-{}", n % LARGE_AT_ONCE);
             if n >= LARGE_AT_ONCE {
                 self.delete(&name).await;
             }
             let annotations = |bytes: usize| json!({"example.com/x": "x".repeat(bytes)});
             let keys = |one: &str, times: usize| -> Value {
-                (0..16).map(|i| (format!("example.com/{i}"), json!(one.repeat(times)))).collect()
+                (0..16)
+                    .map(|i| (format!("example.com/{i}"), json!(one.repeat(times))))
+                    .collect()
             };
             let spec = |wide: &str| {
                 let template = json!({"annotations": keys(wide, 4096), "data": (0..16).map(|i| (format!("f{i}"), json!(wide.repeat(8192)))).collect::<Value>()});
                 self.spec(&json!({"secret": {"template": template}}))
             };
             // Wide characters are one for a limit that counts them, and four bytes.
-            let whole = self.create("objects of a megabyte", &name, &annotations(250_000), spec("\u{1f600}")).await;
+            let whole = self
+                .create(
+                    "objects of a megabyte",
+                    &name,
+                    &annotations(250_000),
+                    spec("\u{1f600}"),
+                )
+                .await;
             if !whole {
-                let smaller = self.create("objects of 440 kB", &name, &annotations(250_000), spec("x")).await;
+                let smaller = self
+                    .create("objects of 440 kB", &name, &annotations(250_000), spec("x"))
+                    .await;
                 if !smaller {
-                    self.create("objects of 250 kB", &name, &annotations(250_000), self.spec(&json!({}))).await;
+                    self.create(
+                        "objects of 250 kB",
+                        &name,
+                        &annotations(250_000),
+                        self.spec(&json!({})),
+                    )
+                    .await;
                 }
             }
-        })
-        .await;
+        }
     }
 
     /// Objects that name what does not exist.
@@ -305,7 +320,7 @@ pub async fn attack() {
         .start()
         .await;
     // An organization's usual order of magnitude, so that there is something to use up.
-    let limits = json!({"spec": {"limits": {"requestsPerMinute": 1200, "createsPerHour": 400}}});
+    let limits = json!({"spec": {"limits": {"requestsPerMinute": 1200, "createsPerHour": 300}}});
     let organizations: Api<programmatic_users::api::Organization> = Api::all(world.client());
     let patch = Patch::Merge(limits);
     organizations
