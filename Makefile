@@ -47,6 +47,20 @@ bench: controlplane ## Measure the operator with N=1000 users: against the API s
 model: ## Look at tens of millions of worlds around the plan, and whether it keeps its promises in each
 	@MODEL=large cargo test --locked --release --test model -- --nocapture large
 
+# `make test` tries the corpus and a fixed number of mutations of it. What is found stays in target/fuzz, and a fault's input too.
+fuzz: ## Fuzz every parser that tenants, platforms and callers feed, guided by coverage, each for SECONDS=60; TARGET=window only that one
+	@test -x target/tools/bin/cargo-fuzz || cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz
+	@cd fuzz && RUSTC_BOOTSTRAP=1 ../target/tools/bin/cargo-fuzz build --sanitizer none --target-dir ../target/fuzz any
+	@for target in $(or $(TARGET),$(notdir $(wildcard fuzz/corpus/*))); do \
+		echo "== $$target"; mkdir -p target/fuzz/corpus/$$target; \
+		TARGET=$$target target/fuzz/$(HOST)/release/any -max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+			-artifact_prefix=target/fuzz/$$target- target/fuzz/corpus/$$target fuzz/corpus/$$target || exit 1; \
+	done
+
+# `make test` runs a part of it.
+test-hostile: controlplane ## Let a tenant and a platform do their worst for MINUTES=60 together, and measure what others notice
+	@MINUTES=$(or $(MINUTES),60) cargo test --locked --test hostile -- --nocapture --test-threads=1
+
 # No path of this machine and no time is in it; its libraries are, so that an image needs nothing else.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 HOME_OF_CARGO := $(or $(CARGO_HOME),$(HOME)/.cargo)

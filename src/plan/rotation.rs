@@ -68,7 +68,8 @@ impl Schedule {
 
     /// When a token of this age is replaced: not before `now`, and then within a window, unless its overlap would then not
     /// end before the token is older than the class allows.
-    fn at(&self, issued: Timestamp, share: f64, now: Timestamp) -> Option<Timestamp> {
+    #[must_use]
+    pub fn at(&self, issued: Timestamp, share: f64, now: Timestamp) -> Option<Timestamp> {
         let every = self.every?;
         let every = self.latest.map_or(every, |latest| latest.min(every));
         let age = SignedDuration::try_from(every.mul_f64(1.0 - JITTER * share)).ok()?;
