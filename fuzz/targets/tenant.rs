@@ -225,7 +225,11 @@ pub fn endpoint(data: &[u8]) {
     }
     assert_eq!(parsed.scheme(), "http", "{url}");
     let host = parsed.host_str().expect("it has a host");
-    let near = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+    // A dot at its end makes a name absolute, and leaves it below the same domain.
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    // An IPv4 address in the form of IPv6.
+    let near = match address.map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
         Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
         Err(_) => host == "localhost" || host.ends_with(".svc") || host.ends_with(".svc.cluster.local"),
