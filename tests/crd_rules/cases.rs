@@ -38,6 +38,14 @@ pub fn user_cases() -> Vec<Case> {
             "scope Account takes exactly one account: name it in access.accounts, or use scope: Organization for several",
         ),
         (
+            json!({"access": {"groups": [{"name": "readers"}]}}),
+            "scope Account: a group acts wherever its policies hold, so access.groups needs scope: Organization",
+        ),
+        (
+            json!({"secret": {"name": "sh.helm.release.v1.app.v2"}}),
+            "a Secret is not named sh.helm.release.v1.…: Helm would take it for one of its releases",
+        ),
+        (
             json!({"scope": "Organization", "access": {"accounts": []}}),
             "role Viewer or Editor needs at least one account in access.accounts",
         ),
@@ -223,6 +231,10 @@ pub fn class_cases() -> Vec<Case> {
     let mut cases = access_cases("defaults.access");
     cases.extend(rotation_cases(
         |rotation| json!({"defaults": {"rotation": rotation}}),
+    ));
+    cases.push((
+        json!({"rotation": {"maxAge": "1h", "minOverlap": "1h"}}),
+        "rotation.minOverlap has to be shorter than rotation.maxAge: a token is replaced, and its overlap over, before it is older than maxAge",
     ));
     cases
 }

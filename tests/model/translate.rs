@@ -67,9 +67,9 @@ impl Translator {
             "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUserClass",
             "metadata": {"name": "c", "finalizers": [CLASS_FINALIZER]},
             "spec": {
-                "organizationName": "acme", "scopes": ["Account"], "namespaces": {"matchNames": ["ns"]},
+                "organizationName": "acme", "scopes": ["Organization"], "namespaces": {"matchNames": ["ns"]},
                 "allow": {
-                    "roles": ["Editor"], "accounts": ["*"], "policies": ["*"], "groups": ["*"],
+                    "roles": ["Editor"], "accounts": ["*"], "policies": ["*"], "groups": ["*"], "secret": {"names": ["*"]},
                     "deletionPolicies": ["Delete", "Retain"],
                 },
             }

@@ -213,6 +213,9 @@ fn of_pattern(pattern: &str, random: &mut Random) -> String {
             ],
         ),
         ("^[a-z0-9]([-a-z0-9.]*", vec!["a", "a.b-c", "a..b", "A"]),
+        ("^[-.*a-z0-9]+$", vec!["*", "a-*.b", "A*"]),
+        ("^[-._*a-zA-Z0-9]+$", vec!["*", "*_TOKEN", "spot.ini", "a b"]),
+        ("^[-._/*a-zA-Z0-9]+$", vec!["example.com/*", "*", "a/b/c", "a b"]),
         ("^[-._a-zA-Z0-9]+$", vec!["TOKEN", ".", "..", "-", "a b"]),
     ]);
     let found = examples.iter().find(|(start, _)| pattern.starts_with(*start));

@@ -24,8 +24,8 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
                 .match_names
                 .clear();
         }),
-        ("NotAllowed", "does not allow scope Account", |o| {
-            Arc::make_mut(o.class.as_mut().unwrap()).spec.scopes.remove(0);
+        ("NotAllowed", "does not allow scope Organization", |o| {
+            Arc::make_mut(o.class.as_mut().unwrap()).spec.scopes.remove(1);
         }),
         ("NotAllowed", "does not allow role Editor", |o| {
             Arc::make_mut(o.class.as_mut().unwrap())
