@@ -16,9 +16,7 @@ async fn a_panic_ends_its_own_reconcile_and_gives_back_what_it_held() {
         let _place = places.acquire().await.unwrap();
         let _held = lock.lock().await;
         tokio::task::yield_now().await;
-        if places.available_permits() == 0 {
-            panic!("a value of this reconcile");
-        }
+        assert_ne!(places.available_permits(), 0, "a value of this reconcile");
         Ok(())
     });
     let works = caught(async {
@@ -41,7 +39,7 @@ fn the_pauses_grow_to_an_hour_and_a_changed_object_is_tried_at_once() {
     let all: Vec<u64> = (0..12).map(|_| panics.note("a", 1).as_secs()).collect();
     assert_eq!(all, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600, 3600]);
     let left = panics.pause("a", 1).unwrap();
-    assert!(left > PAUSES.1 - Duration::from_mins(1) && left <= PAUSES.1);
+    assert!(left > Duration::from_mins(59) && left <= PAUSES.1);
     assert_eq!(panics.pause("a", 2), None, "it asks for something else");
     assert_eq!(panics.pause("b", 1), None, "another object");
     assert_eq!(

@@ -251,8 +251,11 @@ fn by_steps(
     }
 }
 
+/// A zone's name, its rules, and its transitions with the seconds from UTC after each.
+type Zone = (String, TimeZone, Vec<(Timestamp, i32)>);
+
 /// All zones that the library knows, one of those that are alike.
-fn zones() -> Vec<(String, TimeZone, Vec<(Timestamp, i32)>)> {
+fn zones() -> Vec<Zone> {
     let (from, to) = (time("1970-01-02T00:00:00Z"), time("2060-01-01T00:00:00Z"));
     let mut known = HashSet::new();
     let mut zones = Vec::new();
