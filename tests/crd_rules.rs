@@ -9,7 +9,9 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 
-use cases::{CHANGES, Case, class, class_cases, merge, organization, organization_cases, user, user_cases};
+use cases::{
+    CHANGES, Case, NAMED, class, class_cases, merge, organization, organization_cases, user, user_cases,
+};
 use futures::{StreamExt as _, stream};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
@@ -216,6 +218,23 @@ async fn what_must_not_change_cannot_be_changed() {
     }
 }
 
+#[tokio::test]
+async fn an_object_is_not_named_after_a_helm_release() {
+    let client = Cluster::shared().await.client().await;
+    let (users, kind) = api::<ProgrammaticUser>(&client, Some("default"));
+    let (name, message) = NAMED;
+    let object = DynamicObject::new(name, &kind).data(json!({"spec": user()}));
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let said = users
+        .create(&params, &object)
+        .await
+        .expect_err("the name is refused");
+    assert!(said.to_string().contains(message), "{said}");
+}
+
 #[test]
 fn no_rule_is_without_a_test() {
     for (name, crd) in programmatic_users::api::crds() {
@@ -230,6 +249,7 @@ fn no_rule_is_without_a_test() {
             .iter()
             .map(|(_, message)| (*message).to_owned())
             .chain(CHANGES.map(str::to_owned))
+            .chain([NAMED.1.to_owned()])
             .collect();
         let missing: Vec<_> = rules.difference(&tested).collect();
         assert!(

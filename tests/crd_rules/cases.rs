@@ -239,6 +239,12 @@ pub fn class_cases() -> Vec<Case> {
     cases
 }
 
+/// A rule about the name of an object, and a name that it refuses.
+pub const NAMED: (&str, &str) = (
+    "sh.helm.release.v1.app.v2",
+    "an object is not named sh.helm.release.v1.…: Helm would take a Secret of that name for one of its releases",
+);
+
 /// Rules about changes.
 pub const CHANGES: [&str; 2] = [
     "className cannot be changed: delete this object and make one with the other class",
