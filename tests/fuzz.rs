@@ -67,7 +67,7 @@ fn keep(data: &[u8]) -> PathBuf {
 }
 
 /// What went wrong, if anything did.
-fn try_input(target: &Target, running: &Running, name: String, data: &[u8]) -> Result<(), String> {
+fn try_input(target: &Target, running: &Running, name: &str, data: &[u8]) -> Result<(), String> {
     *running.lock().unwrap() = Some((format!("{}: {name}", target.name), data.to_vec(), Instant::now()));
     let outcome = catch_unwind(AssertUnwindSafe(|| (target.run)(data)));
     *running.lock().unwrap() = None;
@@ -80,13 +80,13 @@ fn run(target: &Target, running: &Running) -> Result<(), String> {
     let begun = Instant::now();
     let files = corpus(target.name);
     for (path, data) in &files {
-        try_input(target, running, path.display().to_string(), data)?;
+        try_input(target, running, &path.display().to_string(), data)?;
     }
     let inputs: Vec<&[u8]> = files.iter().map(|(_, data)| data.as_slice()).collect();
     let mut mutator = Mutator::new(1, &inputs);
     for n in 0..target.mutations {
         let data = mutator.next();
-        try_input(target, running, format!("mutation {n}"), &data)?;
+        try_input(target, running, &format!("mutation {n}"), &data)?;
     }
     println!(
         "fuzz {:9} {:3} files and {:6} mutations in {:6} ms",

@@ -146,7 +146,10 @@ impl Server {
         }
         let page = text(&reply.body).into_owned();
         if let Some((_, rest)) = page.split_once("name=\"csrf\" value=\"") {
-            self.csrf = rest.split('"').next().unwrap_or_default().to_owned();
+            rest.split('"')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut self.csrf);
         }
     }
 
@@ -171,7 +174,10 @@ impl Server {
         let (_, rest) = page
             .split_once("name=\"csrf\" value=\"")
             .expect("a page has forms");
-        self.csrf = rest.split('"').next().unwrap_or_default().to_owned();
+        rest.split('"')
+            .next()
+            .unwrap_or_default()
+            .clone_into(&mut self.csrf);
     }
 }
 

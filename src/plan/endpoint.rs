@@ -112,18 +112,16 @@ enum Host {
 fn host(url: &str) -> Option<Host> {
     Some(match Url::parse(url).ok()?.host()? {
         url::Host::Ipv4(ip) => Host::Address(ip.into()),
-        url::Host::Ipv6(ip) => Host::Address(as_v4(ip).map_or(ip.into(), IpAddr::V4)),
+        url::Host::Ipv6(ip) => Host::Address(IpAddr::V6(ip).to_canonical()),
         url::Host::Domain(name) => Host::Name(name.trim_end_matches('.').to_ascii_lowercase()),
     })
 }
 
-/// The IPv4 address that is reached by this one: mapped, compatible, or by the well-known prefixes of NAT64 and 6to4.
+/// The IPv4 address that is reached by this one: compatible, or by the well-known prefixes of NAT64 and 6to4.
 fn as_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match ip.segments() {
-        [0, 0, 0, 0, 0, 0xffff, high, low]
-        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => Some(from(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(from(high, low)),
         [0, 0, 0, 0, 0, 0, high, low] if high > 0 => Some(from(high, low)),
         _ => None,
     }
@@ -139,7 +137,10 @@ fn is_metadata(host: &Host) -> bool {
     const V4: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
     match host {
         Host::Address(IpAddr::V4(ip)) => ip.is_link_local() || *ip == V4,
-        Host::Address(IpAddr::V6(ip)) => ip.is_unicast_link_local() || V6.contains(ip),
+        Host::Address(IpAddr::V6(ip)) => {
+            let v4 = as_v4(*ip).map(|ip| Host::Address(ip.into()));
+            ip.is_unicast_link_local() || V6.contains(ip) || v4.is_some_and(|ip| is_metadata(&ip))
+        }
         Host::Name(name) => {
             let parent = |of: &str| name == of || name.strip_suffix(of).is_some_and(|n| n.ends_with('.'));
             parent("metadata.google.internal") || parent("metadata.goog") || name == "metadata"

@@ -250,15 +250,14 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
         );
         return Err(Refusal::new("OrganizationChanged", message).into());
     }
-    let outcome = match &o.unreadable {
+    let outcome = if let Some(why) = &o.unreadable {
         // What cannot be read, such as a rotation, is not held against the object.
-        Some(why) => class::check_access_of(&o.user, class).and_then(|()| Err(cannot_be_read(why))),
-        None => {
-            // The number of users is a bound for new ones.
-            let siblings = (!o.has_begun()).then_some(o.siblings);
-            class::check(&o.user, class, &o.namespace_labels, siblings)?;
-            desired(&o.user, class, organization)
-        }
+        class::check_access_of(&o.user, class).and_then(|()| Err(cannot_be_read(why)))
+    } else {
+        // The number of users is a bound for new ones.
+        let siblings = (!o.has_begun()).then_some(o.siblings);
+        class::check(&o.user, class, &o.namespace_labels, siblings)?;
+        desired(&o.user, class, organization)
     };
     let desired = match (outcome, super::desired::access(&o.user, class)) {
         (Ok(desired), _) => desired,

@@ -16,8 +16,6 @@
     reason = "a test that cannot go on ends"
 )]
 
-#[path = "../support/schema.rs"]
-mod schema;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -53,11 +51,11 @@ fn is_whole() -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hostile_tenant_harms_no_other_namespace() {
     let _turn = TURN.lock().await;
-    tenant::attack().await;
+    Box::pin(tenant::attack()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hostile_platform_harms_no_other_organization() {
     let _turn = TURN.lock().await;
-    platform::attack().await;
+    Box::pin(platform::attack()).await;
 }

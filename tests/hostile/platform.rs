@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use kube::Api;
-use programmatic_users::api::{Organization, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
+use programmatic_users::api::{
+    CREDENTIAL_ORGANIZATION_ANNOTATION, Organization, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::measure::{Other, Tally, Times, check_operator, compare};
-use crate::schema::Random;
 use crate::span;
 use crate::support::builders::{organization, permissive_class};
+use crate::support::schema::Random;
 use crate::support::{Cluster, Operator, PAYMENTS, Platform, World, platform};
 
 /// Lives of others that are measured in peace, in each of the two organizations.
@@ -25,6 +27,7 @@ const WAR: usize = 40;
 /// Users of the hostile platform's organization.
 const USERS: usize = 12;
 
+const JSON: &str = "content-type: application/json\r\n";
 const DATES: [&str; 8] = [
     "Thu, 31 Dec 9998 23:59:59 GMT",
     "Fri, 31 Dec 9999 23:59:59 GMT",
@@ -139,7 +142,7 @@ impl Liar {
             0 => (
                 r#"{"response":{"status":{"code":200,"message":"OK"},"items":[{"id":"3","name":"x","policyContent":["#,
                 "0,",
-                r#"0]}]}}"#,
+                r"0]}]}}",
             ),
             1 => (
                 r#"{"response":{"status":{"code":200,"message":"OK"},"items":["#,
@@ -156,33 +159,35 @@ impl Liar {
         format!("{begin}{}{end}", one.repeat(bytes / one.len()))
     }
 
+    /// A reply with a time that cannot be right, unless this platform is honest.
+    fn reply(&self, status: &str, headers: &str, body: &str) -> String {
+        let date = if self.is_honest() {
+            String::new()
+        } else {
+            format!("date: {}\r\n", DATES[self.below(DATES.len())])
+        };
+        format!(
+            "HTTP/1.1 {status}\r\n{date}{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
     async fn answer(&self, mut stream: TcpStream) {
         let Some((method, path)) = read_request(&mut stream).await else {
             return;
         };
         let what = if self.is_honest() { 0 } else { self.below(24) };
-        let date = DATES[self.below(DATES.len())];
-        let date = if self.is_honest() {
-            String::new()
-        } else {
-            format!("date: {date}\r\n")
-        };
         let body = self.good(&method, &path);
-        let reply = |status: &str, headers: &str, body: &str| {
-            format!(
-                "HTTP/1.1 {status}\r\n{date}{headers}connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            )
-        };
-        let json = "content-type: application/json\r\n";
         let name = match what {
             0..=8 => {
-                let _ = stream.write_all(reply("200 OK", json, &body).as_bytes()).await;
+                let _ = stream
+                    .write_all(self.reply("200 OK", JSON, &body).as_bytes())
+                    .await;
                 "good answers with wrong times"
             }
             9 => {
                 let bytes = 1 << (10 + self.below(17));
-                let text = reply("200 OK", json, &self.large(bytes));
+                let text = self.reply("200 OK", JSON, &self.large(bytes));
                 let _ = stream.write_all(text.as_bytes()).await;
                 "answers of up to 64 MiB"
             }
@@ -196,23 +201,25 @@ impl Liar {
                     "{\"response\":{\"status\":{\"code\":1e9,\"message\":1},\"items\":[null]}}",
                     "\u{0}\u{1}",
                 ];
-                let text = reply("200 OK", json, wrong[self.below(wrong.len())]);
+                let text = self.reply("200 OK", JSON, wrong[self.below(wrong.len())]);
                 let _ = stream.write_all(text.as_bytes()).await;
                 "answers of another shape"
             }
             12 | 13 => {
                 let headers = format!("location: {}{path}\r\n", self.lure);
                 let status = ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"][self.below(4)];
-                let _ = stream.write_all(reply(status, &headers, "").as_bytes()).await;
+                let _ = stream
+                    .write_all(self.reply(status, &headers, "").as_bytes())
+                    .await;
                 "redirects"
             }
             14 => {
-                let text = reply("200 OK", json, &body);
+                let text = self.reply("200 OK", JSON, &body);
                 let _ = stream.write_all(&text.as_bytes()[..text.len() / 2]).await;
                 "halves of answers"
             }
             15 => {
-                for byte in reply("200 OK", json, &body).bytes().take(200) {
+                for byte in self.reply("200 OK", JSON, &body).bytes().take(200) {
                     if stream.write_all(&[byte]).await.is_err() {
                         break;
                     }
@@ -220,6 +227,15 @@ impl Liar {
                 }
                 "answers of five bytes a second"
             }
+            _ => self.answer_strangely(what, &mut stream, &body).await,
+        };
+        self.tally.count(name, true);
+        let _ = stream.shutdown().await;
+    }
+
+    /// An answer that is none of HTTP's, or of this API's.
+    async fn answer_strangely(&self, what: usize, stream: &mut TcpStream, body: &str) -> &'static str {
+        match what {
             16 => {
                 // Until the other side gives up.
                 let _ = stream.read(&mut [0; 1]).await;
@@ -231,7 +247,7 @@ impl Liar {
                     "content-encoding: gzip\r\n",
                     "content-type: application/json; charset=utf-16\r\n",
                 ];
-                let text = reply("200 OK", kinds[self.below(3)], "<html>\u{1f980}</html>");
+                let text = self.reply("200 OK", kinds[self.below(3)], "<html>\u{1f980}</html>");
                 let _ = stream.write_all(text.as_bytes()).await;
                 "answers of another type"
             }
@@ -249,7 +265,7 @@ impl Liar {
                     "599 X",
                     "999 X",
                 ];
-                let text = reply(status[self.below(status.len())], json, &body);
+                let text = self.reply(status[self.below(status.len())], JSON, body);
                 let _ = stream.write_all(text.as_bytes()).await;
                 "other status"
             }
@@ -260,7 +276,7 @@ impl Liar {
                     "x-ratelimit-reset: 2\r\n",
                     "retry-after: -1\r\n",
                 ];
-                let text = reply(
+                let text = self.reply(
                     "429 Too Many",
                     headers[self.below(4)],
                     r#"{"response":{"data":"slow"}}"#,
@@ -269,11 +285,11 @@ impl Liar {
                 "refusals for too many calls"
             }
             21 => {
-                let headers: String = (0..90)
-                    .map(|n| format!("x-{n}: {}\r\n", "y".repeat(3000)))
-                    .collect();
+                let headers = (0..90).fold(String::new(), |headers, n| {
+                    headers + &format!("x-{n}: {}\r\n", "y".repeat(3000))
+                });
                 let _ = stream
-                    .write_all(reply("200 OK", &headers, &body).as_bytes())
+                    .write_all(self.reply("200 OK", &headers, body).as_bytes())
                     .await;
                 "answers of 270 kB of headers"
             }
@@ -289,9 +305,7 @@ impl Liar {
                 let _ = stream.write_all(text.as_bytes()).await;
                 "chunks without an end"
             }
-        };
-        self.tally.count(name, true);
-        let _ = stream.shutdown().await;
+        }
     }
 }
 
@@ -302,7 +316,7 @@ async fn join(world: &World, name: &str, url: &str, token: &str) {
         "apiVersion": "v1", "kind": "Secret", "stringData": {"token": token},
         "metadata": {
             "name": secret_name, "namespace": world.operator_namespace(),
-            "annotations": {"programmatic-users.io/credential-organization": name},
+            "annotations": {CREDENTIAL_ORGANIZATION_ANNOTATION: name},
         },
     });
     let secret: k8s_openapi::api::core::v1::Secret = serde_json::from_value(secret).unwrap();

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::measure::{Other, Tally, Times, check_operator, compare};
-use crate::schema::{self, Random};
 use crate::support::cluster::root;
 use crate::support::process::Memory;
+use crate::support::schema::{self, Random};
 use crate::support::{Cluster, PAYMENTS, World, rights};
 use crate::{is_whole, span};
 
@@ -278,7 +278,7 @@ impl Tenant {
                         &name,
                         json!({"spec": proofs[n % proofs.len()]}),
                     )
-                    .await
+                    .await;
                 }
                 _ => self.delete(&name).await,
             }
