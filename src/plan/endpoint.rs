@@ -314,6 +314,9 @@ mod tests {
             "http://8.8.8.8",
             "http://svc",
             "http://x.svc.evil.io",
+            // A tunnel to a private address leads through routers that are not.
+            "http://[2002:a00:1::]",
+            "http://[64:ff9b::a00:1]",
         ] {
             assert!(!verdict(url, true), "{url}");
         }
