@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use programmatic_users::api::{
     Consumers, DeletionPolicy, ORGANIZATION_FINALIZER, Organization, RETAINED_LABEL, REVOKE_NOW_ANNOTATION,
-    ROTATE_AT_ANNOTATION, Restart,
+    ROTATE_AT_ANNOTATION, Restart, Scope,
 };
 use serde_json::{Value, json};
 
@@ -230,7 +230,9 @@ async fn main_path(world: &World) {
             .insert("team".to_owned(), "payments".to_owned());
     });
     let class = class.apply().await;
-    world.user("ci").viewer(PAYMENTS).class(&class).apply().await;
+    // Groups, below, need this scope.
+    let user = world.user("ci").viewer(PAYMENTS).class(&class);
+    user.with(|spec| spec.scope = Scope::Organization).apply().await;
     world.ready("ci").await;
     let first = world.token("ci").await;
     assert!(world.platform().accepts(&first).await);

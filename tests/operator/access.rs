@@ -1,5 +1,6 @@
 //! Policies and groups: given at creation, and changed in place.
 
+use programmatic_users::api::Scope;
 use serde_json::{Value, json};
 
 use crate::support::{BILLING, PAYMENTS, World};
@@ -51,6 +52,7 @@ async fn changed_policies_and_groups_keep_user_and_token() {
         .user("changing")
         .policy_based(PAYMENTS)
         .policy("first")
+        .with(|spec| spec.scope = Scope::Organization)
         .apply()
         .await;
     let before = world.ready("changing").await.status.unwrap();
@@ -80,6 +82,7 @@ async fn changed_policies_and_groups_keep_user_and_token() {
         .user("changing")
         .policy_based(PAYMENTS)
         .policy("second")
+        .with(|spec| spec.scope = Scope::Organization)
         .apply()
         .await;
     world.ready("changing").await;
