@@ -296,7 +296,7 @@ impl Platforms {
         Problem {
             reason: "PlatformUnreachable",
             message: format!(
-                "platform of Organization {organization}: it cannot be reached, or does not answer as its API should; the operator's log says why, and so does: kubectl -n {} get events --field-selector reason={PLATFORM_DETAIL}",
+                "platform of Organization {organization}: it cannot be reached, or does not answer as its API should; the operator's log says why, and, where the Organization is not Ready for it, so does: kubectl -n {} get events --field-selector reason={PLATFORM_DETAIL}",
                 self.namespace
             ),
             retry: Retry::Backoff,

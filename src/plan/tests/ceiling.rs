@@ -132,3 +132,41 @@ fn the_shape_of_a_secret_costs_no_token() {
     assert_eq!((steps, reason(&rest).as_str()), (vec![], "SecretNotAllowed"));
     assert!(rest.status.unwrap().journal.current.is_some());
 }
+
+#[test]
+fn a_group_that_only_a_star_allows_carries_no_more_than_the_class_does() {
+    let asks = json!({"className": "editors", "scope": "Organization",
+        "access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": [{"name": "deployers"}]}});
+    let with = |carries: &[&str], allow: serde_json::Value| {
+        let mut o = observed(user(&asks));
+        let class = Arc::make_mut(o.class.as_mut().unwrap());
+        class.spec.allow = serde_json::from_value(allow).unwrap();
+        let mut catalog = catalog();
+        Arc::make_mut(&mut catalog).groups[0].policy_names = carries.iter().map(|&c| c.to_owned()).collect();
+        o.learned.catalog = Some(Ok(found(catalog)));
+        reason(&run(&mut o, |_, _| false).1)
+    };
+    let allow = |groups: &str, policies: &[&str], accounts: &str| json!({"roles": ["Editor"], "accounts": [accounts], "policies": policies, "groups": [groups]});
+    assert_eq!(with(&[], allow("*", &[], "act-1")), "Ready");
+    assert_eq!(with(&["Admin"], allow("*", &[], "*")), "NotAllowed");
+    assert_eq!(with(&["Admin"], allow("*", &["Admin"], "act-1")), "NotAllowed");
+    assert_eq!(with(&["Admin"], allow("*", &["Admin"], "*")), "Ready");
+    // The owner of the class answers for a group that it names.
+    assert_eq!(with(&["Admin"], allow("deployers", &[], "act-1")), "Ready");
+}
+
+#[test]
+fn a_wrong_shape_of_the_secret_does_not_hide_a_group_that_was_withdrawn() {
+    let mut o = made();
+    let user = Arc::make_mut(&mut o.user);
+    user.spec.access.as_mut().unwrap().groups =
+        serde_json::from_value(json!([{"name": "deployers"}])).unwrap();
+    user.spec.secret.name = Some("other".to_owned());
+    let class = Arc::make_mut(o.class.as_mut().unwrap());
+    class.spec.on_revoked = crate::api::OnRevoked::Revoke;
+    class.spec.allow.secret = crate::api::AllowSecret::default();
+    class.spec.allow.groups = vec!["ugr-9".to_owned()];
+    let (steps, rest) = run(&mut o, |_, _| false);
+    assert!(steps.contains(&"delete-user"), "{steps:?}");
+    assert_eq!(reason(&rest), "NotAllowed");
+}
