@@ -38,6 +38,8 @@ pub const ORGANIZATION_ANNOTATION: &str = "programmatic-users.io/organization";
 pub const SECRET_ANNOTATION: &str = "programmatic-users.io/secret";
 /// Annotation of a record: when the token was made.
 pub const ISSUED_AT_ANNOTATION: &str = "programmatic-users.io/issued-at";
+/// Annotation of the record of a retained user: its object's `spec.expireAt`.
+pub const EXPIRE_AT_ANNOTATION: &str = "programmatic-users.io/expire-at";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced, with the usual overlap.
 pub const ROTATE_AT_ANNOTATION: &str = "programmatic-users.io/rotate-at";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced and the old one deleted at once.

@@ -13,8 +13,9 @@ use super::context::Context;
 use super::error::Error;
 use super::platforms::Snapshot;
 use crate::api::{
-    CLASS_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION,
-    ORGANIZATION_ANNOTATION, RETAINED_LABEL, RETAINED_USER_LABEL, SECRET_ANNOTATION, USER_ID_ANNOTATION,
+    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL, MANAGER,
+    NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, RETAINED_LABEL, RETAINED_USER_LABEL, SECRET_ANNOTATION,
+    USER_ID_ANNOTATION,
 };
 use crate::plan::{Fate, Marker, Retained, is_marked};
 use crate::platform::client;
@@ -37,10 +38,12 @@ fn build(user: &Retained) -> Secret {
             format!("{}/{}", user.namespace, user.secret),
         ),
     ]);
-    annotations.extend(
-        user.issued_at
-            .map(|at| (ISSUED_AT_ANNOTATION.to_owned(), at.to_string())),
-    );
+    let times = [
+        (ISSUED_AT_ANNOTATION, user.issued_at),
+        (EXPIRE_AT_ANNOTATION, user.expire_at),
+    ];
+    let times = times.into_iter().filter_map(|(key, at)| Some((key, at?)));
+    annotations.extend(times.map(|(key, at)| (key.to_owned(), at.to_string())));
     Secret {
         metadata: ObjectMeta {
             name: Some(name(&user.nonce)),
@@ -71,6 +74,7 @@ fn parse(secret: &PartialObjectMeta<Secret>) -> Option<Retained> {
         namespace: namespace.to_owned(),
         secret: secret_name.to_owned(),
         issued_at: annotation(ISSUED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
+        expire_at: annotation(EXPIRE_AT_ANNOTATION).and_then(|at| at.parse().ok()),
     })
 }
 
@@ -256,6 +260,7 @@ mod tests {
             namespace: "payments".to_owned(),
             secret: "ci".to_owned(),
             issued_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            expire_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
         };
         let secret = build(&user);
         assert!(secret.data.is_none());

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::api::{DeletionPolicy, Journal, ProgrammaticUserStatus};
 
+/// What a refusal says more where it cost the user.
+pub(super) const REVOKED_BY_CLASS: &str =
+    " (the class says onRevoked: Revoke: there is no user and no Secret for what it does not allow)";
 /// Reason of a refusal that cost a token that was too old.
 pub(super) const TOO_OLD: &str = "TooOld";
 
@@ -61,10 +64,7 @@ pub(super) fn revoke(
     refusal: &Refusal,
     now: Timestamp,
 ) -> Next {
-    let message = format!(
-        "{} (the class says onRevoked: Revoke: there is no user and no Secret for what it does not allow)",
-        refusal.message
-    );
+    let message = format!("{}{REVOKED_BY_CLASS}", refusal.message);
     end_of_life(o, status, &Refusal::new(refusal.reason, message), now)
 }
 

@@ -98,20 +98,31 @@ fn resolve(
         .map(|a| &a.id)
         .chain(policy_accounts)
         .find(|a| !known(a));
-    if let Some(id) = unknown {
+    // An entry that is wrong must not hide one behind it that the class does not allow any more.
+    let mut wrong = unknown.map(|id| {
         let message = format!("organization {organization} has no account {id}: correct the id");
-        return Err(Refusal::new("UnknownAccount", message));
-    }
+        Refusal::new("UnknownAccount", message)
+    });
+    let mut note = |refusal: Refusal| {
+        if wrong
+            .as_ref()
+            .is_none_or(|first| refusal.revokes && !first.revokes)
+        {
+            wrong = Some(refusal);
+        }
+    };
     let mut grants = Grants::default();
     if access.role == Role::PolicyBased {
         for entry in &access.policies {
             let named = (entry.id.as_deref(), entry.name.as_deref());
-            let policy = find(&POLICY, named, &catalog.policies, class)?;
-            within(scope, policy, class)?;
-            grants.policies.push(PolicyGrant {
-                policy_id: policy.id.clone(),
-                account_ids: accounts_of(entry, access),
-            });
+            let policy = find(&POLICY, named, &catalog.policies, class);
+            match policy.and_then(|policy| within(scope, policy, class).map(|()| policy)) {
+                Ok(policy) => grants.policies.push(PolicyGrant {
+                    policy_id: policy.id.clone(),
+                    account_ids: accounts_of(entry, access),
+                }),
+                Err(refusal) => note(refusal),
+            }
         }
     } else {
         grants.accounts = access
@@ -129,9 +140,14 @@ fn resolve(
     }
     for entry in &access.groups {
         let named = (entry.id.as_deref(), entry.name.as_deref());
-        let group = find(&GROUP, named, &catalog.groups, class)?;
-        carries_no_more(group, catalog, class)?;
-        grants.groups.push(group.id.clone());
+        let group = find(&GROUP, named, &catalog.groups, class);
+        match group.and_then(|group| carries_no_more(group, catalog, class).map(|()| group)) {
+            Ok(group) => grants.groups.push(group.id.clone()),
+            Err(refusal) => note(refusal),
+        }
+    }
+    if let Some(refusal) = wrong {
+        return Err(refusal);
     }
     grants.groups.sort_unstable();
     grants.groups.dedup();
@@ -237,8 +253,8 @@ fn find<'a, T>(
     if !named_by(allowed, &[id, name]) {
         let by_id = |t: &&T| second.is_none() && named_by(allowed, &[Some((kind.id)(t))]);
         let refusal = not_allowed(class, entry, kind.list);
-        // One that is gone from the platform withdraws nothing.
-        let refusal = if first.is_some() {
+        // One that is gone from the platform, and another one of the same name, withdraw nothing.
+        let refusal = if first.is_some() && second.is_none() {
             refusal
         } else {
             refusal.keeping()

@@ -98,6 +98,11 @@ fn conclude(
         }
         Err(Halt::Refused(refusal)) if too_old => gone::too_old(o, status, &refusal, now),
         Err(Halt::Refused(refusal)) => end(status, &Outcome::Stalled(&refusal)),
+        Err(Halt::Failed(problem))
+            if o.has_begun() && rotation::is_revoked(o, &status) && is_of_the_tenant(&problem) =>
+        {
+            gone::revoke_now(o, status, &Refusal::new(problem.reason, problem.message), now)
+        }
         Err(Halt::Failed(problem)) if too_old && is_of_the_tenant(&problem) => {
             gone::too_old(o, status, &Refusal::new(problem.reason, problem.message), now)
         }
@@ -118,7 +123,7 @@ fn is_of_the_tenant(problem: &Problem) -> bool {
 
 /// Why the token of a suspended object is replaced all the same.
 fn force(o: &Observed, status: &ProgrammaticUserStatus) -> Option<&'static str> {
-    if o.has_begun() && rotation::is_revoked(o, status) {
+    if status.journal.current.is_some() && rotation::is_revoked(o, status) {
         return Some(rotation::REVOKED);
     }
     let latest = rotation::latest(o, status)?;
@@ -166,7 +171,15 @@ fn suspended(
 /// Whether the class wants users gone that it does not allow.
 fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
     let class = o.class.as_ref();
-    refusal.revokes && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke)
+    let revokes = refusal.revokes && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke);
+    // An object that never had a user is not told of a revocation: that would tell what exists on the platform.
+    revokes && (o.has_begun() || was_revoked(o))
+}
+
+/// Whether the operator has said that the class revoked the user, and nothing was made since.
+fn was_revoked(o: &Observed) -> bool {
+    let mut known = o.user.status.iter().flat_map(|status| &status.conditions);
+    known.any(|c| c.type_ == READY && c.message.ends_with(gone::REVOKED_BY_CLASS))
 }
 
 /// Nothing may be decided by a status that somebody else wrote or that was damaged.

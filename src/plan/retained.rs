@@ -27,6 +27,8 @@ pub struct Retained {
     pub secret: String,
     /// When the token was made, if that is known.
     pub issued_at: Option<Timestamp>,
+    /// When the user ends whatever its class says, as its object said.
+    pub expire_at: Option<Timestamp>,
 }
 
 /// What becomes of a retained user now.
@@ -50,7 +52,8 @@ impl Retained {
             organization: status.organization_name.clone().unwrap_or_default(),
             namespace: o.user.metadata.namespace.clone().unwrap_or_default(),
             secret: status.secret_name.clone().unwrap_or_default(),
-            issued_at: status.token_issued_at,
+            issued_at: status.token_issued_at.or(o.platform_now),
+            expire_at: o.user.spec.expire_at,
         })
     }
 
@@ -63,6 +66,9 @@ impl Retained {
         labels: &BTreeMap<String, String>,
         now: Option<Timestamp>,
     ) -> Fate {
+        if self.expire_at.zip(now).is_some_and(|(end, now)| end <= now) {
+            return Fate::Ends("its object said spec.expireAt".to_owned());
+        }
         let Some(class) = class else {
             return Fate::Stays;
         };

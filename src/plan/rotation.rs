@@ -210,10 +210,13 @@ pub(super) fn note_end(o: &Observed, status: &mut ProgrammaticUserStatus) {
         status.token_ends_at = None;
         return;
     };
-    let (Some(issued), Some(now)) = (status.token_issued_at, o.platform_now) else {
+    let Some(now) = o.platform_now else {
         return;
     };
-    let regular = issued.checked_add(max).ok();
+    // Where a crash or a refusal came before the platform was asked when the token was made, it counts from now.
+    let regular = status
+        .token_issued_at
+        .and_then(|issued| issued.checked_add(max).ok());
     status.token_ends_at = regular.filter(|end| *end > now).or_else(|| {
         let granted = now.checked_add(max).ok();
         status.token_ends_at.into_iter().chain(granted).min()

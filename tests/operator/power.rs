@@ -215,7 +215,7 @@ async fn a_token_that_cannot_be_replaced_ends_at_the_maximum_age() {
         .unwrap();
     world.change("conflict", conflict).await.unwrap();
     world.stalled("conflict", "SecretConflict").await;
-    change_class(&world, &class, json!({"rotation": {"maxAge": "6s"}})).await;
+    change_class(&world, &class, json!({"rotation": {"maxAge": "25s"}})).await;
     world.stalled("kept", "NotAllowed").await;
     for token in &tokens {
         assert!(

@@ -372,6 +372,7 @@ fn retained_users_end_with_their_class() {
         namespace: "payments".to_owned(),
         secret: "ci".to_owned(),
         issued_at: Some(now()),
+        expire_at: None,
     };
     let fate = |class: &ProgrammaticUserClass, hours: i64| {
         let time = now() + SignedDuration::from_hours(hours);
