@@ -101,7 +101,7 @@ fn a_revocation_does_not_wait_because_the_secret_was_deleted_again_and_again() {
     let (steps, rest) = run(&mut o, created);
     assert!(steps.contains(&"publish"), "{steps:?}");
     assert_eq!(rest.status.unwrap().journal.begun.len(), 6);
-    // These have a bound, too.
+    // These have a bound, too: then the old token dies without a new one.
     let mut o = in_use();
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
     let ago = |minutes| {
@@ -111,9 +111,10 @@ fn a_revocation_does_not_wait_because_the_secret_was_deleted_again_and_again() {
     };
     let begun = &mut object(&mut o).status.as_mut().unwrap().journal.begun;
     *begun = [vec![ago(40)], vec![ago(20); 9]].concat();
-    let (_, rest) = run(&mut o, created);
+    let (steps, rest) = run(&mut o, created);
+    assert!(steps.contains(&"delete-user"), "{steps:?}");
     assert_eq!(reason(&rest), "CreateBudgetExhausted");
-    assert_eq!(rest.again, Again::After(Duration::from_mins(20)));
+    assert!(rest.status.unwrap().journal.current.is_none());
 }
 
 #[test]

@@ -170,3 +170,57 @@ fn a_wrong_shape_of_the_secret_does_not_hide_a_group_that_was_withdrawn() {
     assert!(steps.contains(&"delete-user"), "{steps:?}");
     assert_eq!(reason(&rest), "NotAllowed");
 }
+
+/// A user of the class's group by id, with the class's `onRevoked: Revoke`, and what the platform has besides.
+fn in_group(change: impl Fn(&mut Observed, &mut Catalog)) -> (Vec<&'static str>, Rest) {
+    let mut o = made();
+    let user = Arc::make_mut(&mut o.user);
+    user.spec.access.as_mut().unwrap().groups =
+        serde_json::from_value(json!([{"name": "deployers"}])).unwrap();
+    let class = Arc::make_mut(o.class.as_mut().unwrap());
+    class.spec.on_revoked = crate::api::OnRevoked::Revoke;
+    class.spec.allow.groups = vec!["ugr-1".to_owned()];
+    let mut catalog = catalog();
+    change(&mut o, Arc::make_mut(&mut catalog));
+    o.learned.catalog = Some(Ok(found(catalog)));
+    run(&mut o, |_, _| false)
+}
+
+#[test]
+fn another_group_of_the_same_name_withdraws_nothing() {
+    let (steps, rest) = in_group(|_, catalog| {
+        let mut another = catalog.groups[0].clone();
+        another.id = "ugr-2".to_owned();
+        catalog.groups.push(another);
+    });
+    assert!(!steps.contains(&"delete-user"), "{steps:?}");
+    assert_eq!(reason(&rest), "NotAllowed");
+}
+
+#[test]
+fn an_entry_that_is_wrong_hides_no_group_that_was_withdrawn() {
+    let (steps, _) = in_group(|o, _| {
+        let access = Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap();
+        access
+            .groups
+            .insert(0, serde_json::from_value(json!({"name": "nonsense"})).unwrap());
+        let class = Arc::make_mut(o.class.as_mut().unwrap());
+        class.spec.allow.groups = vec!["ugr-9".to_owned(), "nonsense".to_owned()];
+    });
+    assert!(steps.contains(&"delete-user"), "{steps:?}");
+}
+
+#[test]
+fn an_object_without_a_user_is_not_told_of_a_revocation() {
+    let refused = |name: &str| {
+        let mut o = observed(editor());
+        let access = Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap();
+        access.groups = serde_json::from_value(json!([{ "name": name }])).unwrap();
+        let class = Arc::make_mut(o.class.as_mut().unwrap());
+        class.spec.on_revoked = crate::api::OnRevoked::Revoke;
+        class.spec.allow.groups = vec!["ugr-9".to_owned()];
+        let rest = run(&mut o, |_, _| false).1;
+        condition(&rest, READY).unwrap().2.replace(name, "GROUP")
+    };
+    assert_eq!(refused("deployers"), refused("nobody-made-this"));
+}

@@ -402,4 +402,9 @@ fn retained_users_end_with_their_class() {
     assert!(fate(&bounded, 47) && !fate(&bounded, 48));
     assert_eq!(user.fate(Some(&bounded), &BTreeMap::new(), None), Fate::Stays);
     assert_eq!(user.fate(None, &BTreeMap::new(), Some(now())), Fate::Stays);
+    let expiring = Retained {
+        expire_at: Some(now()),
+        ..user.clone()
+    };
+    assert_ne!(expiring.fate(None, &BTreeMap::new(), Some(now())), Fate::Stays);
 }
