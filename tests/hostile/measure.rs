@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::support::process::Memory;
 use crate::support::{Operator, PAYMENTS, Platform, World};
 
-/// The memory that the chart gives the controller.
+/// Less than the chart gives the controller.
 const LIMIT: u64 = 256 * 1024 * 1024;
 /// A difference below this is the machine's, not the operator's: a turn of two busy cores.
 const FLOOR: Duration = Duration::from_millis(100);
