@@ -107,6 +107,14 @@ fn cached(context: &Context, name: &str) -> usize {
 
 /// The same from the API server.
 async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
+    count_stored(context, |o| o["spec"]["className"] == name && has_begun(o)).await
+}
+
+/// How many `ProgrammaticUser`s the API server has that are `such`, in pages: objects may be large.
+pub(super) async fn count_stored(
+    context: &Context,
+    such: impl Fn(&Value) -> bool + Send,
+) -> Result<usize, Error> {
     let kind = ApiResource::erase::<ProgrammaticUser>(&());
     let apis: Vec<Api<DynamicObject>> = match context.config.watch_namespaces.as_slice() {
         [] => vec![Api::all_with(context.client.clone(), &kind)],
@@ -121,8 +129,7 @@ async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
         loop {
             let page = api.list(&params).await;
             let page = page.map_err(Error::from_kube("list the ProgrammaticUsers"))?;
-            let of_class = |o: &&DynamicObject| o.data["spec"]["className"] == name && has_begun(&o.data);
-            users += page.items.iter().filter(of_class).count();
+            users += page.items.iter().filter(|o| such(&o.data)).count();
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => break,

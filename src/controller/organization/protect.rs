@@ -3,13 +3,12 @@
 //! Without the object nobody knows where the platform is and with which credential, and the users of its
 //! `ProgrammaticUser`s could neither be looked after nor deleted.
 
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::ApiResource;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::api::{ORGANIZATION_FINALIZER, Organization, ProgrammaticUser};
-use crate::controller::classes::has_begun;
+use crate::api::{ORGANIZATION_FINALIZER, Organization};
+use crate::controller::classes::{count_stored, has_begun};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 
@@ -67,24 +66,7 @@ fn cached(context: &Context, name: &str) -> usize {
 
 /// The same from the API server, and of objects that cannot be read, too.
 async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
-    let kind = ApiResource::erase::<ProgrammaticUser>(&());
-    let client = || context.client.clone();
-    let apis: Vec<Api<DynamicObject>> = match context.config.watch_namespaces.as_slice() {
-        [] => vec![Api::all_with(client(), &kind)],
-        some => some
-            .iter()
-            .map(|n| Api::namespaced_with(client(), n, &kind))
-            .collect(),
-    };
-    let mut needed = 0;
-    for api in apis {
-        let all = api
-            .list(&ListParams::default())
-            .await
-            .map_err(Error::from_kube("list the ProgrammaticUsers"))?;
-        needed += all.items.iter().filter(|o| lives_in(&o.data, name)).count();
-    }
-    Ok(needed)
+    count_stored(context, |o| lives_in(o, name)).await
 }
 
 /// Whether the status names the organization and anything that may be there.
