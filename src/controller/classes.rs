@@ -27,7 +27,8 @@ const LATER: Duration = Duration::from_mins(1);
 
 /// Looks after classes that are deleted, and after retained users, at each change of them and now and then.
 pub(super) async fn keep(context: Arc<Context>, changed: Arc<Notify>) {
-    if context.synced().await.is_err() {
+    // Without all records a class would be let go before its retained users.
+    if context.synced().await.is_err() || retained::filled(&context).await.is_err() {
         return;
     }
     let mut told = BTreeSet::new();

@@ -14,9 +14,10 @@ use super::error::Error;
 use super::platforms::Snapshot;
 use crate::api::{
     CLASS_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION,
-    ORGANIZATION_ANNOTATION, RETAINED_LABEL, RETAINED_USER_LABEL, SECRET_ANNOTATION, USER_ID_ANNOTATION,
+    ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL, RETAINED_USER_LABEL, SECRET_ANNOTATION,
+    USER_ID_ANNOTATION,
 };
-use crate::plan::{Fate, Marker, Retained, is_marked};
+use crate::plan::{Fate, Marker, Notice, Retained, is_marked};
 use crate::platform::client;
 
 /// Name of a record; an attempt has one at most.
@@ -92,6 +93,22 @@ pub(super) fn of_class(context: &Context, class: &str) -> usize {
     all(context).iter().filter(|user| user.class == class).count()
 }
 
+/// How many are of this organization. A cache of records that is not filled yet would say none.
+pub(super) async fn of_organization(context: &Context, organization: &str) -> Result<usize, Error> {
+    filled(context).await?;
+    let users = all(context);
+    Ok(users
+        .iter()
+        .filter(|user| user.organization == organization)
+        .count())
+}
+
+/// Waits until all records are known.
+pub(super) async fn filled(context: &Context) -> Result<(), Error> {
+    let filled = context.own_secrets.wait_until_ready().await;
+    filled.map_err(|_| Error::Kube("fill the caches", "the watch ended".to_owned()))
+}
+
 /// Writes the record; it may be there from a try before.
 pub(super) async fn record(context: &Context, user: &Retained) -> kube::Result<()> {
     let written = context
@@ -114,17 +131,55 @@ pub(super) async fn end_those_due(context: &Context) -> bool {
         if !context.looks_after(&user.organization) {
             continue;
         }
-        let ended = match fate(context, &user).await {
-            Ok(Fate::Stays) => continue,
-            Ok(Fate::Ends(why)) => end(context, &user, &why).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
+        if let Err(error) = look(context, &user).await {
             tracing::warn!(user_id = user.user_id, class = user.class, %error, "a retained user was not looked after; it is tried again");
             again = true;
         }
     }
     again
+}
+
+async fn look(context: &Context, user: &Retained) -> Result<(), Error> {
+    if given_up(context, user).await? {
+        return Ok(());
+    }
+    match fate(context, user).await? {
+        Fate::Stays => Ok(()),
+        Fate::Ends(why) => end(context, user, &why).await,
+    }
+}
+
+/// Drops the record of a user that nobody can delete, since its Organization is gone, if its class is being deleted: it
+/// would hold the class for ever. The user stays on the platform, which is told.
+async fn given_up(context: &Context, user: &Retained) -> Result<bool, Error> {
+    let class = context.class(&user.class)?;
+    let Some(class) = class.filter(|class| class.metadata.deletion_timestamp.is_some()) else {
+        return Ok(false);
+    };
+    if context.organization(&user.organization)?.is_some() {
+        return Ok(false);
+    }
+    let organizations: Api<Organization> = Api::all(context.client.clone());
+    let found = organizations.get_metadata_opt(&user.organization).await;
+    if found
+        .map_err(Error::from_kube("read the Organization"))?
+        .is_some()
+    {
+        return Ok(false);
+    }
+    forget(context, user).await?;
+    let message = format!(
+        "retained user {} stays on the platform, and its token, which is in Secret {}/{}, stays valid: Organization {} is gone, so that the operator cannot delete the user. Delete it on the platform",
+        user.user_id, user.namespace, user.secret, user.organization
+    );
+    tracing::warn!(class = user.class, user_id = user.user_id, "{message}");
+    let notice = Notice {
+        warning: true,
+        reason: "UserLeftBehind".to_owned(),
+        message,
+    };
+    context.publish(&*class, &notice).await;
+    Ok(true)
 }
 
 async fn fate(context: &Context, user: &Retained) -> Result<Fate, Error> {

@@ -11,14 +11,15 @@ use crate::api::{ORGANIZATION_FINALIZER, Organization};
 use crate::controller::classes::{count_stored, has_begun};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::retained;
 
 /// What may become of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hold {
     /// It is there to stay.
     Alive,
-    /// It is to go, and this many objects need it.
-    Needed(usize),
+    /// It is to go, and users need it: those of this many objects, and this many retained ones.
+    Needed { objects: usize, retained: usize },
     /// It is to go, and nobody here holds it.
     Released,
 }
@@ -46,12 +47,13 @@ pub(super) async fn hold(
     }
     if wanted {
         let name = organization.name_any();
-        let mut needed = cached(context, &name);
-        if needed == 0 {
-            needed = stored(context, &name).await?;
+        let retained = retained::of_organization(context, &name).await?;
+        let mut objects = cached(context, &name);
+        if objects == 0 && retained == 0 {
+            objects = stored(context, &name).await?;
         }
-        if needed > 0 {
-            return Ok((Hold::Needed(needed), None));
+        if objects + retained > 0 {
+            return Ok((Hold::Needed { objects, retained }, None));
         }
     }
     set_finalizer(context, organization, false).await?;
