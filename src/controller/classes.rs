@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 
 use super::context::Context;
 use super::error::Error;
+use super::panics::caught;
 use super::retained;
 use crate::api::{CLASS_FINALIZER, ProgrammaticUser, ProgrammaticUserClass};
 use crate::plan::Notice;
@@ -31,14 +33,23 @@ pub(super) async fn keep(context: Arc<Context>, changed: Arc<Notify>) {
     if context.synced().await.is_err() || retained::filled(&context).await.is_err() {
         return;
     }
+    // A platform that does not answer holds up its own retained users, and no class.
+    let records = Notify::new();
+    join(
+        look_at_classes(&context, &changed, &records),
+        end_retained(&context, &records),
+    )
+    .await;
+}
+
+async fn look_at_classes(context: &Context, changed: &Notify, records: &Notify) {
     let mut told = BTreeSet::new();
     loop {
-        let busy = retained::end_those_due(&context).await;
-        let mut waiting = busy;
+        let mut waiting = false;
         for class in context.caches.classes.state() {
             // One that cannot be read is held by what it was before.
             let Ok(class) = &class.0 else { continue };
-            match look(&context, class, &mut told).await {
+            match caught(look(context, class, &mut told)).await {
                 Ok(waits) => waiting |= waits,
                 Err(error) => {
                     tracing::warn!(class = class.name_any(), %error, "the class was not looked after; it is tried again");
@@ -46,9 +57,21 @@ pub(super) async fn keep(context: Arc<Context>, changed: Arc<Notify>) {
                 }
             }
         }
-        let pause = if waiting { SOON } else { LATER };
-        let _ = timeout(pause, changed.notified()).await;
+        if timeout(pause(waiting), changed.notified()).await.is_ok() {
+            records.notify_one();
+        }
     }
+}
+
+async fn end_retained(context: &Context, changed: &Notify) {
+    loop {
+        let again = retained::end_those_due(context).await;
+        let _ = timeout(pause(again), changed.notified()).await;
+    }
+}
+
+fn pause(waiting: bool) -> Duration {
+    if waiting { SOON } else { LATER }
 }
 
 /// Whether the class waits for something.

@@ -2,15 +2,19 @@
 //! namespace, which no tenant can write. By them such users count, and end with their class.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{Api, ResourceExt as _};
+use tokio::time::timeout;
 
 use super::context::Context;
 use super::error::Error;
+use super::panics::caught;
 use super::platforms::Snapshot;
 use crate::api::{
     CLASS_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION,
@@ -19,6 +23,9 @@ use crate::api::{
 };
 use crate::plan::{Fate, Marker, Notice, Retained, is_marked};
 use crate::platform::client;
+
+/// How long the users of one organization are looked at in one go.
+const ROUND: Duration = Duration::from_secs(30);
 
 /// Name of a record; an attempt has one at most.
 fn name(nonce: &str) -> String {
@@ -124,14 +131,36 @@ pub(super) async fn record(context: &Context, user: &Retained) -> kube::Result<(
     Ok(())
 }
 
-/// Ends those that their class does not let stay. Whether one has to be looked at again soon.
+/// Ends those that their class does not let stay. Whether one has to be looked at again soon. Each organization has a
+/// round of its own, which ends in time: no platform holds up the users of another one for longer.
 pub(super) async fn end_those_due(context: &Context) -> bool {
-    let mut again = false;
+    let mut organizations: BTreeMap<String, Vec<Retained>> = BTreeMap::new();
     for user in all(context) {
-        if !context.looks_after(&user.organization) {
-            continue;
+        if context.looks_after(&user.organization) {
+            organizations
+                .entry(user.organization.clone())
+                .or_default()
+                .push(user);
         }
-        if let Err(error) = look(context, &user).await {
+    }
+    let rounds = organizations.iter().map(|(organization, users)| async move {
+        let ended = timeout(ROUND, round(context, users)).await;
+        if ended.is_err() {
+            tracing::warn!(
+                organization,
+                "the organization's retained users were not all looked after in time; they are tried again"
+            );
+        }
+        ended.unwrap_or(true)
+    });
+    join_all(rounds).await.contains(&true)
+}
+
+/// The users of one organization, one after the other.
+async fn round(context: &Context, users: &[Retained]) -> bool {
+    let mut again = false;
+    for user in users {
+        if let Err(error) = caught(look(context, user)).await {
             tracing::warn!(user_id = user.user_id, class = user.class, %error, "a retained user was not looked after; it is tried again");
             again = true;
         }
