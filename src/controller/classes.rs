@@ -64,8 +64,9 @@ async fn look_at_classes(context: &Context, changed: &Notify, records: &Notify) 
 }
 
 async fn end_retained(context: &Context, changed: &Notify) {
+    let mut places = retained::Places::new();
     loop {
-        let again = retained::end_those_due(context).await;
+        let again = retained::end_those_due(context, &mut places).await;
         let _ = timeout(pause(again), changed.notified()).await;
     }
 }

@@ -2,6 +2,7 @@
 //! namespace, which no tenant can write. By them such users count, and end with their class.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -131,9 +132,12 @@ pub(super) async fn record(context: &Context, user: &Retained) -> kube::Result<(
     Ok(())
 }
 
+/// The user at which the last round of an organization was given up, by its attempt. The next round begins behind it.
+pub(super) type Places = BTreeMap<String, String>;
+
 /// Ends those that their class does not let stay. Whether one has to be looked at again soon. Each organization has a
 /// round of its own, which ends in time: no platform holds up the users of another one for longer.
-pub(super) async fn end_those_due(context: &Context) -> bool {
+pub(super) async fn end_those_due(context: &Context, places: &mut Places) -> bool {
     let mut organizations: BTreeMap<String, Vec<Retained>> = BTreeMap::new();
     for user in all(context) {
         if context.looks_after(&user.organization) {
@@ -143,27 +147,43 @@ pub(super) async fn end_those_due(context: &Context) -> bool {
                 .push(user);
         }
     }
+    for (organization, users) in &mut organizations {
+        begin_behind(places.get(organization), users);
+    }
     let rounds = organizations.iter().map(|(organization, users)| async move {
-        let ended = timeout(ROUND, round(context, users)).await;
-        if ended.is_err() {
-            tracing::warn!(
-                organization,
-                "the organization's retained users were not all looked after in time; they are tried again"
-            );
+        let done = AtomicUsize::new(0);
+        if let Ok(again) = timeout(ROUND, round(context, users, &done)).await {
+            return (again, None);
         }
-        ended.unwrap_or(true)
+        tracing::warn!(
+            organization,
+            "the organization's retained users were not all looked after in time; they are tried again"
+        );
+        let at = users.get(done.load(Ordering::Relaxed));
+        (true, at.map(|user| (organization.clone(), user.nonce.clone())))
     });
-    join_all(rounds).await.contains(&true)
+    let rounds = join_all(rounds).await;
+    let again = rounds.iter().any(|(again, _)| *again);
+    *places = rounds.into_iter().filter_map(|(_, place)| place).collect();
+    again
 }
 
-/// The users of one organization, one after the other.
-async fn round(context: &Context, users: &[Retained]) -> bool {
+/// Puts those first whose attempts come after this one.
+fn begin_behind(last: Option<&String>, users: &mut [Retained]) {
+    users.sort_by(|a, b| a.nonce.cmp(&b.nonce));
+    let passed = last.map_or(0, |last| users.partition_point(|user| user.nonce <= *last));
+    users.rotate_left(passed);
+}
+
+/// The users of one organization, one after the other; counts those that are done.
+async fn round(context: &Context, users: &[Retained], done: &AtomicUsize) -> bool {
     let mut again = false;
     for user in users {
         if let Err(error) = caught(look(context, user)).await {
             tracing::warn!(user_id = user.user_id, class = user.class, %error, "a retained user was not looked after; it is tried again");
             again = true;
         }
+        done.fetch_add(1, Ordering::Relaxed);
     }
     again
 }
@@ -329,18 +349,36 @@ pub(super) async fn in_organization(
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_says_what_was_written_into_it() {
-        let user = Retained {
+    fn user(nonce: &str) -> Retained {
+        Retained {
             uid: "uid-1".to_owned(),
-            nonce: "aaaabbbbccccdddd".to_owned(),
+            nonce: nonce.to_owned(),
             user_id: "pu-1".to_owned(),
             class: "editors".to_owned(),
             organization: "acme".to_owned(),
             namespace: "payments".to_owned(),
             secret: "ci".to_owned(),
             issued_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_round_begins_where_the_last_one_was_given_up() {
+        let order = |last: Option<&str>| {
+            let mut users = ["b", "c", "a"].map(user);
+            begin_behind(last.map(str::to_owned).as_ref(), &mut users);
+            users.map(|user| user.nonce).concat()
         };
+        assert_eq!(order(None), "abc");
+        assert_eq!(order(Some("a")), "bca");
+        // The user may be gone.
+        assert_eq!(order(Some("aa")), "bca");
+        assert_eq!(order(Some("c")), "abc");
+    }
+
+    #[test]
+    fn a_record_says_what_was_written_into_it() {
+        let user = user("aaaabbbbccccdddd");
         let secret = build(&user);
         assert!(secret.data.is_none());
         let shown = |metadata: &ObjectMeta| {
