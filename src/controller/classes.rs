@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::ApiResource;
 use kube::{Api, Resource as _, ResourceExt as _};
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 
 use super::context::Context;
 use super::error::Error;
+use super::panics::caught;
 use super::retained;
 use crate::api::{CLASS_FINALIZER, ProgrammaticUser, ProgrammaticUserClass};
 use crate::plan::Notice;
@@ -27,17 +29,27 @@ const LATER: Duration = Duration::from_mins(1);
 
 /// Looks after classes that are deleted, and after retained users, at each change of them and now and then.
 pub(super) async fn keep(context: Arc<Context>, changed: Arc<Notify>) {
-    if context.synced().await.is_err() {
+    // Without all records a class would be let go before its retained users.
+    if context.synced().await.is_err() || retained::filled(&context).await.is_err() {
         return;
     }
+    // A platform that does not answer holds up its own retained users, and no class.
+    let records = Notify::new();
+    join(
+        look_at_classes(&context, &changed, &records),
+        end_retained(&context, &records),
+    )
+    .await;
+}
+
+async fn look_at_classes(context: &Context, changed: &Notify, records: &Notify) {
     let mut told = BTreeSet::new();
     loop {
-        let busy = retained::end_those_due(&context).await;
-        let mut waiting = busy;
+        let mut waiting = false;
         for class in context.caches.classes.state() {
             // One that cannot be read is held by what it was before.
             let Ok(class) = &class.0 else { continue };
-            match look(&context, class, &mut told).await {
+            match caught(look(context, class, &mut told)).await {
                 Ok(waits) => waiting |= waits,
                 Err(error) => {
                     tracing::warn!(class = class.name_any(), %error, "the class was not looked after; it is tried again");
@@ -45,9 +57,22 @@ pub(super) async fn keep(context: Arc<Context>, changed: Arc<Notify>) {
                 }
             }
         }
-        let pause = if waiting { SOON } else { LATER };
-        let _ = timeout(pause, changed.notified()).await;
+        if timeout(pause(waiting), changed.notified()).await.is_ok() {
+            records.notify_one();
+        }
     }
+}
+
+async fn end_retained(context: &Context, changed: &Notify) {
+    let mut places = retained::Places::new();
+    loop {
+        let again = retained::end_those_due(context, &mut places).await;
+        let _ = timeout(pause(again), changed.notified()).await;
+    }
+}
+
+fn pause(waiting: bool) -> Duration {
+    if waiting { SOON } else { LATER }
 }
 
 /// Whether the class waits for something.
@@ -107,6 +132,14 @@ fn cached(context: &Context, name: &str) -> usize {
 
 /// The same from the API server.
 async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
+    count_stored(context, |o| o["spec"]["className"] == name && has_begun(o)).await
+}
+
+/// How many `ProgrammaticUser`s the API server has that are `such`, in pages: objects may be large.
+pub(super) async fn count_stored(
+    context: &Context,
+    such: impl Fn(&Value) -> bool + Send,
+) -> Result<usize, Error> {
     let kind = ApiResource::erase::<ProgrammaticUser>(&());
     let apis: Vec<Api<DynamicObject>> = match context.config.watch_namespaces.as_slice() {
         [] => vec![Api::all_with(context.client.clone(), &kind)],
@@ -121,8 +154,7 @@ async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
         loop {
             let page = api.list(&params).await;
             let page = page.map_err(Error::from_kube("list the ProgrammaticUsers"))?;
-            let of_class = |o: &&DynamicObject| o.data["spec"]["className"] == name && has_begun(&o.data);
-            users += page.items.iter().filter(of_class).count();
+            users += page.items.iter().filter(|o| such(&o.data)).count();
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params.continue_token = Some(token),
                 None => break,

@@ -2,23 +2,31 @@
 //! namespace, which no tenant can write. By them such users count, and end with their class.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DeleteParams, PostParams, Preconditions};
 use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{Api, ResourceExt as _};
+use tokio::time::timeout;
 
 use super::context::Context;
 use super::error::Error;
+use super::panics::caught;
 use super::platforms::Snapshot;
 use crate::api::{
     CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL, MANAGER,
-    NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, RETAINED_LABEL, RETAINED_USER_LABEL, SECRET_ANNOTATION,
-    USER_ID_ANNOTATION,
+    NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL, RETAINED_USER_LABEL,
+    SECRET_ANNOTATION, USER_ID_ANNOTATION,
 };
-use crate::plan::{Fate, Marker, Retained, is_marked};
+use crate::plan::{Fate, Marker, Notice, Retained, is_marked};
 use crate::platform::client;
+
+/// How long the users of one organization are looked at in one go.
+const ROUND: Duration = Duration::from_secs(30);
 
 /// Name of a record; an attempt has one at most.
 fn name(nonce: &str) -> String {
@@ -96,6 +104,22 @@ pub(super) fn of_class(context: &Context, class: &str) -> usize {
     all(context).iter().filter(|user| user.class == class).count()
 }
 
+/// How many are of this organization. A cache of records that is not filled yet would say none.
+pub(super) async fn of_organization(context: &Context, organization: &str) -> Result<usize, Error> {
+    filled(context).await?;
+    let users = all(context);
+    Ok(users
+        .iter()
+        .filter(|user| user.organization == organization)
+        .count())
+}
+
+/// Waits until all records are known.
+pub(super) async fn filled(context: &Context) -> Result<(), Error> {
+    let filled = context.own_secrets.wait_until_ready().await;
+    filled.map_err(|_| Error::Kube("fill the caches", "the watch ended".to_owned()))
+}
+
 /// Writes the record; it may be there from a try before.
 pub(super) async fn record(context: &Context, user: &Retained) -> kube::Result<()> {
     let written = context
@@ -111,24 +135,103 @@ pub(super) async fn record(context: &Context, user: &Retained) -> kube::Result<(
     Ok(())
 }
 
-/// Ends those that their class does not let stay. Whether one has to be looked at again soon.
-pub(super) async fn end_those_due(context: &Context) -> bool {
-    let mut again = false;
+/// The user at which the last round of an organization was given up, by its attempt. The next round begins behind it.
+pub(super) type Places = BTreeMap<String, String>;
+
+/// Ends those that their class does not let stay. Whether one has to be looked at again soon. Each organization has a
+/// round of its own, which ends in time: no platform holds up the users of another one for longer.
+pub(super) async fn end_those_due(context: &Context, places: &mut Places) -> bool {
+    let mut organizations: BTreeMap<String, Vec<Retained>> = BTreeMap::new();
     for user in all(context) {
-        if !context.looks_after(&user.organization) {
-            continue;
+        if context.looks_after(&user.organization) {
+            organizations
+                .entry(user.organization.clone())
+                .or_default()
+                .push(user);
         }
-        let ended = match fate(context, &user).await {
-            Ok(Fate::Stays) => continue,
-            Ok(Fate::Ends(why)) => end(context, &user, &why).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
+    }
+    for (organization, users) in &mut organizations {
+        begin_behind(places.get(organization), users);
+    }
+    let rounds = organizations.iter().map(|(organization, users)| async move {
+        let done = AtomicUsize::new(0);
+        if let Ok(again) = timeout(ROUND, round(context, users, &done)).await {
+            return (again, None);
+        }
+        tracing::warn!(
+            organization,
+            "the organization's retained users were not all looked after in time; they are tried again"
+        );
+        let at = users.get(done.load(Ordering::Relaxed));
+        (true, at.map(|user| (organization.clone(), user.nonce.clone())))
+    });
+    let rounds = join_all(rounds).await;
+    let again = rounds.iter().any(|(again, _)| *again);
+    *places = rounds.into_iter().filter_map(|(_, place)| place).collect();
+    again
+}
+
+/// Puts those first whose attempts come after this one.
+fn begin_behind(last: Option<&String>, users: &mut [Retained]) {
+    users.sort_by(|a, b| a.nonce.cmp(&b.nonce));
+    let passed = last.map_or(0, |last| users.partition_point(|user| user.nonce <= *last));
+    users.rotate_left(passed);
+}
+
+/// The users of one organization, one after the other; counts those that are done.
+async fn round(context: &Context, users: &[Retained], done: &AtomicUsize) -> bool {
+    let mut again = false;
+    for user in users {
+        if let Err(error) = caught(look(context, user)).await {
             tracing::warn!(user_id = user.user_id, class = user.class, %error, "a retained user was not looked after; it is tried again");
             again = true;
         }
+        done.fetch_add(1, Ordering::Relaxed);
     }
     again
+}
+
+async fn look(context: &Context, user: &Retained) -> Result<(), Error> {
+    if given_up(context, user).await? {
+        return Ok(());
+    }
+    match fate(context, user).await? {
+        Fate::Stays => Ok(()),
+        Fate::Ends(why) => end(context, user, &why).await,
+    }
+}
+
+/// Drops the record of a user that nobody can delete, since its Organization is gone, if its class is being deleted: it
+/// would hold the class for ever. The user stays on the platform, which is told.
+async fn given_up(context: &Context, user: &Retained) -> Result<bool, Error> {
+    let class = context.class(&user.class)?;
+    let Some(class) = class.filter(|class| class.metadata.deletion_timestamp.is_some()) else {
+        return Ok(false);
+    };
+    if context.organization(&user.organization)?.is_some() {
+        return Ok(false);
+    }
+    let organizations: Api<Organization> = Api::all(context.client.clone());
+    let found = organizations.get_metadata_opt(&user.organization).await;
+    if found
+        .map_err(Error::from_kube("read the Organization"))?
+        .is_some()
+    {
+        return Ok(false);
+    }
+    forget(context, user).await?;
+    let message = format!(
+        "retained user {} stays on the platform, and its token, which is in Secret {}/{}, stays valid: Organization {} is gone, so that the operator cannot delete the user. Delete it on the platform",
+        user.user_id, user.namespace, user.secret, user.organization
+    );
+    tracing::warn!(class = user.class, user_id = user.user_id, "{message}");
+    let notice = Notice {
+        warning: true,
+        reason: "UserLeftBehind".to_owned(),
+        message,
+    };
+    context.publish(&*class, &notice).await;
+    Ok(true)
 }
 
 async fn fate(context: &Context, user: &Retained) -> Result<Fate, Error> {
@@ -249,11 +352,10 @@ pub(super) async fn in_organization(
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_record_says_what_was_written_into_it() {
-        let user = Retained {
+    fn user(nonce: &str) -> Retained {
+        Retained {
             uid: "uid-1".to_owned(),
-            nonce: "aaaabbbbccccdddd".to_owned(),
+            nonce: nonce.to_owned(),
             user_id: "pu-1".to_owned(),
             class: "editors".to_owned(),
             organization: "acme".to_owned(),
@@ -261,7 +363,26 @@ mod tests {
             secret: "ci".to_owned(),
             issued_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
             expire_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_round_begins_where_the_last_one_was_given_up() {
+        let order = |last: Option<&str>| {
+            let mut users = ["b", "c", "a"].map(user);
+            begin_behind(last.map(str::to_owned).as_ref(), &mut users);
+            users.map(|user| user.nonce).concat()
         };
+        assert_eq!(order(None), "abc");
+        assert_eq!(order(Some("a")), "bca");
+        // The user may be gone.
+        assert_eq!(order(Some("aa")), "bca");
+        assert_eq!(order(Some("c")), "abc");
+    }
+
+    #[test]
+    fn a_record_says_what_was_written_into_it() {
+        let user = user("aaaabbbbccccdddd");
         let secret = build(&user);
         assert!(secret.data.is_none());
         let shown = |metadata: &ObjectMeta| {

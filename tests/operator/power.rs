@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use programmatic_users::api::{
-    CLASS_FINALIZER, DeletionPolicy, OnRevoked, ProgrammaticUserClass, RETAINED_USER_LABEL,
-    REVOKE_NOW_ANNOTATION,
+    CLASS_FINALIZER, DeletionPolicy, ORGANIZATION_FINALIZER, OnRevoked, Organization, ProgrammaticUserClass,
+    RETAINED_USER_LABEL, REVOKE_NOW_ANNOTATION,
 };
 use serde_json::{Value, json};
 
@@ -480,4 +481,83 @@ async fn a_class_that_is_deleted_revokes_as_it_promised_and_goes_after_its_users
         .await
         .unwrap();
     assert!(classes(&world).get_opt(&unused).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_retained_user_holds_its_organization_and_without_it_no_class() {
+    const LEFT: &str = "UserLeftBehind";
+    let world = World::builder("left-behind").drift("1s").start().await;
+    let class = revoking(&world, "revoking").await;
+    let user = world.user("kept").viewer(PAYMENTS).class(&class);
+    user.with(|s| s.deletion_policy = DeletionPolicy::Retain)
+        .apply()
+        .await;
+    world.ready("kept").await;
+    world.delete("kept").await;
+    world.gone("kept").await;
+
+    let organizations: Api<Organization> = Api::all(world.client());
+    let name = world.organization_name();
+    let protect = Patch::Merge(json!({"spec": {"deletionProtection": true}}));
+    organizations
+        .patch(name, &PatchParams::default(), &protect)
+        .await
+        .unwrap();
+    world
+        .eventually("the Organization to be held", SOON, async || {
+            let held = world.organization().await;
+            let mut finalizers = held.finalizers().iter();
+            let found = finalizers.any(|f| f == ORGANIZATION_FINALIZER);
+            if found {
+                Ok(())
+            } else {
+                Err("it is not".to_owned())
+            }
+        })
+        .await;
+    organizations
+        .delete(name, &DeleteParams::default())
+        .await
+        .unwrap();
+    world
+        .eventually("the Organization to wait", SOON, async || {
+            let status = world.organization().await.status.unwrap_or_default();
+            let mut conditions = status.conditions.iter();
+            let held = conditions.find(|c| c.reason == "UsersExist");
+            held.map(drop).ok_or_else(|| format!("{:?}", status.conditions))
+        })
+        .await;
+    // By force, which leaves the user behind.
+    let bare = Patch::Merge(json!({"metadata": {"finalizers": []}}));
+    organizations
+        .patch(name, &PatchParams::default(), &bare)
+        .await
+        .unwrap();
+    world
+        .eventually("the Organization to go", SOON, async || {
+            let found = organizations.get_opt(name).await.map_err(|e| e.to_string())?;
+            found.map_or(Ok(()), |_| Err("it is there".to_owned()))
+        })
+        .await;
+    classes(&world)
+        .delete(&class, &DeleteParams::default())
+        .await
+        .unwrap();
+    until_class_gone(&world, &class).await;
+    until_no_records(&world).await;
+    let events: Api<Event> = Api::namespaced(world.client(), "default");
+    let left = ListParams::default().fields(&format!("reason={LEFT}"));
+    world
+        .eventually("the class to tell of the user", SOON, async || {
+            let all = events.list(&left).await.map_err(|e| e.to_string())?;
+            let ours = |e: &&Event| e.regarding.as_ref().and_then(|r| r.name.as_ref()) == Some(&class);
+            let found = all.items.iter().find(ours).and_then(|e| e.note.clone());
+            let note = found.ok_or("none")?;
+            if note.contains("stays on the platform") {
+                Ok(())
+            } else {
+                Err(note)
+            }
+        })
+        .await;
 }

@@ -3,23 +3,23 @@
 //! Without the object nobody knows where the platform is and with which credential, and the users of its
 //! `ProgrammaticUser`s could neither be looked after nor deleted.
 
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
-use kube::core::ApiResource;
+use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::api::{ORGANIZATION_FINALIZER, Organization, ProgrammaticUser};
-use crate::controller::classes::has_begun;
+use crate::api::{ORGANIZATION_FINALIZER, Organization};
+use crate::controller::classes::{count_stored, has_begun};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::retained;
 
 /// What may become of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hold {
     /// It is there to stay.
     Alive,
-    /// It is to go, and this many objects need it.
-    Needed(usize),
+    /// It is to go, and users need it: those of this many objects, and this many retained ones.
+    Needed { objects: usize, retained: usize },
     /// It is to go, and nobody here holds it.
     Released,
 }
@@ -47,12 +47,13 @@ pub(super) async fn hold(
     }
     if wanted {
         let name = organization.name_any();
-        let mut needed = cached(context, &name);
-        if needed == 0 {
-            needed = stored(context, &name).await?;
+        let retained = retained::of_organization(context, &name).await?;
+        let mut objects = cached(context, &name);
+        if objects == 0 && retained == 0 {
+            objects = stored(context, &name).await?;
         }
-        if needed > 0 {
-            return Ok((Hold::Needed(needed), None));
+        if objects + retained > 0 {
+            return Ok((Hold::Needed { objects, retained }, None));
         }
     }
     set_finalizer(context, organization, false).await?;
@@ -67,24 +68,7 @@ fn cached(context: &Context, name: &str) -> usize {
 
 /// The same from the API server, and of objects that cannot be read, too.
 async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
-    let kind = ApiResource::erase::<ProgrammaticUser>(&());
-    let client = || context.client.clone();
-    let apis: Vec<Api<DynamicObject>> = match context.config.watch_namespaces.as_slice() {
-        [] => vec![Api::all_with(client(), &kind)],
-        some => some
-            .iter()
-            .map(|n| Api::namespaced_with(client(), n, &kind))
-            .collect(),
-    };
-    let mut needed = 0;
-    for api in apis {
-        let all = api
-            .list(&ListParams::default())
-            .await
-            .map_err(Error::from_kube("list the ProgrammaticUsers"))?;
-        needed += all.items.iter().filter(|o| lives_in(&o.data, name)).count();
-    }
-    Ok(needed)
+    count_stored(context, |o| lives_in(o, name)).await
 }
 
 /// Whether the status names the organization and anything that may be there.

@@ -63,10 +63,8 @@ pub(super) async fn write(
             &mut wanted,
         ),
     }
-    if let Hold::Needed(users) = hold {
-        let message = format!(
-            "{users} ProgrammaticUsers still have users in this organization: delete them first, or set spec.deletionProtection: false to let them go without being deleted on the platform"
-        );
+    if let Hold::Needed { objects, retained } = hold {
+        let message = needed(objects, retained);
         wanted.push((DELETION_BLOCKED, true, "UsersExist".to_owned(), message));
     }
     // Present only while they are true.
@@ -94,6 +92,19 @@ pub(super) async fn write(
         context.publish(organization, notice).await;
     }
     Ok(changed)
+}
+
+/// What a deleted organization waits for.
+fn needed(objects: usize, retained: usize) -> String {
+    let or = "or set spec.deletionProtection: false to let them go without being deleted on the platform";
+    if retained == 0 {
+        return format!(
+            "{objects} ProgrammaticUsers still have users in this organization: delete them first, {or}"
+        );
+    }
+    format!(
+        "{objects} ProgrammaticUsers still have users in this organization, and {retained} retained users, whose objects are gone, are there, too: delete the objects, and the retained users on the platform, {or}"
+    )
 }
 
 /// The platform answers.

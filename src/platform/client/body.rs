@@ -17,6 +17,8 @@ const LARGE: usize = 1024 * 1024;
 const REFUSAL: usize = 64 * 1024;
 /// How long a large reply waits for its turn.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a large reply may take once it has its turn, whatever the deadline of its call is: others wait for it.
+const HELD: Duration = Duration::from_secs(10);
 
 /// The right to read a large reply.
 static TURN: Semaphore = Semaphore::const_new(1);
@@ -37,8 +39,18 @@ impl Deref for Body {
 /// Reads the body of a reply to `route` within `patience`. Of a refusal it reads the beginning only.
 pub(super) async fn read(
     route: &Route,
+    response: reqwest::Response,
+    patience: Duration,
+) -> Result<Body, Error> {
+    read_holding(route, response, patience, HELD).await
+}
+
+/// The same; a large body is given up when it has had its turn for `held`.
+async fn read_holding(
+    route: &Route,
     mut response: reqwest::Response,
     patience: Duration,
+    held: Duration,
 ) -> Result<Body, Error> {
     let refusal = response.status().as_u16() != 200;
     let cap = if refusal { REFUSAL } else { route.cap() };
@@ -66,6 +78,7 @@ pub(super) async fn read(
         if come > LARGE {
             if turn.is_none() {
                 turn = Some(next_turn(route).await?);
+                left = left.min(held);
             }
             // A long list that grows bit by bit would take twice its room.
             if bytes.capacity() < room {
