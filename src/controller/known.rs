@@ -1,11 +1,10 @@
 //! What is kept in memory of each user: as little as is asked of all of them. Whoever works on one reads it anew.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
-use kube::core::{NamespaceResourceScope, ObjectMeta};
+use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::readable::{Readable, is_unreadable};
@@ -15,7 +14,8 @@ use crate::metrics::UserFacts;
 use crate::plan;
 
 /// A user's object, of which something may be unreadable.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Resource)]
+#[resource(inherit = ProgrammaticUser)]
 #[serde(from = "Readable")]
 #[expect(
     clippy::struct_excessive_bools,
@@ -162,35 +162,6 @@ impl Known {
     /// Its UID; the API server gives one to each object.
     pub(super) fn uid_ref(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
-    }
-}
-
-impl Resource for Known {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        ProgrammaticUser::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        ProgrammaticUser::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        ProgrammaticUser::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        ProgrammaticUser::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
     }
 }
 
