@@ -8,7 +8,7 @@ export CONTROLPLANE_CACHE ?= $(PROGRAMMATIC_USERS_CACHE)/kubernetes
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-image test-faults soak durability load bench model static lint audit release-chart crds controlplane prerequisites clean
+.PHONY: help demo demo-stop test test-image test-faults test-hostile fuzz soak durability load bench model static lint audit release-chart crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16

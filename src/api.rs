@@ -19,9 +19,10 @@ pub use organization::{
     OrganizationStatus, OrphanPolicy, UserCounts,
 };
 pub use user::{
-    Abandoned, Access, AccountEntry, Consumer, Consumers, Current, DeletionPolicy, GroupEntry, Journal,
-    Pending, PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec, ProgrammaticUserStatus, Restart, Retiring,
-    Role, Rotation, RotationWindow, Scope, SecretKeys, SecretSpec, SecretTemplate, SecretValue, WorkloadKind,
+    Abandoned, Access, AccountEntry, Consumer, Consumers, Current, DeletionPolicy, Granted, GrantedName,
+    GroupEntry, Journal, Pending, PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec,
+    ProgrammaticUserStatus, Restart, Retiring, Role, Rotation, RotationWindow, Scope, SecretKeys, SecretSpec,
+    SecretTemplate, SecretValue, WorkloadKind,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

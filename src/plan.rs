@@ -23,6 +23,7 @@ mod consumers;
 mod desired;
 mod endpoint;
 mod gone;
+mod granted;
 mod grants;
 mod live;
 mod marker;

@@ -2,6 +2,8 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -165,6 +167,27 @@ fn files_are_of_a_size_to_be_read() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// A folder of a target's name would be what make looks at otherwise: `make fuzz` did nothing for want of this.
+#[test]
+fn every_target_of_make_that_has_help_is_phony() {
+    let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+    let phony = makefile
+        .lines()
+        .find_map(|line| line.strip_prefix(".PHONY:"))
+        .unwrap();
+    let phony: BTreeSet<_> = phony.split_whitespace().collect();
+    let targets = makefile
+        .lines()
+        .filter(|line| line.contains(": ") && line.contains("## "));
+    let targets: Vec<_> = targets
+        .filter_map(|line| line.split_once(':'))
+        .map(|(target, _)| target)
+        .collect();
+    assert!(targets.len() > 10, "{targets:?}");
+    let missing: Vec<_> = targets.iter().filter(|target| !phony.contains(*target)).collect();
+    assert!(missing.is_empty(), "not in .PHONY: {missing:?}");
 }
 
 #[test]

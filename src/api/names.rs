@@ -40,6 +40,8 @@ pub const SECRET_ANNOTATION: &str = "programmatic-users.io/secret";
 pub const ISSUED_AT_ANNOTATION: &str = "programmatic-users.io/issued-at";
 /// Annotation of the record of a retained user: its object's `spec.expireAt`.
 pub const EXPIRE_AT_ANNOTATION: &str = "programmatic-users.io/expire-at";
+/// Annotation of the record of a retained user: what it may do, as JSON.
+pub const GRANTED_ANNOTATION: &str = "programmatic-users.io/granted";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced, with the usual overlap.
 pub const ROTATE_AT_ANNOTATION: &str = "programmatic-users.io/rotate-at";
 /// Annotation of a `ProgrammaticUser`: a new value has the token replaced and the old one deleted at once.

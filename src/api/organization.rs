@@ -73,8 +73,9 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65536))]
     pub ca_bundle: Option<String>,
-    /// How long one call may take. Default 10s.
+    /// How long one call may take, at most 1m. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) > duration('0s') && duration(self) <= duration('1m')").message("endpoint.timeout is longer than 0s and at most 1m"))]
     pub timeout: Option<Duration>,
     /// Allow `http://`, on loopback, private addresses and `.svc` names only.
     #[serde(default)]

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Duration;
 pub use status::{
-    Abandoned, Consumer, Current, Journal, Pending, ProgrammaticUserStatus, Retiring, WorkloadKind,
+    Abandoned, Consumer, Current, Granted, GrantedName, Journal, Pending, ProgrammaticUserStatus, Retiring,
+    WorkloadKind,
 };
 
 /// CEL: no key of a map of labels or annotations has a meaning for others.

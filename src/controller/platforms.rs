@@ -27,6 +27,8 @@ const CATALOG_AGE: Duration = Duration::from_secs(30);
 pub(super) const PLATFORM_DETAIL: &str = "PlatformDetail";
 /// Deadline of one call, unless the organization says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest deadline. Objects from before the rule of the schema may ask for more.
+const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One organization's platform, with the credential that was valid when it was made.
 pub(super) struct Platform {
@@ -191,7 +193,9 @@ impl Platforms {
         let client = client::Client::new(client::Config {
             url: endpoint.url.clone(),
             ca_bundle: endpoint.ca_bundle.clone(),
-            timeout: endpoint.timeout.map_or(TIMEOUT, crate::api::Duration::get),
+            timeout: endpoint
+                .timeout
+                .map_or(TIMEOUT, |timeout| timeout.get().min(LONGEST_TIMEOUT)),
             create_timeout: self.create_timeout,
             token,
             previous,

@@ -18,11 +18,11 @@ use super::error::Error;
 use super::panics::caught;
 use super::platforms::Snapshot;
 use crate::api::{
-    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL, MANAGER,
-    NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL, RETAINED_USER_LABEL,
+    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, GRANTED_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL,
+    MANAGER, NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL, RETAINED_USER_LABEL,
     SECRET_ANNOTATION, USER_ID_ANNOTATION,
 };
-use crate::plan::{Fate, Marker, Notice, Retained, is_marked};
+use crate::plan::{Fate, Found, Marker, Notice, Retained, is_marked};
 use crate::platform::client;
 
 /// How long the users of one organization are looked at in one go.
@@ -52,6 +52,11 @@ fn build(user: &Retained) -> Secret {
     ];
     let times = times.into_iter().filter_map(|(key, at)| Some((key, at?)));
     annotations.extend(times.map(|(key, at)| (key.to_owned(), at.to_string())));
+    let granted = user
+        .granted
+        .as_ref()
+        .and_then(|granted| serde_json::to_string(granted).ok());
+    annotations.extend(granted.map(|granted| (GRANTED_ANNOTATION.to_owned(), granted)));
     Secret {
         metadata: ObjectMeta {
             name: Some(name(&user.nonce)),
@@ -83,6 +88,7 @@ fn parse(secret: &PartialObjectMeta<Secret>) -> Option<Retained> {
         secret: secret_name.to_owned(),
         issued_at: annotation(ISSUED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
         expire_at: annotation(EXPIRE_AT_ANNOTATION).and_then(|at| at.parse().ok()),
+        granted: annotation(GRANTED_ANNOTATION).and_then(|text| serde_json::from_str(&text).ok()),
     })
 }
 
@@ -251,7 +257,19 @@ async fn fate(context: &Context, user: &Retained) -> Result<Fate, Error> {
         Some(organization) => context.platform_time(Some(&organization)),
         None => None,
     };
-    Ok(user.fate(class.as_deref(), &labels, now))
+    let needs_catalog = class.as_ref().is_some_and(|class| user.needs_catalog(class));
+    let found = match context.organization(&user.organization)? {
+        Some(organization) if needs_catalog => catalog(context, &organization).await,
+        _ => None,
+    };
+    let catalog = found.as_ref().map(|found| &*found.catalog);
+    Ok(user.fate(class.as_deref(), &labels, now, catalog))
+}
+
+/// What the platform has; nothing, if it cannot be asked now.
+async fn catalog(context: &Context, organization: &Organization) -> Option<Found> {
+    let platform = context.platforms.get(organization).await.ok()?;
+    platform.catalog(false).await.ok()
 }
 
 /// The user goes first, then the Secret with its token, then the record.
@@ -363,6 +381,7 @@ mod tests {
             secret: "ci".to_owned(),
             issued_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
             expire_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
+            granted: None,
         }
     }
 

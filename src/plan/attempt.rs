@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::desired::Desired;
+use super::granted::{record_pending, wanted};
 use super::grants::{apply_access, grants};
 use super::live::{
     Halt, PATIENCE, answer, conflict, do_first, not_accepted, note_token, own_user, published, working,
@@ -79,6 +80,7 @@ fn prepare(
         secret_name: desired.secret_name.clone(),
         rotate_at: rotation::annotation(&o.user, ROTATE_AT_ANNOTATION).cloned(),
         revoke_now: rotation::annotation(&o.user, REVOKE_NOW_ANNOTATION).cloned(),
+        granted: Some(wanted(o, &desired.access)),
     });
     working(o, status, now);
     Ok(do_first(Step::Journal(
@@ -208,7 +210,7 @@ pub(super) fn go_on(
     if !staged && !answer(o.learned.verified.as_ref(), || Step::Verify(published(desired)))? {
         return Err(not_accepted());
     }
-    applied(status, desired);
+    applied(o, status, desired);
     Ok(())
 }
 
@@ -243,23 +245,32 @@ pub(super) fn recover(
     let as_asked = desired.filter(|d| d.fingerprint == pending.fingerprint && in_time && !overtaken);
     if let Some(desired) = as_asked
         && let Some(user_id) = staged.and_then(|s| s.user_id.as_ref())
-        && let Some(details) = resume(o, desired, nonce, user_id)?
+        && let Some(details) = resume(o, desired, status, (nonce, user_id), now)?
     {
         promote(o, status, user_id, now);
         note_token(status, &details, o.time(now));
-        applied(status, desired);
+        applied(o, status, desired);
         return Ok(true);
     }
     give_up(o, desired, status, &pending, now)
 }
 
-/// Goes on with a staged attempt; `None`: its user is gone.
-fn resume(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Result<Option<UserDetails>, Halt> {
+/// Goes on with a staged attempt; `None`: its user is gone, or its access was changed too often.
+fn resume(
+    o: &Observed,
+    desired: &Desired,
+    status: &mut ProgrammaticUserStatus,
+    (nonce, user_id): (&str, &str),
+    now: Timestamp,
+) -> Result<Option<UserDetails>, Halt> {
     conflict(o, &desired.secret_name)?;
     let grants = grants(o, desired)?;
     let Some(details) = own_user(o, user_id, nonce)? else {
         return Ok(None);
     };
+    if !record_pending(o, status, &desired.access, now)? {
+        return Ok(None);
+    }
     apply_access(o, desired, &grants, &details)?;
     publish(o, desired, nonce, user_id)?;
     Ok(Some(details))
@@ -349,6 +360,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
             not_after: wait_ends(o, not_before, end),
             replaced_at,
             secret_name: renamed,
+            granted: old.granted,
         });
         // Until the pods have been looked at.
         status.consumers.iter_mut().for_each(|c| c.outdated = true);
@@ -368,6 +380,7 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
         user_id: user_id.to_owned(),
         fingerprint: pending.fingerprint,
         access: None,
+        granted: pending.granted,
         replaced_at,
     });
 }
@@ -398,9 +411,10 @@ pub(super) fn abandon(status: &mut ProgrammaticUserStatus, nonce: &str) {
     });
 }
 
-/// The current user has the access that is asked for.
-pub(super) fn applied(status: &mut ProgrammaticUserStatus, desired: &Desired) {
+/// The current user has the access that is asked for, and no other.
+pub(super) fn applied(o: &Observed, status: &mut ProgrammaticUserStatus, desired: &Desired) {
     if let Some(current) = &mut status.journal.current {
+        current.granted = Some(wanted(o, &desired.access));
         current.access = Some(desired.access_digest.clone());
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Observed, Refusal, desired, rotation};
-use crate::api::{Access, ProgrammaticUser, ProgrammaticUserClass, Role};
+use crate::api::{Granted, GrantedName, ProgrammaticUser, ProgrammaticUserClass, Scope};
 
 /// Reason of every refusal of a class because of what a user may do on the platform, and for whom.
 pub const NOT_ALLOWED: &str = "NotAllowed";
@@ -82,57 +82,54 @@ pub fn check(
 
 /// Checks scope, roles, accounts, policies and groups.
 pub(super) fn check_access_of(user: &ProgrammaticUser, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
-    let name = &user.spec.class_name;
-    if !class.spec.scopes.contains(&user.spec.scope) {
-        return Err(refused(format!(
-            "class {name} does not allow scope {:?}: take another, or ask its owner to add it to the class's scopes",
-            user.spec.scope
-        )));
+    let scope = user.spec.scope;
+    match desired::access(user, class) {
+        Some(access) => check_granted(&Granted::new(scope, access, None), class),
+        None => check_scope(scope, class),
     }
-    if let Some(access) = desired::access(user, class) {
-        check_access(access, class)?;
+}
+
+fn check_scope(scope: Scope, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+    if class.spec.scopes.contains(&scope) {
+        return Ok(());
+    }
+    let name = class.metadata.name.as_deref().unwrap_or_default();
+    Err(refused(format!(
+        "class {name} does not allow scope {scope:?}: take another, or ask its owner to add it to the class's scopes"
+    )))
+}
+
+/// Checks what a user has, or is to get.
+pub(super) fn check_granted(granted: &Granted, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
+    let allow = &class.spec.allow;
+    check_scope(granted.scope, class)?;
+    if let Some(role) = granted.roles.iter().find(|role| !allow.roles.contains(role)) {
+        return Err(not_allowed(class, &format!("role {role:?}"), "roles"));
+    }
+    let is_allowed = |account: &&String| named_by(&allow.accounts, &[Some(account)]);
+    if let Some(account) = granted.accounts.iter().find(|account| !is_allowed(account)) {
+        return Err(not_allowed(class, account, "accounts"));
+    }
+    let policies = granted.policies.iter().map(|p| (&allow.policies, p, "policies"));
+    let groups = granted.groups.iter().map(|g| (&allow.groups, g, "groups"));
+    for (list, entry, what) in policies.chain(groups) {
+        // A name that is not on the list may be that of an id that is.
+        let by_id = entry.name.is_some() && !list.is_empty();
+        if !by_id && !is_on(list, entry) {
+            let entry = entry.id.as_ref().or(entry.name.as_ref());
+            return Err(not_allowed(
+                class,
+                entry.map(String::as_str).unwrap_or_default(),
+                what,
+            ));
+        }
     }
     Ok(())
 }
 
-fn check_access(access: &Access, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
-    let allow = &class.spec.allow;
-    let roles = access.accounts.iter().filter_map(|a| a.role).chain([access.role]);
-    if let Some(role) = roles.into_iter().find(|r: &Role| !allow.roles.contains(r)) {
-        return Err(not_allowed(class, &format!("role {role:?}"), "roles"));
-    }
-    let accounts = access
-        .accounts
-        .iter()
-        .map(|a| &a.id)
-        .chain(access.policies.iter().flat_map(|p| &p.accounts));
-    for account in accounts {
-        if !named_by(&allow.accounts, &[Some(account)]) {
-            return Err(not_allowed(class, account, "accounts"));
-        }
-    }
-    // A policy without accounts, of a user without accounts, holds wherever the platform lets it.
-    let unbound = access.role == Role::PolicyBased
-        && access.accounts.is_empty()
-        && access.policies.iter().any(|p| p.accounts.is_empty());
-    if unbound && !named_by(&allow.accounts, &[]) {
-        return Err(not_allowed(class, "*", "accounts"));
-    }
-    let policies = access.policies.iter().map(|p| (p.id.as_ref(), p.name.as_ref()));
-    let groups = access.groups.iter().map(|g| (g.id.as_ref(), g.name.as_ref()));
-    let entries = policies
-        .map(|entry| (&allow.policies, entry, "policies"))
-        .chain(groups.map(|entry| (&allow.groups, entry, "groups")));
-    for (list, (id, name), what) in entries {
-        // A name that is not on the list may be that of an id that is.
-        let by_id = id.is_none() && !list.is_empty();
-        let names = [id, name].map(|n| n.map(String::as_str));
-        if !by_id && !named_by(list, &names) {
-            let entry = id.or(name).map(String::as_str).unwrap_or_default();
-            return Err(not_allowed(class, entry, what));
-        }
-    }
-    Ok(())
+/// Whether a list of the class has an entry by its id or its name.
+pub(super) fn is_on(list: &[String], entry: &GrantedName) -> bool {
+    named_by(list, &[entry.id.as_deref(), entry.name.as_deref()])
 }
 
 /// Whether one of an entry's names is on a list, or the list holds `"*"`.

@@ -48,11 +48,11 @@ pub(super) fn apply_access(
 }
 
 pub(super) fn grants(o: &Observed, desired: &Desired) -> Result<Grants, Halt> {
-    granted(o, &desired.access)
+    resolved(o, &desired.access)
 }
 
 /// What this access is on the platform.
-pub(super) fn granted(o: &Observed, access: &Access) -> Result<Grants, Halt> {
+pub(super) fn resolved(o: &Observed, access: &Access) -> Result<Grants, Halt> {
     let found = answer(o.learned.catalog.as_ref(), || Step::LookUp(false))?;
     let Some(class) = &o.class else {
         return Ok(Grants::default());

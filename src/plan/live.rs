@@ -4,13 +4,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::desired::{Desired, desired};
-use super::grants::{apply_access, granted, grants};
+use super::grants::{apply_access, grants};
 use super::status::{CREATING, Outcome, rest};
 use super::{
     Again, Answer, Next, Observed, Problem, Refusal, Retry, STALLED_RECHECK, SecretView, Step, attempt,
-    class, consumers, gone, rotation, sweep,
+    class, consumers, gone, granted, rotation, sweep,
 };
-use crate::api::{Access, OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
+use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
 use crate::platform::UserDetails;
 
 /// A token that the platform has not accepted for so long is given up.
@@ -85,6 +85,7 @@ fn conclude(
 ) -> Next {
     let end = |status, outcome: &Outcome| Next::Stop(rest(o, status, desired, outcome, now));
     let too_old = rotation::has_ended(o, &status) || was_too_old(&status);
+    let outcome = outcome.map_err(|halt| granted::withdrawn(o, &status, halt));
     match outcome {
         Ok(()) if o.is_suspended() => Next::Stop(super::status::suspended(o, status, now)),
         Ok(()) => match class::retains(o) {
@@ -99,11 +100,11 @@ fn conclude(
         Err(Halt::Refused(refusal)) if too_old => gone::too_old(o, status, &refusal, now),
         Err(Halt::Refused(refusal)) => end(status, &Outcome::Stalled(&refusal)),
         Err(Halt::Failed(problem))
-            if o.has_begun() && rotation::is_revoked(o, &status) && is_of_the_tenant(&problem) =>
+            if o.has_begun() && rotation::is_revoked(o, &status) && is_of_the_tenant(o, &problem) =>
         {
             gone::revoke_now(o, status, &Refusal::new(problem.reason, problem.message), now)
         }
-        Err(Halt::Failed(problem)) if too_old && is_of_the_tenant(&problem) => {
+        Err(Halt::Failed(problem)) if too_old && is_of_the_tenant(o, &problem) => {
             gone::too_old(o, status, &Refusal::new(problem.reason, problem.message), now)
         }
         Err(Halt::Failed(problem)) => end(status, &Outcome::Waiting(&problem)),
@@ -116,9 +117,20 @@ fn was_too_old(status: &ProgrammaticUserStatus) -> bool {
     status.journal.is_empty() && status.conditions.iter().any(told)
 }
 
-/// Whether a tenant can bring this about in its own namespace, and so keep a token from being replaced.
-fn is_of_the_tenant(problem: &Problem) -> bool {
+/// Whether a tenant can bring this about in its own namespace, and so keep a token from being replaced. A request that the
+/// platform refuses may be one of a description or a name that the tenant has changed since the current user was made.
+pub(super) fn is_of_the_tenant(o: &Observed, problem: &Problem) -> bool {
+    let pending = o
+        .user
+        .status
+        .as_ref()
+        .and_then(|status| status.journal.pending.as_ref());
+    let is_changed = || {
+        let current = o.current().zip(pending);
+        current.is_some_and(|(current, pending)| current.fingerprint != pending.fingerprint)
+    };
     ["SecretRejected", "CreateBudgetExhausted", "TooManyUsers"].contains(&problem.reason)
+        || (problem.reason == "RejectedByPlatform" && is_changed())
 }
 
 /// Why the token of a suspended object is replaced all the same.
@@ -140,10 +152,13 @@ fn suspended(
     now: Timestamp,
 ) -> Next {
     let granted = wanted.and_then(|desired| match o.current() {
-        Some(_) => still_granted(o, &desired.access),
+        Some(current) => {
+            granted::still_granted(o, &desired.access)?;
+            granted::check(o, current.granted.as_ref())
+        }
         None => Ok(()),
     });
-    match granted {
+    match granted.map_err(|halt| granted::withdrawn(o, &status, halt)) {
         Err(Halt::Next(next)) => return *next,
         Err(Halt::Refused(refusal))
             if is_revoked(o, &refusal) || rotation::has_ended(o, &status) || was_too_old(&status) =>
@@ -169,7 +184,7 @@ fn suspended(
 }
 
 /// Whether the class wants users gone that it does not allow.
-fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
+pub(super) fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
     let class = o.class.as_ref();
     let revokes = refusal.revokes && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke);
     // An object that never had a user is not told of a revocation: that would tell what exists on the platform.
@@ -200,6 +215,7 @@ fn tidy(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Re
     attempt::recover(o, None, status, now)?;
     sweep::published(o, status, now)?;
     sweep::hurry(o, status)?;
+    granted::revoke_retiring(o, status)?;
     sweep::abandoned(o, status, false)?;
     sweep::retiring(o, status)
 }
@@ -276,7 +292,7 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
         (Ok(desired), _) => desired,
         // An object that cannot be used keeps no token that the class wants gone.
         (Err(refusal), Some(access)) if o.has_begun() && !refusal.revokes => {
-            still_granted(o, access)?;
+            granted::still_granted(o, access)?;
             return Err(refusal.into());
         }
         (Err(refusal), _) => return Err(refusal.into()),
@@ -312,6 +328,7 @@ fn proceed(
     }
     sweep::published(o, status, now)?;
     sweep::hurry(o, status)?;
+    granted::revoke_retiring(o, status)?;
     let unsettled = settle(sweep::abandoned(o, status, false))?;
     let unretired = settle(sweep::retiring(o, status))?;
     // Before anything that may have to wait until earlier users are gone.
@@ -325,7 +342,7 @@ fn proceed(
     let Some(current) = status.journal.current.clone() else {
         return Err(replace(status, rotation::CREATE));
     };
-    still_granted(o, &desired.access)?;
+    granted::still_granted(o, &desired.access)?;
     if let Some(reason) = force.or_else(|| rotation::due(o, desired, status, &current)) {
         return Err(replace(status, reason));
     }
@@ -336,6 +353,9 @@ fn proceed(
             return Err(replace(status, rotation::USER_MISSING));
         };
         note_token(status, &details, o.time(now));
+        if !granted::record_current(o, status, &desired.access, now)? {
+            return Err(replace(status, rotation::SPEC_CHANGED));
+        }
         apply_access(o, desired, &grants, &details)?;
         let kept = published(desired);
         if !answer(o.learned.verified.as_ref(), || Step::Verify(kept))? {
@@ -350,7 +370,10 @@ fn proceed(
                 not_accepted()
             });
         }
-        attempt::applied(status, desired);
+        attempt::applied(o, status, desired);
+    } else if current.granted.is_none() {
+        // An older version made the user.
+        attempt::applied(o, status, desired);
     }
     unretired.map_or(Ok(()), |problem| Err(Halt::Failed(problem)))
 }
@@ -359,21 +382,6 @@ fn proceed(
 fn forget_access(status: &mut ProgrammaticUserStatus) {
     if let Some(current) = &mut status.journal.current {
         current.access = None;
-    }
-}
-
-/// Whether the class allows the policies and groups of a user that is there already. That the platform cannot be asked
-/// for their names right now says nothing about it.
-fn still_granted(o: &Observed, access: &Access) -> Result<(), Halt> {
-    if access.policies.is_empty() && access.groups.is_empty() {
-        return Ok(());
-    }
-    match granted(o, access) {
-        Err(Halt::Refused(refusal)) if [class::NOT_ALLOWED, INVALID_SPEC].contains(&refusal.reason) => {
-            Err(refusal.into())
-        }
-        Err(Halt::Next(next)) => Err(Halt::Next(next)),
-        Ok(_) | Err(Halt::Refused(_) | Halt::Failed(_)) => Ok(()),
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::class::open_to;
-use super::{Observed, SecretView};
-use crate::api::{DeletionPolicy, OnRevoked, ProgrammaticUserClass, ProgrammaticUserStatus};
+use super::class::{check_granted, open_to};
+use super::{Catalog, Observed, Refusal, SecretView};
+use crate::api::{DeletionPolicy, Granted, OnRevoked, ProgrammaticUserClass, ProgrammaticUserStatus};
 
 /// What is recorded of a user before its Secret is let go of. The object is gone then, and the Secret is the tenant's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Retained {
     pub issued_at: Option<Timestamp>,
     /// When the user ends whatever its class says, as its object said.
     pub expire_at: Option<Timestamp>,
+    /// What the user may do, if that is known.
+    pub granted: Option<Granted>,
 }
 
 /// What becomes of a retained user now.
@@ -54,7 +56,15 @@ impl Retained {
             secret: status.secret_name.clone().unwrap_or_default(),
             issued_at: status.token_issued_at.or(o.platform_now),
             expire_at: o.user.spec.expire_at,
+            granted: current.granted.clone(),
         })
+    }
+
+    /// Whether only the platform's names tell if its class still allows what the user may do.
+    #[must_use]
+    pub fn needs_catalog(&self, class: &ProgrammaticUserClass) -> bool {
+        let is_named = |granted: &Granted| granted.is_named_by(class);
+        class.spec.on_revoked == OnRevoked::Revoke && !self.granted.as_ref().is_none_or(is_named)
     }
 
     /// What its class says. `now`: by the platform's clock; unknown until the platform has answered once. A class that is gone
@@ -65,6 +75,7 @@ impl Retained {
         class: Option<&ProgrammaticUserClass>,
         labels: &BTreeMap<String, String>,
         now: Option<Timestamp>,
+        catalog: Option<&Catalog>,
     ) -> Fate {
         if self.expire_at.zip(now).is_some_and(|(end, now)| end <= now) {
             return Fate::Ends("its object said spec.expireAt".to_owned());
@@ -73,7 +84,7 @@ impl Retained {
             return Fate::Stays;
         };
         if class.spec.on_revoked == OnRevoked::Revoke
-            && let Err(refusal) = open_to(class, &self.namespace, labels)
+            && let Err(refusal) = self.check(class, labels, catalog)
         {
             return Fate::Ends(refusal.message);
         }
@@ -91,13 +102,32 @@ impl Retained {
     }
 }
 
+impl Retained {
+    /// Whether the class would still allow the user.
+    fn check(
+        &self,
+        class: &ProgrammaticUserClass,
+        labels: &BTreeMap<String, String>,
+        catalog: Option<&Catalog>,
+    ) -> Result<(), Refusal> {
+        open_to(class, &self.namespace, labels)?;
+        let Some(granted) = &self.granted else {
+            return Ok(());
+        };
+        check_granted(granted, class)?;
+        catalog.map_or(Ok(()), |catalog| granted.check_names(class, catalog))
+    }
+}
+
 /// Whether the class lets the user stay when its object is deleted. One that would be revoked the moment after is not kept
 /// for it.
 pub(super) fn may_stay(o: &Observed) -> bool {
     let Some(class) = &o.class else { return false };
     let namespace = o.user.metadata.namespace.as_deref().unwrap_or_default();
-    let revoked =
-        class.spec.on_revoked == OnRevoked::Revoke && open_to(class, namespace, &o.namespace_labels).is_err();
+    let granted = o.current().and_then(|current| current.granted.as_ref());
+    let revoked = class.spec.on_revoked == OnRevoked::Revoke
+        && (open_to(class, namespace, &o.namespace_labels).is_err()
+            || granted.is_some_and(|granted| check_granted(granted, class).is_err()));
     !revoked
         && class
             .spec

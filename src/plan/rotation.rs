@@ -25,6 +25,7 @@ pub(super) const REVOKED: &str = "Revoked";
 pub(super) const USER_MISSING: &str = "UserMissing";
 pub(super) const TOKEN_REJECTED: &str = "TokenRejected";
 pub(super) const AGE: &str = "Age";
+pub(super) const SPEC_CHANGED: &str = "SpecChanged";
 
 /// When the token of one object is replaced because of its age.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -250,7 +251,7 @@ pub(super) fn due(
         return Some(REVOKED);
     }
     if current.fingerprint != desired.fingerprint {
-        return Some("SpecChanged");
+        return Some(SPEC_CHANGED);
     }
     match (&o.secret, o.secret_with(&current.nonce)) {
         (_, Some(secret)) if secret.unedited => {}

@@ -3,13 +3,15 @@
 use sha2::{Digest as _, Sha256};
 
 use super::marker::base32;
-use crate::api::{Journal, ProgrammaticUser, ProgrammaticUserStatus};
+use crate::api::{Granted, Journal, ProgrammaticUser, ProgrammaticUserStatus};
 
 /// Puts the checksum into a status that is about to be written. A journal that says nothing needs none.
 pub fn seal(instance: &str, user: &ProgrammaticUser, status: &mut ProgrammaticUserStatus) {
-    status.journal.checksum = None;
+    (status.journal.checksum, status.journal.full_checksum) = (None, None);
     if status.journal != Journal::default() {
-        status.journal.checksum = Some(checksum(instance, user, status));
+        let checksum = checksum(instance, user, status);
+        status.journal.full_checksum = Some(full_checksum(&checksum, status));
+        status.journal.checksum = Some(checksum);
     }
 }
 
@@ -22,7 +24,33 @@ pub fn is_intact(instance: &str, user: &ProgrammaticUser) -> bool {
     if status.journal == Journal::default() {
         return true;
     }
-    status.journal.checksum.as_deref() == Some(checksum(instance, user, status).as_str())
+    let checksum = checksum(instance, user, status);
+    let is_full = match &status.journal.full_checksum {
+        Some(full) => *full == full_checksum(&checksum, status),
+        // Older versions wrote no grants: these are of somebody else.
+        None => grants(&status.journal).flatten().next().is_none(),
+    };
+    is_full && status.journal.checksum == Some(checksum)
+}
+
+/// The grants of all users that the journal names.
+fn grants(journal: &Journal) -> impl Iterator<Item = Option<&Granted>> {
+    let pending = journal.pending.iter().map(|p| p.granted.as_ref());
+    let current = journal.current.iter().map(|c| c.granted.as_ref());
+    let retiring = journal.retiring.iter().map(|r| r.granted.as_ref());
+    pending.chain(current).chain(retiring)
+}
+
+/// Over the fields that version 1 leaves out; as fixed as version 1 is.
+fn full_checksum(checksum: &str, status: &ProgrammaticUserStatus) -> String {
+    let journal = &status.journal;
+    let replaced_at = journal.current.as_ref().and_then(|current| current.replaced_at);
+    let retiring = journal.retiring.iter().map(|r| (r.not_after, r.replaced_at));
+    let retiring: Vec<_> = retiring.collect();
+    let grants: Vec<_> = grants(journal).collect();
+    let sealed = (checksum, status.token_ends_at, replaced_at, retiring, grants);
+    let json = serde_json::to_vec(&sealed).unwrap_or_default();
+    format!("2-{}", base32(&Sha256::digest(json), 16))
 }
 
 /// Over these fields, in this order, for as long as there is a version 1: one that is added to the status later is not
@@ -91,5 +119,26 @@ mod tests {
         let mut status = user.status.clone().unwrap();
         seal("abcdef", &user, &mut status);
         assert_eq!(status.journal.checksum.as_deref(), Some("1-3dhcssayn4ehgaih"));
+    }
+
+    #[test]
+    fn a_status_of_an_older_version_is_intact_as_long_as_it_grants_nothing() {
+        let mut user: ProgrammaticUser = serde_json::from_value(json!({
+            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser", "metadata": {"uid": "uid-1"},
+            "spec": {"className": "editors", "scope": "Account"},
+            "status": {"journal": {"current": {"nonce": "c", "userId": "pu-2", "fingerprint": "g"}}}
+        }))
+        .unwrap();
+        let mut status = user.status.clone().unwrap();
+        seal("abcdef", &user, &mut status);
+        let full = status.journal.full_checksum.take();
+        user.status = Some(status);
+        assert!(is_intact("abcdef", &user));
+        let status = user.status.as_mut().unwrap();
+        status.journal.current.as_mut().unwrap().granted =
+            Some(serde_json::from_value(json!({"scope": "Account", "roles": ["Viewer"]})).unwrap());
+        assert!(!is_intact("abcdef", &user));
+        user.status.as_mut().unwrap().journal.full_checksum = full;
+        assert!(!is_intact("abcdef", &user));
     }
 }

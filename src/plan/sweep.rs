@@ -46,6 +46,7 @@ pub(super) fn published(
         not_after: None,
         replaced_at: None,
         secret_name: None,
+        granted: None,
     });
     Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }

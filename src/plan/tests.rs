@@ -6,6 +6,7 @@ mod consumers;
 mod corruption;
 mod creation;
 mod deletion;
+mod granted;
 mod power;
 mod readiness;
 mod recovery;

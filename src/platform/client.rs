@@ -16,9 +16,11 @@ mod wire;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::OptionFuture;
 use reqwest::{Method, redirect, retry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 
 use admin::{Admin, Refusal};
 use body::Body;
@@ -66,6 +68,8 @@ pub struct Client {
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
     /// just closed fails in a way that leaves open whether it was handled.
     fresh: reqwest::Client,
+    /// One list at a time: an organization holds one place at most in the line for large replies.
+    lists: Arc<Mutex<()>>,
     timeout: Duration,
     create_timeout: Duration,
 }
@@ -111,6 +115,7 @@ impl Client {
             base: config.url.trim_end_matches('/').into(),
             shared: build(8, config.timeout)?,
             fresh: build(0, config.create_timeout)?,
+            lists: Arc::default(),
             timeout: config.timeout,
             create_timeout: config.create_timeout,
             admin: Arc::new(Admin::new(config.token, config.previous)),
@@ -344,6 +349,8 @@ impl Client {
         token: &Token,
         body: Option<&B>,
     ) -> Result<Body, Error> {
+        let list = route.is_list().then(|| self.lists.lock());
+        let _list = OptionFuture::from(list).await;
         let begun = Instant::now();
         let reply = self.exchange(http, route, token, body).await;
         self.gate.called(route, &reply, begun.elapsed());

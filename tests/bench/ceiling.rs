@@ -123,6 +123,7 @@ fn journaled(template: &Template) -> ProgrammaticUserStatus {
         secret_name: template.user.name_any(),
         rotate_at: None,
         revoke_now: None,
+        granted: None,
     });
     status
 }

@@ -220,11 +220,17 @@ fn access_cases(at: &str) -> Vec<Case> {
 }
 
 pub fn organization_cases() -> Vec<Case> {
-    vec![(
-        json!({"endpoint": {"url": "http://127.0.0.1:8700"}}),
-        "the admin credential must not travel in clear text: use an https:// url, or, for a platform on loopback or \
+    vec![
+        (
+            json!({"endpoint": {"url": "http://127.0.0.1:8700"}}),
+            "the admin credential must not travel in clear text: use an https:// url, or, for a platform on loopback or \
              inside the cluster only, set insecure: true",
-    )]
+        ),
+        (
+            json!({"endpoint": {"url": "https://api.example.com", "timeout": "61s"}}),
+            "endpoint.timeout is longer than 0s and at most 1m",
+        ),
+    ]
 }
 
 pub fn class_cases() -> Vec<Case> {

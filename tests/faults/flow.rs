@@ -166,7 +166,7 @@ impl Flow {
             ],
             F::RotateStaged => &[P::Guard, P::Secret, P::Unstage, P::Promote],
             F::RotatePublished => &[P::Unstage, P::Promote],
-            F::Regrant => &[P::Policies, P::Groups, P::Access],
+            F::Regrant => &[P::Grant, P::Policies, P::Groups, P::Access],
             F::Delete => &[P::Guard, P::DeleteUser, P::DeleteSecret, P::Unfinalize],
             F::Retain => &[P::Record, P::Release, P::Unfinalize],
             F::HalfDeleted => &[P::Guard, P::DeleteSecret, P::Unfinalize],

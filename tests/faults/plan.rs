@@ -34,6 +34,7 @@ const SUBSET: &[&str] = &[
     "create-mapped/W4-stage/second-leader",
     "create-mapped/W6-groups/crash-after",
     "create-mapped/W11-unstage/crash-before",
+    "regrant/W6-grant/crash-*",
     "regrant/W6-policies/stalls",
     "regrant/W5-access/applied-504",
     "rotate/W4-stage/crash-*",

@@ -21,6 +21,8 @@ pub enum Point {
     Promote,
     /// W5 where the attempt was promoted before: the status that says that access is complete.
     Access,
+    /// Before W6: what a user is about to get.
+    Grant,
     /// W6
     Policies,
     /// W6
@@ -72,6 +74,7 @@ impl Point {
             Self::Stage => "W4-stage",
             Self::Promote => "W5-promote",
             Self::Access => "W5-access",
+            Self::Grant => "W6-grant",
             Self::Policies => "W6-policies",
             Self::Groups => "W6-groups",
             Self::Bar => "W7-bar",
@@ -117,6 +120,7 @@ impl Point {
             Self::Stage => seen.has(Change::Stage),
             Self::Promote => status && seen.has(Change::Promote),
             Self::Access => status && seen.has(Change::Access) && !seen.has(Change::Promote),
+            Self::Grant => status && seen.has(Change::Grant),
             Self::Policies => is("PUT", "/setup/user/{id}/policyMapping"),
             Self::Groups => is("PUT", "/setup/user/{id}/userGroupMapping"),
             Self::Bar => seen.has(Change::Bar),

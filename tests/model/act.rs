@@ -24,7 +24,8 @@ pub enum Act {
     Fence(u8, bool),
     Compensate(Nonce),
     ReadUser(Nonce),
-    PutGroups(Nonce),
+    /// The user, and the version of the spec whose group it gets.
+    PutGroups(Nonce, u8),
     VerifyPublished(u8),
     VerifyStaged(Nonce),
     ListUsers,

@@ -6,7 +6,7 @@ use programmatic_users::plan::{Answer, Committed, Created, Deletion, Learned, Pr
 use programmatic_users::platform::{UserDetails, UserName, UserType};
 use serde_json::json;
 
-use crate::names::{GROUP, nonce, secret_name, user_id, username};
+use crate::names::{GROUPS, nonce, secret_name, user_id, username};
 use crate::world::{ALIEN, Known, Nonce, Read, Seen, Set, has, items};
 
 fn problem() -> Problem {
@@ -81,7 +81,7 @@ pub fn learned(seen: &Seen) -> Learned {
             Read::Not => None,
             Read::Gone => Some(Ok(None)),
             Read::User(n, mapped) => Some(Ok(Some(details(&user_id(n), &username(n), mapped)))),
-            Read::Alien => Some(Ok(Some(details(&user_id(ALIEN), "somebody", false)))),
+            Read::Alien => Some(Ok(Some(details(&user_id(ALIEN), "somebody", 0)))),
             Read::Failed => Some(Err(problem())),
         },
         policies_put: None,
@@ -112,12 +112,14 @@ pub fn learned(seen: &Seen) -> Learned {
     }
 }
 
-fn details(user_id: &str, username: &str, mapped: bool) -> UserDetails {
-    let groups = if mapped {
-        json!([{"id": GROUP, "name": "deployers"}])
-    } else {
-        json!([])
-    };
+fn details(user_id: &str, username: &str, mapped: u8) -> UserDetails {
+    let groups = GROUPS
+        .iter()
+        .enumerate()
+        .filter(|(version, _)| mapped >> version & 1 == 1);
+    let groups: Vec<_> = groups
+        .map(|(_, (id, name))| json!({"id": id, "name": name}))
+        .collect();
     serde_json::from_value(json!({
         "userId": user_id, "username": username, "type": "programmatic", "groups": groups,
     }))

@@ -35,6 +35,8 @@ pub struct Config {
     pub groups: bool,
     /// Another version of the spec names another Secret.
     pub rename: bool,
+    /// Another version of the spec names another group, and nothing else: the user stays.
+    pub regroup: bool,
     /// Every reconcile compares everything with the platform.
     pub check: bool,
     /// From the start, there is a Secret of somebody else.
@@ -57,6 +59,7 @@ pub const PLAIN: Config = Config {
     retain: false,
     groups: false,
     rename: false,
+    regroup: false,
     check: false,
     foreign: false,
     mutant: None,
@@ -114,6 +117,11 @@ const GROUPED: Config = Config {
     groups: true,
     ..PLAIN
 };
+/// With one process: a request of an earlier leader that arrives late puts access back, which the next full check corrects.
+const REGROUPED: Config = Config {
+    regroup: true,
+    ..GROUPED
+};
 const CHECKED: Config = Config { check: true, ..PLAIN };
 const RETAINED: Config = Config {
     retain: true,
@@ -121,7 +129,7 @@ const RETAINED: Config = Config {
 };
 
 /// Looked at by every run of the tests.
-pub const SMALL: [Config; 19] = [
+pub const SMALL: [Config; 21] = [
     PLAIN.faults(2).named("one process, 2 faults"),
     TWO.named("two processes, 1 fault"),
     Config { foreign: true, ..TWO }.named("somebody else's Secret"),
@@ -138,6 +146,18 @@ pub const SMALL: [Config; 19] = [
     }
     .named("one process, 1 fault, rotation, token not accepted at first"),
     GROUPED.faults(2).named("one process, 2 faults, groups"),
+    REGROUPED
+        .faults(2)
+        .rotations(1)
+        .people(2, people::EDIT)
+        .named("one process, 2 faults, rotation, other groups"),
+    Config {
+        check: true,
+        ..REGROUPED
+    }
+    .faults(2)
+    .people(2, people::EDIT | people::USER)
+    .named("one process, 2 faults, other groups, checks, 2 acts of people"),
     RENAMED
         .faults(1)
         .people(2, people::EDIT)
@@ -200,7 +220,7 @@ const EVERYTHING: u8 =
     people::SECRET | people::USER | people::RESTORE | people::SQUAT | people::FINALIZER | people::EDIT;
 
 /// Looked at now and then.
-pub const LARGE: [Config; 11] = [
+pub const LARGE: [Config; 12] = [
     TWO.attempts(4).faults(2).named("two processes, 2 faults"),
     GROUPED.two().named("two processes, groups"),
     STAGED_BY_TWO.named("two processes, rotation"),
@@ -237,6 +257,15 @@ pub const LARGE: [Config; 11] = [
     .named("one process, 3 faults, rotation, retained, checks, 2 acts of people"),
     Config {
         check: true,
+        ..REGROUPED
+    }
+    .faults(4)
+    .rotations(1)
+    .people(3, people::EDIT | people::USER)
+    .attempts(6)
+    .named("one process, 4 faults, rotation, other groups, checks, 3 acts of people"),
+    Config {
+        check: true,
         ..RENAMED
     }
     .faults(3)
@@ -263,7 +292,7 @@ pub const LARGE: [Config; 11] = [
 ];
 
 /// Each wrong protocol, and a world that is large enough to find it in.
-pub const MUTANTS: [(Mutant, Config); 35] = [
+pub const MUTANTS: [(Mutant, Config); 37] = [
     (Mutant::NoIntent, ONE),
     (Mutant::NoFence, TWO),
     (Mutant::NoBar, STAGED_BY_TWO),
@@ -299,4 +328,6 @@ pub const MUTANTS: [(Mutant, Config); 35] = [
     (Mutant::OldSecretUnseen, RENAMED.people(2, people::EDIT)),
     (Mutant::ReleaseUnrecorded, RETAINED),
     (Mutant::IgnoreRetain, RETAINED),
+    (Mutant::GrantUnrecorded, REGROUPED.people(1, people::EDIT)),
+    (Mutant::ForgetGranted, GROUPED.rotations(1)),
 ];

@@ -77,7 +77,9 @@ impl Decider {
                 mutant.blind(&mut shown);
             }
             let act = self.translator.decide(&shown);
-            self.config.mutant.map_or(act, |mutant| mutant.twist(&shown, act))
+            self.config
+                .mutant
+                .map_or(act, |mutant| mutant.twist(&shown, &seen.object.status, act))
         })
     }
 

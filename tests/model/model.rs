@@ -73,7 +73,7 @@ impl Operators {
             | Act::Bar(_)
             | Act::Fence(..)
             | Act::Compensate(_)
-            | Act::PutGroups(_)
+            | Act::PutGroups(..)
             | Act::DeleteUser(..)
             | Act::DeleteSecret(_)
             | Act::DeleteOldSecret(..)
@@ -178,7 +178,7 @@ impl Operators {
             Action::Squat(at) => secret(at, world, &|s| s.owner = Owner::Foreign),
             Action::DeleteUser(n) => {
                 world.users &= !bit(n);
-                world.mapped &= !bit(n);
+                world.unmap(n);
                 world.acts -= 1;
                 world.touched |= touched::USER;
             }

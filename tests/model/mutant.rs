@@ -1,7 +1,10 @@
 //! Protocols that are a little wrong. Each has to be found, or the model would not show that the right one is right.
 
 use crate::act::Act;
-use crate::world::{Known, Object, Owner, Read, Secret, Seen, Status, has};
+use crate::world::{Known, Object, Owner, Read, Secret, Seen, Status, bit, has};
+
+/// The access of both versions of the spec is recorded.
+const BOTH: u8 = 3;
 
 /// What is done wrong; where it acts on a step rather than on what the plan sees or says, see `step.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,10 @@ pub enum Mutant {
     ReleaseUnrecorded,
     /// `deletionPolicy: Retain` is not looked at.
     IgnoreRetain,
+    /// A user gets other access before that is recorded.
+    GrantUnrecorded,
+    /// What a user may do is forgotten when it is replaced.
+    ForgetGranted,
 }
 
 impl Mutant {
@@ -122,22 +129,51 @@ impl Mutant {
             Self::PublishIncomplete => {
                 learned.groups = Known::Yes;
                 if let Read::User(n, _) = learned.read {
-                    learned.read = Read::User(n, true);
+                    learned.read = Read::User(n, 1);
                 }
             }
             Self::ForgetFailedDeletion => {
                 learned.deleted |= learned.delete_failed;
                 learned.delete_failed = 0;
             }
+            Self::GrantUnrecorded => {
+                let status = &mut object.status;
+                (status.pending.granted, status.current.granted) = (BOTH, BOTH);
+            }
             Self::DeletionSkipsPending if object.deleting => object.status.pending.n = 0,
             _ => {}
         }
     }
 
-    /// What becomes of what the plan says.
-    pub fn twist(self, seen: &Seen, act: Act) -> Act {
-        let old = &seen.object.status;
-        let change = |status: Status| match self {
+    /// What becomes of what the plan says; `old`: the status that it would have seen.
+    pub fn twist(self, seen: &Seen, old: &Status, act: Act) -> Act {
+        let change = |mut status: Status| match self {
+            Self::GrantUnrecorded => {
+                if status.pending.granted == BOTH {
+                    status.pending.granted = old.pending.granted;
+                }
+                if status.current.granted == BOTH {
+                    let made = status.current.n == old.pending.n;
+                    status.current.granted = if made {
+                        old.pending.granted
+                    } else {
+                        old.current.granted
+                    };
+                }
+                let replaced = has(status.retiring & !old.retiring, old.current.n);
+                if replaced {
+                    for (version, set) in status.granted.iter_mut().enumerate() {
+                        if old.current.granted >> version & 1 == 0 {
+                            *set &= !bit(old.current.n);
+                        }
+                    }
+                }
+                status
+            }
+            Self::ForgetGranted => Status {
+                granted: [0; 2],
+                ..status
+            },
             Self::ForgetUnknown => Status {
                 abandoned: status.abandoned & old.abandoned,
                 ..status

@@ -7,7 +7,8 @@ use crate::world::{ALIEN, Nonce};
 pub const INSTANCE: &str = "abcdef";
 pub const UID: &str = "uid-1";
 pub const ALIEN_ID: &str = "pu-somebody-else";
-pub const GROUP: &str = "ugr-1";
+/// Id and name of the group that each version of the spec asks for.
+pub const GROUPS: [(&str, &str); 2] = [("ugr-1", "deployers"), ("ugr-2", "auditors")];
 
 pub fn nonce(n: Nonce) -> String {
     char::from(b'a' + n).to_string().repeat(plan::NONCE_LEN)

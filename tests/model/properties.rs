@@ -6,10 +6,23 @@ use crate::act::Act;
 use crate::model::Operators;
 use crate::recovery::{Verdict, converged};
 use crate::step::broken;
-use crate::world::{Known, Owner, Secret, World, bit, has, touched};
+use crate::world::{Known, Nonce, Owner, Secret, World, bit, has, items, touched};
 
 fn is(world: &World, property: u16) -> bool {
     world.broken & property == 0
+}
+
+/// Whether the journal knows the groups of each user that it names.
+fn is_recorded(w: &World) -> bool {
+    let status = &w.object.status;
+    let recorded = |n: Nonce, version: usize| {
+        has(status.abandoned, n)
+            || has(status.granted[version], n)
+            || n == status.current.n && status.current.granted >> version & 1 == 1
+            || n == status.pending.n && status.pending.granted >> version & 1 == 1
+    };
+    let given = |version: usize| items(w.mapped[version] & status.journal());
+    (0..2).all(|version| given(version).all(|n| recorded(n, version)))
 }
 
 pub fn always() -> Vec<Property<Operators>> {
@@ -72,6 +85,9 @@ pub fn always() -> Vec<Property<Operators>> {
                     || has(bit(status.current.n) | bit(status.pending.n) | left, s.n)
             };
             is(w, broken::S13) && (quiet || w.secrets.iter().zip(status.left).all(known))
+        }),
+        Property::always("S18 what a user may do is recorded first", |_, w: &World| {
+            is_recorded(w)
         }),
         Property::always("S17 a user that stays is recorded", |_, w: &World| {
             let mut kept = w.secrets.iter().filter(|s| s.owner == Owner::Released);

@@ -7,7 +7,7 @@ use crate::act::Outcome;
 use crate::config::Config;
 use crate::decide::{Decider, Memo};
 use crate::step::Hand;
-use crate::world::{MOST, Owner, Phase, Process, Secret, Status, World, bit, has, items, touched};
+use crate::world::{MOST, Owner, Phase, Process, Secret, Status, World, bit, items, touched};
 
 /// As in the controller: no decision needs as many.
 const MAX_STEPS: usize = 64;
@@ -208,8 +208,11 @@ pub fn converged(config: &Config, world: &World) -> bool {
     let others = (0..2).filter(|s| *s != usize::from(at)).map(|s| world.secrets[s]);
     let others = others.into_iter().all(|s| s.owner != Owner::Ours || s.n == 0);
     let told = (status.rotate, status.revoke) == (object.rotate, object.revoke);
-    let complete =
-        current.access && current.spec == object.spec && (!config.groups || has(world.mapped, current.n));
+    let version = if config.regroup { object.spec } else { 0 };
+    let complete = current.access == version + 1
+        && current.granted == 1 << version
+        && (config.regroup || current.spec == object.spec)
+        && (!config.groups || world.groups(current.n) == 1 << version);
     calm && world.staged | world.barred == 0
         && current.n > 0
         && world.users == bit(current.n)

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use programmatic_users::api::{
-    Abandoned, CLASS_FINALIZER, Current, FINALIZER, NONCE_ANNOTATION, Organization, Pending,
+    Abandoned, CLASS_FINALIZER, Current, FINALIZER, Granted, NONCE_ANNOTATION, Organization, Pending,
     ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION,
-    ROTATE_AT_ANNOTATION, Retiring, USER_ID_ANNOTATION,
+    ROTATE_AT_ANNOTATION, Retiring, Scope, USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::{
     self, Catalog, Consumers, Found, Kept, Marker, Next, Observed, OwnSecret, SecretDraft, SecretView,
@@ -22,8 +22,8 @@ use crate::answers::learned;
 use crate::config::Config;
 use crate::mutant::Mutant;
 use crate::names::{
-    ALIEN_ID, GROUP, INSTANCE, UID, annotation, annotation_number, nonce, number, secret_name, secret_number,
-    user_id, user_number,
+    ALIEN_ID, GROUPS, INSTANCE, UID, annotation, annotation_number, nonce, number, secret_name,
+    secret_number, user_id, user_number,
 };
 use crate::world::{self, ALIEN, Nonce, Owner, Secret, Seen, Status, bit, has, items};
 
@@ -36,7 +36,8 @@ const CURRENT: &str = "current";
 pub struct Translator {
     versions: [ProgrammaticUser; 2],
     fingerprints: [String; 2],
-    digest: String,
+    digests: [String; 2],
+    granted: [Granted; 2],
     class: Arc<ProgrammaticUserClass>,
     organization: Arc<Organization>,
     found: Found,
@@ -80,18 +81,23 @@ impl Translator {
             "spec": {"endpoint": {"url": "https://api.example.com"}, "credentials": {"secretName": "admin"}}
         }))
         .unwrap();
-        let groups = if config.groups {
-            json!([{"name": "deployers"}])
-        } else {
-            json!([])
-        };
         let version = |spec: u8| -> ProgrammaticUser {
+            let of = if config.regroup {
+                (0, usize::from(spec))
+            } else {
+                (spec, 0)
+            };
+            let groups = if config.groups {
+                json!([{"name": GROUPS[of.1].1}])
+            } else {
+                json!([])
+            };
             let at = if config.rename { spec } else { 0 };
             serde_json::from_value(json!({
                 "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
                 "metadata": {"name": "ci", "namespace": "ns", "uid": UID, "generation": 1},
                 "spec": {
-                    "className": "c", "scope": "Organization", "description": format!("version {spec}"),
+                    "className": "c", "scope": "Organization", "description": format!("version {}", of.0),
                     "access": {"role": "Editor", "accounts": [{"id": "act-1"}], "groups": groups},
                     "secret": {"name": secret_name(at)},
                     "deletionPolicy": if config.retain && config.mutant != Some(Mutant::IgnoreRetain) { "Retain" } else { "Delete" },
@@ -103,17 +109,25 @@ impl Translator {
         let [first, second] = versions
             .each_ref()
             .map(|v| plan::desired(v, &class, &organization).unwrap());
-        assert_eq!(first.access_digest, second.access_digest);
-        assert_ne!(first.fingerprint, second.fingerprint);
+        assert_eq!(first.access_digest == second.access_digest, !config.regroup);
+        assert_eq!(first.fingerprint == second.fingerprint, config.regroup);
         let catalog = Catalog {
             accounts: serde_json::from_value(json!([{"accountId": "act-1"}])).unwrap(),
             policies: Vec::new(),
-            groups: serde_json::from_value(json!([{"id": GROUP, "name": "deployers"}])).unwrap(),
+            groups: serde_json::from_value(
+                GROUPS
+                    .iter()
+                    .map(|(id, name)| json!({"id": id, "name": name}))
+                    .collect(),
+            )
+            .unwrap(),
         };
+        let granted = [&first, &second].map(|d| Granted::new(Scope::Organization, &d.access, Some(&catalog)));
         Self {
             versions,
             fingerprints: [first.fingerprint, second.fingerprint],
-            digest: first.access_digest,
+            granted,
+            digests: [first.access_digest, second.access_digest],
             class: Arc::new(class),
             organization: Arc::new(organization),
             found: Found {
@@ -134,6 +148,32 @@ impl Translator {
     fn version_of(&self, fingerprint: &str) -> u8 {
         let at = self.fingerprints.iter().position(|f| f == fingerprint).unwrap();
         u8::try_from(at).unwrap()
+    }
+
+    fn access_version(&self, digest: &str) -> u8 {
+        let at = self.digests.iter().position(|d| d == digest).unwrap();
+        u8::try_from(at + 1).unwrap()
+    }
+
+    /// What is recorded as granted of these versions of the spec.
+    fn granted(&self, versions: u8) -> Option<Granted> {
+        let mut granted = (0..2)
+            .filter(|version| versions >> version & 1 == 1)
+            .map(|v| &self.granted[v]);
+        let mut all = granted.next()?.clone();
+        all.groups.extend(granted.flat_map(|more| more.groups.clone()));
+        all.groups.sort_by(|a, b| a.id.cmp(&b.id));
+        Some(all)
+    }
+
+    fn granted_versions(granted: Option<&Granted>) -> u8 {
+        let groups = granted.iter().flat_map(|granted| &granted.groups);
+        let has_none = granted.is_some_and(|granted| granted.groups.is_empty());
+        let ids: Vec<_> = groups.filter_map(|group| group.id.as_deref()).collect();
+        let bits = (0..2)
+            .filter(|at| ids.contains(&GROUPS[*at].0))
+            .fold(0, |bits, at| bits | 1 << at);
+        if has_none { 1 } else { bits }
     }
 
     /// What the plan says to what a process knows.
@@ -229,13 +269,15 @@ impl Translator {
             secret_name: self.secret_of(pending.spec).unwrap(),
             rotate_at: annotation(pending.rotate),
             revoke_now: annotation(pending.revoke),
+            granted: self.granted(pending.granted),
         });
         if current.n > 0 {
             real.journal.current = Some(Current {
                 nonce: nonce(current.n),
                 user_id: id(current.n, current.alien),
                 fingerprint: self.fingerprints[usize::from(current.spec)].clone(),
-                access: current.access.then(|| self.digest.clone()),
+                access: (current.access > 0).then(|| self.digests[usize::from(current.access - 1)].clone()),
+                granted: self.granted(current.granted),
                 replaced_at: None,
             });
             real.user_id = Some(id(current.n, current.alien));
@@ -257,6 +299,8 @@ impl Translator {
                 .into_iter()
                 .find(|at| has(status.left[usize::from(*at)], n))
                 .map(secret_name),
+            granted: self
+                .granted(u8::from(has(status.granted[0], n)) | u8::from(has(status.granted[1], n)) << 1),
         });
         real.journal.retiring = retiring.collect();
         real.journal.abandoned = items(status.abandoned)
@@ -282,13 +326,18 @@ impl Translator {
                 revoke: annotation_number(pending.revoke_now.as_ref()),
                 urgent: pending.reason == REVOKED,
                 old: pending.started_at < self.now,
+                granted: Self::granted_versions(pending.granted.as_ref()),
             };
         }
         if let Some(current) = &real.journal.current {
             status.current = world::Current {
                 n: number(&current.nonce),
                 spec: self.version_of(&current.fingerprint),
-                access: current.access.is_some(),
+                access: current
+                    .access
+                    .as_ref()
+                    .map_or(0, |digest| self.access_version(digest)),
+                granted: Self::granted_versions(current.granted.as_ref()),
                 alien: current.user_id == ALIEN_ID,
             };
         }
@@ -301,6 +350,10 @@ impl Translator {
             }
             if old.user_id == ALIEN_ID {
                 status.alien |= set;
+            }
+            let granted = Self::granted_versions(old.granted.as_ref());
+            for (version, of_version) in status.granted.iter_mut().enumerate() {
+                *of_version |= if granted >> version & 1 == 1 { set } else { 0 };
             }
             if let Some(name) = &old.secret_name {
                 status.left[usize::from(secret_number(name))] |= set;
@@ -329,7 +382,7 @@ impl Translator {
             status.token_issued_at = None;
             // An hour passes between any two attempts: the bound on their number is tested elsewhere.
             status.journal.begun.clear();
-            status.journal.checksum = None;
+            (status.journal.checksum, status.journal.full_checksum) = (None, None);
             let journal = &mut status.journal;
             if let Some(pending) = journal.pending.as_mut().filter(|p| p.reason != REVOKED) {
                 pending.reason.clear();
@@ -339,6 +392,13 @@ impl Translator {
             if let Some(current) = &mut journal.current {
                 current.replaced_at = None;
             }
+            let current = journal.current.iter_mut().map(|c| &mut c.granted);
+            let pending = journal.pending.iter_mut().map(|p| &mut p.granted);
+            let all = current
+                .chain(pending)
+                .chain(journal.retiring.iter_mut().map(|r| &mut r.granted));
+            all.flatten()
+                .for_each(|granted| granted.groups.sort_by(|a, b| a.id.cmp(&b.id)));
             for old in &mut journal.retiring {
                 (old.not_after, old.replaced_at) = (None, None);
                 old.not_before = if old.not_before <= self.now {
@@ -371,8 +431,8 @@ impl Translator {
             Step::Compensate(id) => Act::Compensate(user_number(&id)),
             Step::ReadUser(id) => Act::ReadUser(user_number(&id)),
             Step::PutGroups(id, groups) => {
-                assert_eq!(groups, [GROUP]);
-                Act::PutGroups(user_number(&id))
+                let version = GROUPS.iter().position(|(id, _)| groups == [*id]).unwrap();
+                Act::PutGroups(user_number(&id), u8::try_from(version).unwrap())
             }
             Step::Verify(Kept::Published { secret, .. }) => Act::VerifyPublished(secret_number(&secret)),
             Step::Verify(Kept::Staged(nonce)) => Act::VerifyStaged(number(&nonce)),

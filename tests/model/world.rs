@@ -52,6 +52,8 @@ pub struct Pending {
     pub urgent: bool,
     /// Begun so long ago that its token is not waited for any more.
     pub old: bool,
+    /// Versions of the spec whose access is recorded as granted, one bit for each.
+    pub granted: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,8 +61,10 @@ pub struct Current {
     /// 0: there is none.
     pub n: Nonce,
     pub spec: u8,
-    /// Its access was applied and its token seen to work.
-    pub access: bool,
+    /// The version of the access that was applied when its token was seen to work, from 1; 0: none.
+    pub access: u8,
+    /// As in [`Pending`].
+    pub granted: u8,
     /// Its user id is the one of somebody else's user.
     pub alien: bool,
 }
@@ -77,6 +81,8 @@ pub struct Status {
     pub alien: Set,
     /// Of these the token was in the Secret of this number, which is not the current user's.
     pub left: [Set; 2],
+    /// Of these the access of this version is recorded as granted.
+    pub granted: [Set; 2],
     pub abandoned: Set,
     pub rotate: u8,
     pub revoke: u8,
@@ -162,8 +168,8 @@ pub enum Read {
     #[default]
     Not,
     Gone,
-    /// Of this attempt; whether it is in its groups.
-    User(Nonce, bool),
+    /// Of this attempt; the versions of the spec in whose group it is, one bit for each.
+    User(Nonce, u8),
     Alien,
     Failed,
 }
@@ -308,8 +314,8 @@ pub struct World {
     pub users: Set,
     /// Users that are recorded as retained.
     pub recorded: Set,
-    /// Users that are in their groups.
-    pub mapped: Set,
+    /// Users that are in the group of this version of the spec.
+    pub mapped: [Set; 2],
     /// Create calls that nobody waits for any more and that still take effect.
     pub inflight: Set,
     /// History: asked for, journaled, once carried by the Secret.
@@ -336,7 +342,7 @@ impl World {
             barred: 0,
             users: 0,
             recorded: 0,
-            mapped: 0,
+            mapped: [0; 2],
             inflight: 0,
             posted: 0,
             journaled: 0,
@@ -349,6 +355,16 @@ impl World {
             touched: 0,
             broken: 0,
         }
+    }
+
+    /// The versions of the spec in whose group a user is.
+    pub fn groups(&self, n: Nonce) -> u8 {
+        u8::from(has(self.mapped[0], n)) | u8::from(has(self.mapped[1], n)) << 1
+    }
+
+    /// A user is in no group any more.
+    pub fn unmap(&mut self, n: Nonce) {
+        self.mapped = self.mapped.map(|set| set & !bit(n));
     }
 
     /// Attempts that anything knows of.

@@ -46,3 +46,4 @@ mod shares;
 mod upgrade;
 #[path = "../conformance/venv.rs"]
 mod venv;
+mod withdrawals;

@@ -6,6 +6,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Role, Scope};
+
 /// What the operator did and found.
 #[derive(KubeSchema, Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +117,9 @@ pub struct Journal {
     /// Digest of this journal and of what else of the status is decided by. Where it does not fit, nothing is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
+    /// The same, over the fields that the first version did not have as well. Absent: an older version wrote the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full_checksum: Option<String>,
 }
 
 impl Journal {
@@ -155,6 +160,9 @@ pub struct Pending {
     /// Value of the `revoke-now` annotation when it was begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoke_now: Option<String>,
+    /// What its user may do; see `current.granted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
 }
 
 /// The user whose token the Secret carries.
@@ -170,6 +178,10 @@ pub struct Current {
     /// Digest of the policies and groups that were applied last; absent until they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<String>,
+    /// What the user may do on the platform, or may have been able to do since the last change of `spec.access`. The operator
+    /// writes it before it asks the platform for it, and compares the class with it. Absent: an older version made the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
     /// When the Secret got its token in place of an earlier user's, by the API server's clock; absent for the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced_at: Option<Timestamp>,
@@ -195,6 +207,40 @@ pub struct Retiring {
     /// The Secret that carried its token, if the new token went into another one: deleted together with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
+    /// What the user may do; see `current.granted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
+}
+
+/// What a user may do on the platform.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Granted {
+    /// The level at which it acts.
+    pub scope: Scope,
+    /// Its roles, in whatever accounts.
+    pub roles: Vec<Role>,
+    /// Its accounts; `"*"`: those of a policy that names none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
+    /// Its policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<GrantedName>,
+    /// Its groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GrantedName>,
+}
+
+/// A policy or a group.
+#[derive(KubeSchema, Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantedName {
+    /// The platform's id, if it was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Its name, if the object or the class named it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
 }
 
 impl Retiring {

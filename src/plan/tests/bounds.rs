@@ -14,6 +14,7 @@ fn a_secret_that_two_replaced_users_were_in_goes_with_the_later_one() {
         not_after: None,
         replaced_at: None,
         secret_name: Some(secret.to_owned()),
+        granted: None,
     };
     let status = object(&mut o).status.as_mut().unwrap();
     status.journal.retiring = vec![
@@ -42,6 +43,7 @@ fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
         not_after: None,
         replaced_at: None,
         secret_name: None,
+        granted: None,
     }];
     let mut deleted = Vec::new();
     run(&mut o, |step, o| match step {
@@ -86,6 +88,7 @@ fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
         not_after: None,
         replaced_at: None,
         secret_name: None,
+        granted: None,
     };
     status.journal.retiring = vec![old; 4];
     object(&mut o).status = Some(status);
@@ -127,6 +130,7 @@ fn who_asks_for_a_revocation_waits_for_no_overlap() {
         not_after: None,
         replaced_at: None,
         secret_name: None,
+        granted: None,
     };
     object(&mut o).status.as_mut().unwrap().journal.retiring = (3..7).map(old).collect();
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");

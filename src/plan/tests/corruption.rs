@@ -19,6 +19,7 @@ fn written() -> Observed {
         not_after: None,
         replaced_at: None,
         secret_name: Some("older".to_owned()),
+        granted: status.journal.current.as_ref().unwrap().granted.clone(),
     });
     status.last_handled_rotate_at = Some("once".to_owned());
     status.next_rotation = Some(now());

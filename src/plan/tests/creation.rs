@@ -67,6 +67,6 @@ fn groups_are_changed_in_place() {
         }
         read
     });
-    assert_eq!(steps, ["look-up", "read", "groups", "verify"]);
+    assert_eq!(steps, ["look-up", "read", "journal", "groups", "verify"]);
     assert_eq!(rest.status.unwrap().observed_generation, Some(2));
 }

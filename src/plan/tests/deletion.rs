@@ -215,6 +215,7 @@ fn what_is_retained_is_released_and_only_the_rest_goes() {
         secret_name: "ci".to_owned(),
         rotate_at: None,
         revoke_now: None,
+        granted: None,
     });
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, ["bar", "fence", "journal", "list"]);

@@ -37,10 +37,10 @@ fn later(o: &mut Observed, hours: i64) {
 }
 
 /// What it is, the reason that the status gives, and how it is written.
-type Way = (&'static str, &'static str, fn(&mut Observed));
+pub(super) type Way = (&'static str, &'static str, fn(&mut Observed));
 
 /// What a tenant may write to have its object left alone, with the reason that the status gives.
-fn in_the_way() -> Vec<Way> {
+pub(super) fn in_the_way() -> Vec<Way> {
     vec![
         ("suspended", "Suspended", |o| object(o).spec.suspend = true),
         ("unreadable", "InvalidSpec", |o| {
@@ -65,7 +65,7 @@ fn in_the_way() -> Vec<Way> {
 
 const GONE: [&str; 2] = ["delete-user", "delete-secret"];
 
-fn ends(mut o: Observed, how: &str) -> Rest {
+pub(super) fn ends(mut o: Observed, how: &str) -> Rest {
     let (steps, rest) = run(&mut o, |_, _| false);
     let last: Vec<_> = steps.iter().filter(|s| GONE.contains(s)).collect();
     assert_eq!(last, GONE.iter().collect::<Vec<_>>(), "{how}: {steps:?}");
@@ -238,6 +238,7 @@ fn overlaps_end_on_time_while_an_object_is_suspended() {
         not_after: None,
         replaced_at: None,
         secret_name: None,
+        granted: None,
     });
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(
@@ -373,10 +374,11 @@ fn retained_users_end_with_their_class() {
         secret: "ci".to_owned(),
         issued_at: Some(now()),
         expire_at: None,
+        granted: None,
     };
     let fate = |class: &ProgrammaticUserClass, hours: i64| {
         let time = now() + SignedDuration::from_hours(hours);
-        user.fate(Some(class), &BTreeMap::new(), Some(time)) == Fate::Stays
+        user.fate(Some(class), &BTreeMap::new(), Some(time), None) == Fate::Stays
     };
     let with = |change: fn(&mut ProgrammaticUserClass)| {
         let mut class = class();
@@ -400,11 +402,17 @@ fn retained_users_end_with_their_class() {
     ));
     let bounded = with(|class| aged(48)(class));
     assert!(fate(&bounded, 47) && !fate(&bounded, 48));
-    assert_eq!(user.fate(Some(&bounded), &BTreeMap::new(), None), Fate::Stays);
-    assert_eq!(user.fate(None, &BTreeMap::new(), Some(now())), Fate::Stays);
+    assert_eq!(
+        user.fate(Some(&bounded), &BTreeMap::new(), None, None),
+        Fate::Stays
+    );
+    assert_eq!(user.fate(None, &BTreeMap::new(), Some(now()), None), Fate::Stays);
     let expiring = Retained {
         expire_at: Some(now()),
         ..user.clone()
     };
-    assert_ne!(expiring.fate(None, &BTreeMap::new(), Some(now())), Fate::Stays);
+    assert_ne!(
+        expiring.fate(None, &BTreeMap::new(), Some(now()), None),
+        Fate::Stays
+    );
 }

@@ -279,7 +279,7 @@ fn access_is_put_back_where_a_check_finds_it_changed() {
         }
     };
     let (steps, rest) = run(&mut o, with(json!([])));
-    assert_eq!(steps, ["look-up", "read", "groups", "verify"]);
+    assert_eq!(steps, ["look-up", "read", "journal", "groups", "verify"]);
     later(&mut o, rest);
     o.secret = own_secret(NONCE);
     o.target = own_secret(NONCE);

@@ -172,6 +172,7 @@ fn an_object_is_being_revoked_until_the_old_user_is_gone() {
         not_after: None,
         replaced_at: None,
         secret_name: None,
+        granted: None,
     };
     object(&mut o).status.as_mut().unwrap().journal.retiring.push(old);
     assert!(is_being_revoked(&o.user), "that of a user that was replaced");

@@ -19,16 +19,17 @@ impl Hand<'_> {
             Act::ReadUser(n) => {
                 let read = match out {
                     Outcome::Ok if n == ALIEN => Read::Alien,
-                    Outcome::Ok if has(self.world.users, n) => Read::User(n, has(self.world.mapped, n)),
+                    Outcome::Ok if has(self.world.users, n) => Read::User(n, self.world.groups(n)),
                     Outcome::Ok => Read::Gone,
                     _ => Read::Failed,
                 };
                 self.process().seen.learned.read = read;
             }
-            Act::PutGroups(n) => {
+            Act::PutGroups(n, version) => {
                 let works = takes_effect(out) && has(self.world.users, n);
                 if works {
-                    self.world.mapped |= bit(n);
+                    self.world.unmap(n);
+                    self.world.mapped[usize::from(version)] |= bit(n);
                     self.wrote = true;
                 }
                 self.process().seen.learned.groups = if works { answer(out) } else { Known::No };
@@ -153,6 +154,6 @@ impl Hand<'_> {
             self.wrote = true;
         }
         self.world.users &= !bit(n);
-        self.world.mapped &= !bit(n);
+        self.world.unmap(n);
     }
 }

@@ -129,7 +129,7 @@ impl Hand<'_> {
             if object.exists && !object.deleting && object.status.pending.n != n {
                 self.breaks(broken::S13);
             }
-            if self.config().groups && has(self.world.users, n) && !has(self.world.mapped, n) {
+            if self.config().groups && has(self.world.users, n) && self.world.groups(n) == 0 {
                 self.breaks(broken::COMPLETE);
             }
             let secret = Secret {

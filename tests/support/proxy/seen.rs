@@ -31,6 +31,8 @@ pub enum Change {
     Retire,
     /// The journal has a retiring attempt less.
     Retired,
+    /// The journal says what the current attempt's user is about to get.
+    Grant,
     /// The current attempt has other access.
     Access,
     /// `Ready` becomes true.
@@ -253,6 +255,10 @@ fn journal(before: &Value, after: &Value) -> Vec<Change> {
         (less("abandoned"), Change::Forget),
         (more("retiring"), Change::Retire),
         (less("retiring"), Change::Retired),
+        (
+            !appears("current") && new["current"]["access"].is_null() && old["current"]["access"].is_string(),
+            Change::Grant,
+        ),
         (
             new["current"]["access"].is_string() && new["current"]["access"] != old["current"]["access"],
             Change::Access,

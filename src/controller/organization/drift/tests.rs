@@ -34,6 +34,7 @@ fn journal(nonce: &str, id: &str) -> Journal {
             user_id: id.to_owned(),
             fingerprint: String::new(),
             access: None,
+            granted: None,
             replaced_at: None,
         }),
         ..Journal::default()
