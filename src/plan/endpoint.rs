@@ -31,6 +31,9 @@ pub fn check_endpoint(endpoint: &Endpoint) -> Result<(), Refusal> {
     let Some(host) = host(&endpoint.url) else {
         return refuse("write it as https://HOST or https://HOST:PORT");
     };
+    if matches!(&host, Host::Name(name) if name.split('.').any(str::is_empty)) {
+        return refuse("the host has two dots in a row, or begins with one: correct the name");
+    }
     if is_metadata(&host) {
         return refuse(
             "link-local addresses and the metadata services of clouds are no platform: give the platform's own address",
@@ -113,7 +116,7 @@ fn host(url: &str) -> Option<Host> {
     Some(match Url::parse(url).ok()?.host()? {
         url::Host::Ipv4(ip) => Host::Address(ip.into()),
         url::Host::Ipv6(ip) => Host::Address(IpAddr::V6(ip).to_canonical()),
-        url::Host::Domain(name) => Host::Name(name.trim_end_matches('.').to_ascii_lowercase()),
+        url::Host::Domain(name) => Host::Name(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()),
     })
 }
 
@@ -313,6 +316,9 @@ mod tests {
             "http://api.spotinst.io",
             "http://8.8.8.8",
             "http://svc",
+            "http://.l.m.svc..",
+            "http://.svc",
+            "https://a..b",
             "http://x.svc.evil.io",
             // A tunnel to a private address leads through routers that are not.
             "http://[2002:a00:1::]",
