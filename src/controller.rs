@@ -1,30 +1,16 @@
 //! The operator: observes, applies what `plan` decided, and writes status.
 
-mod apply;
-mod classes;
 mod consumers;
 mod context;
 mod error;
-mod figures;
-mod glance;
+mod gauges;
 mod instance;
-mod known;
-mod lanes;
-mod lease;
-mod observe;
-mod organization;
-mod panics;
-mod platforms;
-mod queue;
-mod readable;
+mod leader;
+mod organizations;
 mod reconcile;
-mod rest;
-mod retained;
-mod secret;
-mod streams;
-mod told;
-mod triggers;
-mod work;
+mod run;
+mod schedule;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,9 +23,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Probes;
-use crate::health::watchdog::{PATIENCE, Watchdog};
 use context::Context;
-use lease::Election;
+use leader::Election;
+use {crate::health::watchdog::PATIENCE, crate::health::watchdog::Watchdog};
 
 /// How long reconciles that have begun may go on after a signal.
 const GRACE: Duration = Duration::from_secs(25);
@@ -150,16 +136,16 @@ async fn operate(
         config.lease_duration,
         config.create_timeout,
     );
-    let (context, work) = work::prepare(client, config, instance, election.standing(), watchdog);
+    let (context, work) = run::build(client, config, instance, election.state(), watchdog);
     probes.ask(context.clone());
     tokio::select! {
-        () = election.win() => {}
+        () = election.acquire() => {}
         () = shutdown.cancelled() => return Ok(()),
     }
     tracing::info!("leading");
     context.metrics.set_leader(true);
     let (ended, tidy) = (CancellationToken::new(), CancellationToken::new());
-    let mut lease = tokio::spawn(election.keep(ended.clone(), tidy.clone()));
+    let mut lease = tokio::spawn(election.renew(ended.clone(), tidy.clone()));
 
     let all = work.start(&context, shutdown);
     tokio::pin!(all);

@@ -3,7 +3,7 @@
 //! What happens is counted when it happens. What *is* is looked up when somebody asks ([`Figures`]), so that it costs
 //! nothing while nobody does, and nothing of an organization that is gone stays behind.
 
-mod figures;
+mod gauges;
 mod series;
 
 use std::collections::BTreeSet;
@@ -17,7 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use figures::{Figures, OrganizationFigures, Reconciles, UserFacts, UserFigures};
+pub use gauges::{Gauges, OrganizationGauges, Reconciles, UserFacts, UserGauges};
 use series::Series;
 
 /// Before all names.
@@ -300,7 +300,7 @@ impl Metrics {
 
     /// The text that Prometheus reads (`OpenMetrics`).
     #[must_use]
-    pub fn text(&self, figures: &Figures) -> String {
+    pub fn text(&self, figures: &Gauges) -> String {
         let mut out = String::new();
         // Writing into a String cannot fail.
         let _ = encode_registry(&mut out, &self.registry);
@@ -321,7 +321,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use super::{Figures, Metrics, OrganizationFigures};
+    use super::{Gauges, Metrics, OrganizationGauges};
 
     #[test]
     fn nothing_of_an_organization_that_is_gone_stays() {
@@ -332,10 +332,10 @@ mod tests {
             metrics.waited_for_turn(name, Duration::ZERO);
             metrics.orphan_deleted(name);
         }
-        let mut figures = Figures::default();
+        let mut figures = Gauges::default();
         figures
             .organizations
-            .insert("acme".to_owned(), OrganizationFigures::default());
+            .insert("acme".to_owned(), OrganizationGauges::default());
         assert!(metrics.text(&figures).contains("organization=\"globex\""));
         metrics.keep(&BTreeSet::from(["acme".to_owned()]));
         let text = metrics.text(&figures);
@@ -354,7 +354,7 @@ mod tests {
         metrics.watching("Secret");
         metrics.panicked("Organization");
         metrics.keep(&BTreeSet::from(["acme".to_owned(), "globex".to_owned()]));
-        let text = metrics.text(&Figures::default());
+        let text = metrics.text(&Gauges::default());
         for line in [
             "reconcile_panics_total{kind=\"ProgrammaticUser\"} 0",
             "reconcile_panics_total{kind=\"Organization\"} 1",
@@ -375,7 +375,7 @@ mod tests {
         metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
         metrics.reconciled("Organization", "changed", "", Duration::from_secs(1));
         for line in metrics
-            .text(&Figures::default())
+            .text(&Gauges::default())
             .lines()
             .filter(|l| !l.starts_with('#'))
         {

@@ -17,23 +17,23 @@
 //! write on its way can stage or publish it any more, its user is looked for by the attempt's nonce, deleted, and a new
 //! attempt begins.
 
+mod access;
 mod attempt;
+mod checksum;
 mod class;
+mod cleanup;
+mod conditions;
 mod consumers;
-mod desired;
+mod deletion;
 mod endpoint;
-mod gone;
 mod granted;
-mod grants;
 mod live;
 mod marker;
 mod observed;
 mod retained;
 mod rotation;
-mod seal;
 mod secret_rules;
-mod status;
-mod sweep;
+mod spec;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -48,18 +48,18 @@ use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, Secre
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
 pub use attempt::purpose;
+pub use checksum::{checksum_matches, set_checksum};
 pub use class::check as check_class;
+pub use conditions::set_conditions;
 pub use consumers::{Consumers, Level, Pod, Restart, Rollout, Workload};
-pub use desired::{Desired, desired};
 pub use endpoint::{check_endpoint, check_grant, limits};
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
-    Answer, Catalog, Committed, Created, Deletion, Found, Learned, Observed, OwnSecret, SecretView, Staged,
+    Answer, Answers, Catalog, Committed, Created, Deletion, Found, Observed, OwnSecret, SecretView, Staged,
 };
 pub use retained::{Fate, Retained};
 pub use rotation::{is_asked, is_being_revoked};
-pub use seal::{is_intact, seal};
-pub use status::set_conditions;
+pub use spec::{Spec, validate};
 pub use template::render;
 
 /// Something that only a change by somebody can mend.
@@ -147,7 +147,7 @@ pub enum Step {
     /// Delete what was staged of an attempt.
     Unstage(Staged),
     /// Take the place where the token of this attempt would be staged, so that it cannot be any more.
-    Bar(String),
+    Tombstone(String),
     /// Make every write of a Secret fail that is on its way.
     Fence(Fence),
     /// Delete the user just created, since its token cannot be kept.
@@ -159,7 +159,7 @@ pub enum Step {
     /// Replace the groups of a user.
     PutGroups(String, Vec<String>),
     /// Ask the platform something with the token that is kept there.
-    Verify(Kept),
+    Verify(TokenSource),
     /// List all users.
     ListUsers,
     /// Delete the user of this id, if it carries this marker.
@@ -198,7 +198,7 @@ pub struct Fence {
 
 /// Where a token is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kept {
+pub enum TokenSource {
     /// In hand, or else under this key of this Secret.
     Published {
         /// The Secret.
@@ -229,18 +229,18 @@ pub struct SecretDraft {
 
 /// How a reconcile ends.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rest {
+pub struct Verdict {
     /// The status to leave; it is written only if it differs. `None`: there is nobody left to read it.
     pub status: Option<Box<ProgrammaticUserStatus>>,
     /// When to look again.
-    pub again: Again,
+    pub requeue: Requeue,
     /// An Event, if something changed that people should hear of.
-    pub event: Option<Notice>,
+    pub event: Option<EventDraft>,
 }
 
 /// When to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum Requeue {
     /// When something changes.
     OnChange,
     /// After a span that grows from try to try.
@@ -251,7 +251,7 @@ pub enum Again {
 
 /// A Kubernetes Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct EventDraft {
     /// Whether somebody should act.
     pub warning: bool,
     /// One word.
@@ -262,11 +262,11 @@ pub struct Notice {
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Next {
+pub enum Decision {
     /// Take this step, and ask again.
     Do(Step),
     /// Leave it at that.
-    Stop(Rest),
+    Done(Verdict),
 }
 
 /// How long a stalled object is left alone when no watched object changes.
@@ -274,9 +274,9 @@ pub const STALLED_RECHECK: Duration = Duration::from_mins(1);
 
 /// Decides what to do next. `now` is the local clock: nothing is deleted because of it.
 #[must_use]
-pub fn next(observed: &Observed, now: Timestamp) -> Next {
+pub fn next(observed: &Observed, now: Timestamp) -> Decision {
     if observed.user.metadata.deletion_timestamp.is_some() {
-        gone::delete(observed, now)
+        deletion::delete(observed, now)
     } else {
         live::next(observed, now)
     }
@@ -290,7 +290,7 @@ pub fn is_marked(details: &UserDetails, marker: &Marker) -> bool {
 }
 
 /// The Secret that will carry the token of one user.
-fn draft(observed: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> SecretDraft {
+fn draft(observed: &Observed, desired: &Spec, nonce: &str, user_id: &str) -> SecretDraft {
     SecretDraft {
         name: desired.secret_name.clone(),
         layout: desired.layout.clone(),
@@ -300,7 +300,7 @@ fn draft(observed: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> 
             (NONCE_ANNOTATION.to_owned(), nonce.to_owned()),
             (USER_ID_ANNOTATION.to_owned(), user_id.to_owned()),
         ]),
-        replace: version(&observed.target),
+        replace: version(&observed.next_secret),
     }
 }
 

@@ -5,12 +5,12 @@
 //! refusals) and then its handler in `routes`, which reads and writes through `store`. The right to a route is
 //! looked up in one table, `rules`, and decided by one pure function, [`authz::decide`].
 
+mod auth;
 pub mod authz;
 mod bootstrap;
 mod catalog;
 mod console;
 mod edge;
-mod gate;
 mod hashing;
 mod limit;
 mod listen;

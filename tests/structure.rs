@@ -215,7 +215,11 @@ fn every_failure_of_the_table_is_produced_by_a_test() {
     let table = std::fs::read_to_string(root().join("docs/failures.md")).unwrap();
     let mut tests = String::new();
     // What only a fault of the operator brings about is tried out beside the code that tells of it.
-    for dir in ["tests/operator", "src/plan/tests", "src/controller/panics"] {
+    for dir in [
+        "tests/operator",
+        "src/plan/tests",
+        "src/controller/reconcile/panics",
+    ] {
         for file in rust_files(&root().join(dir)) {
             tests.push_str(&std::fs::read_to_string(file).unwrap());
         }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use programmatic_users::platform::client::{Client, Config, Error, Gate, Hooks, Limits, Purpose};
+use programmatic_users::platform::client::{
+    Client, Config, Error, LimiterEvents, Limits, Purpose, RateLimiter,
+};
 use programmatic_users::platform::{
     Account, AuditEvent, CreateProgrammaticUser, CreatedUser, Envelope, Policy, Token, UserDetails,
     UserGroup, UserName, UserSummary, format_time, parse_time,
@@ -161,7 +163,7 @@ pub fn answer(data: &[u8]) {
         create_timeout: Duration::from_secs(2),
         token,
         previous: None,
-        gate: Arc::new(Gate::new(Limits::default(), Hooks::default())),
+        gate: Arc::new(RateLimiter::new(Limits::default(), LimiterEvents::default())),
     });
     let client = client.expect("a client");
     if let Err(error) = platform.runtime.block_on(call(&client, which, id)) {

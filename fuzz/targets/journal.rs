@@ -1,7 +1,9 @@
 //! What the operator reads back of its own: names on the platform, and the journal in the status.
 
 use programmatic_users::api::{Journal, ProgrammaticUser};
-use programmatic_users::plan::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance, is_intact, seal};
+use programmatic_users::plan::{
+    INSTANCE_LEN, Marker, NONCE_LEN, base32, checksum_matches, is_instance, set_checksum,
+};
 use programmatic_users::platform::Token;
 use serde_json::{Value, json};
 
@@ -58,17 +60,17 @@ pub fn journal(data: &[u8]) {
     let Some(mut status) = user.status.take() else {
         return;
     };
-    seal(INSTANCE, &user, &mut status);
+    set_checksum(INSTANCE, &user, &mut status);
     let written = serde_json::to_value(&status).expect("a status has a JSON form");
     let read = object("uid-1", &written).expect("what is written is read");
     assert_eq!(read.status.as_ref(), Some(&status));
-    assert!(is_intact(INSTANCE, &read));
+    assert!(checksum_matches(INSTANCE, &read));
     if status.journal == Journal::default() {
         return;
     }
-    assert!(!is_intact("bcdefg", &read), "another installation");
+    assert!(!checksum_matches("bcdefg", &read), "another installation");
     assert!(
-        !is_intact(INSTANCE, &object("uid-2", &written).expect("an object")),
+        !checksum_matches(INSTANCE, &object("uid-2", &written).expect("an object")),
         "another object"
     );
     let mut changed = read;
@@ -76,5 +78,5 @@ pub fn journal(data: &[u8]) {
         let id = status.user_id.take();
         status.user_id = Some(format!("{}x", id.unwrap_or_default()));
     }
-    assert!(!is_intact(INSTANCE, &changed), "another user");
+    assert!(!checksum_matches(INSTANCE, &changed), "another user");
 }

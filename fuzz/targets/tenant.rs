@@ -76,7 +76,7 @@ pub fn window(data: &[u8]) {
         return;
     };
     let (class, organization) = surroundings();
-    let Ok(desired) = plan::desired(&user, &class, &organization) else {
+    let Ok(desired) = plan::validate(&user, &class, &organization) else {
         return;
     };
     let Ok(issued) = now.checked_sub(SignedDuration::from_hours(1)) else {
@@ -178,7 +178,7 @@ pub fn object(data: &[u8]) {
     let read: ProgrammaticUser = serde_json::from_value(written).expect("what is written is read");
     assert_eq!(read.spec, user.spec);
     let (class, organization) = surroundings();
-    let Ok(desired) = plan::desired(&user, &class, &organization) else {
+    let Ok(desired) = plan::validate(&user, &class, &organization) else {
         return;
     };
     assert!(desired.layout.values().any(|value| *value == SecretValue::Token));
@@ -193,7 +193,10 @@ pub fn object(data: &[u8]) {
         let mut named = roles.chain(desired.access.policies.iter().flat_map(|p| &p.accounts));
         assert!(named.any(|id| id == account || id == "*"), "{account}");
     }
-    assert_eq!(plan::desired(&user, &class, &organization).as_ref(), Ok(&desired));
+    assert_eq!(
+        plan::validate(&user, &class, &organization).as_ref(),
+        Ok(&desired)
+    );
     let now = Timestamp::UNIX_EPOCH;
     assert!(desired.schedule.at(now, 0.5, now).is_none_or(|at| at >= now));
 }

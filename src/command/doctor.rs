@@ -126,7 +126,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let cluster = args.cluster.connect().await?;
     let mut progress = Progress::spinner();
     let mut checks = Vec::new();
-    progress.tell("asking the API server");
+    progress.report("asking the API server");
     match api_server(&cluster).await {
         Ok(found) => {
             checks.extend(found);
@@ -153,16 +153,16 @@ pub(super) async fn run(args: Args) -> Outcome {
 
 async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &mut Vec<Check>) {
     let own = &args.platform.operator.operator_namespace;
-    progress.tell("looking at the kinds and the admission policies");
+    progress.report("looking at the kinds and the admission policies");
     checks.extend(kinds::definitions(cluster).await);
     checks.extend(kinds::policies(cluster).await);
-    progress.tell("looking at the operator");
+    progress.report("looking at the operator");
     let (deployments, settings) = workload::deployments(cluster, own).await;
     checks.extend(deployments);
     // A release of another name has other names throughout: what the flags do not say, its Deployment does.
     let lease = args.lease_name.as_deref().or(settings.lease.as_deref());
     checks.push(workload::lease(cluster, own, lease.unwrap_or(operator::LEASE)).await);
-    progress.tell("looking at rights");
+    progress.report("looking at rights");
     let users = objects::users(cluster, cluster.asked.as_deref()).await;
     let (namespaces, more) = rights::namespaces(users.as_deref().unwrap_or_default());
     let account = args.service_account.as_deref().or(settings.account.as_deref());
@@ -172,7 +172,7 @@ async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &
     );
     checks.extend(rights::of_operator(cluster, own, account, (&namespaces, more), consumers).await);
     checks.extend(rights::own(cluster, own).await);
-    progress.tell("asking the platforms");
+    progress.report("asking the platforms");
     checks.extend(organizations::all(cluster, &args.platform).await);
     checks.push(match users {
         Ok(users) => fleet(&users),

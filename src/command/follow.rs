@@ -186,7 +186,7 @@ async fn follow(
     let mut last = asked;
     let deadline = Instant::now() + patience;
     let mut looked = Instant::now();
-    progress.tell(format!("{}: asked for", last.path()));
+    progress.report(format!("{}: asked for", last.path()));
     let mut changes = pin!(watch_object(api, name).default_backoff());
     loop {
         let until = if last.waits_for_somebody() {
@@ -204,7 +204,7 @@ async fn follow(
                 if let Some(refusal) = refusal(&error) {
                     return Err(cluster.failed(&format!("watch {}", last.path()), refusal));
                 }
-                progress.tell("the API server does not answer; trying again");
+                progress.report("the API server does not answer; trying again");
                 continue;
             }
         };
@@ -226,7 +226,7 @@ async fn follow(
             return Ok(End::Stalled(view));
         }
         let stage = stage(&object, &view, wish, handled);
-        progress.tell(format!("{}: {stage}", view.path()));
+        progress.report(format!("{}: {stage}", view.path()));
         (last, looked) = (view, Instant::now());
     }
 }

@@ -14,7 +14,7 @@ use super::output::{OutputArgs, json};
 use super::platform::{PlatformArgs, Reached, connect};
 use super::{Failure, Outcome, Report, objects, say};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
-use crate::plan::{Marker, check_class, desired};
+use crate::plan::{Marker, check_class, validate};
 use crate::platform::{UserDetails, UserType};
 
 /// Flags of `import`.
@@ -140,7 +140,7 @@ async fn refusals(
         Err(_) => class.spec.namespaces.match_labels.clone(),
     };
     let whole = check_class(draft, class, &labels, None)
-        .and_then(|()| desired(draft, class, organization).map(drop))
+        .and_then(|()| validate(draft, class, organization).map(drop))
         .err();
     whole
         .into_iter()

@@ -55,7 +55,7 @@ pub struct EndpointArgs {
 /// A platform, and who asks it.
 pub(super) struct Reached {
     pub(super) client: client::Client,
-    pub(super) gate: Arc<client::Gate>,
+    pub(super) gate: Arc<client::RateLimiter>,
     /// How messages name it.
     pub(super) name: String,
     pub(super) url: String,
@@ -145,7 +145,7 @@ fn open(
     limits: client::Limits,
 ) -> Result<Reached, Failure> {
     check_endpoint(endpoint).map_err(|r| Failure::Failed(r.message))?;
-    let gate = Arc::new(client::Gate::new(limits, client::Hooks::default()));
+    let gate = Arc::new(client::RateLimiter::new(limits, client::LimiterEvents::default()));
     let client = client::Client::new(client::Config {
         url: endpoint.url.clone(),
         ca_bundle: endpoint.ca_bundle.clone(),

@@ -45,7 +45,7 @@ impl Progress {
     }
 
     /// What is going on now; said once.
-    pub(super) fn tell(&mut self, text: impl Into<Cow<'static, str>>) {
+    pub(super) fn report(&mut self, text: impl Into<Cow<'static, str>>) {
         let text = clean(&text.into());
         if text == self.last {
             return;

@@ -4,7 +4,7 @@
 //! are read then, from the API server.
 
 mod pods;
-mod reduce;
+mod summarize;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -22,14 +22,14 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::streams::{events, scoped};
-use super::triggers::Triggers;
-use crate::api::{ProgrammaticUser, WorkloadKind};
+use crate::controller::schedule::triggers::Triggers;
 use crate::metrics::Metrics;
-use crate::plan::{Consumers, Level, Rollout, Workload};
+use {crate::api::ProgrammaticUser, crate::api::WorkloadKind};
+use {crate::controller::watch::streams::events, crate::controller::watch::streams::scoped};
+use {crate::plan::Consumers, crate::plan::Level, crate::plan::Rollout, crate::plan::Workload};
 
 pub(super) use pods::PodLists;
-pub(super) use reduce::Reads;
+pub(super) use summarize::ReadsSecrets;
 
 /// Kinds that are watched in each scope.
 const KINDS: [WorkloadKind; 3] = [
@@ -51,24 +51,24 @@ fn covers(scope: Option<&str>, namespace: &str) -> bool {
 type Id = (WorkloadKind, String);
 
 /// What is known of workloads.
-pub(super) struct Readers {
+pub(super) struct WorkloadIndex {
     level: Level,
     /// Watches whose first list is awaited. One that never comes keeps those of other namespaces from nothing.
     awaited: watch::Sender<BTreeSet<(Scope, WorkloadKind)>>,
     /// Since when.
     begun: OnceLock<Instant>,
-    known: Mutex<Known>,
+    known: Mutex<IndexState>,
 }
 
 #[derive(Default)]
-struct Known {
+struct IndexState {
     /// By namespace. Workloads that read no Secret are not here.
     workloads: HashMap<String, BTreeMap<Id, Workload>>,
     /// Objects by namespace and a Secret of theirs that has another name than they.
-    others: BTreeMap<(String, String), BTreeSet<String>>,
+    users_by_secret: BTreeMap<(String, String), BTreeSet<String>>,
 }
 
-impl Readers {
+impl WorkloadIndex {
     /// Nothing is known yet of these scopes.
     pub(super) fn new(level: Level, scopes: &[Scope]) -> Self {
         let scopes = scopes.iter().filter(|_| level != Level::Off);
@@ -81,7 +81,7 @@ impl Readers {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+    fn known(&self) -> std::sync::MutexGuard<'_, IndexState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -111,7 +111,7 @@ impl Readers {
         let mut known = self.known();
         for secret in secrets.iter().filter(|secret| **secret != name) {
             let key = (namespace.clone(), secret.clone());
-            known.others.entry(key).or_default().insert(name.clone());
+            known.users_by_secret.entry(key).or_default().insert(name.clone());
         }
         let here = known.workloads.get(&namespace);
         let all = here.into_iter().flat_map(|all| all.values());
@@ -129,7 +129,7 @@ impl Readers {
 
     /// Forgets an object that is gone.
     pub(super) fn forget(&self, namespace: &str, name: &str) {
-        self.known().others.retain(|(place, _), users| {
+        self.known().users_by_secret.retain(|(place, _), users| {
             if place == namespace {
                 users.remove(name);
             }
@@ -146,9 +146,9 @@ impl Readers {
         let old = match new {
             Some(mut new) => {
                 let here = known.workloads.entry(namespace.to_owned()).or_default();
-                new.moved = here.get(id).and_then(|old| moved(old, &new));
+                new.moved = here.get(id).and_then(|old| last_progress(old, &new));
                 let old = here.insert(id.clone(), new.clone());
-                if old.as_ref().is_some_and(|old| is_no_news(old, &new)) {
+                if old.as_ref().is_some_and(|old| is_unchanged(old, &new)) {
                     return BTreeSet::new();
                 }
                 old
@@ -176,7 +176,12 @@ impl Readers {
     /// Names of the objects whose Secret this is, or may be.
     fn users(&self, namespace: &str, secret: &str) -> BTreeSet<String> {
         let key = (namespace.to_owned(), secret.to_owned());
-        let mut users = self.known().others.get(&key).cloned().unwrap_or_default();
+        let mut users = self
+            .known()
+            .users_by_secret
+            .get(&key)
+            .cloned()
+            .unwrap_or_default();
         // Unless it says otherwise, an object has a Secret of its own name.
         users.insert(secret.to_owned());
         users
@@ -185,13 +190,13 @@ impl Readers {
 
 /// Whether two states of a workload lead to the same decisions. Where somebody replaces the pods by hand, any change may
 /// be the last of them.
-fn is_no_news(old: &Workload, new: &Workload) -> bool {
+fn is_unchanged(old: &Workload, new: &Workload) -> bool {
     let by_hand = matches!(new.rollout, Rollout::Held(_)) && old.version != new.version;
     !by_hand && (&old.secrets, &old.marks, old.rollout) == (&new.secrets, &new.marks, new.rollout)
 }
 
 /// When the pods of its template last became more.
-fn moved(old: &Workload, new: &Workload) -> Option<Timestamp> {
+fn last_progress(old: &Workload, new: &Workload) -> Option<Timestamp> {
     if new.updated > old.updated {
         Some(Timestamp::now())
     } else {
@@ -211,11 +216,11 @@ fn secrets_of(user: &ProgrammaticUser) -> BTreeSet<String> {
 }
 
 /// Watches workloads for as long as it is polled.
-pub(super) async fn follow(
+pub(super) async fn watch_workloads(
     metrics: Arc<Metrics>,
     client: Client,
     scopes: Vec<Scope>,
-    readers: Arc<Readers>,
+    readers: Arc<WorkloadIndex>,
     triggers: Arc<Triggers>,
 ) {
     if readers.level == Level::Off {
@@ -224,7 +229,7 @@ pub(super) async fn follow(
     readers.begun.get_or_init(Instant::now);
     let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
     for scope in scopes {
-        let follower = Follower {
+        let follower = WorkloadWatcher {
             scope,
             readers: readers.clone(),
             triggers: triggers.clone(),
@@ -238,17 +243,17 @@ pub(super) async fn follow(
     join_all(all).await;
 }
 
-struct Follower {
+struct WorkloadWatcher {
     scope: Scope,
-    readers: Arc<Readers>,
+    readers: Arc<WorkloadIndex>,
     triggers: Arc<Triggers>,
     metrics: Arc<Metrics>,
 }
 
-impl Follower {
+impl WorkloadWatcher {
     async fn kind<K>(self: Arc<Self>, client: Client)
     where
-        K: Reads + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: ReadsSecrets + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let api: Api<K> = scoped(&client, self.scope.as_deref());
@@ -282,8 +287,8 @@ impl Follower {
         }
     }
 
-    fn put<K: Reads>(&self, object: &K) {
-        let workload = object.reduced();
+    fn put<K: ReadsSecrets>(&self, object: &K) {
+        let workload = object.summarize();
         let id = workload.id();
         let namespace = object.namespace_of();
         self.tell(&namespace, &self.readers.put(&namespace, &id, Some(workload)));
@@ -311,7 +316,7 @@ impl Follower {
         }
         let here = |namespace: &str| covers(self.scope.as_deref(), namespace);
         self.triggers
-            .users_looked_at(|user| user.minds_workloads() && user.namespace().is_some_and(|n| here(&n)));
+            .users_looked_at(|user| user.watches_workloads() && user.namespace().is_some_and(|n| here(&n)));
         let known = self.readers.known();
         let all = known.workloads.iter().filter(|(namespace, _)| here(namespace));
         let all = all.map(|(namespace, all)| {
@@ -343,7 +348,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_hears_of_what_changes_a_decision() {
-        let readers = Readers::new(Level::Observe, &[None]);
+        let readers = WorkloadIndex::new(Level::Observe, &[None]);
         let set = |version: &str, strategy: &str, updated: i32| -> Workload {
             let set: StatefulSet = serde_json::from_value(json!({
                 "metadata": {"name": "db", "resourceVersion": version, "generation": 2},
@@ -357,7 +362,7 @@ mod tests {
                 },
             }))
             .unwrap();
-            set.reduced()
+            set.summarize()
         };
         let id = set("1", "RollingUpdate", 0).id();
         let put = |workload: Workload| !readers.put("payments", &id, Some(workload)).is_empty();
@@ -378,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_list_that_never_comes_is_missing_in_its_namespace_and_in_no_other() {
-        let readers = Readers::new(Level::Restart, &[Some("a".to_owned()), Some("b".to_owned())]);
+        let readers = WorkloadIndex::new(Level::Restart, &[Some("a".to_owned()), Some("b".to_owned())]);
         let of = |namespace: &str| {
             let mut user = ProgrammaticUser::new(
                 "ci",

@@ -12,23 +12,32 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
-use super::consumers::{PodLists, Readers};
-use super::error::Error;
-use super::known::Known;
-use super::lanes::Lanes;
-use super::lease::Standing;
-use super::panics::Panics;
-use super::platforms::Platforms;
-use super::rest::AtRest;
-use super::retained;
-use super::streams::{Cache, Guarded, SecretNames};
-use super::triggers::{Queues, Triggers};
-use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::controller::error::Error;
+use crate::controller::leader::LeaseState;
+use crate::controller::organizations::connections::OrganizationStates;
+use crate::controller::organizations::retained;
+use crate::controller::reconcile::panics::Panics;
+use crate::controller::schedule::concurrency::ConcurrencyLimiter;
+use crate::controller::schedule::object_state::ObjectStates;
+use crate::controller::watch::cached_user::CachedUser;
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
-use crate::plan::{Marker, NONCE_LEN, Notice, Retained, base32};
 use crate::platform::UserName;
-use crate::platform::client::{Hooks, Observer};
+use {
+    crate::api::MANAGER, crate::api::Organization, crate::api::ProgrammaticUser,
+    crate::api::ProgrammaticUserClass,
+};
+use {crate::controller::consumers::PodLists, crate::controller::consumers::WorkloadIndex};
+use {crate::controller::schedule::triggers::Queues, crate::controller::schedule::triggers::Triggers};
+use {
+    crate::controller::watch::streams::Cache, crate::controller::watch::streams::Guarded,
+    crate::controller::watch::streams::SecretNames,
+};
+use {
+    crate::plan::EventDraft, crate::plan::Marker, crate::plan::NONCE_LEN, crate::plan::Retained,
+    crate::plan::base32,
+};
+use {crate::platform::client::LimiterEvents, crate::platform::client::Observer};
 
 /// First and longest pause between tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -36,7 +45,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mi
 /// Caches of the watched kinds.
 pub(super) struct Caches {
     /// One for each watched namespace, or one for all.
-    pub(super) users: Vec<Cache<Known>>,
+    pub(super) users: Vec<Cache<CachedUser>>,
     pub(super) classes: Guarded<ProgrammaticUserClass>,
     pub(super) organizations: Guarded<Organization>,
 }
@@ -45,14 +54,14 @@ pub(super) struct Caches {
 pub(super) struct Parts {
     pub(super) client: Client,
     pub(super) instance: String,
-    pub(super) config: super::Config,
+    pub(super) config: crate::controller::Config,
     pub(super) caches: Caches,
     /// Metadata of the Secrets of the operator's own namespace.
     pub(super) own_secrets: SecretNames,
     pub(super) triggers: Arc<Triggers>,
-    pub(super) rest: Arc<AtRest>,
-    pub(super) readers: Arc<Readers>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) rest: Arc<ObjectStates>,
+    pub(super) readers: Arc<WorkloadIndex>,
+    pub(super) standing: Arc<LeaseState>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
     pub(super) metrics: Arc<Metrics>,
@@ -62,35 +71,35 @@ pub(super) struct Parts {
 pub(super) struct Context {
     pub(super) client: Client,
     pub(super) instance: String,
-    pub(super) config: super::Config,
+    pub(super) config: crate::controller::Config,
     pub(super) caches: Caches,
     pub(super) own_secrets: SecretNames,
-    pub(super) platforms: Platforms,
+    pub(super) platforms: OrganizationStates,
     pub(super) triggers: Arc<Triggers>,
     /// Users that need no look.
-    pub(super) rest: Arc<AtRest>,
+    pub(super) rest: Arc<ObjectStates>,
     /// Workloads that read Secrets.
-    pub(super) readers: Arc<Readers>,
+    pub(super) readers: Arc<WorkloadIndex>,
     pub(super) pods: PodLists,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
-    pub(super) lanes: Lanes,
+    pub(super) lanes: ConcurrencyLimiter,
     pub(super) panics: Panics,
-    standing: Arc<Standing>,
+    standing: Arc<LeaseState>,
     /// Users, by UID, that are to be compared with the platform in full at their next reconcile.
-    checks: Mutex<BTreeSet<String>>,
+    full_checks: Mutex<BTreeSet<String>>,
     recorder: Recorder,
     /// Only these organizations are looked after; empty: all.
     only: BTreeSet<String>,
     /// When this process first saw an attempt as abandoned, by the object's UID and the attempt.
     abandoned: Mutex<HashMap<String, HashMap<String, Instant>>>,
     /// Users that have taken their place under a class's maximum, by UID; the cache may not show them yet.
-    places: Mutex<BTreeSet<String>>,
+    quotas: Mutex<BTreeSet<String>>,
     /// Users that were retained just now, by attempt; the cache of their records may not show them yet.
     just_retained: Mutex<HashMap<String, Retained>>,
     /// Failed tries in a row, by the object's UID.
-    tries: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, u32>>,
 }
 
 impl Context {
@@ -118,8 +127,8 @@ impl Context {
                     metrics: metrics.clone(),
                     organization: name.clone(),
                 };
-                Hooks {
-                    margin: Box::new(move || standing.margin()),
+                LimiterEvents {
+                    margin: Box::new(move || standing.time_left()),
                     refused: Box::new(move || triggers.organization(&name)),
                     observer: Box::new(calls),
                 }
@@ -133,7 +142,7 @@ impl Context {
                     instance: None,
                 },
             ),
-            platforms: Platforms::new(
+            platforms: OrganizationStates::new(
                 client.clone(),
                 &config.namespace,
                 own_secrets.clone(),
@@ -154,13 +163,13 @@ impl Context {
             metrics,
             watchdog,
             queues,
-            lanes: Lanes::default(),
+            lanes: ConcurrencyLimiter::default(),
             panics: Panics::default(),
-            checks: Mutex::default(),
+            full_checks: Mutex::default(),
             abandoned: Mutex::default(),
-            places: Mutex::default(),
+            quotas: Mutex::default(),
             just_retained: Mutex::default(),
-            tries: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
@@ -177,7 +186,7 @@ impl Context {
 
     /// How long this process is the leader for certain.
     pub(super) fn lease_margin(&self) -> Duration {
-        self.standing.margin()
+        self.standing.time_left()
     }
 
     /// After this a call that made a user, and that nobody has heard of since, cannot be on its way any more: twice
@@ -187,8 +196,8 @@ impl Context {
     }
 
     /// Has a user compared with the platform in full, soon.
-    pub(super) fn check(&self, user: &ObjectRef<Known>, uid: &str) {
-        self.checks
+    pub(super) fn request_full_check(&self, user: &ObjectRef<CachedUser>, uid: &str) {
+        self.full_checks
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(uid.to_owned());
@@ -197,8 +206,8 @@ impl Context {
 
     /// Whether this reconcile is to compare the user of this UID with the platform in full. Asking once is all: the
     /// answer is `false` until the next drift interval finds another reason.
-    pub(super) fn take_check(&self, uid: &str) -> bool {
-        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn take_full_check(&self, uid: &str) -> bool {
+        let mut checks = self.full_checks.lock().unwrap_or_else(PoisonError::into_inner);
         checks.remove(uid)
     }
 
@@ -207,7 +216,7 @@ impl Context {
     /// `read` is a moment *before* the object was asked for from the API server. An attempt is journaled before its
     /// user is asked for, so only a list that had ended by then can tell: what it shows, the object would know.
     /// `None`: there was no such list yet.
-    pub(super) fn strays(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserName>> {
+    pub(super) fn unknown_users(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserName>> {
         let organization = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
         let seat = organization.and_then(|name| self.platforms.known(name));
         let (seat, snapshot) = seat.and_then(|s| s.snapshot().map(|n| (s, n)))?;
@@ -229,7 +238,7 @@ impl Context {
     /// Whether a user with a short marker is in the journal of an object: of another one then, with the same digest.
     fn is_known_elsewhere(&self, user: &UserName) -> bool {
         let short = Marker::parse(&user.username).filter(Marker::is_short);
-        let knows = |o: &Arc<Known>, nonce: &str| o.view.journal.as_ref().is_some_and(|j| j.has(nonce));
+        let knows = |o: &Arc<CachedUser>, nonce: &str| o.index.journal.as_ref().is_some_and(|j| j.has(nonce));
         short.is_some_and(|marker| self.users().any(|o| knows(&o, &marker.nonce)))
     }
 
@@ -245,7 +254,7 @@ impl Context {
     }
 
     /// All objects in the caches.
-    fn users(&self) -> impl Iterator<Item = Arc<Known>> {
+    fn users(&self) -> impl Iterator<Item = Arc<CachedUser>> {
         self.caches.users.iter().flat_map(|users| users.state())
     }
 
@@ -279,7 +288,7 @@ impl Context {
     }
 
     /// Whether this installation is to look after an organization.
-    pub(super) fn looks_after(&self, organization: &str) -> bool {
+    pub(super) fn manages(&self, organization: &str) -> bool {
         self.only.is_empty() || self.only.contains(organization)
     }
 
@@ -305,16 +314,17 @@ impl Context {
     /// Other users of the same class in the same namespace that exist, are being made or were retained. A new user that is within
     /// `max` takes its place in the same moment, so that of many that begin at once no more than `max` go on: the
     /// cache shows a user only after it has been begun.
-    pub(super) fn siblings(&self, user: &ProgrammaticUser, max: usize) -> usize {
+    pub(super) fn quota_used(&self, user: &ProgrammaticUser, max: usize) -> usize {
         let uid = user.metadata.uid.clone().unwrap_or_default();
-        let alike =
-            |o: &Arc<Known>| o.meta().namespace == user.metadata.namespace && o.is_of(&user.spec.class_name);
+        let alike = |o: &Arc<CachedUser>| {
+            o.meta().namespace == user.metadata.namespace && o.is_of(&user.spec.class_name)
+        };
         let cached = self.caches.users.iter().flat_map(|users| users.state());
         let all: Vec<_> = cached.filter(alike).collect();
         let begun = all.iter().filter(|o| o.has_begun());
         let mut taken: BTreeSet<String> = begun.map(|o| o.uid_ref().to_owned()).collect();
         let known: BTreeSet<String> = all.iter().map(|o| o.uid_ref().to_owned()).collect();
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
         taken.extend(places.intersection(&known).cloned());
         taken.remove(&uid);
         let retained = retained::all(self).into_iter().filter(|kept| {
@@ -329,8 +339,8 @@ impl Context {
     }
 
     /// Gives back the place of a user that was not begun after all.
-    pub(super) fn give_back_place(&self, uid: &str) {
-        self.places
+    pub(super) fn release_quota(&self, uid: &str) {
+        self.quotas
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(uid);
@@ -338,7 +348,7 @@ impl Context {
 
     /// The attempts among `nonces`, all that the object has abandoned, that this process has known as such for the whole
     /// settle window, by its own monotonic clock; and how long it takes until that is true of all.
-    pub(super) fn settled<'a>(
+    pub(super) fn expired_attempts<'a>(
         &self,
         uid: &str,
         nonces: impl Iterator<Item = &'a String>,
@@ -365,7 +375,7 @@ impl Context {
 
     /// The pause before the next try of this object: longer each time, with jitter.
     pub(super) fn backoff(&self, uid: &str) -> Duration {
-        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tries = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let n = tries.entry(uid.to_owned()).or_default();
         let pause = BACKOFF.0.saturating_mul(1 << (*n).min(10)).min(BACKOFF.1);
         *n += 1;
@@ -375,10 +385,10 @@ impl Context {
     /// Forgets an object that is gone.
     pub(super) fn forget(&self, uid: &str) {
         self.rest.forget(uid);
-        self.give_back_place(uid);
-        self.went_well(uid);
+        self.release_quota(uid);
+        self.reset_backoff(uid);
         self.panics.forget(uid);
-        self.take_check(uid);
+        self.take_full_check(uid);
         self.abandoned
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -386,8 +396,8 @@ impl Context {
     }
 
     /// Forgets failed tries.
-    pub(super) fn went_well(&self, uid: &str) {
-        self.tries
+    pub(super) fn reset_backoff(&self, uid: &str) {
+        self.failures
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(uid);
@@ -395,12 +405,12 @@ impl Context {
 
     /// Publishes an Event. One that cannot be written is logged and no more: in a namespace that is being
     /// deleted none can.
-    pub(super) async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notice: &Notice) {
+    pub(super) async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, notice: &EventDraft) {
         self.publish_about(&object.object_ref(&()), notice).await;
     }
 
     /// The same, about an object that is not at hand.
-    pub(super) async fn publish_about(&self, object: &ObjectReference, notice: &Notice) {
+    pub(super) async fn publish_about(&self, object: &ObjectReference, notice: &EventDraft) {
         let event = Event {
             type_: if notice.warning {
                 EventType::Warning
@@ -414,7 +424,7 @@ impl Context {
         };
         if let Err(error) = self.recorder.publish(&event, object).await {
             tracing::warn!(
-                error = super::error::describe(&error),
+                error = crate::controller::error::describe(&error),
                 reason = notice.reason,
                 "Event not written"
             );
@@ -455,7 +465,7 @@ impl Observer for Calls {
         self.metrics.waited_for_turn(&self.organization, span);
     }
 
-    fn held(&self, reason: &'static str) {
+    fn rejected_locally(&self, reason: &'static str) {
         self.metrics.held(&self.organization, reason);
     }
 }
@@ -481,6 +491,6 @@ impl crate::health::Health for Context {
     }
 
     fn metrics(&self) -> String {
-        self.metrics.text(&self.figures())
+        self.metrics.text(&self.gauges())
     }
 }

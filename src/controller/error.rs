@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use crate::plan::{Problem, Retry};
+use {crate::plan::Problem, crate::plan::Retry};
 
 /// A failed reconcile: nothing that a status could say, since the status cannot be written either.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,7 @@ impl Error {
             // What is written here holds no token, so that the whole sentence may be shown.
             kube::Error::Api(status) => {
                 let sentence: String = status.message.chars().take(500).collect();
-                Self::Kube(doing, format!("{}: {sentence}", said(&status)))
+                Self::Kube(doing, format!("{}: {sentence}", message_of(&status)))
             }
             other => Self::Kube(doing, describe(&other)),
         }
@@ -61,14 +61,14 @@ impl Error {
 /// token.
 pub(super) fn describe(error: &kube::Error) -> String {
     match error {
-        kube::Error::Api(status) => said(status),
+        kube::Error::Api(status) => message_of(status),
         kube::Error::SerdeError(_) => "the API server's answer cannot be read".to_owned(),
         _ => "no answer from the API server".to_owned(),
     }
 }
 
 /// Code and reason of a refusal.
-pub(super) fn said(status: &Status) -> String {
+pub(super) fn message_of(status: &Status) -> String {
     format!("the API server said {} {}", status.code, status.reason)
 }
 

@@ -1,35 +1,42 @@
 //! One reconcile of a `ProgrammaticUser`: observe, and then plan and apply in turn until there is nothing to do.
 
+pub(in crate::controller) mod execute;
+pub(in crate::controller) mod instrument;
+pub(in crate::controller) mod observe;
+pub(in crate::controller) mod panics;
+pub(in crate::controller) mod secret;
+
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
-use super::apply::Hand;
-use super::context::Context;
-use super::error::Error;
-use super::known::Known;
-use super::observe::observe;
-use super::rest::Sleep;
-use super::told;
-use crate::plan::{self, Again, Next, Observed, SecretView};
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::reconcile::execute::Executor;
+use crate::controller::reconcile::observe::observe;
+use crate::controller::schedule::object_state::Skip;
+use crate::controller::watch::cached_user::CachedUser;
+use {
+    crate::plan, crate::plan::Decision, crate::plan::Observed, crate::plan::Requeue, crate::plan::SecretView,
+};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;
 
-pub(super) async fn reconcile(user: Arc<Known>, context: Arc<Context>) -> Result<(Action, bool), Error> {
+pub(super) async fn reconcile(user: Arc<CachedUser>, context: Arc<Context>) -> Result<(Action, bool), Error> {
     let (namespace, name) = (
         user.namespace().ok_or(Error::Malformed("namespace"))?,
         user.name_any(),
     );
     let uid = user.uid().unwrap_or_default();
-    let again = |pause| context.queues.users.again(Some(&namespace), &name, pause);
+    let again = |pause| context.queues.users.requeue(Some(&namespace), &name, pause);
     let version = user.resource_version().unwrap_or_default();
-    match context.rest.how(&uid, &version) {
-        Sleep::Awake => {}
-        Sleep::Sound => return Ok((Action::await_change(), false)),
-        Sleep::For(left) => return Ok((again(left), false)),
+    match context.rest.skip(&uid, &version) {
+        Skip::No => {}
+        Skip::UntilChange => return Ok((Action::await_change(), false)),
+        Skip::For(left) => return Ok((again(left), false)),
     }
     let result = work(&context, &namespace, &name, &uid).await;
     if result.is_err() {
@@ -54,10 +61,10 @@ async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Resu
         );
     }
     let result = steps(context, &mut observed).await;
-    if observed.learned.finalizer_removed {
+    if observed.answers.finalizer_removed {
         context.forget(uid);
     } else if observed.user.status.as_ref().is_none_or(|s| s.journal.is_empty()) {
-        context.give_back_place(uid);
+        context.release_quota(uid);
     }
     result
 }
@@ -69,24 +76,24 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         observed.user.name_any(),
     );
     let uid = observed.user.uid().unwrap_or_default();
-    let mut hand = Hand::new(context, &namespace);
+    let mut hand = Executor::new(context, &namespace);
     let mut attempt = None;
     let mut versions = vec![observed.user.resource_version().unwrap_or_default()];
     for _ in 0..MAX_STEPS {
         let journal = observed.user.status.as_ref().map(|s| &s.journal);
         let pending = journal.and_then(|j| j.pending.as_ref()).map(|p| p.nonce.clone());
         if let Some(nonce) = pending.filter(|p| Some(p) != attempt.as_ref()) {
-            told::attempt(&nonce);
+            instrument::record_attempt(&nonce);
             attempt = Some(nonce);
         }
         let rest = match plan::next(observed, Timestamp::now()) {
-            Next::Do(step) => {
-                hand.take(step, observed).await?;
+            Decision::Do(step) => {
+                hand.execute(step, observed).await?;
                 observed.platform_now = context.platform_time(observed.organization.as_deref());
                 versions.extend(observed.user.resource_version());
                 continue;
             }
-            Next::Stop(rest) => rest,
+            Decision::Done(rest) => rest,
         };
         if let Some(status) = rest.status {
             hand.write_status(observed, *status).await?;
@@ -95,37 +102,37 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         if let Some(notice) = &rest.event {
             context.publish(&*observed.user, notice).await;
         }
-        if rest.again != Again::Backoff {
-            context.went_well(&uid);
+        if rest.requeue != Requeue::Backoff {
+            context.reset_backoff(&uid);
         }
-        let after = |pause| context.queues.users.again(Some(&namespace), &name, pause);
-        let due = match rest.again {
-            Again::After(span) => Some(span),
-            Again::Backoff | Again::OnChange => None,
+        let after = |pause| context.queues.users.requeue(Some(&namespace), &name, pause);
+        let due = match rest.requeue {
+            Requeue::After(span) => Some(span),
+            Requeue::Backoff | Requeue::OnChange => None,
         };
-        if rest.again == Again::Backoff || observed.learned.finalizer_removed {
+        if rest.requeue == Requeue::Backoff || observed.answers.finalizer_removed {
             context.rest.forget(&uid);
         } else {
             versions.sort_unstable();
             versions.dedup();
-            let secrets = [&observed.secret, &observed.target]
+            let secrets = [&observed.current_secret, &observed.next_secret]
                 .into_iter()
                 .filter_map(version_of);
             context
                 .rest
                 .end(&uid, versions.iter().map(String::as_str), secrets, due);
         }
-        let action = match rest.again {
-            Again::Backoff => after(context.backoff(&uid)),
-            Again::After(span) => after(span),
-            Again::OnChange => Action::await_change(),
+        let action = match rest.requeue {
+            Requeue::Backoff => after(context.backoff(&uid)),
+            Requeue::After(span) => after(span),
+            Requeue::OnChange => Action::await_change(),
         };
         return Ok((action, hand.wrote));
     }
     tracing::error!(namespace, name, "a plan did not come to an end");
     let pause = context.backoff(&uid);
     Ok((
-        context.queues.users.again(Some(&namespace), &name, pause),
+        context.queues.users.requeue(Some(&namespace), &name, pause),
         hand.wrote,
     ))
 }
@@ -140,11 +147,11 @@ fn version_of(secret: &SecretView) -> Option<&str> {
 
 /// After an error that no status could tell of.
 #[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
-pub(super) fn on_error(user: Arc<Known>, error: &Error, context: Arc<Context>) -> Action {
+pub(super) fn on_error(user: Arc<CachedUser>, error: &Error, context: Arc<Context>) -> Action {
     let pause = error.again(|| context.backoff(&user.uid().unwrap_or_default()));
     let namespace = user.namespace();
     context
         .queues
         .users
-        .again(namespace.as_deref(), &user.name_any(), pause)
+        .requeue(namespace.as_deref(), &user.name_any(), pause)
 }

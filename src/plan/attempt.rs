@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::Desired;
+use super::access::{apply_access, resolve_access};
 use super::granted::{record_pending, wanted};
-use super::grants::{apply_access, grants};
 use super::live::{
-    Halt, PATIENCE, answer, conflict, do_first, not_accepted, note_token, own_user, published, working,
+    Interrupt, PATIENCE, answer, conflict, do_first, not_accepted, own_user, published, record_token,
+    set_progress_conditions,
 };
+use super::spec::Spec;
 use super::{
-    Committed, Created, Fence, Kept, Observed, Problem, Retry, SecretView, Step, draft, rotation, sweep,
-    version,
+    Committed, Created, Fence, Observed, Problem, Retry, SecretView, Step, TokenSource, cleanup, draft,
+    rotation, version,
 };
 use crate::api::{
     Abandoned, Current, Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION,
@@ -35,11 +36,11 @@ const TOO_MANY_RECHECK: Duration = Duration::from_secs(15);
 /// Before the first effect: everything that can be found wrong is found now, while it costs nothing.
 pub(super) fn begin(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &mut ProgrammaticUserStatus,
     reason: &str,
     now: Timestamp,
-) -> Halt {
+) -> Interrupt {
     match prepare(o, desired, status, reason, now) {
         Ok(halt) | Err(halt) => halt,
     }
@@ -47,21 +48,21 @@ pub(super) fn begin(
 
 fn prepare(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &mut ProgrammaticUserStatus,
     reason: &str,
     now: Timestamp,
-) -> Result<Halt, Halt> {
+) -> Result<Interrupt, Interrupt> {
     conflict(o, &desired.secret_name)?;
-    grants(o, desired)?;
-    bounded(status, reason, now)?;
+    resolve_access(o, desired)?;
+    check_budget(status, reason, now)?;
     if !o.has_finalizer() {
         return Ok(do_first(Step::AddFinalizer));
     }
     if !o.class_is_held() {
         return Ok(do_first(Step::HoldClass));
     }
-    answer(o.learned.dry_run.as_ref(), || {
+    answer(o.answers.dry_run.as_ref(), || {
         Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"))
     })?;
     status.organization_name = Some(desired.organization.clone());
@@ -71,7 +72,7 @@ fn prepare(
     if status.journal.current.is_none() {
         status.secret_name = Some(desired.secret_name.clone());
     }
-    status.journal.begun.push(now);
+    status.journal.attempt_times.push(now);
     status.journal.pending = Some(Pending {
         nonce: o.fresh_nonce.clone(),
         started_at: now,
@@ -82,7 +83,7 @@ fn prepare(
         revoke_now: rotation::annotation(&o.user, REVOKE_NOW_ANNOTATION).cloned(),
         granted: Some(wanted(o, &desired.access)),
     });
-    working(o, status, now);
+    set_progress_conditions(o, status, now);
     Ok(do_first(Step::Journal(
         Box::new(status.clone()),
         Some(o.fresh_nonce.clone()),
@@ -90,7 +91,7 @@ fn prepare(
 }
 
 /// Whether one more attempt, and one more user, may be.
-fn bounded(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestamp) -> Result<(), Problem> {
+fn check_budget(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestamp) -> Result<(), Problem> {
     let beside = status.journal.retiring.len() + status.journal.abandoned.len();
     if beside >= MAX_BESIDE {
         return Err(Problem {
@@ -101,7 +102,7 @@ fn bounded(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestamp) ->
             retry: Retry::After(TOO_MANY_RECHECK),
         });
     }
-    let begun = &mut status.journal.begun;
+    let begun = &mut status.journal.attempt_times;
     // A clock that was wrong does not block for longer.
     begun.retain(|at| now.duration_since(*at).abs() < BUDGET_SPAN);
     let (most, hint) = if reason == rotation::REVOKED {
@@ -139,15 +140,15 @@ pub fn purpose(o: &Observed) -> Purpose {
 }
 
 /// The attempt that this reconcile holds the ticket for.
-pub(super) fn go_on(
+pub(super) fn continue_attempt(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &mut ProgrammaticUserStatus,
     nonce: &str,
     now: Timestamp,
-) -> Result<(), Halt> {
-    let grants = grants(o, desired)?;
-    let Some(created) = &o.learned.created else {
+) -> Result<(), Interrupt> {
+    let grants = resolve_access(o, desired)?;
+    let Some(created) = &o.answers.created else {
         return Err(do_first(Step::Create(CreateProgrammaticUser {
             name: o.marker(nonce).name(&desired.display_name),
             description: desired.description.clone(),
@@ -161,23 +162,23 @@ pub(super) fn go_on(
             status.journal.pending = None;
             // What the platform was not asked for does not count.
             if problem.reason != "RejectedByPlatform" {
-                status.journal.begun.pop();
+                status.journal.attempt_times.pop();
             }
-            return Err(Halt::Failed(problem.clone()));
+            return Err(Interrupt::Failed(problem.clone()));
         }
         Created::Unknown(problem) => {
             abandon(status, nonce);
-            return Err(Halt::Failed(problem.clone()));
+            return Err(Interrupt::Failed(problem.clone()));
         }
     };
     // A user that replaces another, or needs groups, is complete before its token is published.
     let staged = status.journal.current.is_some() || !grants.groups.is_empty();
     let (kept, step) = if staged {
         let (nonce, user_id) = (nonce.to_owned(), user_id.clone());
-        (&o.learned.staged, Step::Stage { nonce, user_id })
+        (&o.answers.staged, Step::Stage { nonce, user_id })
     } else {
         (
-            &o.learned.committed,
+            &o.answers.committed,
             Step::Commit(draft(o, desired, nonce, user_id)),
         )
     };
@@ -185,19 +186,19 @@ pub(super) fn go_on(
         None => return Err(do_first(step)),
         Some(Committed::Yes) => {}
         // The attempt stays pending: the next reconcile looks at the Secrets and decides.
-        Some(Committed::Unknown(problem)) => return Err(Halt::Failed(problem.clone())),
+        Some(Committed::Unknown(problem)) => return Err(Interrupt::Failed(problem.clone())),
         Some(Committed::No(problem)) => {
-            match &o.learned.compensated {
+            match &o.answers.compensated {
                 None => return Err(do_first(Step::Compensate(user_id.clone()))),
                 Some(Ok(())) => status.journal.pending = None,
                 Some(Err(_)) => abandon(status, nonce),
             }
-            return Err(Halt::Failed(problem.clone()));
+            return Err(Interrupt::Failed(problem.clone()));
         }
     }
     if staged {
         if !grants.groups.is_empty() {
-            answer(o.learned.groups_put.as_ref(), || {
+            answer(o.answers.groups_put.as_ref(), || {
                 Step::PutGroups(user_id.clone(), grants.groups.clone())
             })?;
         }
@@ -207,10 +208,10 @@ pub(super) fn go_on(
     promote(o, status, user_id, now);
     status.token_last_digits = Some(digits);
     status.token_issued_at = Some(o.time(now));
-    if !staged && !answer(o.learned.verified.as_ref(), || Step::Verify(published(desired)))? {
+    if !staged && !answer(o.answers.verified.as_ref(), || Step::Verify(published(desired)))? {
         return Err(not_accepted());
     }
-    applied(o, status, desired);
+    record_applied_access(o, status, desired);
     Ok(())
 }
 
@@ -219,10 +220,10 @@ pub(super) fn go_on(
 /// Rolled forward if its Secret carries it, gone on with if it is staged, given up otherwise. It is never repeated.
 pub(super) fn recover(
     o: &Observed,
-    desired: Option<&Desired>,
+    desired: Option<&Spec>,
     status: &mut ProgrammaticUserStatus,
     now: Timestamp,
-) -> Result<bool, Halt> {
+) -> Result<bool, Interrupt> {
     let Some(pending) = status.journal.pending.clone() else {
         return Ok(false);
     };
@@ -230,7 +231,7 @@ pub(super) fn recover(
     let staged = o.staged(nonce);
     if let Some(user_id) = o.secret_with(nonce).and_then(|s| s.user_id.clone()) {
         if let Some(staged) = staged {
-            sweep::unstage(o, staged)?;
+            cleanup::unstage(o, staged)?;
         }
         // What was asked for then is compared with what is asked for now in the next round; whether the user is
         // really ours, when it is read.
@@ -248,8 +249,8 @@ pub(super) fn recover(
         && let Some(details) = resume(o, desired, status, (nonce, user_id), now)?
     {
         promote(o, status, user_id, now);
-        note_token(status, &details, o.time(now));
-        applied(o, status, desired);
+        record_token(status, &details, o.time(now));
+        record_applied_access(o, status, desired);
         return Ok(true);
     }
     give_up(o, desired, status, &pending, now)
@@ -258,13 +259,13 @@ pub(super) fn recover(
 /// Goes on with a staged attempt; `None`: its user is gone, or its access was changed too often.
 fn resume(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &mut ProgrammaticUserStatus,
     (nonce, user_id): (&str, &str),
     now: Timestamp,
-) -> Result<Option<UserDetails>, Halt> {
+) -> Result<Option<UserDetails>, Interrupt> {
     conflict(o, &desired.secret_name)?;
-    let grants = grants(o, desired)?;
+    let grants = resolve_access(o, desired)?;
     let Some(details) = own_user(o, user_id, nonce)? else {
         return Ok(None);
     };
@@ -277,13 +278,13 @@ fn resume(
 }
 
 /// The token has been seen to work before pods may see it; the Secret is then the record, and nothing stays staged.
-fn publish(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Result<(), Halt> {
-    if !answer(o.learned.verified.as_ref(), || {
-        Step::Verify(Kept::Staged(nonce.to_owned()))
+fn publish(o: &Observed, desired: &Spec, nonce: &str, user_id: &str) -> Result<(), Interrupt> {
+    if !answer(o.answers.verified.as_ref(), || {
+        Step::Verify(TokenSource::Staged(nonce.to_owned()))
     })? {
         return Err(not_accepted());
     }
-    match &o.learned.published {
+    match &o.answers.published {
         None => {
             let step = Step::Publish(nonce.to_owned(), draft(o, desired, nonce, user_id));
             return Err(do_first(step));
@@ -291,10 +292,11 @@ fn publish(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Resul
         Some(Committed::Yes) => {}
         // It is staged still: the next reconcile looks at the Secrets and decides.
         Some(Committed::No(problem) | Committed::Unknown(problem)) => {
-            return Err(Halt::Failed(problem.clone()));
+            return Err(Interrupt::Failed(problem.clone()));
         }
     }
-    o.staged(nonce).map_or(Ok(()), |staged| sweep::unstage(o, staged))
+    o.staged(nonce)
+        .map_or(Ok(()), |staged| cleanup::unstage(o, staged))
 }
 
 /// First nobody who is slow may be able to stage its token any more, or to find it staged, then nobody who saw the Secret
@@ -302,23 +304,25 @@ fn publish(o: &Observed, desired: &Desired, nonce: &str, user_id: &str) -> Resul
 /// between goes on with what is given up here.
 pub(super) fn give_up(
     o: &Observed,
-    desired: Option<&Desired>,
+    desired: Option<&Spec>,
     status: &mut ProgrammaticUserStatus,
     pending: &Pending,
     now: Timestamp,
-) -> Result<bool, Halt> {
+) -> Result<bool, Interrupt> {
     match o.staged(&pending.nonce) {
-        Some(staged) if staged.user_id.is_some() => sweep::unstage(o, staged)?,
+        Some(staged) if staged.user_id.is_some() => cleanup::unstage(o, staged)?,
         Some(_) => {}
-        None => answer(o.learned.barred.as_ref(), || Step::Bar(pending.nonce.clone()))?,
+        None => answer(o.answers.tombstoned.as_ref(), || {
+            Step::Tombstone(pending.nonce.clone())
+        })?,
     }
     // A write over somebody else's Secret fails anyway.
-    if !matches!(o.target, SecretView::Foreign(_)) {
+    if !matches!(o.next_secret, SecretView::Foreign(_)) {
         let keys = desired.map(|d| d.layout.keys().cloned().collect());
-        answer(o.learned.fenced.as_ref(), || {
+        answer(o.answers.fenced.as_ref(), || {
             Step::Fence(Fence {
                 name: pending.secret_name.clone(),
-                over: version(&o.target),
+                over: version(&o.next_secret),
                 keys: keys.unwrap_or_else(|| vec!["SPOTINST_TOKEN".to_owned()]),
             })
         })?;
@@ -327,8 +331,8 @@ pub(super) fn give_up(
     Err(journal(o, status, now))
 }
 
-fn journal(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Halt {
-    working(o, status, now);
+fn journal(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Interrupt {
+    set_progress_conditions(o, status, now);
     do_first(Step::Journal(Box::new(status.clone()), None))
 }
 
@@ -339,14 +343,17 @@ pub(super) fn promote(o: &Observed, status: &mut ProgrammaticUserStatus, user_id
     };
     if pending.reason == rotation::AGE {
         // `every` bounds how often that goes well.
-        status.journal.begun.pop_if(|at| *at == pending.started_at);
+        status
+            .journal
+            .attempt_times
+            .pop_if(|at| *at == pending.started_at);
     }
     let now = o.time(now);
     let end = status.token_ends_at;
     let not_before = overlap_ends(o, now);
     let not_before = end.map_or(not_before, |end| not_before.min(end.max(now)));
     let seen = o.secret_with(&pending.nonce).and_then(|s| s.changed);
-    let changed = o.learned.changed.or(seen).unwrap_or(now);
+    let changed = o.answers.changed.or(seen).unwrap_or(now);
     let replaced_at = status.journal.current.as_ref().map(|_| changed);
     let renamed = status
         .secret_name
@@ -412,7 +419,7 @@ pub(super) fn abandon(status: &mut ProgrammaticUserStatus, nonce: &str) {
 }
 
 /// The current user has the access that is asked for, and no other.
-pub(super) fn applied(o: &Observed, status: &mut ProgrammaticUserStatus, desired: &Desired) {
+pub(super) fn record_applied_access(o: &Observed, status: &mut ProgrammaticUserStatus, desired: &Spec) {
     if let Some(current) = &mut status.journal.current {
         current.granted = Some(wanted(o, &desired.access));
         current.access = Some(desired.access_digest.clone());

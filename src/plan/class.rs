@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Observed, Refusal, desired, rotation};
+use super::{Observed, Refusal, rotation, spec};
 use crate::api::{Granted, GrantedName, ProgrammaticUser, ProgrammaticUserClass, Scope};
 
 /// Reason of every refusal of a class because of what a user may do on the platform, and for whom.
@@ -83,7 +83,7 @@ pub fn check(
 /// Checks scope, roles, accounts, policies and groups.
 pub(super) fn check_access_of(user: &ProgrammaticUser, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
     let scope = user.spec.scope;
-    match desired::access(user, class) {
+    match spec::access(user, class) {
         Some(access) => check_granted(&Granted::new(scope, access, None), class),
         None => check_scope(scope, class),
     }

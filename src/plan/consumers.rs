@@ -4,21 +4,21 @@
 //! API server's clock, the pod's creation and the change of the Secret, or by the mark that a restart leaves on pods.
 
 mod age;
-mod tell;
+mod messages;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::desired::Desired;
-use super::live::{Halt, do_first};
+use super::live::{Interrupt, do_first};
+use super::spec::Spec;
 use super::{Observed, Refusal, Step, rotation};
 use crate::api::{Consumer, Current, ProgrammaticUserStatus, Retiring, WorkloadKind};
 
 use age::{SPREAD, holds, is_outdated, mark};
 
-pub(super) use tell::{restarting, waiting};
+pub(super) use messages::{restarting, waiting};
 
 /// `StatefulSet`s and `DaemonSet`s have no deadline for their progress; this is the default of `Deployment`s, and like theirs
 /// it begins anew with every pod that is replaced.
@@ -127,13 +127,13 @@ pub struct Restart {
 
 /// Whether the installation may do what the object asks for. Where there is no user yet, before anything is made; one that
 /// is there is looked after all the same, its token replaced or revoked, and a condition tells.
-pub(super) fn allowed(o: &Observed, desired: &Desired) -> Result<(), Refusal> {
+pub(super) fn allowed(o: &Observed, desired: &Spec) -> Result<(), Refusal> {
     let why = no_restarts(o, desired).or_else(|| no_waiting(o));
     why.map_or(Ok(()), |message| Err(Refusal::new(NOT_ENABLED, message)))
 }
 
 /// Why workloads are not restarted, if they were to be.
-fn no_restarts(o: &Observed, desired: &Desired) -> Option<String> {
+fn no_restarts(o: &Observed, desired: &Spec) -> Option<String> {
     let asks = "spec.consumers.restart: OnRotation";
     disabled(o, Level::Restart, asks, "use restart: Never").filter(|_| desired.restart)
 }
@@ -168,15 +168,15 @@ impl Level {
 }
 
 /// Reads the pods, where it matters how old they are.
-pub(super) fn look(o: &Observed, status: &ProgrammaticUserStatus) -> Result<(), Halt> {
-    if o.learned.pods.is_none() && matters(o, status) {
+pub(super) fn request_pods(o: &Observed, status: &ProgrammaticUserStatus) -> Result<(), Interrupt> {
+    if o.answers.pods.is_none() && needs_pods(o, status) {
         return Err(read_pods(status));
     }
     Ok(())
 }
 
 /// After a replacement, until no workload has old pods any more.
-fn matters(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
+fn needs_pods(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
     let Some(workloads) = o.consumers.workloads.as_ref().filter(|all| !all.is_empty()) else {
         return false;
     };
@@ -188,7 +188,7 @@ fn matters(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
         || current.replaced_at.is_some() && status.more_consumers.is_none() && workloads.iter().any(unlisted)
 }
 
-fn read_pods(status: &ProgrammaticUserStatus) -> Halt {
+fn read_pods(status: &ProgrammaticUserStatus) -> Interrupt {
     let names = names(status).into_iter().map(str::to_owned).collect();
     do_first(Step::ReadPods(names))
 }
@@ -204,7 +204,7 @@ fn names(status: &ProgrammaticUserStatus) -> BTreeSet<&str> {
 }
 
 fn pods(o: &Observed) -> Option<&[Pod]> {
-    Some(o.learned.pods.as_ref()?.as_ref().ok()?)
+    Some(o.answers.pods.as_ref()?.as_ref().ok()?)
 }
 
 /// Until when a replaced user may be kept because of pods; `None`: they do not matter.
@@ -227,7 +227,7 @@ pub(super) fn keep(
     status: &ProgrammaticUserStatus,
     old: &Retiring,
     time: Timestamp,
-) -> Result<bool, Halt> {
+) -> Result<bool, Interrupt> {
     if latest(o, old).is_none_or(|latest| latest <= time) {
         return Ok(false);
     }
@@ -235,15 +235,15 @@ pub(super) fn keep(
     if o.consumers.workloads.is_none() {
         return Ok(true);
     }
-    match &o.learned.pods {
+    match &o.answers.pods {
         None => Err(read_pods(status)),
-        Some(Err(problem)) => Err(Halt::Failed(problem.clone())),
+        Some(Err(problem)) => Err(Interrupt::Failed(problem.clone())),
         Some(Ok(pods)) => Ok(pods.iter().any(|pod| holds(o, status, old, pod))),
     }
 }
 
 /// Whether workloads are to be restarted, and may be.
-fn restarts(o: &Observed, desired: &Desired) -> bool {
+fn restarts(o: &Observed, desired: &Spec) -> bool {
     desired.restart && o.consumers.level >= Level::Restart
 }
 
@@ -261,10 +261,10 @@ fn may_be_old_unseen(status: &ProgrammaticUserStatus) -> bool {
 /// Restarts workloads with old pods, one after the other.
 pub(super) fn restart(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &ProgrammaticUserStatus,
     now: Timestamp,
-) -> Result<(), Halt> {
+) -> Result<(), Interrupt> {
     let Some(current) = status.journal.current.as_ref().filter(|_| restarts(o, desired)) else {
         return Ok(());
     };
@@ -273,10 +273,10 @@ pub(super) fn restart(
         return Ok(());
     }
     let mark = mark(o, current);
-    if turn(o, status, &mark, now).is_some() || o.learned.restarted.values().any(|r| *r == Ok(true)) {
+    if turn(o, status, &mark, now).is_some() || o.answers.restarted.values().any(|r| *r == Ok(true)) {
         return Ok(());
     }
-    let tried = |w: &Workload| o.learned.restarted.contains_key(&w.id());
+    let tried = |w: &Workload| o.answers.restarted.contains_key(&w.id());
     let wants = |w: &Workload, rollout| {
         w.rollout == rollout && !w.has(&mark) && has_old_pods(o, status, w) && !tried(w)
     };
@@ -360,7 +360,7 @@ impl Workload {
 }
 
 /// Workloads for the status.
-pub(super) fn list(o: &Observed, status: &mut ProgrammaticUserStatus) {
+pub(super) fn update_consumers(o: &Observed, status: &mut ProgrammaticUserStatus) {
     let Some(workloads) = &o.consumers.workloads else {
         if o.consumers.level == Level::Off {
             status.consumers.clear();
@@ -426,7 +426,7 @@ fn overdue_pause(at: Timestamp, now: Timestamp) -> Duration {
 pub(super) fn recheck(
     o: &Observed,
     status: &ProgrammaticUserStatus,
-    desired: Option<&Desired>,
+    desired: Option<&Spec>,
     time: Timestamp,
     now: Timestamp,
 ) -> Option<Duration> {
@@ -438,11 +438,11 @@ pub(super) fn recheck(
         .flatten()
         .filter(old)
         .filter_map(|pod| pod.ends);
-    let pause = match &o.learned.pods {
+    let pause = match &o.answers.pods {
         Some(Err(_)) => Some(LATER),
         // After a change that this reconcile has made, and where the caches are not filled.
         None if o.consumers.workloads.is_none() && !kept.is_empty() => Some(LATER),
-        None if matters(o, status) || !kept.is_empty() => Some(SOON),
+        None if needs_pods(o, status) || !kept.is_empty() => Some(SOON),
         _ => {
             let kept = (!kept.is_empty()).then_some(LATER);
             going.map(|at| overdue_pause(at, now)).chain(kept).min()
@@ -461,7 +461,7 @@ pub(super) fn recheck(
         if let Some(left) = unspread(current, now) {
             return Duration::try_from(left).ok();
         }
-        let answers = o.learned.restarted.values();
+        let answers = o.answers.restarted.values();
         let again = answers.filter_map(|answer| match answer {
             Ok(true) => None,
             Ok(false) => Some(SOON),

@@ -5,9 +5,11 @@
 
 use jiff::Timestamp;
 
+use super::access::resolve_names;
 use super::class::{NOT_ALLOWED, check_granted, is_on, not_allowed};
-use super::grants::resolved;
-use super::live::{Halt, INVALID_SPEC, answer, do_first, is_of_the_tenant, is_revoked, working};
+use super::live::{
+    INVALID_SPEC, Interrupt, answer, do_first, is_of_the_tenant, is_revoked, set_progress_conditions,
+};
 use super::{Catalog, Observed, Refusal, Step};
 use crate::api::{
     Access, Granted, GrantedName, OnRevoked, ProgrammaticUserClass, ProgrammaticUserStatus, Role, Scope,
@@ -149,7 +151,7 @@ fn named((id, name): (&Option<String>, &Option<String>), all: &Names) -> Granted
 
 /// What the user of this object gets.
 pub(super) fn wanted(o: &Observed, access: &Access) -> Granted {
-    let catalog = o.learned.catalog.as_ref().and_then(|found| found.as_ref().ok());
+    let catalog = o.answers.catalog.as_ref().and_then(|found| found.as_ref().ok());
     Granted::new(o.user.spec.scope, access, catalog.map(|found| &*found.catalog))
 }
 
@@ -159,7 +161,7 @@ pub(super) fn record_pending(
     status: &mut ProgrammaticUserStatus,
     access: &Access,
     now: Timestamp,
-) -> Result<bool, Halt> {
+) -> Result<bool, Interrupt> {
     let pending = status.journal.pending.as_mut();
     let Some(granted) = pending.and_then(|pending| pending.granted.as_mut()) else {
         return Ok(true);
@@ -175,7 +177,7 @@ pub(super) fn record_current(
     status: &mut ProgrammaticUserStatus,
     access: &Access,
     now: Timestamp,
-) -> Result<bool, Halt> {
+) -> Result<bool, Interrupt> {
     let Some(current) = &mut status.journal.current else {
         return Ok(true);
     };
@@ -206,16 +208,16 @@ fn written(
     status: &mut ProgrammaticUserStatus,
     grown: Option<bool>,
     now: Timestamp,
-) -> Result<bool, Halt> {
+) -> Result<bool, Interrupt> {
     if grown != Some(true) {
         return Ok(grown.is_some());
     }
-    working(o, status, now);
+    set_progress_conditions(o, status, now);
     Err(do_first(Step::Journal(Box::new(status.clone()), None)))
 }
 
 /// Whether the class still allows what a token was given. That the platform cannot be asked for names right now says nothing.
-pub(super) fn check(o: &Observed, granted: Option<&Granted>) -> Result<(), Halt> {
+pub(super) fn check(o: &Observed, granted: Option<&Granted>) -> Result<(), Interrupt> {
     let (Some(class), Some(granted)) = (&o.class, granted) else {
         return Ok(());
     };
@@ -226,57 +228,57 @@ pub(super) fn check(o: &Observed, granted: Option<&Granted>) -> Result<(), Halt>
     if granted.is_named_by(class) {
         return Ok(());
     }
-    match answer(o.learned.catalog.as_ref(), || Step::LookUp(false)) {
+    match answer(o.answers.catalog.as_ref(), || Step::LookUp(false)) {
         Ok(found) => Ok(granted.check_names(class, &found.catalog)?),
-        Err(Halt::Next(next)) => Err(Halt::Next(next)),
-        Err(Halt::Refused(_) | Halt::Failed(_)) => Ok(()),
+        Err(Interrupt::Next(next)) => Err(Interrupt::Next(next)),
+        Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => Ok(()),
     }
 }
 
 /// An object that cannot be carried out keeps its token only if the class still allows what that token was given.
-pub(super) fn withdrawn(o: &Observed, status: &ProgrammaticUserStatus, halt: Halt) -> Halt {
+pub(super) fn withdrawn(o: &Observed, status: &ProgrammaticUserStatus, halt: Interrupt) -> Interrupt {
     let stays = match &halt {
-        Halt::Next(_) => false,
-        Halt::Refused(refusal) => !is_revoked(o, refusal),
-        Halt::Failed(problem) => is_of_the_tenant(o, problem),
+        Interrupt::Next(_) => false,
+        Interrupt::Refused(refusal) => !is_revoked(o, refusal),
+        Interrupt::Failed(problem) => is_of_the_tenant(o, problem),
     };
     if !stays {
         return halt;
     }
     let current = status.journal.current.as_ref();
     match check(o, current.and_then(|current| current.granted.as_ref())) {
-        Err(Halt::Next(next)) => Halt::Next(next),
-        Err(Halt::Refused(refusal)) if is_revoked(o, &refusal) => Halt::Refused(refusal),
-        Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => halt,
+        Err(Interrupt::Next(next)) => Interrupt::Next(next),
+        Err(Interrupt::Refused(refusal)) if is_revoked(o, &refusal) => Interrupt::Refused(refusal),
+        Ok(()) | Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => halt,
     }
 }
 
 /// Whether the class allows the policies and groups of a user that is there already. That the platform cannot be asked
 /// for their names right now says nothing about it.
-pub(super) fn still_granted(o: &Observed, access: &Access) -> Result<(), Halt> {
+pub(super) fn still_granted(o: &Observed, access: &Access) -> Result<(), Interrupt> {
     if access.policies.is_empty() && access.groups.is_empty() {
         return Ok(());
     }
-    match resolved(o, access) {
-        Err(Halt::Refused(refusal)) if [NOT_ALLOWED, INVALID_SPEC].contains(&refusal.reason) => {
+    match resolve_names(o, access) {
+        Err(Interrupt::Refused(refusal)) if [NOT_ALLOWED, INVALID_SPEC].contains(&refusal.reason) => {
             Err(refusal.into())
         }
-        Err(Halt::Next(next)) => Err(Halt::Next(next)),
-        Ok(_) | Err(Halt::Refused(_) | Halt::Failed(_)) => Ok(()),
+        Err(Interrupt::Next(next)) => Err(Interrupt::Next(next)),
+        Ok(_) | Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => Ok(()),
     }
 }
 
 /// The class no longer allows what some replaced users may do: they do not live until their overlap ends.
-pub(super) fn revoke_retiring(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Halt> {
+pub(super) fn revoke_retiring(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Interrupt> {
     let Some(now) = o.platform_now else {
         return Ok(());
     };
     let mut any = false;
     for old in status.journal.retiring.iter_mut().filter(|old| !old.is_revoked()) {
         match check(o, old.granted.as_ref()) {
-            Ok(()) | Err(Halt::Failed(_)) => {}
-            Err(Halt::Next(next)) => return Err(Halt::Next(next)),
-            Err(Halt::Refused(_)) => {
+            Ok(()) | Err(Interrupt::Failed(_)) => {}
+            Err(Interrupt::Next(next)) => return Err(Interrupt::Next(next)),
+            Err(Interrupt::Refused(_)) => {
                 old.revoke(now);
                 any = true;
             }

@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::desired::{Desired, desired};
-use super::grants::{apply_access, grants};
-use super::status::{CREATING, Outcome, rest};
+use super::access::{apply_access, resolve_access};
+use super::conditions::{CREATING, Outcome, verdict};
+use super::spec::{Spec, validate};
 use super::{
-    Again, Answer, Next, Observed, Problem, Refusal, Retry, STALLED_RECHECK, SecretView, Step, attempt,
-    class, consumers, gone, granted, rotation, sweep,
+    Answer, Decision, Observed, Problem, Refusal, Requeue, Retry, STALLED_RECHECK, SecretView, Step, attempt,
+    class, cleanup, consumers, deletion, granted, rotation,
 };
 use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
 use crate::platform::UserDetails;
@@ -20,49 +20,55 @@ pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 pub(super) const INVALID_SPEC: &str = "InvalidSpec";
 
 /// Why a decision could not be reached.
-pub(super) enum Halt {
+pub(super) enum Interrupt {
     /// Something has to be done or learned first.
-    Next(Box<Next>),
+    Next(Box<Decision>),
     /// Somebody has to act.
     Refused(Refusal),
     /// Something went wrong.
     Failed(Problem),
 }
 
-impl From<Problem> for Halt {
+impl From<Problem> for Interrupt {
     fn from(problem: Problem) -> Self {
         Self::Failed(problem)
     }
 }
 
-impl From<Refusal> for Halt {
+impl From<Refusal> for Interrupt {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-pub(super) fn do_first(step: Step) -> Halt {
-    Halt::Next(Box::new(Next::Do(step)))
+pub(super) fn do_first(step: Step) -> Interrupt {
+    Interrupt::Next(Box::new(Decision::Do(step)))
 }
 
-pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
+pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
     let mut status = o.status();
     if !o.intact {
-        return Next::Stop(rest(o, status, None, &Outcome::Stalled(&journal_invalid()), now));
+        return Decision::Done(verdict(
+            o,
+            status,
+            None,
+            &Outcome::Stalled(&journal_invalid()),
+            now,
+        ));
     }
     // Somebody may have taken it off; without it a deletion would leave the user behind. Not between the ticket
     // and the Secret: nothing may come between those.
-    if o.has_begun() && !o.has_finalizer() && o.learned.ticket.is_none() {
-        return Next::Do(Step::AddFinalizer);
+    if o.has_begun() && !o.has_finalizer() && o.answers.create_permit.is_none() {
+        return Decision::Do(Step::AddFinalizer);
     }
     let over = |end: &Timestamp| o.platform_now.is_some_and(|time| *end <= time);
     if let Some(end) = o.user.spec.expire_at.filter(over) {
-        return gone::expire(o, status, end, now);
+        return deletion::expire(o, status, end, now);
     }
     rotation::note_end(o, &mut status);
-    let wanted = wanted(o);
-    let force = force(o, &status).filter(|_| o.is_suspended());
-    if o.is_suspended() && force.is_none() && o.learned.ticket.is_none() {
+    let wanted = validated_spec(o);
+    let force = forced_rotation(o, &status).filter(|_| o.is_suspended());
+    if o.is_suspended() && force.is_none() && o.answers.create_permit.is_none() {
         return suspended(o, status, wanted, now);
     }
     let (desired, outcome) = match wanted {
@@ -70,7 +76,7 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
             let outcome = proceed(o, &desired, &mut status, force, now);
             (Some(desired), outcome)
         }
-        Err(halt) => (None, Err(aftercare(o, &mut status, halt, now))),
+        Err(halt) => (None, Err(finish_begun_work(o, &mut status, halt, now))),
     };
     conclude(o, status, desired.as_ref(), outcome, now)
 }
@@ -79,41 +85,43 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Next {
 fn conclude(
     o: &Observed,
     status: ProgrammaticUserStatus,
-    desired: Option<&Desired>,
-    outcome: Result<(), Halt>,
+    desired: Option<&Spec>,
+    outcome: Result<(), Interrupt>,
     now: Timestamp,
-) -> Next {
-    let end = |status, outcome: &Outcome| Next::Stop(rest(o, status, desired, outcome, now));
+) -> Decision {
+    let end = |status, outcome: &Outcome| Decision::Done(verdict(o, status, desired, outcome, now));
     let too_old = rotation::has_ended(o, &status) || was_too_old(&status);
     let outcome = outcome.map_err(|halt| granted::withdrawn(o, &status, halt));
     match outcome {
-        Ok(()) if o.is_suspended() => Next::Stop(super::status::suspended(o, status, now)),
+        Ok(()) if o.is_suspended() => Decision::Done(super::conditions::suspended(o, status, now)),
         Ok(()) => match class::retains(o) {
             Ok(()) => end(status, &Outcome::Ready),
             Err(refusal) => end(status, &Outcome::Stalled(&refusal)),
         },
-        Err(Halt::Next(next)) => *next,
-        Err(Halt::Refused(refusal)) if is_revoked(o, &refusal) => gone::revoke(o, status, &refusal, now),
-        Err(Halt::Refused(refusal)) if o.has_begun() && rotation::is_revoked(o, &status) => {
-            gone::revoke_now(o, status, &refusal, now)
+        Err(Interrupt::Next(next)) => *next,
+        Err(Interrupt::Refused(refusal)) if is_revoked(o, &refusal) => {
+            deletion::revoke(o, status, &refusal, now)
         }
-        Err(Halt::Refused(refusal)) if too_old => gone::too_old(o, status, &refusal, now),
-        Err(Halt::Refused(refusal)) => end(status, &Outcome::Stalled(&refusal)),
-        Err(Halt::Failed(problem))
+        Err(Interrupt::Refused(refusal)) if o.has_begun() && rotation::is_revoked(o, &status) => {
+            deletion::revoke_now(o, status, &refusal, now)
+        }
+        Err(Interrupt::Refused(refusal)) if too_old => deletion::too_old(o, status, &refusal, now),
+        Err(Interrupt::Refused(refusal)) => end(status, &Outcome::Stalled(&refusal)),
+        Err(Interrupt::Failed(problem))
             if o.has_begun() && rotation::is_revoked(o, &status) && is_of_the_tenant(o, &problem) =>
         {
-            gone::revoke_now(o, status, &Refusal::new(problem.reason, problem.message), now)
+            deletion::revoke_now(o, status, &Refusal::new(problem.reason, problem.message), now)
         }
-        Err(Halt::Failed(problem)) if too_old && is_of_the_tenant(o, &problem) => {
-            gone::too_old(o, status, &Refusal::new(problem.reason, problem.message), now)
+        Err(Interrupt::Failed(problem)) if too_old && is_of_the_tenant(o, &problem) => {
+            deletion::too_old(o, status, &Refusal::new(problem.reason, problem.message), now)
         }
-        Err(Halt::Failed(problem)) => end(status, &Outcome::Waiting(&problem)),
+        Err(Interrupt::Failed(problem)) => end(status, &Outcome::Waiting(&problem)),
     }
 }
 
 /// Whether the operator has revoked a token that was too old, and nothing was made since.
 fn was_too_old(status: &ProgrammaticUserStatus) -> bool {
-    let told = |c: &Condition| c.type_ == READY && c.reason == gone::TOO_OLD;
+    let told = |c: &Condition| c.type_ == READY && c.reason == deletion::TOO_OLD;
     status.journal.is_empty() && status.conditions.iter().any(told)
 }
 
@@ -134,7 +142,7 @@ pub(super) fn is_of_the_tenant(o: &Observed, problem: &Problem) -> bool {
 }
 
 /// Why the token of a suspended object is replaced all the same.
-fn force(o: &Observed, status: &ProgrammaticUserStatus) -> Option<&'static str> {
+fn forced_rotation(o: &Observed, status: &ProgrammaticUserStatus) -> Option<&'static str> {
     if status.journal.current.is_some() && rotation::is_revoked(o, status) {
         return Some(rotation::REVOKED);
     }
@@ -148,9 +156,9 @@ fn force(o: &Observed, status: &ProgrammaticUserStatus) -> Option<&'static str> 
 fn suspended(
     o: &Observed,
     mut status: ProgrammaticUserStatus,
-    wanted: Result<Desired, Halt>,
+    wanted: Result<Spec, Interrupt>,
     now: Timestamp,
-) -> Next {
+) -> Decision {
     let granted = wanted.and_then(|desired| match o.current() {
         Some(current) => {
             granted::still_granted(o, &desired.access)?;
@@ -159,28 +167,28 @@ fn suspended(
         None => Ok(()),
     });
     match granted.map_err(|halt| granted::withdrawn(o, &status, halt)) {
-        Err(Halt::Next(next)) => return *next,
-        Err(Halt::Refused(refusal))
+        Err(Interrupt::Next(next)) => return *next,
+        Err(Interrupt::Refused(refusal))
             if is_revoked(o, &refusal) || rotation::has_ended(o, &status) || was_too_old(&status) =>
         {
-            return conclude(o, status, None, Err(Halt::Refused(refusal)), now);
+            return conclude(o, status, None, Err(Interrupt::Refused(refusal)), now);
         }
-        Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => {}
+        Ok(()) | Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => {}
     }
-    let ended = tidy(o, &mut status, now);
-    let mut rest = super::status::suspended(o, status, now);
+    let ended = clean_up(o, &mut status, now);
+    let mut rest = super::conditions::suspended(o, status, now);
     match ended {
-        Err(Halt::Next(next)) => return *next,
-        Err(Halt::Failed(problem)) => {
-            rest.again = match problem.retry {
-                Retry::Backoff => Again::Backoff,
-                Retry::After(span) => Again::After(span),
-                Retry::OnChange => Again::After(STALLED_RECHECK),
+        Err(Interrupt::Next(next)) => return *next,
+        Err(Interrupt::Failed(problem)) => {
+            rest.requeue = match problem.retry {
+                Retry::Backoff => Requeue::Backoff,
+                Retry::After(span) => Requeue::After(span),
+                Retry::OnChange => Requeue::After(STALLED_RECHECK),
             }
         }
-        Ok(()) | Err(Halt::Refused(_)) => {}
+        Ok(()) | Err(Interrupt::Refused(_)) => {}
     }
-    Next::Stop(rest)
+    Decision::Done(rest)
 }
 
 /// Whether the class wants users gone that it does not allow.
@@ -194,7 +202,7 @@ pub(super) fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
 /// Whether the operator has said that the class revoked the user, and nothing was made since.
 fn was_revoked(o: &Observed) -> bool {
     let mut known = o.user.status.iter().flat_map(|status| &status.conditions);
-    known.any(|c| c.type_ == READY && c.message.ends_with(gone::REVOKED_BY_CLASS))
+    known.any(|c| c.type_ == READY && c.message.ends_with(deletion::REVOKED_BY_CLASS))
 }
 
 /// Nothing may be decided by a status that somebody else wrote or that was damaged.
@@ -204,25 +212,30 @@ pub(super) fn journal_invalid() -> Refusal {
 }
 
 /// Where nothing new may be asked for, what was begun is still brought to an end.
-fn aftercare(o: &Observed, status: &mut ProgrammaticUserStatus, halt: Halt, now: Timestamp) -> Halt {
-    match tidy(o, status, now) {
-        Err(Halt::Next(next)) => Halt::Next(next),
-        Ok(()) | Err(Halt::Refused(_) | Halt::Failed(_)) => halt,
+fn finish_begun_work(
+    o: &Observed,
+    status: &mut ProgrammaticUserStatus,
+    halt: Interrupt,
+    now: Timestamp,
+) -> Interrupt {
+    match clean_up(o, status, now) {
+        Err(Interrupt::Next(next)) => Interrupt::Next(next),
+        Ok(()) | Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => halt,
     }
 }
 
-fn tidy(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Halt> {
+fn clean_up(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Interrupt> {
     attempt::recover(o, None, status, now)?;
-    sweep::published(o, status, now)?;
-    sweep::hurry(o, status)?;
+    cleanup::finish_publication(o, status, now)?;
+    cleanup::expedite_retiring(o, status)?;
     granted::revoke_retiring(o, status)?;
-    sweep::abandoned(o, status, false)?;
-    sweep::retiring(o, status)
+    cleanup::clean_up_abandoned(o, status, false)?;
+    cleanup::delete_retired(o, status)
 }
 
 /// Conditions of a status that is written in the middle of the work. What was wrong stays said until it is well:
 /// otherwise each new try would be news. A user that is in use stays ready while another is being made.
-pub(super) fn working(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) {
+pub(super) fn set_progress_conditions(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) {
     let generation = o.user.metadata.generation;
     if status.journal.current.is_some() {
         let reason = status
@@ -237,7 +250,7 @@ pub(super) fn working(o: &Observed, status: &mut ProgrammaticUserStatus, now: Ti
             reason.as_str(),
             "a user is being made that will replace the current one",
         );
-        super::status::set_condition(&mut status.conditions, generation, now, &wanted);
+        super::conditions::set_condition(&mut status.conditions, generation, now, &wanted);
         return;
     }
     let mut known = status.conditions.iter();
@@ -253,7 +266,7 @@ pub(super) fn working(o: &Observed, status: &mut ProgrammaticUserStatus, now: Ti
 }
 
 /// What the objects ask for, if the class allows it.
-fn wanted(o: &Observed) -> Result<Desired, Halt> {
+fn validated_spec(o: &Observed) -> Result<Spec, Interrupt> {
     let class_name = &o.user.spec.class_name;
     let class = o.class.as_ref().ok_or_else(|| {
         let message = format!(
@@ -284,11 +297,11 @@ fn wanted(o: &Observed) -> Result<Desired, Halt> {
         class::check_access_of(&o.user, class).and_then(|()| Err(cannot_be_read(why)))
     } else {
         // The number of users is a bound for new ones.
-        let siblings = (!o.has_begun()).then_some(o.siblings);
+        let siblings = (!o.has_begun()).then_some(o.quota_used);
         class::check(&o.user, class, &o.namespace_labels, siblings)?;
-        desired(&o.user, class, organization)
+        validate(&o.user, class, organization)
     };
-    let desired = match (outcome, super::desired::access(&o.user, class)) {
+    let desired = match (outcome, super::spec::access(&o.user, class)) {
         (Ok(desired), _) => desired,
         // An object that cannot be used keeps no token that the class wants gone.
         (Err(refusal), Some(access)) if o.has_begun() && !refusal.revokes => {
@@ -315,28 +328,28 @@ fn cannot_be_read(why: &str) -> Refusal {
 
 fn proceed(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &mut ProgrammaticUserStatus,
     force: Option<&'static str>,
     now: Timestamp,
-) -> Result<(), Halt> {
-    if let Some(ticket) = &o.learned.ticket {
-        return attempt::go_on(o, desired, status, ticket, now);
+) -> Result<(), Interrupt> {
+    if let Some(ticket) = &o.answers.create_permit {
+        return attempt::continue_attempt(o, desired, status, ticket, now);
     }
     if attempt::recover(o, Some(desired), status, now)? {
         return Ok(());
     }
-    sweep::published(o, status, now)?;
-    sweep::hurry(o, status)?;
+    cleanup::finish_publication(o, status, now)?;
+    cleanup::expedite_retiring(o, status)?;
     granted::revoke_retiring(o, status)?;
-    let unsettled = settle(sweep::abandoned(o, status, false))?;
-    let unretired = settle(sweep::retiring(o, status))?;
+    let unsettled = tolerate_failure(cleanup::clean_up_abandoned(o, status, false))?;
+    let unretired = tolerate_failure(cleanup::delete_retired(o, status))?;
     // Before anything that may have to wait until earlier users are gone.
-    consumers::look(o, status)?;
+    consumers::request_pods(o, status)?;
     consumers::restart(o, desired, status, now)?;
-    strays(o)?;
+    confirm_unknown_users(o)?;
     let replace = |status: &mut ProgrammaticUserStatus, reason| match &unsettled {
-        Some(problem) => Halt::Failed(problem.clone()),
+        Some(problem) => Interrupt::Failed(problem.clone()),
         None => attempt::begin(o, desired, status, reason, now),
     };
     let Some(current) = status.journal.current.clone() else {
@@ -346,19 +359,19 @@ fn proceed(
     if let Some(reason) = force.or_else(|| rotation::due(o, desired, status, &current)) {
         return Err(replace(status, reason));
     }
-    if current.access.as_ref() != Some(&desired.access_digest) || o.check {
-        let grants = grants(o, desired)?;
+    if current.access.as_ref() != Some(&desired.access_digest) || o.full_check {
+        let grants = resolve_access(o, desired)?;
         let Some(details) = own_user(o, &current.user_id, &current.nonce)? else {
             forget_access(status);
             return Err(replace(status, rotation::USER_MISSING));
         };
-        note_token(status, &details, o.time(now));
+        record_token(status, &details, o.time(now));
         if !granted::record_current(o, status, &desired.access, now)? {
             return Err(replace(status, rotation::SPEC_CHANGED));
         }
         apply_access(o, desired, &grants, &details)?;
         let kept = published(desired);
-        if !answer(o.learned.verified.as_ref(), || Step::Verify(kept))? {
+        if !answer(o.answers.verified.as_ref(), || Step::Verify(kept))? {
             let issued = status.token_issued_at.unwrap_or(now);
             let too_long = o
                 .platform_now
@@ -370,12 +383,12 @@ fn proceed(
                 not_accepted()
             });
         }
-        attempt::applied(o, status, desired);
+        attempt::record_applied_access(o, status, desired);
     } else if current.granted.is_none() {
         // An older version made the user.
-        attempt::applied(o, status, desired);
+        attempt::record_applied_access(o, status, desired);
     }
-    unretired.map_or(Ok(()), |problem| Err(Halt::Failed(problem)))
+    unretired.map_or(Ok(()), |problem| Err(Interrupt::Failed(problem)))
 }
 
 /// What does not work any more is not ready, and is looked at again until it is replaced.
@@ -386,27 +399,27 @@ fn forget_access(status: &mut ProgrammaticUserStatus) {
 }
 
 /// What goes wrong with what is left of earlier users need not keep the current one from being looked after.
-fn settle(outcome: Result<(), Halt>) -> Result<Option<Problem>, Halt> {
+fn tolerate_failure(outcome: Result<(), Interrupt>) -> Result<Option<Problem>, Interrupt> {
     match outcome {
         Ok(()) => Ok(None),
-        Err(Halt::Failed(problem)) => Ok(Some(problem)),
+        Err(Interrupt::Failed(problem)) => Ok(Some(problem)),
         Err(halt) => Err(halt),
     }
 }
 
 /// Users that the journal does not know are looked for once more before they are reported: an attempt may have been
 /// swept after the list was made in which they were seen.
-fn strays(o: &Observed) -> Result<(), Halt> {
-    let suspected = o.strays.as_ref().is_some_and(|s| !s.is_empty());
-    if suspected && o.learned.listed.is_none() {
+fn confirm_unknown_users(o: &Observed) -> Result<(), Interrupt> {
+    let suspected = o.unknown_users.as_ref().is_some_and(|s| !s.is_empty());
+    if suspected && o.answers.listed.is_none() {
         return Err(do_first(Step::ListUsers));
     }
     Ok(())
 }
 
 /// The user, if the platform has it. One that is not of this object is left alone, whatever journal and Secret say.
-pub(super) fn own_user(o: &Observed, user_id: &str, nonce: &str) -> Result<Option<UserDetails>, Halt> {
-    let details = answer(o.learned.details.as_ref(), || Step::ReadUser(user_id.to_owned()))?;
+pub(super) fn own_user(o: &Observed, user_id: &str, nonce: &str) -> Result<Option<UserDetails>, Interrupt> {
+    let details = answer(o.answers.details.as_ref(), || Step::ReadUser(user_id.to_owned()))?;
     if details
         .as_ref()
         .is_some_and(|d| !super::is_marked(d, &o.marker(nonce)))
@@ -421,19 +434,19 @@ pub(super) fn own_user(o: &Observed, user_id: &str, nonce: &str) -> Result<Optio
 }
 
 /// Where the published token is.
-pub(super) fn published(desired: &Desired) -> super::Kept {
+pub(super) fn published(desired: &Spec) -> super::TokenSource {
     let token = desired
         .layout
         .iter()
         .find(|(_, value)| **value == SecretValue::Token);
-    super::Kept::Published {
+    super::TokenSource::Published {
         secret: desired.secret_name.clone(),
         key: token.map(|(key, _)| key.clone()).unwrap_or_default(),
     }
 }
 
-pub(super) fn not_accepted() -> Halt {
-    Halt::Failed(Problem {
+pub(super) fn not_accepted() -> Interrupt {
+    Interrupt::Failed(Problem {
         reason: "TokenNotAccepted",
         message: "the platform does not accept the new token yet (some platforms need a few seconds)"
             .to_owned(),
@@ -443,7 +456,7 @@ pub(super) fn not_accepted() -> Halt {
 
 /// A Secret of that name that is not ours, or that nothing can be written into.
 pub(super) fn conflict(o: &Observed, name: &str) -> Result<(), Refusal> {
-    match &o.target {
+    match &o.next_secret {
         SecretView::Foreign(owner) => {
             let message = format!(
                 "Secret {name} {owner}; it is left alone and no user is made: choose another spec.secret.name, or delete that Secret"
@@ -461,16 +474,19 @@ pub(super) fn conflict(o: &Observed, name: &str) -> Result<(), Refusal> {
 }
 
 /// The answer to a step, the step itself, or what went wrong with it.
-pub(super) fn answer<T: Clone>(known: Option<&Answer<T>>, step: impl FnOnce() -> Step) -> Result<T, Halt> {
+pub(super) fn answer<T: Clone>(
+    known: Option<&Answer<T>>,
+    step: impl FnOnce() -> Step,
+) -> Result<T, Interrupt> {
     match known {
         Some(Ok(value)) => Ok(value.clone()),
-        Some(Err(problem)) => Err(Halt::Failed(problem.clone())),
+        Some(Err(problem)) => Err(Interrupt::Failed(problem.clone())),
         None => Err(do_first(step())),
     }
 }
 
 /// What the platform says of the token. A time that cannot be its own does not count: the token's age is counted from now.
-pub(super) fn note_token(status: &mut ProgrammaticUserStatus, details: &UserDetails, now: Timestamp) {
+pub(super) fn record_token(status: &mut ProgrammaticUserStatus, details: &UserDetails, now: Timestamp) {
     if let Some(token) = details.tokens.first() {
         status
             .token_last_digits

@@ -28,20 +28,20 @@ pub struct Observed {
     /// Whether the object is being deleted together with its namespace.
     pub namespace_ends: bool,
     /// Users of the same class in the same namespace that exist, are being made or were retained, without this one.
-    pub siblings: usize,
+    pub quota_used: usize,
     /// The Secret of the current user, read after the object.
-    pub secret: SecretView,
+    pub current_secret: SecretView,
     /// The Secret that the pending attempt's token is meant for, or else the one that the spec names. Mostly the same.
-    pub target: SecretView,
+    pub next_secret: SecretView,
     /// Staged tokens of attempts that the journal names as pending or abandoned.
     pub staged: Vec<Staged>,
     /// Whether the status is as the operator left it, but for the conditions.
     pub intact: bool,
     /// Whether everything is to be compared with the platform, even where the journal says that it is done.
-    pub check: bool,
+    pub full_check: bool,
     /// Users that carry this object's marker and that the journal does not know, by a list read before the object;
     /// `None`: there was no list yet.
-    pub strays: Option<Vec<UserName>>,
+    pub unknown_users: Option<Vec<UserName>>,
     /// Workloads that read the Secret.
     pub consumers: Consumers,
     /// Now, by the platform's clock; unknown until the platform has answered once.
@@ -52,11 +52,11 @@ pub struct Observed {
     pub fresh_nonce: String,
     /// Attempts that this process has known as abandoned for the whole settle window: a create call for one of
     /// them cannot be on its way any more.
-    pub settled: BTreeSet<String>,
+    pub expired_attempts: BTreeSet<String>,
     /// How long it takes until that is true of all abandoned attempts.
-    pub settles_in: Duration,
+    pub next_expiry: Duration,
     /// Answers to the steps of this reconcile.
-    pub learned: Learned,
+    pub answers: Answers,
 }
 
 /// What is known of the Secret; never its data.
@@ -106,13 +106,13 @@ pub struct Staged {
 
 /// Answers to the steps of one reconcile.
 #[derive(Debug, Clone, Default)]
-pub struct Learned {
+pub struct Answers {
     /// To [`super::Step::LookUp`].
     pub catalog: Option<Answer<Found>>,
     /// To [`super::Step::DryRun`].
     pub dry_run: Option<Answer<()>>,
     /// The attempt that this very reconcile wrote as pending: the ticket for one create call.
-    pub ticket: Option<String>,
+    pub create_permit: Option<String>,
     /// To [`super::Step::Create`].
     pub created: Option<Created>,
     /// To [`super::Step::Commit`].
@@ -126,7 +126,7 @@ pub struct Learned {
     /// To [`super::Step::Unstage`], by attempt.
     pub unstaged: BTreeMap<String, Answer<()>>,
     /// To [`super::Step::Bar`]; an error, if a token has been staged in the meantime.
-    pub barred: Option<Answer<()>>,
+    pub tombstoned: Option<Answer<()>>,
     /// To [`super::Step::Fence`].
     pub fenced: Option<Answer<()>>,
     /// To [`super::Step::Compensate`].
@@ -268,7 +268,7 @@ impl Observed {
 
     /// The Secret that carries this attempt, if one does.
     pub(super) fn secret_with(&self, nonce: &str) -> Option<&OwnSecret> {
-        [&self.target, &self.secret]
+        [&self.next_secret, &self.current_secret]
             .into_iter()
             .find_map(|view| match view {
                 SecretView::Ours(secret) if secret.nonce.as_deref() == Some(nonce) => Some(secret),

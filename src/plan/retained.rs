@@ -142,6 +142,6 @@ pub(super) fn is_held(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
     let pending = journal.pending.iter().map(|p| &p.nonce);
     let mut ours = pending.chain(journal.current.iter().map(|c| &c.nonce));
     // What somebody has made his own may hold it, too.
-    let theirs = matches!(o.secret, SecretView::Foreign(_));
+    let theirs = matches!(o.current_secret, SecretView::Foreign(_));
     !o.namespace_ends && (theirs || ours.any(|nonce| o.secret_with(nonce).is_some()))
 }

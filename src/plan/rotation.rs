@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use super::desired::Desired;
+use super::spec::Spec;
 use super::window::Window;
 use super::{Observed, Refusal, SecretView};
 use crate::api::{
@@ -243,7 +243,7 @@ pub(super) fn latest(o: &Observed, status: &ProgrammaticUserStatus) -> Option<Ti
 /// Why the current user has to be replaced, as far as it can be told without the platform.
 pub(super) fn due(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &ProgrammaticUserStatus,
     current: &Current,
 ) -> Option<&'static str> {
@@ -253,7 +253,7 @@ pub(super) fn due(
     if current.fingerprint != desired.fingerprint {
         return Some(SPEC_CHANGED);
     }
-    match (&o.secret, o.secret_with(&current.nonce)) {
+    match (&o.current_secret, o.secret_with(&current.nonce)) {
         (_, Some(secret)) if secret.unedited => {}
         (_, Some(_)) | (SecretView::Ours(_), None) => return Some("SecretEdited"),
         // Of somebody else's Secret the attempt says so before it begins.
@@ -270,7 +270,7 @@ pub(super) fn due(
 /// When the token will be replaced because of its age.
 pub(super) fn planned(
     o: &Observed,
-    desired: &Desired,
+    desired: &Spec,
     status: &ProgrammaticUserStatus,
     now: Timestamp,
 ) -> Option<Timestamp> {

@@ -5,7 +5,7 @@
 //! choose, beyond a few names that nothing is known to act on.
 
 use super::Refusal;
-use super::desired::Desired;
+use super::spec::Spec;
 use crate::api::{ProgrammaticUser, ProgrammaticUserClass};
 
 /// Reason of a refusal. It is not that of what a user may do on the platform: no user is deleted for its Secret's shape.
@@ -45,7 +45,7 @@ const RESERVED: [&str; 6] = [
 pub(super) fn check(
     user: &ProgrammaticUser,
     class: &ProgrammaticUserClass,
-    desired: &Desired,
+    desired: &Spec,
 ) -> Result<(), Refusal> {
     let allow = &class.spec.allow.secret;
     let refuse = |what: &str, name: &str, list: &str| {

@@ -85,20 +85,20 @@ fn observed(user: ProgrammaticUser) -> Observed {
         organization: Some(Arc::new(organization())),
         namespace_labels: BTreeMap::new(),
         namespace_ends: false,
-        siblings: 0,
-        secret: SecretView::Absent,
-        target: SecretView::Absent,
+        quota_used: 0,
+        current_secret: SecretView::Absent,
+        next_secret: SecretView::Absent,
         staged: Vec::new(),
         intact: true,
-        check: false,
-        strays: None,
+        full_check: false,
+        unknown_users: None,
         consumers: Consumers::default(),
         platform_now: Some(now()),
         instance: "abcdef".to_owned(),
         fresh_nonce: NONCE.to_owned(),
-        settled: BTreeSet::new(),
-        settles_in: Duration::ZERO,
-        learned: Learned::default(),
+        expired_attempts: BTreeSet::new(),
+        next_expiry: Duration::ZERO,
+        answers: Answers::default(),
     }
 }
 
@@ -134,70 +134,73 @@ fn problem(reason: &'static str) -> Problem {
 }
 
 /// Answers steps until the plan rests; `answer` may answer a step first. Returns the steps' names and the rest.
-fn run(o: &mut Observed, mut answer: impl FnMut(&Step, &mut Observed) -> bool) -> (Vec<&'static str>, Rest) {
+fn run(
+    o: &mut Observed,
+    mut answer: impl FnMut(&Step, &mut Observed) -> bool,
+) -> (Vec<&'static str>, Verdict) {
     let mut taken = Vec::new();
     for _ in 0..40 {
         let step = match next(o, now()) {
-            Next::Stop(rest) => return (taken, rest),
-            Next::Do(step) => step,
+            Decision::Done(rest) => return (taken, rest),
+            Decision::Do(step) => step,
         };
         taken.push(name(&step));
         if answer(&step, o) {
             continue;
         }
         match step {
-            Step::LookUp(_) => o.learned.catalog = Some(Ok(found(catalog()))),
+            Step::LookUp(_) => o.answers.catalog = Some(Ok(found(catalog()))),
             Step::AddFinalizer => {
                 Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
             }
-            Step::DryRun(_) => o.learned.dry_run = Some(Ok(())),
+            Step::DryRun(_) => o.answers.dry_run = Some(Ok(())),
             Step::Journal(status, ticket) => {
                 Arc::make_mut(&mut o.user).status = Some(*status);
-                o.learned.ticket = ticket;
+                o.answers.create_permit = ticket;
             }
             Step::Create(_) => {
-                o.learned.created = Some(Created::Yes {
+                o.answers.created = Some(Created::Yes {
                     user_id: "pu-1".to_owned(),
                     last_digits: "ab12".to_owned(),
                 });
             }
-            Step::Commit(_) => o.learned.committed = Some(Committed::Yes),
+            Step::Commit(_) => o.answers.committed = Some(Committed::Yes),
             Step::Stage { nonce, user_id } => {
-                o.learned.staged = Some(Committed::Yes);
+                o.answers.staged = Some(Committed::Yes);
                 o.staged.push(staged(&nonce, &user_id));
             }
-            Step::Publish(..) => o.learned.published = Some(Committed::Yes),
+            Step::Publish(..) => o.answers.published = Some(Committed::Yes),
             Step::Unstage(staged) => {
-                o.learned.unstaged.insert(staged.nonce, Ok(()));
+                o.answers.unstaged.insert(staged.nonce, Ok(()));
             }
-            Step::Bar(_) => o.learned.barred = Some(Ok(())),
-            Step::Fence(_) => o.learned.fenced = Some(Ok(())),
-            Step::Compensate(_) => o.learned.compensated = Some(Ok(())),
-            Step::ReadUser(_) => o.learned.details = Some(Ok(None)),
-            Step::PutPolicies(..) => o.learned.policies_put = Some(Ok(())),
-            Step::PutGroups(..) => o.learned.groups_put = Some(Ok(())),
-            Step::Verify(_) => o.learned.verified = Some(Ok(true)),
-            Step::ListUsers => o.learned.listed = Some(Ok(Vec::new())),
+            Step::Tombstone(_) => o.answers.tombstoned = Some(Ok(())),
+            Step::Fence(_) => o.answers.fenced = Some(Ok(())),
+            Step::Compensate(_) => o.answers.compensated = Some(Ok(())),
+            Step::ReadUser(_) => o.answers.details = Some(Ok(None)),
+            Step::PutPolicies(..) => o.answers.policies_put = Some(Ok(())),
+            Step::PutGroups(..) => o.answers.groups_put = Some(Ok(())),
+            Step::Verify(_) => o.answers.verified = Some(Ok(true)),
+            Step::ListUsers => o.answers.listed = Some(Ok(Vec::new())),
             Step::DeleteUser(id, _) => {
-                o.learned.deleted.insert(id, Ok(Deletion::Gone));
+                o.answers.deleted.insert(id, Ok(Deletion::Gone));
             }
             Step::DeleteSecret(own) => {
-                o.learned.secrets_deleted.insert(own.name, Ok(()));
+                o.answers.secrets_deleted.insert(own.name, Ok(()));
             }
             Step::DeleteOldSecret { name, nonce } => {
-                o.learned.old_secrets_deleted.insert((name, nonce), Ok(()));
+                o.answers.old_secrets_deleted.insert((name, nonce), Ok(()));
             }
             Step::HoldClass => {
                 let class = Arc::make_mut(o.class.as_mut().unwrap());
                 class.metadata.finalizers = Some(vec![CLASS_FINALIZER.to_owned()]);
             }
-            Step::Record(_) => o.learned.recorded = Some(Ok(())),
-            Step::Release(_) => o.learned.released = Some(Ok(())),
-            Step::ReadPods(_) => o.learned.pods = Some(Ok(Vec::new())),
+            Step::Record(_) => o.answers.recorded = Some(Ok(())),
+            Step::Release(_) => o.answers.released = Some(Ok(())),
+            Step::ReadPods(_) => o.answers.pods = Some(Ok(Vec::new())),
             Step::Restart(restart) => {
-                o.learned.restarted.insert(restart.workload, Ok(true));
+                o.answers.restarted.insert(restart.workload, Ok(true));
             }
-            Step::RemoveFinalizer => o.learned.finalizer_removed = true,
+            Step::RemoveFinalizer => o.answers.finalizer_removed = true,
         }
     }
     panic!("no end after {taken:?}");
@@ -219,7 +222,7 @@ fn name(step: &Step) -> &'static str {
         Step::Stage { .. } => "stage",
         Step::Publish(..) => "publish",
         Step::Unstage(_) => "unstage",
-        Step::Bar(_) => "bar",
+        Step::Tombstone(_) => "bar",
         Step::Fence(_) => "fence",
         Step::DeleteOldSecret { .. } => "delete-old-secret",
         Step::HoldClass => "hold-class",
@@ -235,7 +238,7 @@ fn name(step: &Step) -> &'static str {
     }
 }
 
-fn condition(rest: &Rest, type_: &str) -> Option<(String, String, String)> {
+fn condition(rest: &Verdict, type_: &str) -> Option<(String, String, String)> {
     let conditions = &rest.status.as_ref()?.conditions;
     conditions
         .iter()
@@ -243,7 +246,7 @@ fn condition(rest: &Rest, type_: &str) -> Option<(String, String, String)> {
         .map(|c| (c.status.clone(), c.reason.clone(), c.message.clone()))
 }
 
-fn reason(rest: &Rest) -> String {
+fn reason(rest: &Verdict) -> String {
     condition(rest, READY).map(|c| c.1).unwrap_or_default()
 }
 
@@ -261,9 +264,9 @@ fn made() -> Observed {
     let mut o = observed(editor());
     let (_, rest) = run(&mut o, |_, _| false);
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
-    o.secret = own_secret(NONCE);
-    o.target = o.secret.clone();
-    o.learned = Learned::default();
+    o.current_secret = own_secret(NONCE);
+    o.next_secret = o.current_secret.clone();
+    o.answers = Answers::default();
     o
 }
 

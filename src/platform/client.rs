@@ -5,12 +5,12 @@
 //! would go along), never repeats a request that may have been acted on, bounds every body in size and time, and
 //! lets no token into an error.
 
-mod admin;
 mod body;
+mod credential;
 mod error;
-mod gate;
+mod fair_queue;
+mod limiter;
 mod observer;
-mod turns;
 mod wire;
 
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 
-use admin::{Admin, Refusal};
 use body::Body;
+use credential::{AdminCredential, CredentialFailover};
 pub use error::{Error, Kind, Sent};
-use gate::{Caller, Way};
-pub use gate::{Gate, Hooks, Limits, Purpose, Skew, Use};
+pub use fair_queue::FairQueue;
+use limiter::{Caller, Priority};
+pub use limiter::{LimiterEvents, Limits, Purpose, RateLimiter, Skew, Usage};
 pub use observer::Observer;
-pub use turns::Turns;
 use wire::{FEW, MANY, NO_BODY, Route, items, listed, reset_after, time};
 
 use super::{
@@ -54,15 +54,15 @@ pub struct Config {
     /// The credential before it, used when that one is refused.
     pub previous: Option<Token>,
     /// Through which everything goes.
-    pub gate: Arc<Gate>,
+    pub gate: Arc<RateLimiter>,
 }
 
 /// One organization's API, with one credential.
 #[derive(Clone)]
 pub struct Client {
     base: Arc<str>,
-    admin: Arc<Admin>,
-    gate: Arc<Gate>,
+    admin: Arc<AdminCredential>,
+    gate: Arc<RateLimiter>,
     caller: Caller,
     shared: reqwest::Client,
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
@@ -76,7 +76,7 @@ pub struct Client {
 
 /// How a call with the admin credential is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum How {
+enum Attempt {
     /// Sent again with the previous credential, if the current one is refused.
     Usual,
     /// At most once.
@@ -118,10 +118,10 @@ impl Client {
             lists: Arc::default(),
             timeout: config.timeout,
             create_timeout: config.create_timeout,
-            admin: Arc::new(Admin::new(config.token, config.previous)),
+            admin: Arc::new(AdminCredential::new(config.token, config.previous)),
             gate: config.gate,
             caller: Caller {
-                way: Way::Usual,
+                priority: Priority::Normal,
                 namespace: "".into(),
             },
         })
@@ -129,9 +129,9 @@ impl Client {
 
     /// The same client, whose calls do not stand in line with most others: for what cannot wait until a storm is over.
     #[must_use]
-    pub fn ahead(&self) -> Self {
+    pub fn with_high_priority(&self) -> Self {
         let mut ahead = self.clone();
-        ahead.caller.way = Way::Ahead;
+        ahead.caller.priority = Priority::High;
         ahead
     }
 
@@ -169,7 +169,7 @@ impl Client {
         purpose: Purpose,
     ) -> Result<CreatedUser, Error> {
         let route = Route::new(Method::POST, "/setup/user/programmatic");
-        let reply = self.send(&route, How::Create(purpose), Some(body)).await?;
+        let reply = self.send(&route, Attempt::Create(purpose), Some(body)).await?;
         let mut items = items::<CreatedUser>(&route, &reply)?;
         // Anything else is a 200 whose user and token are unknown: the caller has to look for the user.
         match (items.pop(), items.len()) {
@@ -195,13 +195,13 @@ impl Client {
     /// means that it is accepted again.
     pub async fn probe(&self) -> Result<Vec<UserName>, Error> {
         let route = Route::new(Method::GET, "/setup/organization/user");
-        listed::<_, MANY>(&route, &self.send(&route, How::Probe, NO_BODY).await?)
+        listed::<_, MANY>(&route, &self.send(&route, Attempt::Probe, NO_BODY).await?)
     }
 
     /// One user; `None` if the platform has none of that id, in whichever way it says so.
     pub async fn user(&self, id: &str) -> Result<Option<UserDetails>, Error> {
         let route = Route::user(Method::GET, id, "")?;
-        match self.send(&route, How::Usual, NO_BODY).await {
+        match self.send(&route, Attempt::Usual, NO_BODY).await {
             Ok(reply) => Ok(items(&route, &reply)?.pop()),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
@@ -211,7 +211,7 @@ impl Client {
     /// Deletes a user and its tokens; one that is gone already is no error.
     pub async fn delete_user(&self, id: &str) -> Result<(), Error> {
         let route = Route::user(Method::DELETE, id, "")?;
-        match self.send(&route, How::Usual, NO_BODY).await {
+        match self.send(&route, Attempt::Usual, NO_BODY).await {
             Err(e) if !e.is_not_found() => Err(e),
             _ => {
                 self.gate.note_deleted(id);
@@ -223,7 +223,7 @@ impl Client {
     /// Replaces the direct policies of a user.
     pub async fn put_policies(&self, id: &str, policies: Vec<PolicyGrant>) -> Result<(), Error> {
         let route = Route::user(Method::PUT, id, "/policyMapping")?;
-        self.send(&route, How::Usual, Some(&PolicyMapping { policies }))
+        self.send(&route, Attempt::Usual, Some(&PolicyMapping { policies }))
             .await
             .map(drop)
     }
@@ -231,7 +231,7 @@ impl Client {
     /// Replaces the groups of a user.
     pub async fn put_groups(&self, id: &str, user_group_ids: Vec<String>) -> Result<(), Error> {
         let route = Route::user(Method::PUT, id, "/userGroupMapping")?;
-        self.send(&route, How::Usual, Some(&GroupMapping { user_group_ids }))
+        self.send(&route, Attempt::Usual, Some(&GroupMapping { user_group_ids }))
             .await
             .map(drop)
     }
@@ -254,7 +254,7 @@ impl Client {
     /// Who did what. There is no paging: a span with too many events is an error.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEvent>, Error> {
         let route = Route::new(Method::GET, "/audit/events").with_query(&query.pairs());
-        listed::<_, MANY>(&route, &self.send(&route, How::Usual, NO_BODY).await?)
+        listed::<_, MANY>(&route, &self.send(&route, Attempt::Usual, NO_BODY).await?)
     }
 
     /// Whether the platform accepts `token`: `Ok(false)` if it says that it does not know it.
@@ -263,8 +263,10 @@ impl Client {
     /// for; a 403 means that the platform knows the token and refuses the list, so it proves the token too.
     pub async fn accepts(&self, token: &Token) -> Result<bool, Error> {
         let route = Route::new(Method::GET, "/setup/account");
-        self.admin.check().inspect_err(|e| self.gate.held(e))?;
-        let _turn = self.gate.enter(&self.caller).await?;
+        self.admin
+            .check()
+            .inspect_err(|e| self.gate.record_local_rejection(e))?;
+        let _turn = self.gate.acquire(&self.caller).await?;
         match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == Kind::Forbidden => Ok(true),
@@ -278,47 +280,52 @@ impl Client {
         path: &'static str,
     ) -> Result<Vec<T>, Error> {
         let route = Route::new(Method::GET, path);
-        listed::<_, MOST>(&route, &self.send(&route, How::Usual, NO_BODY).await?)
+        listed::<_, MOST>(&route, &self.send(&route, Attempt::Usual, NO_BODY).await?)
     }
 
     /// A call with the admin credential, when it is its turn.
     async fn send<B: Serialize + Sync>(
         &self,
         route: &Route,
-        how: How,
+        how: Attempt,
         body: Option<&B>,
     ) -> Result<Body, Error> {
         let check = || {
-            if how == How::Probe {
+            if how == Attempt::Probe {
                 Ok(())
             } else {
-                self.admin.check().inspect_err(|e| self.gate.held(e))
+                self.admin
+                    .check()
+                    .inspect_err(|e| self.gate.record_local_rejection(e))
             }
         };
         loop {
             check()?;
             let _turn = match how {
-                How::Create(purpose) => {
+                Attempt::Create(purpose) => {
                     let timeout = self.create_timeout;
                     self.gate
-                        .enter_create(&route.name(), timeout, purpose, &self.caller)
+                        .acquire_create(&route.name(), timeout, purpose, &self.caller)
                         .await?
                 }
-                How::Usual | How::Probe => self.gate.enter(&self.caller).await?,
+                Attempt::Usual | Attempt::Probe => self.gate.acquire(&self.caller).await?,
             };
             // It may have been refused while this call waited.
             check()?;
-            let is_create = matches!(how, How::Create(_));
+            let is_create = matches!(how, Attempt::Create(_));
             let http = if is_create { &self.fresh } else { &self.shared };
             let used = self.admin.used();
             let reply = self.attempt(http, route, self.admin.at(used), body).await;
             match &reply {
-                Ok(_) if how == How::Probe => self.admin.accepted(),
+                Ok(_) if how == Attempt::Probe => self.admin.accepted(),
                 Err(e) if e.kind == Kind::Unauthorized => {
                     let refusal = self.admin.refused(used, e);
                     self.tell(how, refusal);
                     // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
-                    let other = matches!(refusal, Refusal::Switched | Refusal::TryNext);
+                    let other = matches!(
+                        refusal,
+                        CredentialFailover::Switched | CredentialFailover::TryNext
+                    );
                     if other && !is_create {
                         continue;
                     }
@@ -335,8 +342,9 @@ impl Client {
     }
 
     /// Whoever probes the credential hears once of what another call found.
-    fn tell(&self, how: How, refusal: Refusal) {
-        if how != How::Probe && matches!(refusal, Refusal::Switched | Refusal::New) {
+    fn tell(&self, how: Attempt, refusal: CredentialFailover) {
+        if how != Attempt::Probe && matches!(refusal, CredentialFailover::Switched | CredentialFailover::New)
+        {
             self.gate.refused();
         }
     }

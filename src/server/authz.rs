@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use condition::{Condition, Facts, Operator, Wanted};
+pub use condition::{Condition, ExpectedValue, Facts, Operator};
 pub use pattern::Pattern;
 
 /// What a statement does.

@@ -16,7 +16,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
-use super::gate::{self, Caller, Trace, bearer};
+use super::auth::{self, Caller, RequestContext, bearer};
 use super::limit::{Allowance, Key};
 use super::reply::{self, ApiError};
 use super::store::batch::Batch;
@@ -40,7 +40,7 @@ pub(super) fn pages(app: App) -> Router {
         .merge(settings::pages())
         .merge(own::pages())
         .route("/console/{*rest}", get(nothing).post(nothing))
-        .route_layer(middleware::from_fn_with_state(app.clone(), people_only))
+        .route_layer(middleware::from_fn_with_state(app.clone(), browser_only))
         .route("/console/style.css", get(style))
         .route("/console/copy.js", get(script))
         .with_state(app)
@@ -105,15 +105,15 @@ fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, secon
 }
 
 /// Refuses whoever comes with a token.
-async fn people_only(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn browser_only(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some(value) = request.headers().get(header::AUTHORIZATION) else {
         return next.run(request).await;
     };
     // A knock is refused by whatever method it comes.
-    if is_flooded(&app, gate::ANONYMOUS, "*", "/console").await {
+    if is_flooded(&app, auth::ANONYMOUS, "*", "/console").await {
         return too_many();
     }
-    let trace = Trace::of(&request);
+    let trace = RequestContext::of(&request);
     let token = value
         .to_str()
         .ok()
@@ -182,7 +182,12 @@ async fn holder(app: &App, token: &str) -> Result<(Option<Caller>, bool), ApiErr
     Ok((former.as_ref().map(Caller::by_token), false))
 }
 
-async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>, is_valid: bool) -> Response {
+async fn refuse_token(
+    app: &App,
+    trace: &RequestContext,
+    holder: Option<&Caller>,
+    is_valid: bool,
+) -> Response {
     let is_person = is_valid && holder.is_some_and(|h| h.kind == "ui");
     let answer = (StatusCode::FORBIDDEN, page::no_access(is_person)).into_response();
     if is_valid {
@@ -194,24 +199,35 @@ async fn refuse_token(app: &App, trace: &Trace, holder: Option<&Caller>, is_vali
 }
 
 /// Records a refusal of somebody with a valid credential.
-async fn record(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, status: StatusCode) {
-    gate::write(app, &event(trace, who, action, status)).await;
+async fn record(app: &App, trace: &RequestContext, who: Option<&Caller>, action: &str, status: StatusCode) {
+    auth::write(app, &event(trace, who, action, status)).await;
 }
 
 /// Records a refusal that anyone can cause; `who` is who it is about.
-async fn record_stranger(app: &App, trace: &Trace, who: Option<&Caller>, action: &str, status: StatusCode) {
+async fn record_stranger(
+    app: &App,
+    trace: &RequestContext,
+    who: Option<&Caller>,
+    action: &str,
+    status: StatusCode,
+) {
     refusals::record(app, trace, &event(trace, who, action, status), "/console").await;
 }
 
 /// Records a change, in its transaction.
-async fn tell(conn: &mut Connection, trace: &Trace, who: &Caller, action: &str) -> Result<(), sqlx::Error> {
+async fn audit(
+    conn: &mut Connection,
+    trace: &RequestContext,
+    who: &Caller,
+    action: &str,
+) -> Result<(), sqlx::Error> {
     let mut batch = Batch::default();
     audit::add(&mut batch, &event(trace, Some(who), action, StatusCode::OK));
     batch.execute(conn).await
 }
 
 fn event<'a>(
-    trace: &'a Trace,
+    trace: &'a RequestContext,
     who: Option<&'a Caller>,
     action: &'a str,
     status: StatusCode,
@@ -258,7 +274,12 @@ impl FromRequestParts<App> for Visitor {
         match session(app, &parts.headers).await {
             Ok(Some(session)) => {
                 let cookie = session_cookie(app, &parts.headers).unwrap_or_default();
-                Ok(Self(Client::new(app, session, cookie, Trace::of_parts(parts))))
+                Ok(Self(Client::new(
+                    app,
+                    session,
+                    cookie,
+                    RequestContext::of_parts(parts),
+                )))
             }
             Ok(None) => Err(Redirect::to(SIGN_IN).into_response()),
             Err(error) => Err(failed(&error)),
@@ -267,7 +288,7 @@ impl FromRequestParts<App> for Visitor {
 }
 
 /// Refuses a form that no page of the session sent.
-async fn forged(app: &App, trace: &Trace, session: &store::Session, action: &str) -> Response {
+async fn csrf_failed(app: &App, trace: &RequestContext, session: &store::Session, action: &str) -> Response {
     let who = caller(session);
     if is_flooded(app, &who.id, "POST", "/console").await {
         return too_many();
@@ -294,9 +315,9 @@ async fn session(app: &App, headers: &HeaderMap) -> Result<Option<store::Session
     let Some(cookie) = session_cookie(app, headers) else {
         return Ok(None);
     };
-    let session = store::session(&mut *app.store.look().await?, &cookie).await?;
+    let session = store::session(&mut *app.store.acquire_reader().await?, &cookie).await?;
     if session.as_ref().is_some_and(|s| s.use_is_news(app.sessions.idle))
-        && let Err(error) = store::touch(&app.store, &cookie, app.sessions).await
+        && let Err(error) = store::extend_session(&app.store, &cookie, app.sessions).await
     {
         // Not worth failing a page for.
         tracing::error!(%error, "the time of a session's use was not written");

@@ -45,10 +45,10 @@ pub(super) fn service(app: App) -> Router {
     // The inner router as a fallback, because the edge rewrites paths before they are routed.
     Router::new()
         .fallback_service(inner)
-        .layer(middleware::from_fn_with_state(app, edge))
+        .layer(middleware::from_fn_with_state(app, request_layer))
 }
 
-async fn edge(State(app): State<App>, mut request: Request, next: Next) -> Response {
+async fn request_layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let Ok(id) = secret::uuid() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

@@ -15,7 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 
 use super::App;
-use super::gate::known_method;
+use super::auth::known_method;
 use super::reply::ApiError;
 use super::store::{Store, users};
 
@@ -177,7 +177,7 @@ impl Metrics {
             return;
         }
         let count = async {
-            let mut conn = store.look().await?;
+            let mut conn = store.acquire_reader().await?;
             users::count(&mut conn).await
         };
         match count.await {

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::App;
-use super::gate::{self, ANONYMOUS, Trace};
+use super::auth::{self, ANONYMOUS, RequestContext};
 use super::store::audit::Event;
 
 /// Rows that may be written at once, after a quiet time.
@@ -48,7 +48,7 @@ impl Kind {
             resource_type: event.resource_type.to_owned(),
             result: event.result.to_owned(),
             status: event.status,
-            method: gate::known_method(event.method).to_owned(),
+            method: auth::known_method(event.method).to_owned(),
             route,
         }
     }
@@ -181,20 +181,20 @@ impl Refusals {
 }
 
 /// Puts a refusal on record, by a row of its own or by a number. `route` is a pattern of ours.
-pub(super) async fn record(app: &App, trace: &Trace, event: &Event<'_>, route: &'static str) {
+pub(super) async fn record(app: &App, trace: &RequestContext, event: &Event<'_>, route: &'static str) {
     let network = trace.peer.map(super::peer::Peer::network);
     if app
         .refusals
         .is_first(Kind::of(event, network, route), Instant::now())
     {
-        gate::write(app, event).await;
+        auth::write(app, event).await;
     }
 }
 
 /// Writes the numbers that have no row yet.
 pub(super) async fn flush(app: &App) {
     for (kind, requests) in app.refusals.take(Instant::now()) {
-        gate::write(app, &kind.event(requests)).await;
+        auth::write(app, &kind.event(requests)).await;
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn run(app: &App, config: &AuditConfig) {
 /// Exports and deletes what is older than a time, file by file.
 async fn sweep(app: &App, folder: &Path, before: i64) -> Result<(), Failure> {
     loop {
-        let mut conn = app.store.look().await?;
+        let mut conn = app.store.acquire_reader().await?;
         let rows = audit::oldest(&mut conn, &app.organization.name, before, FILE).await?;
         drop(conn);
         let (Some(first), Some(last)) = (rows.first(), rows.last()) else {

@@ -20,13 +20,13 @@ use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use tokio::sync::Mutex;
 
-use super::gate::{Call, gate};
+use super::auth::{AuthorizedRequest, gate};
 use super::metrics::Route;
 use super::reply::{Answer, ApiError};
 use super::{App, store};
 
 /// A request that passed the gate, in a handler's arguments.
-type Admitted = Extension<Arc<Call>>;
+type Admitted = Extension<Arc<AuthorizedRequest>>;
 type Outcome = Result<Answer, ApiError>;
 
 /// All routes of the API behind the gate, and the health check before it.
@@ -110,7 +110,7 @@ impl Health {
         if answered.is_some_and(|at| at.elapsed() < HEALTH_LASTS) {
             return Ok(Answer::Done);
         }
-        let mut conn = store.look().await?;
+        let mut conn = store.acquire_reader().await?;
         store::accounts::organization(&mut conn).await?;
         *answered = Some(Instant::now());
         Ok(Answer::Done)

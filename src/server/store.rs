@@ -31,7 +31,7 @@ use queue::Queue;
 pub(super) type Connection = sqlx::AnyConnection;
 
 /// A connection for one statement, see [`Store::look`].
-pub(super) type Look = PoolConnection<Any>;
+pub(super) type ReadConnection = PoolConnection<Any>;
 
 /// A transaction; without `commit` it never happened.
 pub(super) type Transaction = sqlx::Transaction<'static, Any>;
@@ -71,7 +71,7 @@ impl BeginWrite {
 
 impl Store {
     /// What is committed, for one statement: a second one may see more.
-    pub(super) async fn look(&self) -> Result<Look, sqlx::Error> {
+    pub(super) async fn acquire_reader(&self) -> Result<ReadConnection, sqlx::Error> {
         self.readers.acquire().await
     }
 

@@ -103,11 +103,11 @@ async fn one(bed: &Bed, template: &Template, name: &str) {
     status.token_last_digits = Some(token[60..].to_owned());
     status.token_issued_at = Some(Timestamp::from_second(Timestamp::now().as_second()).unwrap());
     let current = status.journal.current.as_mut().unwrap();
-    let desired = plan::desired(&user, &template.class, &template.organization).unwrap();
+    let desired = plan::validate(&user, &template.class, &template.organization).unwrap();
     current.fingerprint = desired.fingerprint;
     current.nonce = nonce;
     current.user_id = id;
-    plan::seal(INSTANCE, &user, &mut status);
+    plan::set_checksum(INSTANCE, &user, &mut status);
     user.status = Some(status);
     bed.world
         .users()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use programmatic_users::plan::{Answer, Committed, Created, Deletion, Learned, Problem, Retry};
+use programmatic_users::plan::{Answer, Answers, Committed, Created, Deletion, Problem, Retry};
 use programmatic_users::platform::{UserDetails, UserName, UserType};
 use serde_json::json;
 
@@ -34,7 +34,7 @@ fn committed(known: Known) -> Option<Committed> {
     }
 }
 
-pub fn learned(seen: &Seen) -> Learned {
+pub fn learned(seen: &Seen) -> Answers {
     let l = &seen.learned;
     let sets = |good: Set, bad: Set| items(good | bad).map(move |n| (n, has(good, n)));
     let mut deleted: BTreeMap<String, Answer<Deletion>> = sets(l.deleted, l.delete_failed)
@@ -55,10 +55,10 @@ pub fn learned(seen: &Seen) -> Learned {
         );
         sets(good, bad).map(move |(n, gone)| ((secret_name(at), nonce(n)), gone))
     });
-    Learned {
+    Answers {
         catalog: None,
         dry_run: None,
-        ticket: (l.ticket > 0).then(|| nonce(l.ticket)),
+        create_permit: (l.ticket > 0).then(|| nonce(l.ticket)),
         created: match l.created {
             Known::Not => None,
             Known::Yes => Some(Created::Yes {
@@ -74,7 +74,7 @@ pub fn learned(seen: &Seen) -> Learned {
         unstaged: sets(l.unstaged, l.unstage_failed)
             .map(|(n, gone)| (nonce(n), ended(gone)))
             .collect(),
-        barred: done(l.barred),
+        tombstoned: done(l.barred),
         fenced: done(l.fenced),
         compensated: done(l.compensated),
         details: match l.read {

@@ -12,8 +12,8 @@ use programmatic_users::api::{
     ROTATE_AT_ANNOTATION, Retiring, Scope, USER_ID_ANNOTATION,
 };
 use programmatic_users::plan::{
-    self, Catalog, Consumers, Found, Kept, Marker, Next, Observed, OwnSecret, SecretDraft, SecretView,
-    Staged, Step,
+    self, Catalog, Consumers, Decision, Found, Marker, Observed, OwnSecret, SecretDraft, SecretView, Staged,
+    Step, TokenSource,
 };
 use serde_json::json;
 
@@ -108,7 +108,7 @@ impl Translator {
         let versions = [version(0), version(1)];
         let [first, second] = versions
             .each_ref()
-            .map(|v| plan::desired(v, &class, &organization).unwrap());
+            .map(|v| plan::validate(v, &class, &organization).unwrap());
         assert_eq!(first.access_digest == second.access_digest, !config.regroup);
         assert_eq!(first.fingerprint == second.fingerprint, config.regroup);
         let catalog = Catalog {
@@ -180,8 +180,8 @@ impl Translator {
     pub fn decide(&self, seen: &Seen) -> Act {
         let mut observed = self.observed(seen);
         match self.ask(&mut observed) {
-            Next::Do(step) => self.act(step, seen),
-            Next::Stop(rest) => {
+            Decision::Do(step) => self.act(step, seen),
+            Decision::Done(rest) => {
                 let status = rest.status.map(|s| self.abstract_status(*s));
                 match status {
                     Some(status) if status != seen.object.status => Act::Leave(status),
@@ -193,11 +193,11 @@ impl Translator {
 
     /// The catalog and the dry-run depend on nothing that happens here and are answered at once. That a dry-run would
     /// have failed only keeps from harm.
-    fn ask(&self, observed: &mut Observed) -> Next {
+    fn ask(&self, observed: &mut Observed) -> Decision {
         loop {
             match plan::next(observed, self.now) {
-                Next::Do(Step::LookUp(_)) => observed.learned.catalog = Some(Ok(self.found.clone())),
-                Next::Do(Step::DryRun(_)) => observed.learned.dry_run = Some(Ok(())),
+                Decision::Do(Step::LookUp(_)) => observed.answers.catalog = Some(Ok(self.found.clone())),
+                Decision::Do(Step::DryRun(_)) => observed.answers.dry_run = Some(Ok(())),
                 next => return next,
             }
         }
@@ -234,22 +234,22 @@ impl Translator {
             organization: Some(self.organization.clone()),
             namespace_labels: BTreeMap::new(),
             namespace_ends: false,
-            siblings: 0,
-            secret: view(seen.current, seen.current_at, current_version),
-            target: view(seen.target, seen.target_at, TARGET),
+            quota_used: 0,
+            current_secret: view(seen.current, seen.current_at, current_version),
+            next_secret: view(seen.target, seen.target_at, TARGET),
             staged: (items(seen.staged).map(|n| staged(n, Some(user_id(n)))))
                 .chain(items(seen.barred).map(|n| staged(n, None)))
                 .collect(),
             intact: true,
-            check: self.check,
-            strays: None,
+            full_check: self.check,
+            unknown_users: None,
             consumers: Consumers::default(),
             platform_now: Some(self.now),
             instance: INSTANCE.to_owned(),
             fresh_nonce: nonce(world::FRESH),
-            settled,
-            settles_in: Duration::from_secs(30),
-            learned: learned(seen),
+            expired_attempts: settled,
+            next_expiry: Duration::from_secs(30),
+            answers: learned(seen),
         }
     }
 
@@ -381,7 +381,7 @@ impl Translator {
             // Without an age that tokens are replaced at, it decides only how long a token is waited for.
             status.token_issued_at = None;
             // An hour passes between any two attempts: the bound on their number is tested elsewhere.
-            status.journal.begun.clear();
+            status.journal.attempt_times.clear();
             (status.journal.checksum, status.journal.full_checksum) = (None, None);
             let journal = &mut status.journal;
             if let Some(pending) = journal.pending.as_mut().filter(|p| p.reason != REVOKED) {
@@ -426,7 +426,7 @@ impl Translator {
             Step::Stage { nonce, user_id } => belongs(Act::Stage, number(&nonce), &user_id),
             Step::Publish(nonce, draft) => written(&draft, number(&nonce), Act::Publish),
             Step::Unstage(staged) => Act::Unstage(number(&staged.nonce)),
-            Step::Bar(nonce) => Act::Bar(number(&nonce)),
+            Step::Tombstone(nonce) => Act::Bar(number(&nonce)),
             Step::Fence(fence) => Act::Fence(secret_number(&fence.name), fence.over.is_some()),
             Step::Compensate(id) => Act::Compensate(user_number(&id)),
             Step::ReadUser(id) => Act::ReadUser(user_number(&id)),
@@ -434,8 +434,10 @@ impl Translator {
                 let version = GROUPS.iter().position(|(id, _)| groups == [*id]).unwrap();
                 Act::PutGroups(user_number(&id), u8::try_from(version).unwrap())
             }
-            Step::Verify(Kept::Published { secret, .. }) => Act::VerifyPublished(secret_number(&secret)),
-            Step::Verify(Kept::Staged(nonce)) => Act::VerifyStaged(number(&nonce)),
+            Step::Verify(TokenSource::Published { secret, .. }) => {
+                Act::VerifyPublished(secret_number(&secret))
+            }
+            Step::Verify(TokenSource::Staged(nonce)) => Act::VerifyStaged(number(&nonce)),
             Step::ListUsers => Act::ListUsers,
             Step::DeleteUser(id, marker) => Act::DeleteUser(user_number(&id), number(&marker.nonce)),
             Step::DeleteSecret(own) => Act::DeleteSecret(secret_number(&own.name)),

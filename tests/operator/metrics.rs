@@ -26,7 +26,7 @@ fn documented() -> BTreeSet<String> {
         .collect()
 }
 
-/// What only a fault of the operator moves; `src/controller/panics/tests.rs` has one.
+/// What only a fault of the operator moves; `src/controller/reconcile/panics/tests.rs` has one.
 const FAULTS: [&str; 1] = ["programmatic_users_reconcile_panics_total"];
 
 /// Names in a scrape, without the suffixes of a histogram.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use programmatic_users::server::authz::{
-    Condition, Decision, Effect, Facts, Grant, Operator, Question, Reach, Statement, Wanted, could, decide,
-    depends, matches,
+    Condition, Decision, Effect, ExpectedValue, Facts, Grant, Operator, Question, Reach, Statement, could,
+    decide, depends, matches,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -62,12 +62,12 @@ fn naive_holds(condition: &Condition, service: &str, facts: &Facts, unsaid: bool
     let (mut surely, mut possibly) = (false, false);
     for value in values {
         let (operator, wanted) = match value {
-            Wanted::Text(text) => (*operator, Some(text.as_str())),
-            Wanted::Pattern(pattern) => (*operator, Some(pattern.as_str())),
-            Wanted::Email if *operator == Operator::PatternMatch => {
+            ExpectedValue::Text(text) => (*operator, Some(text.as_str())),
+            ExpectedValue::Pattern(pattern) => (*operator, Some(pattern.as_str())),
+            ExpectedValue::Email if *operator == Operator::PatternMatch => {
                 (Operator::Equals, facts.email.as_deref())
             }
-            Wanted::Email => (*operator, facts.email.as_deref()),
+            ExpectedValue::Email => (*operator, facts.email.as_deref()),
         };
         let (sure, may) = match (found, wanted) {
             (Some(found), Some(wanted)) => naive_fits(operator, found, wanted),

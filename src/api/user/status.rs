@@ -112,8 +112,8 @@ pub struct Journal {
     pub abandoned: Vec<Abandoned>,
     /// When the attempts of the last hour were begun: there is a bound, so that nobody who deletes a Secret again
     /// and again can flood the organization.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub begun: Vec<Timestamp>,
+    #[serde(rename = "begun", default, skip_serializing_if = "Vec::is_empty")]
+    pub attempt_times: Vec<Timestamp>,
     /// Digest of this journal and of what else of the status is decided by. Where it does not fit, nothing is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,

@@ -10,9 +10,9 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Mutex as Turn;
 
-use super::reduce::pod_of;
+use crate::controller::consumers::summarize::pod_of;
 use crate::controller::error::describe;
-use crate::plan::{self, Answer, Problem, Retry};
+use {crate::plan, crate::plan::Answer, crate::plan::Problem, crate::plan::Retry};
 
 /// Pods that are in memory as a whole at one time.
 const PAGE: u32 = 200;

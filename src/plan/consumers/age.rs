@@ -55,7 +55,7 @@ fn is_newer(
 fn changed(o: &Observed, status: &ProgrammaticUserStatus, old: &Retiring, secret: &str) -> Option<Timestamp> {
     let is_current = status.secret_name.as_deref() == Some(secret);
     let last = status.journal.current.as_ref().and_then(|c| c.replaced_at);
-    let seen = match &o.secret {
+    let seen = match &o.current_secret {
         crate::plan::SecretView::Ours(own) => own.changed,
         _ => None,
     };

@@ -48,7 +48,7 @@ fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
     let mut deleted = Vec::new();
     run(&mut o, |step, o| match step {
         Step::DeleteUser(id, _) if id == "pu-other" => {
-            o.learned.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
+            o.answers.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
             true
         }
         Step::DeleteUser(id, _) => {
@@ -56,7 +56,7 @@ fn a_replaced_user_whose_id_was_forged_is_looked_for_by_its_marker() {
             false
         }
         Step::ListUsers => {
-            o.learned.listed = Some(Ok(vec![own(o, "pu-7", NEXT)]));
+            o.answers.listed = Some(Ok(vec![own(o, "pu-7", NEXT)]));
             true
         }
         _ => false,
@@ -72,15 +72,15 @@ fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
     let mut o = in_use();
     annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
     let mut status = status(&o).clone();
-    status.journal.begun = vec![now(); 5];
+    status.journal.attempt_times = vec![now(); 5];
     object(&mut o).status = Some(status.clone());
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(
         (steps, reason(&rest).as_str()),
         (vec!["look-up"], "CreateBudgetExhausted")
     );
-    assert_eq!(rest.again, Again::After(Duration::from_hours(1)));
-    status.journal.begun.clear();
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_hours(1)));
+    status.journal.attempt_times.clear();
     let old = crate::api::Retiring {
         nonce: NEXT.to_owned(),
         user_id: "pu-7".to_owned(),
@@ -92,7 +92,7 @@ fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
     };
     status.journal.retiring = vec![old; 4];
     object(&mut o).status = Some(status);
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     assert_eq!(reason(&run(&mut o, |_, _| false).1), "TooManyUsers");
 }
 
@@ -100,10 +100,10 @@ fn five_attempts_an_hour_and_four_users_beside_are_the_bounds() {
 fn a_revocation_does_not_wait_because_the_secret_was_deleted_again_and_again() {
     let mut o = in_use();
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
-    object(&mut o).status.as_mut().unwrap().journal.begun = vec![now(); 5];
+    object(&mut o).status.as_mut().unwrap().journal.attempt_times = vec![now(); 5];
     let (steps, rest) = run(&mut o, created);
     assert!(steps.contains(&"publish"), "{steps:?}");
-    assert_eq!(rest.status.unwrap().journal.begun.len(), 6);
+    assert_eq!(rest.status.unwrap().journal.attempt_times.len(), 6);
     // These have a bound, too: then the old token dies without a new one.
     let mut o = in_use();
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
@@ -112,7 +112,7 @@ fn a_revocation_does_not_wait_because_the_secret_was_deleted_again_and_again() {
             .checked_sub(jiff::SignedDuration::from_mins(minutes))
             .unwrap()
     };
-    let begun = &mut object(&mut o).status.as_mut().unwrap().journal.begun;
+    let begun = &mut object(&mut o).status.as_mut().unwrap().journal.attempt_times;
     *begun = [vec![ago(40)], vec![ago(20); 9]].concat();
     let (steps, rest) = run(&mut o, created);
     assert!(steps.contains(&"delete-user"), "{steps:?}");
@@ -158,13 +158,13 @@ fn what_is_overdue_and_cannot_be_is_not_tried_each_second() {
     let mut o = in_use();
     object(&mut o).spec.rotation = serde_json::from_value(json!({"every": "1h", "overlap": "30m"})).unwrap();
     o.platform_now = now().checked_add(jiff::SignedDuration::from_hours(2)).ok();
-    for view in [&mut o.secret, &mut o.target] {
+    for view in [&mut o.current_secret, &mut o.next_secret] {
         let SecretView::Ours(secret) = view else { panic!() };
         secret.immutable = true;
     }
     let (_, rest) = run(&mut o, |_, _| false);
     assert_eq!(reason(&rest), "SecretImmutable");
-    assert_eq!(rest.again, Again::After(STALLED_RECHECK));
+    assert_eq!(rest.requeue, Requeue::After(STALLED_RECHECK));
 }
 
 #[test]
@@ -173,9 +173,9 @@ fn what_the_platform_was_not_asked_for_costs_no_budget() {
     let (_, rest) = run(&mut o, |step, o| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.learned.created = Some(Created::No(problem("NotLeading")));
+            o.answers.created = Some(Created::No(problem("NotLeading")));
         }
         create
     });
-    assert!(rest.status.unwrap().journal.begun.is_empty());
+    assert!(rest.status.unwrap().journal.attempt_times.is_empty());
 }

@@ -73,7 +73,7 @@ fn rows() -> Vec<Row> {
 }
 
 /// Of an object of the class that allows least, with this change and these more lists.
-fn outcome(asks: &serde_json::Value, allow: &serde_json::Value) -> Rest {
+fn outcome(asks: &serde_json::Value, allow: &serde_json::Value) -> Verdict {
     let mut spec = json!({"className": "editors", "scope": "Organization", "access": {"role": "Editor", "accounts": [{"id": "act-1"}]}});
     spec.as_object_mut()
         .unwrap()
@@ -88,7 +88,7 @@ fn outcome(asks: &serde_json::Value, allow: &serde_json::Value) -> Rest {
     let mut catalog = catalog();
     let two = serde_json::from_value(json!({"accountId": "act-2", "name": "two"})).unwrap();
     Arc::make_mut(&mut catalog).accounts.push(two);
-    o.learned.catalog = Some(Ok(found(catalog)));
+    o.answers.catalog = Some(Ok(found(catalog)));
     run(&mut o, |_, _| false).1
 }
 
@@ -143,7 +143,7 @@ fn a_group_that_only_a_star_allows_carries_no_more_than_the_class_does() {
         class.spec.allow = serde_json::from_value(allow).unwrap();
         let mut catalog = catalog();
         Arc::make_mut(&mut catalog).groups[0].policy_names = carries.iter().map(|&c| c.to_owned()).collect();
-        o.learned.catalog = Some(Ok(found(catalog)));
+        o.answers.catalog = Some(Ok(found(catalog)));
         reason(&run(&mut o, |_, _| false).1)
     };
     let allow = |groups: &str, policies: &[&str], accounts: &str| json!({"roles": ["Editor"], "accounts": [accounts], "policies": policies, "groups": [groups]});
@@ -172,7 +172,7 @@ fn a_wrong_shape_of_the_secret_does_not_hide_a_group_that_was_withdrawn() {
 }
 
 /// A user of the class's group by id, with the class's `onRevoked: Revoke`, and what the platform has besides.
-fn in_group(change: impl Fn(&mut Observed, &mut Catalog)) -> (Vec<&'static str>, Rest) {
+fn in_group(change: impl Fn(&mut Observed, &mut Catalog)) -> (Vec<&'static str>, Verdict) {
     let mut o = made();
     let user = Arc::make_mut(&mut o.user);
     user.spec.access.as_mut().unwrap().groups =
@@ -182,7 +182,7 @@ fn in_group(change: impl Fn(&mut Observed, &mut Catalog)) -> (Vec<&'static str>,
     class.spec.allow.groups = vec!["ugr-1".to_owned()];
     let mut catalog = catalog();
     change(&mut o, Arc::make_mut(&mut catalog));
-    o.learned.catalog = Some(Ok(found(catalog)));
+    o.answers.catalog = Some(Ok(found(catalog)));
     run(&mut o, |_, _| false)
 }
 

@@ -67,8 +67,8 @@ pub(super) fn replaced(restart: bool, wait: bool) -> Observed {
     annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
     let (_, rest) = run(&mut o, |step, o| {
         if let Step::Publish(..) = step {
-            o.learned.published = Some(Committed::Yes);
-            o.learned.changed = Some(now());
+            o.answers.published = Some(Committed::Yes);
+            o.answers.changed = Some(now());
             return true;
         }
         created(step, o)
@@ -79,21 +79,21 @@ pub(super) fn replaced(restart: bool, wait: bool) -> Observed {
 }
 
 /// Asks until the plan rests, so many seconds after the Secret changed.
-pub(super) fn run_at(o: &mut Observed, seconds: i64, pods: &[Pod]) -> (Vec<Step>, Rest) {
+pub(super) fn run_at(o: &mut Observed, seconds: i64, pods: &[Pod]) -> (Vec<Step>, Verdict) {
     let mut taken = Vec::new();
     o.platform_now = Some(after(seconds));
     for _ in 0..40 {
         let step = match next(o, after(seconds)) {
-            Next::Stop(rest) => return (taken, rest),
-            Next::Do(step) => step,
+            Decision::Done(rest) => return (taken, rest),
+            Decision::Do(step) => step,
         };
         match &step {
-            Step::ReadPods(_) => o.learned.pods = Some(Ok(pods.to_vec())),
+            Step::ReadPods(_) => o.answers.pods = Some(Ok(pods.to_vec())),
             Step::Restart(restart) => {
-                o.learned.restarted.insert(restart.workload.clone(), Ok(true));
+                o.answers.restarted.insert(restart.workload.clone(), Ok(true));
             }
             Step::DeleteUser(id, _) => {
-                o.learned.deleted.insert(id.clone(), Ok(Deletion::Gone));
+                o.answers.deleted.insert(id.clone(), Ok(Deletion::Gone));
             }
             Step::Journal(status, _) => object(o).status = Some((**status).clone()),
             other => panic!("{other:?}"),
@@ -117,7 +117,7 @@ pub(super) fn restarted(steps: &[Step]) -> Vec<&str> {
 
 /// What a watch would say of a workload after a restart.
 pub(super) fn seen(o: &mut Observed, steps: &[Step], rollout: Rollout) {
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     for step in steps {
         let Step::Restart(restart) = step else { continue };
         let mut all = o.consumers.workloads.iter_mut().flatten();
@@ -147,7 +147,7 @@ fn consumers_are_listed_and_nothing_else_is_done_where_nothing_was_replaced() {
     assert_eq!(names(&steps), Vec::<&str>::new());
     let listed = [consumer("web", false), consumer("worker", false)];
     assert_eq!(rest.status.as_ref().unwrap().consumers, listed);
-    assert_eq!(rest.again, Again::OnChange);
+    assert_eq!(rest.requeue, Requeue::OnChange);
     // Steady: the same again.
     let before = rest.status.clone();
     later(&mut o, rest);
@@ -187,7 +187,7 @@ fn workloads_are_restarted_after_the_secret_changed_one_at_a_time() {
     // Kubelets may not know of the change yet.
     let (steps, rest) = run_at(&mut o, 1, &pods());
     assert_eq!(names(&steps), ["pods"]);
-    assert_eq!(rest.again, Again::After(Duration::from_secs(1)));
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(1)));
     later(&mut o, rest);
     let (steps, rest) = run_at(&mut o, 10, &pods());
     assert_eq!(names(&steps), ["pods", "restart"]);
@@ -223,7 +223,7 @@ fn workloads_are_restarted_after_the_secret_changed_one_at_a_time() {
 
 /// Brings a workload's rollout so far; its marks.
 pub(super) fn steps_of(o: &mut Observed, name: &str, rollout: Rollout) -> BTreeMap<String, String> {
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     let mut all = o.consumers.workloads.iter_mut().flatten();
     let workload = all.find(|w| w.name == name).unwrap();
     workload.rollout = rollout;
@@ -243,7 +243,7 @@ fn the_mark_is_the_same_each_time_another_for_each_token_and_tells_nothing() {
     let (key, value) = mark(&mut first).unwrap();
     assert_eq!(key, "rotation.programmatic-users.io/ci");
     assert!(value.len() == 16 && !value.contains(NEXT), "{value}");
-    first.learned = Learned::default();
+    first.answers = Answers::default();
     assert_eq!(mark(&mut first).unwrap().1, value);
     let mut other = replaced(true, false);
     object(&mut other).metadata.uid = Some("uid-2".to_owned());
@@ -251,7 +251,7 @@ fn the_mark_is_the_same_each_time_another_for_each_token_and_tells_nothing() {
     let long = object(&mut other);
     (long.spec.display_name, long.spec.secret.name) = (Some("ci".to_owned()), Some("ci".to_owned()));
     long.metadata.name = Some("n".repeat(100));
-    other.learned = Learned::default();
+    other.answers = Answers::default();
     let (key, _) = mark(&mut other).unwrap();
     assert_eq!(key.len() - "rotation.programmatic-users.io/".len(), 63);
 }
@@ -263,30 +263,34 @@ fn a_pod_that_does_not_go_is_looked_at_ever_more_seldom() {
         let mut going = pods()[0].clone();
         going.ends = Some(after(30));
         let (_, rest) = run_at(&mut o, seconds, &[going]);
-        assert_eq!(rest.again, Again::After(Duration::from_secs(pause)), "{seconds}");
+        assert_eq!(
+            rest.requeue,
+            Requeue::After(Duration::from_secs(pause)),
+            "{seconds}"
+        );
     }
 }
 
 #[test]
 fn pods_that_cannot_be_listed_are_told_also_where_only_restarts_were_asked_for() {
     let mut o = replaced(true, false);
-    o.learned.pods = Some(Err(problem("PodsUnknown")));
+    o.answers.pods = Some(Err(problem("PodsUnknown")));
     let (steps, rest) = run_at(&mut o, 10, &[]);
     assert_eq!(names(&steps), Vec::<&str>::new());
     assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "PodsUnknown");
     assert_eq!(reason(&rest), "Ready");
-    assert_eq!(rest.again, Again::After(Duration::from_secs(30)));
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(30)));
 }
 
 #[test]
 fn nothing_is_restarted_while_the_secret_does_not_carry_the_token() {
     let mut o = replaced(true, false);
-    o.secret = SecretView::Absent;
-    o.target = SecretView::Absent;
+    o.current_secret = SecretView::Absent;
+    o.next_secret = SecretView::Absent;
     let (steps, _) = run(&mut o, |step, o| {
         let pods_asked = matches!(step, Step::ReadPods(_));
         if pods_asked {
-            o.learned.pods = Some(Ok(pods().into()));
+            o.answers.pods = Some(Ok(pods().into()));
         }
         pods_asked || created(step, o)
     });
@@ -299,7 +303,7 @@ fn an_installation_that_may_not_says_so_before_anything_is_made() {
     let ask = |level: Level, restart: bool, wait: bool| {
         let mut o = consumed(restart, wait);
         object(&mut o).status = None;
-        (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
+        (o.current_secret, o.next_secret) = (SecretView::Absent, SecretView::Absent);
         o.consumers.level = level;
         let (steps, rest) = run(&mut o, created);
         (steps, condition(&rest, STALLED).map(|c| (c.1, c.2)))
@@ -369,7 +373,7 @@ fn defaults_of_the_class_count_and_its_longer_overlap_needs_a_longer_bound() {
     assert_eq!(status.journal.retiring[0].not_after, Some(after(30 * 3600)));
     let class = Arc::make_mut(o.class.as_mut().unwrap());
     class.spec.rotation = Some(serde_json::from_value(json!({"minOverlap": "40h"})).unwrap());
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     let (_, rest) = run(&mut o, created);
     assert_eq!(reason(&rest), "InvalidSpec");
     assert!(condition(&rest, READY).unwrap().2.contains("here 40h"));
@@ -387,7 +391,7 @@ fn an_installation_that_may_not_restart_revokes_all_the_same_and_says_what_it_do
     assert_eq!(told, "ConsumersNotEnabled");
     assert!(message.contains("--consumers=restart"), "{message}");
     // The old token dies in the next reconcile, and that is at once.
-    assert_eq!(rest.again, Again::After(Duration::from_millis(50)));
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_millis(50)));
     later(&mut o, rest);
     assert!(status(&o).journal.retiring[0].is_revoked());
     let (steps, rest) = run_at(&mut o, 0, &pods());
@@ -400,14 +404,14 @@ fn workloads_that_cannot_be_listed_are_told_after_a_while_and_for_as_long_as_pod
     let mut o = replaced(true, false);
     o.consumers.workloads = None;
     let told = |o: &mut Observed| {
-        o.learned = Learned::default();
+        o.answers = Answers::default();
         let (steps, rest) = run_at(o, 10, &pods());
         assert_eq!(restarted(&steps), Vec::<&str>::new());
-        let again = rest.again;
+        let again = rest.requeue;
         (condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1), again)
     };
     // At a start they are not known yet. When they are, a watch tells; if not, it is told then.
-    assert_eq!(told(&mut o), (None, Again::After(Duration::from_secs(30))));
+    assert_eq!(told(&mut o), (None, Requeue::After(Duration::from_secs(30))));
     o.consumers.missing = true;
     let unknown = Some("WorkloadsUnknown".to_owned());
     assert_eq!(told(&mut o).0, unknown);

@@ -28,7 +28,7 @@ fn written() -> Observed {
         ..user.clone()
     };
     assert_eq!(whole.metadata.uid, Some(uid));
-    seal(&o.instance, &whole, &mut status);
+    set_checksum(&o.instance, &whole, &mut status);
     user.status = Some(status);
     o
 }
@@ -116,7 +116,7 @@ fn outcome(o: &mut Observed) -> (Vec<&'static str>, BTreeSet<String>) {
     let mut deleted = BTreeSet::new();
     let (steps, _) = run(o, |step, o| {
         match step {
-            Step::ListUsers => o.learned.listed = Some(Ok(users.clone())),
+            Step::ListUsers => o.answers.listed = Some(Ok(users.clone())),
             Step::DeleteUser(id, _) => {
                 deleted.insert(id.clone());
                 return false;
@@ -161,11 +161,11 @@ proptest! {
         let user = Arc::make_mut(&mut o.user);
         user.status = Some(status);
         o.fresh_nonce = "ffffbbbbccccdddd".to_owned();
-        o.settled = BTreeSet::from([NONCE.to_owned(), "rrrrbbbbccccdddd".to_owned()]);
+        o.expired_attempts = BTreeSet::from([NONCE.to_owned(), "rrrrbbbbccccdddd".to_owned()]);
         if deleting {
             user.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
         }
-        o.intact = is_intact(&o.instance, &o.user);
+        o.intact = checksum_matches(&o.instance, &o.user);
         let blank = o.user.status.as_ref().unwrap().journal == crate::api::Journal::default();
         prop_assert_eq!(o.intact, unharmed || blank);
         let (steps, deleted) = outcome(&mut o);

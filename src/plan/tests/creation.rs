@@ -50,7 +50,7 @@ fn nothing_changes_once_it_is_ready() {
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, Vec::<&str>::new());
     assert_eq!(rest.status.as_deref(), o.user.status.as_ref());
-    assert_eq!((rest.again, rest.event), (Again::OnChange, None));
+    assert_eq!((rest.requeue, rest.event), (Requeue::OnChange, None));
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn groups_are_changed_in_place() {
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.learned.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
+            o.answers.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
         }
         read
     });

@@ -21,7 +21,7 @@ fn deletion_waits_for_the_platform() {
         let Step::DeleteUser(id, _) = step else {
             return false;
         };
-        o.learned
+        o.answers
             .deleted
             .insert(id.clone(), Err(problem("PlatformUnreachable")));
         true
@@ -29,7 +29,7 @@ fn deletion_waits_for_the_platform() {
     assert_eq!(steps, ["delete-user"]);
     assert_eq!(reason(&rest), "DeletionBlocked");
 
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     o.organization = None;
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, Vec::<&str>::new());
@@ -68,13 +68,13 @@ fn a_journal_that_names_somebody_elses_user_does_not_end_the_search_for_our_own(
     let mut o = made();
     Arc::make_mut(&mut o.user).metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
-    o.settled = BTreeSet::from([NONCE.to_owned()]);
+    o.expired_attempts = BTreeSet::from([NONCE.to_owned()]);
     let own = json!({"userId": "pu-7", "type": "programmatic", "username": o.marker("ddddccccbbbbaaaa").name("ci")});
     let other = json!({"userId": "pu-8", "type": "programmatic", "username": Marker::new("abcdef", "uid-2", NONCE).name("ci")});
     let mut deleted = Vec::new();
     let (steps, _) = run(&mut o, |step, o| match step {
         Step::DeleteUser(id, _) if id == "pu-1" => {
-            o.learned.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
+            o.answers.deleted.insert(id.clone(), Ok(Deletion::NotOurs));
             true
         }
         Step::DeleteUser(id, _) => {
@@ -82,7 +82,7 @@ fn a_journal_that_names_somebody_elses_user_does_not_end_the_search_for_our_own(
             false
         }
         Step::ListUsers => {
-            o.learned.listed = Some(Ok(serde_json::from_value(json!([own, other])).unwrap()));
+            o.answers.listed = Some(Ok(serde_json::from_value(json!([own, other])).unwrap()));
             true
         }
         _ => false,
@@ -113,8 +113,8 @@ fn no_user_is_deleted_by_a_digest_that_two_objects_share() {
             nonce: given_up.to_owned(),
         };
         user.status.as_mut().unwrap().journal.abandoned.push(abandoned);
-        o.settled = BTreeSet::from([given_up.to_owned()]);
-        o.strays = Some(vec![own(&o, "pu-9", unknown)]);
+        o.expired_attempts = BTreeSet::from([given_up.to_owned()]);
+        o.unknown_users = Some(vec![own(&o, "pu-9", unknown)]);
         let listed = |o: &Observed| {
             [("pu-8", given_up), ("pu-9", unknown)].map(|(id, nonce)| {
                 let marker = if short {
@@ -132,13 +132,13 @@ fn no_user_is_deleted_by_a_digest_that_two_objects_share() {
                 false
             }
             Step::ListUsers => {
-                o.learned.shared_digest = shared;
-                o.learned.listed = Some(Ok(serde_json::from_value(json!(listed(o))).unwrap()));
+                o.answers.shared_digest = shared;
+                o.answers.listed = Some(Ok(serde_json::from_value(json!(listed(o))).unwrap()));
                 true
             }
             _ => false,
         });
-        assert!(o.learned.finalizer_removed);
+        assert!(o.answers.finalizer_removed);
         deleted
     };
     assert_eq!(deleted(true, true), ["pu-1", "pu-8"]);
@@ -163,10 +163,10 @@ fn a_user_with_a_short_marker_stays_and_is_deleted_as_any_other() {
         .unwrap()
     };
     let mut o = made();
-    o.check = true;
+    o.full_check = true;
     let (steps, rest) = run(&mut o, |step, o| {
         if let Step::ReadUser(_) = step {
-            o.learned.details = Some(Ok(Some(short(o))));
+            o.answers.details = Some(Ok(Some(short(o))));
             return true;
         }
         false
@@ -196,12 +196,12 @@ fn what_is_retained_is_released_and_only_the_rest_goes() {
     let whole = ["delete-user", "delete-secret", "remove-finalizer"];
     assert_eq!(run(&mut o, |_, _| false).0, whole);
     let mut o = kept.clone();
-    (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
+    (o.current_secret, o.next_secret) = (SecretView::Absent, SecretView::Absent);
     assert_eq!(run(&mut o, |_, _| false).0, ["delete-user", "remove-finalizer"]);
     // Somebody's own Secret may hold it.
     let mut o = kept.clone();
     let theirs = SecretView::Foreign("has no owner".to_owned());
-    (o.secret, o.target) = (theirs.clone(), theirs);
+    (o.current_secret, o.next_secret) = (theirs.clone(), theirs);
     assert_eq!(run(&mut o, |_, _| false).0, ["record", "remove-finalizer"]);
 
     // A replacement was on its way: it is fenced off before anything else.

@@ -26,9 +26,9 @@ fn made_with(access: serde_json::Value) -> Observed {
     let (_, rest) = run(&mut o, |_, _| false);
     assert_eq!(reason(&rest), "Ready");
     object(&mut o).status = rest.status.map(|s| *s);
-    o.secret = own_secret(NONCE);
-    o.target = o.secret.clone();
-    (o.learned, o.staged) = (Learned::default(), Vec::new());
+    o.current_secret = own_secret(NONCE);
+    o.next_secret = o.current_secret.clone();
+    (o.answers, o.staged) = (Answers::default(), Vec::new());
     NEXT.clone_into(&mut o.fresh_nonce);
     o
 }
@@ -144,7 +144,7 @@ fn a_replaced_token_whose_access_was_withdrawn_has_no_overlap() {
     set_access(&mut o, json!({"role": "Viewer", "accounts": [{"id": "act-1"}]}));
     let (steps, rest) = run(&mut o, |step, o| {
         if let Step::Create(_) = step {
-            o.learned.created = Some(Created::Yes {
+            o.answers.created = Some(Created::Yes {
                 user_id: "pu-2".to_owned(),
                 last_digits: "cd34".to_owned(),
             });
@@ -159,9 +159,9 @@ fn a_replaced_token_whose_access_was_withdrawn_has_no_overlap() {
         [Role::Editor]
     );
     object(&mut o).status = Some(*status);
-    (o.learned, o.staged) = (Learned::default(), Vec::new());
-    o.secret = own_secret(NEXT);
-    o.target = o.secret.clone();
+    (o.answers, o.staged) = (Answers::default(), Vec::new());
+    o.current_secret = own_secret(NEXT);
+    o.next_secret = o.current_secret.clone();
     // While the class allows it, it lives.
     let mut allowed = o.clone();
     class_of(&mut allowed).spec.allow.roles.push(Role::Editor);
@@ -182,7 +182,7 @@ fn access_is_recorded_before_the_user_gets_it() {
     set_access(&mut o, editor_of(&json!([{"name": "deployers"}])));
     let reads = |step: &Step, o: &mut Observed| {
         if let Step::ReadUser(id) = step {
-            o.learned.details = Some(Ok(Some(own(o, id, NONCE))));
+            o.answers.details = Some(Ok(Some(own(o, id, NONCE))));
         }
         matches!(step, Step::ReadUser(_))
     };
@@ -205,17 +205,17 @@ fn access_is_recorded_before_the_user_gets_it() {
     object(&mut o).status = rest.status.map(|s| *s);
 
     // What it has no more is in the record until the platform has confirmed the change.
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     set_access(&mut o, editor_of(&json!([])));
     let rest = run(&mut o, |step, o| {
         if let Step::PutGroups(..) = step {
-            o.learned.groups_put = Some(Err(problem("PlatformError")));
+            o.answers.groups_put = Some(Err(problem("PlatformError")));
             return true;
         }
         if let Step::ReadUser(id) = step {
             let mut user: crate::platform::UserDetails = own(o, id, NONCE);
             user.groups = serde_json::from_value(json!([{"id": "ugr-1", "name": "deployers"}])).unwrap();
-            o.learned.details = Some(Ok(Some(user)));
+            o.answers.details = Some(Ok(Some(user)));
         }
         matches!(step, Step::ReadUser(_))
     })
@@ -234,7 +234,7 @@ fn a_record_that_would_grow_too_long_ends_with_a_new_user() {
     set_access(&mut o, editor_of(&json!([{"name": "deployers"}])));
     let (steps, _) = run(&mut o, |step, o| {
         if let Step::ReadUser(id) = step {
-            o.learned.details = Some(Ok(Some(own(o, id, NONCE))));
+            o.answers.details = Some(Ok(Some(own(o, id, NONCE))));
         }
         matches!(step, Step::ReadUser(_))
     });
@@ -255,7 +255,7 @@ fn a_policy_that_was_renamed_on_the_platform_is_not_withdrawn() {
         let mut catalog = catalog();
         let policies = &mut Arc::make_mut(&mut catalog).policies;
         now_named.clone_into(&mut policies.iter_mut().find(|p| p.id == "pol-1").unwrap().name);
-        o.learned.catalog = Some(Ok(found(catalog)));
+        o.answers.catalog = Some(Ok(found(catalog)));
         let (steps, _) = run(&mut o, |_, _| false);
         assert_eq!(steps.contains(&"delete-user"), ends, "{now_named}: {steps:?}");
     }
@@ -284,12 +284,12 @@ fn a_request_that_the_platform_refuses_keeps_no_token_that_is_too_old() {
             serde_json::from_value(json!({"every": "40h", "overlap": "1h"})).unwrap();
         let rest = run(&mut o, |_, _| false).1;
         object(&mut o).status = rest.status.map(|s| *s);
-        o.learned = Learned::default();
+        o.answers = Answers::default();
         object(&mut o).spec.description = changed.then(|| "a word that the platform refuses".to_owned());
         o.platform_now = Some(now() + SignedDuration::from_hours(48));
         let (steps, rest) = run(&mut o, |step, o| {
             if let Step::Create(_) = step {
-                o.learned.created = Some(Created::No(problem("RejectedByPlatform")));
+                o.answers.created = Some(Created::No(problem("RejectedByPlatform")));
             }
             matches!(step, Step::Create(_))
         });

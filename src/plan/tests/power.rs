@@ -58,14 +58,14 @@ pub(super) fn in_the_way() -> Vec<Way> {
                 name: Some("theirs".to_owned()),
                 ..SecretSpec::default()
             };
-            o.target = SecretView::Foreign("belongs to somebody".to_owned());
+            o.next_secret = SecretView::Foreign("belongs to somebody".to_owned());
         }),
     ]
 }
 
 const GONE: [&str; 2] = ["delete-user", "delete-secret"];
 
-pub(super) fn ends(mut o: Observed, how: &str) -> Rest {
+pub(super) fn ends(mut o: Observed, how: &str) -> Verdict {
     let (steps, rest) = run(&mut o, |_, _| false);
     let last: Vec<_> = steps.iter().filter(|s| GONE.contains(s)).collect();
     assert_eq!(last, GONE.iter().collect::<Vec<_>>(), "{how}: {steps:?}");
@@ -131,7 +131,7 @@ fn a_token_that_is_too_old_ends_whatever_the_object_says() {
         let told = if why == "Suspended" { "Ready" } else { why };
         assert_eq!(reason(&rest), told, "{how}");
         object(&mut o).status = rest.status.map(|s| *s);
-        o.learned = Learned::default();
+        o.answers = Answers::default();
         later(&mut o, 72);
         if why == "Suspended" {
             // This one can be replaced.
@@ -149,9 +149,9 @@ fn a_token_that_is_too_old_ends_whatever_the_object_says() {
         assert!(condition(&rest, STALLED).unwrap().2.contains(why), "{how}");
         // It stays said until the object is put right.
         object(&mut o).status = rest.status.map(|s| *s);
-        (o.secret, o.learned) = (SecretView::Absent, Learned::default());
-        if matches!(o.target, SecretView::Ours(_)) {
-            o.target = SecretView::Absent;
+        (o.current_secret, o.answers) = (SecretView::Absent, Answers::default());
+        if matches!(o.next_secret, SecretView::Ours(_)) {
+            o.next_secret = SecretView::Absent;
         }
         let (steps, rest) = run(&mut o, |_, _| false);
         assert_eq!((steps.len(), reason(&rest).as_str()), (0, "TooOld"), "{how}");
@@ -242,8 +242,8 @@ fn overlaps_end_on_time_while_an_object_is_suspended() {
     });
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(
-        (steps.len(), rest.again),
-        (0, Again::After(Duration::from_hours(1)))
+        (steps.len(), rest.requeue),
+        (0, Requeue::After(Duration::from_hours(1)))
     );
     later(&mut o, 1);
     assert_eq!(run(&mut o, |_, _| false).0, ["delete-user"]);
@@ -328,7 +328,7 @@ fn what_cannot_be_recorded_is_not_let_go_of() {
             (user.user_id.as_str(), user.class.as_str(), user.secret.as_str()),
             ("pu-1", "editors", "ci")
         );
-        o.learned.recorded = Some(Err(problem("SecretRejected")));
+        o.answers.recorded = Some(Err(problem("SecretRejected")));
         true
     });
     assert_eq!(

@@ -8,12 +8,12 @@ use crate::api::{REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 fn unreachable(step: &Step, o: &mut Observed) -> bool {
     let create = matches!(step, Step::Create(_));
     if create {
-        o.learned.created = Some(Created::No(problem("PlatformUnreachable")));
+        o.answers.created = Some(Created::No(problem("PlatformUnreachable")));
     }
     create
 }
 
-fn truth(rest: &Rest, type_: &str) -> Option<String> {
+fn truth(rest: &Verdict, type_: &str) -> Option<String> {
     condition(rest, type_).map(|c| c.0)
 }
 
@@ -53,12 +53,12 @@ fn what_is_asked_for_and_not_there_yet_is_not_ready() {
 
     // The user was deleted on the platform: not ready, and not forgotten when the next look is not a full one.
     let mut o = in_use();
-    o.check = true;
+    o.full_check = true;
     let (steps, rest) = run(&mut o, unreachable);
     assert_eq!(steps, ["look-up", "read", "dry-run", "intent", "create"]);
     assert_eq!(truth(&rest, READY).as_deref(), Some("False"));
     later(&mut o, rest);
-    o.check = false;
+    o.full_check = false;
     let (steps, rest) = run(&mut o, unreachable);
     assert!(steps.contains(&"create"), "{steps:?}");
     assert_eq!(truth(&rest, READY).as_deref(), Some("False"));
@@ -71,7 +71,7 @@ fn who_wants_the_token_dead_does_not_wait_for_an_attempt_that_is_stuck() {
     let (_, rest) = run(&mut o, |step, o| {
         let verify = matches!(step, Step::Verify(_));
         if verify {
-            o.learned.verified = Some(Ok(false));
+            o.answers.verified = Some(Ok(false));
         }
         verify || created(step, o)
     });
@@ -79,7 +79,7 @@ fn who_wants_the_token_dead_does_not_wait_for_an_attempt_that_is_stuck() {
     later(&mut o, rest);
     annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
     o.fresh_nonce = "eeeeccccbbbbaaaa".to_owned();
-    o.settled = BTreeSet::from([NEXT.to_owned()]);
+    o.expired_attempts = BTreeSet::from([NEXT.to_owned()]);
     let (steps, rest) = run(&mut o, created);
     assert_eq!(steps[..4], ["unstage", "fence", "journal", "list"]);
     assert!(steps.contains(&"publish"), "{steps:?}");
@@ -96,7 +96,7 @@ fn a_token_that_is_taken_up_again_keeps_its_age() {
     let mut accepted = false;
     let mut answer = |step: &Step, o: &mut Observed| match step {
         Step::Verify(_) => {
-            o.learned.verified = Some(Ok(accepted));
+            o.answers.verified = Some(Ok(accepted));
             accepted = true;
             true
         }
@@ -104,7 +104,7 @@ fn a_token_that_is_taken_up_again_keeps_its_age() {
             let mut user: serde_json::Value = own(o, "pu-2", NEXT);
             user["tokens"] =
                 json!([{"tokenId": 1, "name": "t", "tokenLastDigits": "cd34", "createdAt": issued}]);
-            o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+            o.answers.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
             true
         }
         _ => created(step, o),
@@ -126,7 +126,7 @@ fn the_end_of_life_is_not_told_by_our_own_clock() {
     o.platform_now = None;
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!((steps, reason(&rest).as_str()), (Vec::new(), "Ready"));
-    assert!(matches!(rest.again, Again::After(span) if span.as_secs() <= 5));
+    assert!(matches!(rest.requeue, Requeue::After(span) if span.as_secs() <= 5));
 }
 
 #[test]

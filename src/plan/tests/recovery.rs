@@ -8,7 +8,7 @@ fn a_rejected_create_leaves_no_pending_attempt() {
     let (steps, rest) = run(&mut o, |step, o| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.learned.created = Some(Created::No(problem("RejectedByPlatform")));
+            o.answers.created = Some(Created::No(problem("RejectedByPlatform")));
         }
         create
     });
@@ -16,8 +16,8 @@ fn a_rejected_create_leaves_no_pending_attempt() {
     let journal = &rest.status.as_ref().unwrap().journal;
     assert_eq!((journal.pending.is_none(), journal.abandoned.len()), (true, 0));
     assert_eq!(
-        (reason(&rest).as_str(), rest.again),
-        ("RejectedByPlatform", Again::Backoff)
+        (reason(&rest).as_str(), rest.requeue),
+        ("RejectedByPlatform", Requeue::Backoff)
     );
 }
 
@@ -27,7 +27,7 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
     let (_, rest) = run(&mut o, |step, o| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.learned.created = Some(Created::Unknown(problem("PlatformUnreachable")));
+            o.answers.created = Some(Created::Unknown(problem("PlatformUnreachable")));
         }
         create
     });
@@ -36,13 +36,13 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
 
     // The user appears in the list: it is deleted, and the attempt is kept until it has settled.
     Arc::make_mut(&mut o.user).status = Some(status);
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     o.fresh_nonce = "ddddccccbbbbaaaa".to_owned();
     let users = vec![own(&o, "pu-9", NONCE)];
     let listing = |step: &Step, o: &mut Observed| {
         let list_users = matches!(step, Step::ListUsers);
         if list_users {
-            o.learned.listed = Some(Ok(users.clone()));
+            o.answers.listed = Some(Ok(users.clone()));
         }
         list_users
     };
@@ -52,8 +52,8 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
     assert_eq!(rest.status.as_ref().unwrap().journal.abandoned.len(), 1);
 
     // Settled: forgotten, and a new attempt with a new nonce begins.
-    o.learned = Learned::default();
-    o.settled = BTreeSet::from([NONCE.to_owned()]);
+    o.answers = Answers::default();
+    o.expired_attempts = BTreeSet::from([NONCE.to_owned()]);
     let (steps, rest) = run(&mut o, listing);
     assert_eq!(steps[..2], ["list", "delete-user"]);
     assert!(steps.contains(&"create"));
@@ -73,7 +73,7 @@ fn what_a_given_up_attempt_left_behind_is_deleted_even_if_nothing_new_may_be_mad
     let (steps, rest) = run(&mut o, |step, o| {
         let list_users = matches!(step, Step::ListUsers);
         if list_users {
-            o.learned.listed = Some(Ok(vec![own(o, "pu-9", NONCE)]));
+            o.answers.listed = Some(Ok(vec![own(o, "pu-9", NONCE)]));
         }
         list_users
     });
@@ -87,7 +87,7 @@ fn a_try_that_fails_as_the_one_before_is_no_news() {
     let mut rejected = |step: &Step, o: &mut Observed| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.learned.created = Some(Created::No(problem("RejectedByPlatform")));
+            o.answers.created = Some(Created::No(problem("RejectedByPlatform")));
         }
         create
     };
@@ -97,7 +97,7 @@ fn a_try_that_fails_as_the_one_before_is_no_news() {
         Some("RejectedByPlatform")
     );
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     let (steps, rest) = run(&mut o, &mut rejected);
     assert!(steps.contains(&"create"));
     assert_eq!(rest.event, None);
@@ -121,7 +121,7 @@ fn a_secret_that_cannot_be_written_costs_the_new_user_and_nothing_else() {
     let (steps, rest) = run(&mut o, |step, o| {
         let commit = matches!(step, Step::Commit(_));
         if commit {
-            o.learned.committed = Some(Committed::No(problem("SecretRejected")));
+            o.answers.committed = Some(Committed::No(problem("SecretRejected")));
         }
         commit
     });
@@ -143,14 +143,14 @@ fn after_a_crash_a_committed_attempt_is_rolled_forward_without_another_create() 
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
     // The status is as the intent left it: the crash came before the last write.
-    o.target = own_secret(NONCE);
-    o.learned = Learned::default();
+    o.next_secret = own_secret(NONCE);
+    o.answers = Answers::default();
     let mut details: serde_json::Value = own(&o, "pu-1", NONCE);
     details["tokens"] = json!([{"tokenLastDigits": "ab12", "createdAt": "2026-01-05T10:11:12.000+0000"}]);
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.learned.details = Some(Ok(Some(serde_json::from_value(details.clone()).unwrap())));
+            o.answers.details = Some(Ok(Some(serde_json::from_value(details.clone()).unwrap())));
         }
         read
     });
@@ -163,8 +163,8 @@ fn after_a_crash_a_committed_attempt_is_rolled_forward_without_another_create() 
 fn after_a_crash_an_uncommitted_attempt_is_given_up() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
-    o.learned = Learned::default();
-    o.target = SecretView::Absent;
+    o.answers = Answers::default();
+    o.next_secret = SecretView::Absent;
     let mut fence = None;
     let (steps, rest) = run(&mut o, |step, _| {
         if let Step::Fence(f) = step {
@@ -183,16 +183,16 @@ fn after_a_crash_an_uncommitted_attempt_is_given_up() {
 fn without_bar_and_fence_nothing_is_given_up() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
-    o.learned = Learned::default();
-    o.target = SecretView::Absent;
+    o.answers = Answers::default();
+    o.next_secret = SecretView::Absent;
     let mut unbarred = o.clone();
-    o.learned.fenced = Some(Err(problem("SecretRejected")));
+    o.answers.fenced = Some(Err(problem("SecretRejected")));
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, ["bar"]);
     assert!(rest.status.unwrap().journal.pending.is_some());
 
     // Its token was staged a moment ago.
-    unbarred.learned.barred = Some(Err(problem("SecretRejected")));
+    unbarred.answers.tombstoned = Some(Err(problem("SecretRejected")));
     let (steps, rest) = run(&mut unbarred, |_, _| false);
     assert_eq!(steps, Vec::<&str>::new());
     assert!(rest.status.unwrap().journal.pending.is_some());
@@ -210,7 +210,7 @@ fn what_bars_an_attempt_goes_when_nothing_of_it_can_appear_any_more() {
         ..staged("ddddccccbbbbaaaa", "")
     }];
     let unsettled = o.clone();
-    o.settled = BTreeSet::from(["ddddccccbbbbaaaa".to_owned()]);
+    o.expired_attempts = BTreeSet::from(["ddddccccbbbbaaaa".to_owned()]);
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, ["list", "unstage"]);
     assert!(rest.status.unwrap().journal.abandoned.is_empty());
@@ -230,7 +230,7 @@ fn no_user_is_deleted_whose_token_the_secret_carries() {
     let (steps, _) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
         if list {
-            o.learned.listed = Some(Ok(vec![own(o, "pu-1", NONCE)]));
+            o.answers.listed = Some(Ok(vec![own(o, "pu-1", NONCE)]));
         }
         list
     });
@@ -251,12 +251,12 @@ fn nothing_new_is_begun_while_an_attempt_settles() {
     status.journal.abandoned = vec![crate::api::Abandoned {
         nonce: "ddddccccbbbbaaaa".to_owned(),
     }];
-    (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
-    o.learned.dry_run = Some(Ok(()));
+    (o.current_secret, o.next_secret) = (SecretView::Absent, SecretView::Absent);
+    o.answers.dry_run = Some(Ok(()));
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, ["list"]);
     let status = rest.status.unwrap();
-    assert!(status.journal.pending.is_none() && status.journal.begun.len() == 1);
+    assert!(status.journal.pending.is_none() && status.journal.attempt_times.len() == 1);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_secret_that_may_have_been_written_keeps_its_user_until_it_was_looked_at() {
     let (steps, rest) = run(&mut o, |step, o| {
         let commit = matches!(step, Step::Commit(_));
         if commit {
-            o.learned.committed = Some(Committed::Unknown(problem("SecretRejected")));
+            o.answers.committed = Some(Committed::Unknown(problem("SecretRejected")));
         }
         commit
     });
@@ -277,8 +277,8 @@ fn a_secret_that_may_have_been_written_keeps_its_user_until_it_was_looked_at() {
     );
     // It had been written: rolled forward.
     Arc::make_mut(&mut o.user).status = Some(status);
-    o.learned = Learned::default();
-    o.target = own_secret(NONCE);
+    o.answers = Answers::default();
+    o.next_secret = own_secret(NONCE);
     let (steps, _) = run(&mut o, |_, _| false);
     assert_eq!(steps[0], "journal");
     assert!(!steps.contains(&"delete-user"));
@@ -300,13 +300,13 @@ fn a_secret_that_may_have_been_written_keeps_its_user_until_it_was_looked_at() {
 fn a_user_that_does_not_carry_the_marker_is_not_changed() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
-    o.target = own_secret(NONCE);
-    o.learned = Learned::default();
+    o.next_secret = own_secret(NONCE);
+    o.answers = Answers::default();
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
             let victim = json!({"userId": "pu-1", "type": "programmatic", "username": "somebody", "groups": [{"id": "ugr-9"}]});
-            o.learned.details = Some(Ok(Some(serde_json::from_value(victim).unwrap())));
+            o.answers.details = Some(Ok(Some(serde_json::from_value(victim).unwrap())));
         }
         read
     });
@@ -318,8 +318,8 @@ fn a_user_that_does_not_carry_the_marker_is_not_changed() {
 fn what_was_asked_for_when_it_was_made_counts_after_a_crash() {
     let mut o = observed(editor());
     run(&mut o, |_, _| false);
-    o.target = own_secret(NONCE);
-    o.learned = Learned::default();
+    o.next_secret = own_secret(NONCE);
+    o.answers = Answers::default();
     Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap().role = crate::api::Role::Viewer;
     o.fresh_nonce = "ddddccccbbbbaaaa".to_owned();
     let (steps, _) = run(&mut o, |_, _| false);

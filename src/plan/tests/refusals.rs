@@ -15,7 +15,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
             |o| o.organization = None,
         ),
         ("SecretConflict", "Secret ci belongs to", |o| {
-            o.target = SecretView::Foreign("belongs to Certificate web".to_owned());
+            o.next_secret = SecretView::Foreign("belongs to Certificate web".to_owned());
         }),
         ("NotAllowed", "is not open to namespace payments", |o| {
             Arc::make_mut(o.class.as_mut().unwrap())
@@ -45,7 +45,7 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
             Arc::make_mut(o.class.as_mut().unwrap())
                 .spec
                 .max_users_per_namespace = Some(1);
-            o.siblings = 1;
+            o.quota_used = 1;
         }),
         ("UnknownAccount", "organization acme has no account act-9", |o| {
             Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap().accounts[0].id = "act-9".to_owned();
@@ -117,7 +117,7 @@ fn what_is_not_in_a_remembered_catalog_is_looked_up_again() {
         let Step::LookUp(fresh) = step else { return false };
         asked.push(*fresh);
         let catalog = if *fresh { catalog() } else { Arc::default() };
-        o.learned.catalog = Some(Ok(Found {
+        o.answers.catalog = Some(Ok(Found {
             catalog,
             fresh: *fresh,
             again: None,
@@ -135,7 +135,7 @@ fn an_unknown_name_has_no_catalog_read_that_others_have_just_read() {
         move |step: &Step, o: &mut Observed| {
             let Step::LookUp(_) = step else { return false };
             let again = Some(Duration::from_secs(again));
-            o.learned.catalog = Some(Ok(Found {
+            o.answers.catalog = Some(Ok(Found {
                 again,
                 fresh: false,
                 catalog: catalog(),
@@ -145,8 +145,8 @@ fn an_unknown_name_has_no_catalog_read_that_others_have_just_read() {
     };
     let (steps, rest) = run(&mut o, old(20));
     assert_eq!(
-        (steps, rest.again),
-        (vec!["look-up"], Again::After(Duration::from_secs(20)))
+        (steps, rest.requeue),
+        (vec!["look-up"], Requeue::After(Duration::from_secs(20)))
     );
     assert!(
         condition(&rest, STALLED).is_none(),
@@ -156,7 +156,7 @@ fn an_unknown_name_has_no_catalog_read_that_others_have_just_read() {
     // The next look says it, whatever others have had read meanwhile; and so does each later one.
     for _ in 0..2 {
         Arc::make_mut(&mut o.user).status = run(&mut o, |_, _| false).1.status.map(|s| *s);
-        o.learned = Learned::default();
+        o.answers = Answers::default();
         let mut asked = Vec::new();
         let (_, rest) = run(&mut o, |step, o| {
             if let Step::LookUp(fresh) = step {
@@ -171,7 +171,7 @@ fn an_unknown_name_has_no_catalog_read_that_others_have_just_read() {
     }
     // Another question is another one.
     Arc::make_mut(&mut o.user).metadata.generation = Some(2);
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     assert!(condition(&run(&mut o, old(20)).1, STALLED).is_none());
 }
 
@@ -190,7 +190,7 @@ fn another_cause_of_the_same_reason_is_told() {
     Arc::make_mut(o.class.as_mut().unwrap()).spec.allow.roles.clear();
     let (_, rest) = run(&mut o, |_, _| false);
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     let class = Arc::make_mut(o.class.as_mut().unwrap());
     class.spec.allow.roles.push(crate::api::Role::Editor);
     class.spec.allow.accounts.clear();
@@ -244,8 +244,8 @@ fn what_a_class_does_not_allow_any_more_stays_or_goes_as_the_class_says() {
 
     // Nothing is left to be done, and nothing else to be told.
     Arc::make_mut(&mut o.user).status = Some(status);
-    o.learned = Learned::default();
-    (o.secret, o.target) = (SecretView::Absent, SecretView::Absent);
+    o.answers = Answers::default();
+    (o.current_secret, o.next_secret) = (SecretView::Absent, SecretView::Absent);
     let (steps, rest) = run(&mut o, |_, _| false);
     assert!(steps.is_empty());
     assert_eq!(condition(&rest, READY).unwrap().2, message);
@@ -259,23 +259,23 @@ fn a_platform_that_cannot_be_asked_withdraws_nothing() {
     })));
     let (_, rest) = run(&mut o, |_, _| false);
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
-    o.secret = own_secret(NONCE);
-    o.target = o.secret.clone();
+    o.current_secret = own_secret(NONCE);
+    o.next_secret = o.current_secret.clone();
     Arc::make_mut(o.class.as_mut().unwrap()).spec.on_revoked = crate::api::OnRevoked::Revoke;
     for known in [
         Err(problem("PlatformUnreachable")),
         Ok(found(Arc::new(Catalog::default()))),
     ] {
-        o.learned = Learned {
+        o.answers = Answers {
             catalog: Some(known),
-            ..Learned::default()
+            ..Answers::default()
         };
         let (steps, rest) = run(&mut o.clone(), |_, _| false);
         assert!(!steps.contains(&"delete-user"), "{steps:?}");
         assert!(rest.status.unwrap().journal.current.is_some());
     }
     Arc::make_mut(o.class.as_mut().unwrap()).spec.allow.groups.clear();
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     assert!(run(&mut o, |_, _| false).0.contains(&"delete-user"));
 }
 
@@ -286,8 +286,8 @@ fn nothing_is_begun_for_a_secret_that_cannot_be_written() {
         let SecretView::Ours(secret) = view else { panic!() };
         (secret.immutable, secret.unedited) = (true, false);
     };
-    immutable(&mut o.secret);
-    immutable(&mut o.target);
+    immutable(&mut o.current_secret);
+    immutable(&mut o.next_secret);
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!((steps, reason(&rest).as_str()), (vec![], "SecretImmutable"));
 }

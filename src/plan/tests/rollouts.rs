@@ -88,11 +88,11 @@ fn a_rollout_without_a_deadline_is_waited_for_while_it_gets_on() {
     let (steps, rest) = run_at(&mut o, 1000, &pods());
     assert_eq!(restarted(&steps), Vec::<&str>::new());
     assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RollingOut");
-    assert_eq!(rest.again, Again::After(Duration::from_secs(100)));
-    o.learned = Learned::default();
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(100)));
+    o.answers = Answers::default();
     let (steps, _) = run_at(&mut o, 1101, &pods());
     assert_eq!(restarted(&steps), ["worker"], "the others do not wait for ever");
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     let (_, rest) = run_at(&mut o, 1101, &pods()[..1]);
     assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RolloutStuck");
 }
@@ -113,8 +113,8 @@ fn what_ails_is_restarted_after_what_does_not() {
     let (steps, rest) = run_at(&mut o, 600, &pods()[1..]);
     assert_eq!(restarted(&steps), Vec::<&str>::new());
     assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "RollingOut");
-    assert_eq!(rest.again, Again::After(Duration::from_secs(10)));
-    o.learned = Learned::default();
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(10)));
+    o.answers = Answers::default();
     assert_eq!(restarted(&run_at(&mut o, 611, &pods()[1..]).0), ["worker"]);
 }
 
@@ -133,8 +133,8 @@ fn a_stateful_set_that_is_rolled_out_for_too_long_counts_as_stuck() {
     let two = [of_db, pods()[0].clone()];
     let (steps, rest) = run_at(&mut o, 600, &two);
     assert_eq!(restarted(&steps), Vec::<&str>::new());
-    assert_eq!(rest.again, Again::After(Duration::from_secs(10)));
-    o.learned = Learned::default();
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(10)));
+    o.answers = Answers::default();
     let (steps, _) = run_at(&mut o, 611, &two);
     assert_eq!(restarted(&steps), ["web"]);
 }
@@ -148,17 +148,17 @@ fn a_restart_that_is_refused_is_told_and_tried_again() {
         o.platform_now = Some(after(10));
         let rest = loop {
             match next(&o, after(10)) {
-                Next::Do(Step::ReadPods(_)) => o.learned.pods = Some(Ok(pods().into())),
-                Next::Do(Step::Restart(restart)) => {
+                Decision::Do(Step::ReadPods(_)) => o.answers.pods = Some(Ok(pods().into())),
+                Decision::Do(Step::Restart(restart)) => {
                     tried.push(restart.workload.1.clone());
-                    o.learned.restarted.insert(restart.workload, answer.clone());
+                    o.answers.restarted.insert(restart.workload, answer.clone());
                 }
-                Next::Do(other) => panic!("{other:?}"),
-                Next::Stop(rest) => break rest,
+                Decision::Do(other) => panic!("{other:?}"),
+                Decision::Done(rest) => break rest,
             }
         };
         assert_eq!(tried, ["web", "worker"]);
-        assert_eq!(rest.again, Again::After(Duration::from_secs(again)));
+        assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(again)));
         let told = condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1);
         assert_eq!(told.as_deref(), refused.then_some("RestartRefused"));
     }

@@ -26,7 +26,7 @@ pub(super) fn annotate(o: &mut Observed, key: &str, value: &str) {
 pub(super) fn created(step: &Step, o: &mut Observed) -> bool {
     let create = matches!(step, Step::Create(_));
     if create {
-        o.learned.created = Some(Created::Yes {
+        o.answers.created = Some(Created::Yes {
             user_id: "pu-2".to_owned(),
             last_digits: "cd34".to_owned(),
         });
@@ -35,13 +35,13 @@ pub(super) fn created(step: &Step, o: &mut Observed) -> bool {
 }
 
 /// What a later reconcile sees.
-pub(super) fn later(o: &mut Observed, rest: Rest) {
+pub(super) fn later(o: &mut Observed, rest: Verdict) {
     object(o).status = rest.status.map(|s| *s);
     if let Some(current) = status(o).journal.current.clone() {
-        o.target = own_secret(&current.nonce);
-        o.secret = o.target.clone();
+        o.next_secret = own_secret(&current.nonce);
+        o.current_secret = o.next_secret.clone();
     }
-    o.learned = Learned::default();
+    o.answers = Answers::default();
 }
 
 pub(super) fn status(o: &Observed) -> &ProgrammaticUserStatus {
@@ -53,7 +53,7 @@ type Change = fn(&mut Observed);
 #[test]
 fn every_reason_leads_to_the_same_order_of_steps() {
     let edited = |o: &mut Observed| {
-        for view in [&mut o.secret, &mut o.target] {
+        for view in [&mut o.current_secret, &mut o.next_secret] {
             if let SecretView::Ours(own) = view {
                 own.unedited = false;
             }
@@ -66,8 +66,8 @@ fn every_reason_leads_to_the_same_order_of_steps() {
         ("Requested", |o| annotate(o, ROTATE_AT_ANNOTATION, "1")),
         ("Revoked", |o| annotate(o, REVOKE_NOW_ANNOTATION, "1")),
         ("SecretMissing", |o| {
-            o.secret = SecretView::Absent;
-            o.target = SecretView::Absent;
+            o.current_secret = SecretView::Absent;
+            o.next_secret = SecretView::Absent;
         }),
         ("SecretEdited", |_| ()),
     ];
@@ -130,7 +130,7 @@ fn a_token_is_replaced_at_its_age_by_the_platforms_clock() {
     let due = rest.status.as_ref().unwrap().next_rotation.unwrap();
     let age = due.duration_since(now()).as_hours();
     assert!((9..=10).contains(&age), "{age}");
-    assert!(matches!(rest.again, Again::After(span) if span.as_secs() >= 9 * 3600));
+    assert!(matches!(rest.requeue, Requeue::After(span) if span.as_secs() >= 9 * 3600));
     later(&mut o, rest);
     o.platform_now = None;
     assert_eq!(
@@ -142,7 +142,7 @@ fn a_token_is_replaced_at_its_age_by_the_platforms_clock() {
     let (steps, rest) = run(&mut o, created);
     assert_eq!(steps, REPLACEMENT);
     let journal = &rest.status.as_ref().unwrap().journal;
-    assert_eq!(journal.begun, [now()], "the schedule itself is no flood");
+    assert_eq!(journal.attempt_times, [now()], "the schedule itself is no flood");
     let retiring = &journal.retiring[0];
     assert_eq!(retiring.not_before.duration_since(due).as_hours(), 1);
     later(&mut o, rest);
@@ -162,8 +162,8 @@ fn a_retired_user_whose_token_the_secret_carries_is_not_deleted() {
     let (_, rest) = run(&mut o, created);
     later(&mut o, rest);
     // Somebody restores the Secret from a backup.
-    o.secret = own_secret(NONCE);
-    o.target = own_secret(NONCE);
+    o.current_secret = own_secret(NONCE);
+    o.next_secret = own_secret(NONCE);
     o.fresh_nonce = "eeeeccccbbbbaaaa".to_owned();
     let (steps, _) = run(&mut o, |_, _| false);
     assert!(!steps.contains(&"delete-user"), "{steps:?}");
@@ -177,11 +177,11 @@ fn a_token_that_is_not_accepted_is_not_published() {
     let refuse = |step: &Step, o: &mut Observed| {
         let verify = matches!(step, Step::Verify(_));
         if verify {
-            o.learned.verified = Some(Ok(false));
+            o.answers.verified = Some(Ok(false));
         }
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.learned.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
+            o.answers.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
         }
         verify || read || created(step, o)
     };
@@ -194,7 +194,7 @@ fn a_token_that_is_not_accepted_is_not_published() {
     assert_eq!(steps, ["look-up", "read", "verify"]);
     later(&mut o, rest);
     let begun = status(&o).journal.pending.as_ref().unwrap().started_at;
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     let mut status = status(&o).clone();
     status.journal.pending.as_mut().unwrap().started_at =
         begun.checked_sub(super::super::live::PATIENCE).unwrap();
@@ -202,7 +202,7 @@ fn a_token_that_is_not_accepted_is_not_published() {
     let (steps, rest) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
         if list {
-            o.learned.listed = Some(Ok(vec![own(o, "pu-2", NEXT)]));
+            o.answers.listed = Some(Ok(vec![own(o, "pu-2", NEXT)]));
         }
         list
     });
@@ -224,18 +224,18 @@ fn after_a_crash_a_staged_token_is_published() {
     let (steps, rest) = run(&mut o, |step, o| {
         let publish = matches!(step, Step::Publish(..));
         if publish {
-            o.learned.published = Some(Committed::Unknown(problem("SecretRejected")));
+            o.answers.published = Some(Committed::Unknown(problem("SecretRejected")));
         }
         publish || created(step, o)
     });
     assert_eq!(steps.last(), Some(&"publish"));
     later(&mut o, rest);
-    o.secret = own_secret(NONCE);
-    o.target = own_secret(NONCE);
+    o.current_secret = own_secret(NONCE);
+    o.next_secret = own_secret(NONCE);
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.learned.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
+            o.answers.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
         }
         read
     });
@@ -247,7 +247,7 @@ fn after_a_crash_a_staged_token_is_published() {
 fn another_name_of_the_secret_leaves_the_old_one_until_the_overlap_is_over() {
     let mut o = in_use();
     object(&mut o).spec.secret.name = Some("other".to_owned());
-    o.target = SecretView::Absent;
+    o.next_secret = SecretView::Absent;
     let (steps, rest) = run(&mut o, created);
     assert_eq!(steps, REPLACEMENT);
     let status = rest.status.as_ref().unwrap();
@@ -273,7 +273,7 @@ fn access_is_put_back_where_a_check_finds_it_changed() {
         move |step: &Step, o: &mut Observed| {
             let read = matches!(step, Step::ReadUser(_));
             if read {
-                o.learned.details = Some(Ok(Some(user(o, groups.clone()))));
+                o.answers.details = Some(Ok(Some(user(o, groups.clone()))));
             }
             read
         }
@@ -281,19 +281,19 @@ fn access_is_put_back_where_a_check_finds_it_changed() {
     let (steps, rest) = run(&mut o, with(json!([])));
     assert_eq!(steps, ["look-up", "read", "journal", "groups", "verify"]);
     later(&mut o, rest);
-    o.secret = own_secret(NONCE);
-    o.target = own_secret(NONCE);
+    o.current_secret = own_secret(NONCE);
+    o.next_secret = own_secret(NONCE);
     assert_eq!(
         run(&mut o, with(json!([]))).0,
         ["look-up"],
         "without a check only the class is asked, with the names that are remembered"
     );
-    o.check = true;
-    o.learned = Learned::default();
+    o.full_check = true;
+    o.answers = Answers::default();
     let (steps, rest) = run(&mut o, with(json!([{"id": "ugr-9"}])));
     assert_eq!(steps, ["look-up", "read", "groups", "verify"]);
     assert_eq!(rest.status.as_deref(), o.user.status.as_ref(), "no news");
-    o.learned = Learned::default();
+    o.answers = Answers::default();
     assert_eq!(
         run(&mut o, with(json!([{"id": "ugr-1"}]))).0,
         ["look-up", "read", "verify"]
@@ -303,7 +303,7 @@ fn access_is_put_back_where_a_check_finds_it_changed() {
 #[test]
 fn a_user_or_token_that_people_removed_is_replaced() {
     let mut o = in_use();
-    o.check = true;
+    o.full_check = true;
     let mut reasons = Vec::new();
     let (steps, _) = run(&mut o, |step, o| {
         if let Step::Journal(status, Some(_)) = step {
@@ -314,17 +314,17 @@ fn a_user_or_token_that_people_removed_is_replaced() {
     assert_eq!(steps[..2], ["look-up", "read"]);
     assert_eq!(steps[2..], REPLACEMENT[1..]);
     let mut o = in_use();
-    o.check = true;
+    o.full_check = true;
     let (steps, _) = run(&mut o, |step, o| {
         if let Step::Journal(status, Some(_)) = step {
             reasons.push(status.journal.pending.as_ref().unwrap().reason.clone());
         }
         if matches!(step, Step::ReadUser(_)) {
-            o.learned.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
+            o.answers.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
             return true;
         }
-        if matches!(step, Step::Verify(Kept::Published { .. })) {
-            o.learned.verified = Some(Ok(false));
+        if matches!(step, Step::Verify(TokenSource::Published { .. })) {
+            o.answers.verified = Some(Ok(false));
             return true;
         }
         created(step, o)
@@ -359,12 +359,12 @@ fn users_that_the_journal_does_not_know_are_reported_and_left_alone() {
     let name = o.marker("zzzzccccbbbbaaaa").name("ci");
     let stray: UserName =
         serde_json::from_value(json!({"userId": "pu-8", "type": "programmatic", "username": name})).unwrap();
-    o.strays = Some(vec![stray.clone()]);
+    o.unknown_users = Some(vec![stray.clone()]);
     let mut listed = vec![stray];
     let (steps, rest) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
         if list {
-            o.learned.listed = Some(Ok(listed.clone()));
+            o.answers.listed = Some(Ok(listed.clone()));
         }
         list
     });
@@ -378,7 +378,7 @@ fn users_that_the_journal_does_not_know_are_reported_and_left_alone() {
     let (_, rest) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
         if list {
-            o.learned.listed = Some(Ok(listed.clone()));
+            o.answers.listed = Some(Ok(listed.clone()));
         }
         list
     });
@@ -398,8 +398,8 @@ fn the_end_of_life_leaves_nothing_but_the_object() {
     assert_eq!(reason(&rest), "Expired");
     later(&mut o, rest);
     assert!(status(&o).journal.is_empty() && status(&o).user_id.is_none());
-    o.secret = SecretView::Absent;
-    o.target = SecretView::Absent;
+    o.current_secret = SecretView::Absent;
+    o.next_secret = SecretView::Absent;
     assert_eq!(run(&mut o, |_, _| false).0, Vec::<&str>::new());
 }
 
@@ -407,14 +407,14 @@ fn the_end_of_life_leaves_nothing_but_the_object() {
 fn the_role_of_a_user_is_put_back_where_a_check_finds_it_changed() {
     let grants = |policies: serde_json::Value| {
         let mut o = in_use();
-        o.check = true;
+        o.full_check = true;
         let mut put = None;
         let (_, rest) = run(&mut o, |step, o| {
             match step {
                 Step::ReadUser(_) => {
                     let mut user: serde_json::Value = own(o, "pu-1", NONCE);
                     user["policies"] = policies.clone();
-                    o.learned.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+                    o.answers.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
                     return true;
                 }
                 Step::PutPolicies(_, grants) => put = Some(serde_json::to_value(grants).unwrap()),

@@ -32,15 +32,15 @@ fn the_old_user_outlives_its_overlap_for_pods_from_before_and_no_longer_than_the
         "user pu-1 is kept although its overlap is over: pod web-1 of Deployment web and one other read Secret ci before it changed and may use it. It is deleted when nothing uses its token any more, and at 2026-01-05T13:11:12Z at the latest"
     );
     assert_eq!(reason(&rest), "Ready");
-    assert_eq!(rest.again, Again::After(Duration::from_secs(30)));
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(30)));
     later(&mut o, rest);
     // On their way out they may still call.
     let mut going = pods()[0].clone();
     going.ends = Some(after(3700));
     let (steps, rest) = run_at(&mut o, OVERLAP + 60, &[going]);
     assert_eq!(names(&steps), ["pods"]);
-    assert_eq!(rest.again, Again::After(Duration::from_secs(3)));
-    o.learned = Learned::default();
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(3)));
+    o.answers = Answers::default();
     let mut gone = o.clone();
     let (steps, rest) = run_at(&mut gone, OVERLAP + 61, &all[2..]);
     assert_eq!(names(&steps), ["pods", "delete-user"]);
@@ -73,14 +73,14 @@ fn where_pods_are_not_known_the_old_user_is_kept_until_the_bound() {
     assert!(message.contains("which pods use it is not known"), "{message}");
     let mut o = replaced(false, true);
     o.platform_now = Some(after(3600));
-    o.learned.pods = Some(Err(problem("PodsUnknown")));
-    let Next::Stop(rest) = next(&o, after(3600)) else {
+    o.answers.pods = Some(Err(problem("PodsUnknown")));
+    let Decision::Done(rest) = next(&o, after(3600)) else {
         panic!("a step")
     };
     assert_eq!(condition(&rest, READY).unwrap().0, "True");
     assert_eq!(
-        (reason(&rest).as_str(), rest.again),
-        ("PodsUnknown", Again::Backoff)
+        (reason(&rest).as_str(), rest.requeue),
+        ("PodsUnknown", Requeue::Backoff)
     );
     assert_eq!(rest.status.unwrap().journal.retiring.len(), 1);
 }

@@ -12,14 +12,14 @@ pub trait Observer: Send + Sync {
     /// A call waited for its turn.
     fn waited(&self, span: Duration);
     /// A call was not sent; the error's [`Error::reason`].
-    fn held(&self, reason: &'static str);
+    fn rejected_locally(&self, reason: &'static str);
 }
 
 /// Nobody.
 impl Observer for () {
     fn called(&self, _: &str, _: &'static str, _: Duration) {}
     fn waited(&self, _: Duration) {}
-    fn held(&self, _: &'static str) {}
+    fn rejected_locally(&self, _: &'static str) {}
 }
 
 /// One word for how a call ended.

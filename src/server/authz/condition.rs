@@ -56,7 +56,7 @@ pub enum Operator {
 
 /// What an attribute is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum ExpectedValue {
     /// This text.
     Text(String),
     /// The caller's e-mail address, which is no pattern whatever the operator is.
@@ -78,7 +78,7 @@ pub enum Condition {
         /// `service:attribute`
         key: String,
         /// One of these.
-        values: Vec<Wanted>,
+        values: Vec<ExpectedValue>,
     },
 }
 
@@ -124,7 +124,7 @@ impl Condition {
         match self {
             Self::All(all) => all.iter().map(Self::patterns).sum(),
             Self::Compare { values, .. } => {
-                let patterns = values.iter().filter(|v| matches!(v, Wanted::Pattern(_)));
+                let patterns = values.iter().filter(|v| matches!(v, ExpectedValue::Pattern(_)));
                 patterns.count()
             }
         }
@@ -156,15 +156,15 @@ impl Condition {
                 }
                 let value = facts.attributes.get(key);
                 let missing = (*operator != Operator::NotEquals).then_some(false);
-                let fits = |wanted: &Wanted| {
+                let fits = |wanted: &ExpectedValue| {
                     let Some(value) = value else { return missing };
                     match wanted {
-                        Wanted::Text(text) => Some(operator.fits(value, text)),
-                        Wanted::Email => {
+                        ExpectedValue::Text(text) => Some(operator.fits(value, text)),
+                        ExpectedValue::Email => {
                             let email = facts.email.as_ref();
                             email.map_or(missing, |email| Some(operator.fits(value, email)))
                         }
-                        Wanted::Pattern(pattern) => pattern.fits(value),
+                        ExpectedValue::Pattern(pattern) => pattern.fits(value),
                     }
                 };
                 let each: Vec<_> = values.iter().map(fits).collect();
@@ -251,12 +251,13 @@ fn read_keys(
         let texts = texts.filter(|t| !t.is_empty());
         let texts = texts.ok_or(wrong("must be a string or a list of strings"))?;
         let wanted = |text: &str| match operator {
-            _ if text == EMAIL => Wanted::Email,
-            Operator::PatternMatch => Wanted::Pattern(Pattern::new(text)),
-            _ => Wanted::Text(text.to_owned()),
+            _ if text == EMAIL => ExpectedValue::Email,
+            Operator::PatternMatch => ExpectedValue::Pattern(Pattern::new(text)),
+            _ => ExpectedValue::Text(text.to_owned()),
         };
-        let values: Vec<Wanted> = texts.into_iter().map(wanted).collect();
-        let broken = |value: &Wanted| matches!(value, Wanted::Pattern(pattern) if !pattern.is_valid());
+        let values: Vec<ExpectedValue> = texts.into_iter().map(wanted).collect();
+        let broken =
+            |value: &ExpectedValue| matches!(value, ExpectedValue::Pattern(pattern) if !pattern.is_valid());
         if strict && values.iter().any(broken) {
             return Err(wrong("must be a valid regular expression"));
         }

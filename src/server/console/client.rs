@@ -8,9 +8,9 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use crate::platform::{ErrorItem, RequestInfo, format_time};
+use crate::server::auth::RequestContext;
 use crate::server::authz::{self, Facts, Question};
 use crate::server::edge::RequestId;
-use crate::server::gate::Trace;
 use crate::server::store::{callers, sign_in};
 use crate::server::{App, reply, reply::ApiError, routes};
 
@@ -27,7 +27,7 @@ pub(super) struct Client {
     app: App,
     session: sign_in::Session,
     cookie: String,
-    trace: Trace,
+    trace: RequestContext,
 }
 
 /// What the API refused, in its own words.
@@ -63,7 +63,7 @@ impl Refused {
 }
 
 impl Client {
-    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, trace: Trace) -> Self {
+    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, trace: RequestContext) -> Self {
         Self {
             app: app.clone(),
             session,
@@ -131,8 +131,8 @@ impl Client {
     }
 
     /// Refuses a form that no page of the session sent.
-    pub(super) async fn forged(&self, action: &str) -> Response {
-        super::forged(&self.app, &self.trace, &self.session, action).await
+    pub(super) async fn csrf_failed(&self, action: &str) -> Response {
+        super::csrf_failed(&self.app, &self.trace, &self.session, action).await
     }
 
     /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.
@@ -144,7 +144,11 @@ impl Client {
 
     /// Whether the person may list the organization's users.
     pub(super) async fn sees_users(&self) -> Result<bool, ApiError> {
-        let rights = callers::effective(&mut *self.app.store.look().await?, &self.session.user_id).await?;
+        let rights = callers::effective(
+            &mut *self.app.store.acquire_reader().await?,
+            &self.session.user_id,
+        )
+        .await?;
         let question = Question {
             action: "setup:describeOrganizationUsers",
             resource: "setup:",

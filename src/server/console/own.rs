@@ -62,7 +62,7 @@ fn password_form(client: &Client, status: StatusCode, problem: Option<&str>) -> 
 async fn change_password(State(app): State<App>, Visitor(client): Visitor, request: Request) -> Response {
     let form = Form::read(request, app.body_limit).await;
     if !form.is_of(client.session()) {
-        return client.forged("updatePassword").await;
+        return client.csrf_failed("updatePassword").await;
     }
     if form.text("new") != form.text("again") {
         let problem = "The new passwords differ. Nothing was changed.";
@@ -139,7 +139,7 @@ async fn end_others(State(app): State<App>, Visitor(client): Visitor, request: R
 async fn end_by(app: &App, client: &Client, request: Request, path: &str) -> Response {
     let form = Form::read(request, app.body_limit).await;
     if !form.is_of(client.session()) {
-        return client.forged("deleteSession").await;
+        return client.csrf_failed("deleteSession").await;
     }
     shown(client, async {
         match client.call(Method::DELETE, path, None).await {

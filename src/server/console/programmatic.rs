@@ -183,7 +183,7 @@ fn problem(field: Option<&str>, message: &str) -> (&'static str, String) {
 
 async fn make(client: &Client, account: Option<&str>, sent: &Form) -> Response {
     if !sent.is_of(client.session()) {
-        return client.forged("createProgrammaticUser").await;
+        return client.csrf_failed("createProgrammaticUser").await;
     }
     match client.take(sent.text("number")).await {
         Ok(true) => {}

@@ -187,7 +187,7 @@ async fn delete(
 ) -> Response {
     let form = Form::read(request, app.body_limit).await;
     if !form.is_of(client.session()) {
-        return client.forged("deleteUser").await;
+        return client.csrf_failed("deleteUser").await;
     }
     shown(&client, async {
         let user = details(&client, &id).await?;

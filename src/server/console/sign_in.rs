@@ -6,10 +6,10 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::{
-    SESSION, SIGN_IN, busy, caller, cookie, failed, forged, page, person, record_stranger, refuse_token,
-    session, session_cookie, set_cookie, tell, too_many,
+    SESSION, SIGN_IN, audit, busy, caller, cookie, csrf_failed, failed, page, person, record_stranger,
+    refuse_token, session, session_cookie, set_cookie, too_many,
 };
-use crate::server::gate::{Caller, Trace};
+use crate::server::auth::{Caller, RequestContext};
 use crate::server::hashing::Line;
 use crate::server::limit::Key;
 use crate::server::peer::Peer;
@@ -50,7 +50,7 @@ struct Credentials {
 }
 
 pub(super) async fn sign_in_with_password(State(app): State<App>, request: Request) -> Response {
-    let trace = Trace::of(&request);
+    let trace = RequestContext::of(&request);
     let expected = cookie(&app, request.headers(), FORM).unwrap_or_default();
     let device = cookie(&app, request.headers(), DEVICE);
     let Ok(Form(given)) = Form::<Credentials>::from_request(request, &()).await else {
@@ -87,13 +87,13 @@ struct Attempted {
 impl Attempted {
     async fn of(
         app: &App,
-        trace: &Trace,
+        trace: &RequestContext,
         given: &Credentials,
         device: Option<String>,
     ) -> Result<Self, ApiError> {
         // No address has this character, and not every database can be asked for it.
         let email = given.email.trim().replace('\0', "");
-        let mut conn = app.store.look().await?;
+        let mut conn = app.store.acquire_reader().await?;
         let known = store::by_email(&mut conn, &email).await?;
         let user = known.as_ref().map_or("", |(id, ..)| id);
         // A browser in which another user signed in is as unknown as any.
@@ -134,7 +134,7 @@ impl Attempted {
 
 async fn try_sign_in(
     app: &App,
-    trace: &Trace,
+    trace: &RequestContext,
     given: Credentials,
     device: Option<String>,
 ) -> Result<Response, ApiError> {
@@ -142,7 +142,8 @@ async fn try_sign_in(
     attempted.count(app).await?;
     // A token pasted into the form: say what is wrong instead of letting people guess. A revoked one is as good as unknown.
     for field in [given.password.trim(), given.email.trim()] {
-        let owner = credentials::owner(&mut *app.store.look().await?, &secret::digest(field)).await?;
+        let owner =
+            credentials::owner(&mut *app.store.acquire_reader().await?, &secret::digest(field)).await?;
         if let Some(holder) = owner.as_ref().map(Caller::by_token) {
             return Ok(refuse_token(app, trace, Some(&holder), true).await);
         }
@@ -194,7 +195,7 @@ fn locked(app: &App, seconds: i64) -> Response {
 /// Begins the session, in the transaction that has checked the password, with its row in the audit log.
 async fn open(
     app: &App,
-    trace: &Trace,
+    trace: &RequestContext,
     attempted: &Attempted,
     who: &Caller,
     mut tx: Transaction,
@@ -204,7 +205,7 @@ async fn open(
     let peer = trace.peer.map(|peer| peer.to_string());
     let session = store::open(&mut tx, &who.id, app.sessions, peer.as_deref(), &trace.agent).await?;
     let device = store::remember_device(&mut tx, &who.id, origin.device.as_deref()).await?;
-    tell(&mut tx, trace, who, "signIn").await?;
+    audit(&mut tx, trace, who, "signIn").await?;
     tx.commit().await?;
     let mut response = Redirect::to("/console").into_response();
     set_cookie(app, &mut response, SESSION, &session, app.sessions.lasts / 1000);
@@ -220,7 +221,7 @@ struct Intent {
 }
 
 pub(super) async fn sign_out(State(app): State<App>, request: Request) -> Response {
-    let trace = Trace::of(&request);
+    let trace = RequestContext::of(&request);
     let cookie = session_cookie(&app, request.headers()).unwrap_or_default();
     let current = match session(&app, request.headers()).await {
         Ok(Some(session)) => session,
@@ -232,12 +233,12 @@ pub(super) async fn sign_out(State(app): State<App>, request: Request) -> Respon
         .map(|Form(i)| i.csrf)
         .unwrap_or_default();
     if !secret::same(given.as_bytes(), current.csrf.as_bytes()) {
-        return forged(&app, &trace, &current, "signOut").await;
+        return csrf_failed(&app, &trace, &current, "signOut").await;
     }
     let closed = async {
         let mut tx = app.store.write().await?;
         store::close(&mut tx, &cookie).await?;
-        tell(&mut tx, &trace, &caller(&current), "signOut").await?;
+        audit(&mut tx, &trace, &caller(&current), "signOut").await?;
         tx.commit().await?;
         Ok::<_, ApiError>(())
     };

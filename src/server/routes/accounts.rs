@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{Admitted, Outcome};
 use crate::server::App;
-use crate::server::gate::Reader;
+use crate::server::auth::Reader;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::{Connection, accounts};
 use crate::server::validate::{Object, Problems};

@@ -7,7 +7,7 @@ use axum::extract::{Extension, Path, State};
 
 use super::{Admitted, Outcome};
 use crate::server::App;
-use crate::server::gate::Reader;
+use crate::server::auth::Reader;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::elastigroups::{self, Tag};
 use crate::server::validate::{Object, Problems};

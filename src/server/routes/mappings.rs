@@ -147,7 +147,13 @@ async fn set(conn: &mut Connection, user: &str, account: &str, policies: &[Strin
 }
 
 /// Adds a console user to an account, or gives it another role, or other policies, there.
-async fn set_role(app: &App, call: &super::Call, account: &str, bytes: &Bytes, is_new: bool) -> Outcome {
+async fn set_role(
+    app: &App,
+    call: &super::AuthorizedRequest,
+    account: &str,
+    bytes: &Bytes,
+    is_new: bool,
+) -> Outcome {
     let body = Object::parse(bytes)?;
     let mut problems = Problems::default();
     let wanted = read_mapping(&body, Some(account), &mut problems);

@@ -73,7 +73,7 @@ fn guesses_of(user: &str) -> (String, Origin) {
 /// The caller's sessions, the newest first.
 pub(super) async fn sessions(State(app): State<App>, Extension(call): Admitted) -> Outcome {
     let user = call.person()?;
-    let listed = sign_in::list(&mut *app.store.look().await?, user).await?;
+    let listed = sign_in::list(&mut *app.store.acquire_reader().await?, user).await?;
     let shown = listed.iter().map(|session| {
         json!({
             "id": session.id(), "createdAt": written(session.created_at),

@@ -7,8 +7,8 @@ use axum::extract::{Extension, Path, Query, State};
 use serde_json::{Value, json};
 
 use super::{Admitted, Outcome};
+use crate::server::auth::Reader;
 use crate::server::authz::Condition;
-use crate::server::gate::Reader;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::{Connection, access, now, users, written};
 use crate::server::validate::{Object, Problems, invalid};

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Admitted, Outcome, grants};
 use crate::platform::{PolicyGrant, Token, UserSummary, UserType};
-use crate::server::gate::Call;
+use crate::server::auth::AuthorizedRequest;
 use crate::server::hashing::Line;
 use crate::server::reply::{Answer, ApiError};
 use crate::server::store::access::Subject;
@@ -77,11 +77,11 @@ struct Wanted<'a> {
 }
 
 /// Makes the user: this is what many do at the same time, so that they look without the lock, and commit together.
-async fn make(app: &App, call: &Call, wanted: &Wanted<'_>) -> Result<String, ApiError> {
-    let mut conn = app.store.look().await?;
+async fn make(app: &App, call: &AuthorizedRequest, wanted: &Wanted<'_>) -> Result<String, ApiError> {
+    let mut conn = app.store.acquire_reader().await?;
     let (id, mut batch) = plan(&mut conn, call, wanted).await?;
     drop(conn);
-    call.still(&mut batch);
+    call.require_unchanged(&mut batch);
     match app.store.commit(batch).await {
         // The caller, an account or a policy went between the look and the commit, or another user got the id: look again,
         // with the lock.
@@ -97,7 +97,11 @@ async fn make(app: &App, call: &Call, wanted: &Wanted<'_>) -> Result<String, Api
 }
 
 /// Looks at what is there: the id of the user, and what makes it.
-async fn plan(conn: &mut Connection, call: &Call, wanted: &Wanted<'_>) -> Result<(String, Batch), ApiError> {
+async fn plan(
+    conn: &mut Connection,
+    call: &AuthorizedRequest,
+    wanted: &Wanted<'_>,
+) -> Result<(String, Batch), ApiError> {
     let granted = if let Some(roles) = wanted.roles {
         for (index, (account, _)) in roles.iter().enumerate() {
             grants::require_account(&mut *conn, account, &format!("accounts.{index}.id")).await?;
@@ -112,7 +116,7 @@ async fn plan(conn: &mut Connection, call: &Call, wanted: &Wanted<'_>) -> Result
     let id = users::create(conn, &mut batch, user_type, name, description, None).await?;
     access::give(&mut batch, Subject::User(&id), &granted);
     credentials::add(&mut batch, &id, name, wanted.token);
-    call.tell(&mut batch, &id);
+    call.audit(&mut batch, &id);
     Ok((id, batch))
 }
 
@@ -199,7 +203,7 @@ pub(super) async fn create_personal(
     if let Some(token) = &token {
         credentials::add(&mut batch, &id, &name, token);
     }
-    call.tell(&mut batch, &id);
+    call.audit(&mut batch, &id);
     batch.execute(&mut tx).await?;
     let number = users::number(&mut tx, &id).await?;
     tx.commit().await?;

@@ -186,7 +186,7 @@ pub(crate) async fn mark_exported(store: &Store, through: i64, file: &str) -> Re
         .bind(through)
         .bind(file)
         .bind(now());
-    store.note(batch).await
+    store.record(batch).await
 }
 
 /// Deletes some of the rows up to an id that [`mark_exported`] noted; `false` if there are no more.

@@ -211,7 +211,9 @@ mod tests {
             account_ids: accounts.iter().map(|&a| a.to_owned()).collect(),
         };
         for step in 0..6 {
-            let seen = effective(&mut store.look().await.unwrap(), &user).await.unwrap();
+            let seen = effective(&mut store.acquire_reader().await.unwrap(), &user)
+                .await
+                .unwrap();
             let still = || {
                 let mut batch = Batch::default();
                 require_unchanged(&mut batch, &user, &seen);

@@ -111,7 +111,7 @@ pub(crate) fn require(batch: &mut Batch, hash: &[u8; 32]) {
 }
 
 /// Keeps the hashes of a user's tokens when they go, see [`former_owner`].
-pub(crate) async fn bury(conn: &mut Connection, user: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn mark_deleted(conn: &mut Connection, user: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO revoked_token (hash, user_id, user_name, user_type, last_digits)
          SELECT t.hash, u.id, u.name, u.type, t.last_digits FROM token t JOIN platform_user u ON u.id = t.user_id
@@ -125,7 +125,7 @@ pub(crate) async fn bury(conn: &mut Connection, user: &str) -> Result<(), sqlx::
 
 /// Ends all tokens of a user.
 pub(crate) async fn revoke(conn: &mut Connection, user: &str) -> Result<(), sqlx::Error> {
-    bury(&mut *conn, user).await?;
+    mark_deleted(&mut *conn, user).await?;
     sqlx::query("DELETE FROM token WHERE user_id = $1")
         .bind(user)
         .execute(conn)
@@ -134,7 +134,7 @@ pub(crate) async fn revoke(conn: &mut Connection, user: &str) -> Result<(), sqlx
 }
 
 /// Writes the time of last use.
-pub(crate) fn touch(batch: &mut Batch, token: i64) {
+pub(crate) fn update_last_used(batch: &mut Batch, token: i64) {
     batch
         .statement("UPDATE token SET last_used_at = $1 WHERE id = $2")
         .bind(now())

@@ -53,7 +53,7 @@ impl Store {
     }
 
     /// The same for what has happened: it is written though nobody waits for it.
-    pub(in crate::server) async fn note(&self, batch: Batch) -> Result<(), sqlx::Error> {
+    pub(in crate::server) async fn record(&self, batch: Batch) -> Result<(), sqlx::Error> {
         self.hand_in(batch, true).await
     }
 
@@ -134,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_refused_spoils_nothing_beside_it() {
         let (store, _directory) = Store::scratch().await;
-        let mut conn = store.look().await.unwrap();
+        let mut conn = store.acquire_reader().await.unwrap();
         let mut batches = Vec::new();
         for n in 0..20 {
             let mut batch = Batch::default();
@@ -154,7 +154,9 @@ mod tests {
             assert_eq!(done.is_ok(), n % 5 != 0, "{n}: {done:?}");
             assert!(done.as_ref().is_ok() || done.as_ref().is_err_and(is_overtaken));
         }
-        let listed = users::list(&mut store.look().await.unwrap()).await.unwrap();
+        let listed = users::list(&mut store.acquire_reader().await.unwrap())
+            .await
+            .unwrap();
         let names: Vec<_> = listed.iter().map(|u| u.username.clone()).collect();
         let wanted: Vec<_> = (0..20)
             .filter(|n| n % 5 != 0)
@@ -169,7 +171,7 @@ mod tests {
         let mut batches = Vec::new();
         for name in ["gone", "lasting", "wanted"] {
             let mut batch = Batch::default();
-            let mut conn = store.look().await.unwrap();
+            let mut conn = store.acquire_reader().await.unwrap();
             users::create(&mut conn, &mut batch, UserType::Programmatic, name, None, None)
                 .await
                 .unwrap();
@@ -183,14 +185,16 @@ mod tests {
             async move { store.commit(Batch::default()).await }
         });
         tokio::task::yield_now().await;
-        let lasting = store.note(batches.pop().unwrap());
+        let lasting = store.record(batches.pop().unwrap());
         assert!(lasting.now_or_never().is_none(), "it waits, and is dropped here");
         let gone = store.commit(batches.pop().unwrap());
         assert!(gone.now_or_never().is_none(), "it waits, and is dropped here");
         lock.rollback().await.unwrap();
         held.await.unwrap().unwrap();
         store.commit(wanted).await.unwrap();
-        let listed = users::list(&mut store.look().await.unwrap()).await.unwrap();
+        let listed = users::list(&mut store.acquire_reader().await.unwrap())
+            .await
+            .unwrap();
         let names: Vec<_> = listed.iter().map(|u| u.username.as_str()).collect();
         assert_eq!(names, ["lasting", "wanted"]);
     }
@@ -207,7 +211,7 @@ mod tests {
         tx.commit().await.unwrap();
         for (policy, account) in [("none", "*"), ("3", "act-gone")] {
             let mut batch = Batch::default();
-            let mut conn = store.look().await.unwrap();
+            let mut conn = store.acquire_reader().await.unwrap();
             let id = users::create(&mut conn, &mut batch, UserType::Programmatic, "n", None, None)
                 .await
                 .unwrap();

@@ -136,7 +136,11 @@ pub(crate) async fn session(conn: &mut Connection, cookie: &str) -> Result<Optio
 }
 
 /// Writes that a session was used: the time without a use begins anew.
-pub(crate) async fn touch(store: &Store, cookie: &str, lifetime: Lifetime) -> Result<(), sqlx::Error> {
+pub(crate) async fn extend_session(
+    store: &Store,
+    cookie: &str,
+    lifetime: Lifetime,
+) -> Result<(), sqlx::Error> {
     let mut batch = Batch::default();
     batch
         .statement(
@@ -145,7 +149,7 @@ pub(crate) async fn touch(store: &Store, cookie: &str, lifetime: Lifetime) -> Re
         .bind(now())
         .bind(now() + lifetime.idle)
         .bind(secret::digest(cookie).as_slice());
-    store.note(batch).await
+    store.record(batch).await
 }
 
 /// Fails with the batch unless the session of a cookie goes on by then.

@@ -196,7 +196,7 @@ pub(crate) async fn create(
 
 /// Deletes a user with its credentials and rights; false if there is none.
 pub(crate) async fn delete(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
-    credentials::bury(&mut *conn, id).await?;
+    credentials::mark_deleted(&mut *conn, id).await?;
     let done = sqlx::query("DELETE FROM platform_user WHERE id = $1")
         .bind(id)
         .execute(conn)

@@ -1,0 +1,400 @@
+//! Of a workload or a pod, what decisions need: the Secrets that it reads, and how far its rollout is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, PodSpec, PodTemplateSpec};
+use kube::ResourceExt;
+
+use crate::controller::reconcile::secret::written;
+use {crate::api::RESTART_PREFIX, crate::api::WorkloadKind};
+use {crate::plan, crate::plan::Rollout, crate::plan::Workload};
+
+/// Label that a `Deployment` puts on its pods; the name of the `ReplicaSet` between them ends with its value.
+const HASH_LABEL: &str = "pod-template-hash";
+const ON_DELETE: &str = "has updateStrategy OnDelete";
+
+/// A kind of workload.
+pub(in crate::controller) trait ReadsSecrets: ResourceExt {
+    /// Which one.
+    const KIND: WorkloadKind;
+
+    fn template(&self) -> Option<&PodTemplateSpec>;
+
+    fn rollout(&self) -> Rollout;
+
+    /// Pods that are of the template.
+    fn updated(&self) -> Option<i32>;
+
+    /// Whether there is a deadline for the next pod that is.
+    fn timed(&self) -> bool {
+        false
+    }
+
+    fn namespace_of(&self) -> String {
+        self.namespace().unwrap_or_default()
+    }
+
+    fn summarize(&self) -> Workload {
+        let template = self.template();
+        let annotations = template.and_then(|t| t.metadata.as_ref()?.annotations.as_ref());
+        Workload {
+            kind: Self::KIND,
+            name: self.name_any(),
+            version: self.resource_version().unwrap_or_default(),
+            secrets: template
+                .and_then(|t| t.spec.as_ref())
+                .map(secrets)
+                .unwrap_or_default(),
+            marks: marks(annotations),
+            written: written(self.meta()),
+            updated: self.updated().unwrap_or_default(),
+            moved: None,
+            timed: self.timed(),
+            rollout: self.rollout(),
+        }
+    }
+}
+
+impl ReadsSecrets for Deployment {
+    const KIND: WorkloadKind = WorkloadKind::Deployment;
+
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        Some(&self.spec.as_ref()?.template)
+    }
+
+    fn updated(&self) -> Option<i32> {
+        self.status.as_ref()?.updated_replicas
+    }
+
+    fn timed(&self) -> bool {
+        // The API server puts ten minutes where nothing is said; the longest span stands for none.
+        let deadline = self.spec.as_ref().and_then(|s| s.progress_deadline_seconds);
+        deadline.is_some_and(|seconds| seconds < i32::MAX)
+    }
+
+    fn rollout(&self) -> Rollout {
+        let (Some(spec), Some(status)) = (&self.spec, &self.status) else {
+            return Rollout::Going;
+        };
+        if spec.paused == Some(true) {
+            return Rollout::Held("is paused");
+        }
+        let wanted = spec.replicas.unwrap_or(1);
+        let [updated, all, available] = [
+            status.updated_replicas,
+            status.replicas,
+            status.available_replicas,
+        ]
+        .map(Option::unwrap_or_default);
+        let seen = status.observed_generation >= self.metadata.generation;
+        let done = seen && updated >= wanted && all <= updated;
+        if done && available >= updated {
+            return Rollout::Complete;
+        }
+        // While new pods start, they are not available either; a `Deployment` without a deadline does not tell the two apart.
+        let progress = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "Progressing");
+        match progress.map(|c| c.reason.as_deref().unwrap_or_default()) {
+            None | Some("NewReplicaSetAvailable" | "ProgressDeadlineExceeded") if done => {
+                Rollout::Unavailable
+            }
+            Some("ProgressDeadlineExceeded") if seen => Rollout::Stuck,
+            _ => Rollout::Going,
+        }
+    }
+}
+
+impl ReadsSecrets for StatefulSet {
+    const KIND: WorkloadKind = WorkloadKind::StatefulSet;
+
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        Some(&self.spec.as_ref()?.template)
+    }
+
+    fn updated(&self) -> Option<i32> {
+        self.status.as_ref()?.updated_replicas
+    }
+
+    fn rollout(&self) -> Rollout {
+        let (Some(spec), Some(status)) = (&self.spec, &self.status) else {
+            return Rollout::Going;
+        };
+        let strategy = spec.update_strategy.as_ref();
+        if strategy.is_some_and(|s| s.type_.as_deref() == Some("OnDelete")) {
+            return Rollout::Held(ON_DELETE);
+        }
+        let partition = strategy.and_then(|s| s.rolling_update.as_ref()?.partition);
+        if partition.is_some_and(|p| p > 0) {
+            return Rollout::Held("has an update partition");
+        }
+        let wanted = spec.replicas.unwrap_or(1);
+        let seen = status.observed_generation >= self.metadata.generation;
+        let [updated, ready] =
+            [status.updated_replicas, status.ready_replicas].map(Option::unwrap_or_default);
+        let same = status.update_revision == status.current_revision;
+        match (seen, same, ready >= wanted) {
+            (true, true, false) => Rollout::Unavailable,
+            (true, _, true) if same || updated >= wanted => Rollout::Complete,
+            _ => Rollout::Going,
+        }
+    }
+}
+
+impl ReadsSecrets for DaemonSet {
+    const KIND: WorkloadKind = WorkloadKind::DaemonSet;
+
+    fn template(&self) -> Option<&PodTemplateSpec> {
+        Some(&self.spec.as_ref()?.template)
+    }
+
+    fn updated(&self) -> Option<i32> {
+        self.status.as_ref()?.updated_number_scheduled
+    }
+
+    fn rollout(&self) -> Rollout {
+        let (Some(spec), Some(status)) = (&self.spec, &self.status) else {
+            return Rollout::Going;
+        };
+        let strategy = spec.update_strategy.as_ref();
+        if strategy.is_some_and(|s| s.type_.as_deref() == Some("OnDelete")) {
+            return Rollout::Held(ON_DELETE);
+        }
+        let wanted = status.desired_number_scheduled;
+        let [updated, available] =
+            [status.updated_number_scheduled, status.number_available].map(Option::unwrap_or_default);
+        let seen = status.observed_generation >= self.metadata.generation;
+        match (seen && updated >= wanted, available >= wanted) {
+            (true, true) => Rollout::Complete,
+            (true, false) => Rollout::Unavailable,
+            (false, _) => Rollout::Going,
+        }
+    }
+}
+
+/// A pod that may run a container; `None`: it has ended, or no node has it yet.
+pub(in crate::controller) fn pod_of(pod: &Pod) -> Option<plan::Pod> {
+    let spec = pod.spec.as_ref()?;
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    // A pod that no node has begun with will read the Secret as it is then.
+    spec.node_name.as_ref()?;
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    Some(plan::Pod {
+        name: pod.name_any(),
+        workload: owner(pod),
+        created: pod.creation_timestamp().map(|time| time.0),
+        secrets: secrets(spec),
+        marks: marks(pod.metadata.annotations.as_ref()),
+        // The time of its deletion and what it was given besides.
+        ends: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+    })
+}
+
+/// The workload that made a pod. Between a `Deployment` and its pods is a `ReplicaSet`, which need not be read for this.
+fn owner(pod: &Pod) -> Option<(WorkloadKind, String)> {
+    let owners = pod.owner_references();
+    let owner = owners.iter().find(|o| o.controller == Some(true))?;
+    let kind = match owner.kind.as_str() {
+        "StatefulSet" => WorkloadKind::StatefulSet,
+        "DaemonSet" => WorkloadKind::DaemonSet,
+        "ReplicaSet" => {
+            let hash = pod.labels().get(HASH_LABEL)?;
+            let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+            return Some((WorkloadKind::Deployment, name.to_owned()));
+        }
+        _ => return None,
+    };
+    owner
+        .api_version
+        .starts_with("apps/")
+        .then(|| (kind, owner.name.clone()))
+}
+
+fn marks(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+    let ours = annotations
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| key.starts_with(RESTART_PREFIX));
+    ours.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Secrets that the containers of a pod can read: from their environment, and from volumes.
+fn secrets(spec: &PodSpec) -> BTreeSet<String> {
+    let usual = spec
+        .containers
+        .iter()
+        .chain(spec.init_containers.iter().flatten());
+    let usual = usual.map(|c| (c.env.as_deref(), c.env_from.as_deref()));
+    let added = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .map(|c| (c.env.as_deref(), c.env_from.as_deref()));
+    let mut names: BTreeSet<String> = usual
+        .chain(added)
+        .flat_map(|(env, from)| environment(env, from))
+        .collect();
+    for volume in spec.volumes.iter().flatten() {
+        names.extend(volume.secret.as_ref().and_then(|s| s.secret_name.clone()));
+        let sources = volume.projected.iter().flat_map(|p| p.sources.iter().flatten());
+        names.extend(sources.filter_map(|source| Some(source.secret.as_ref()?.name.clone())));
+    }
+    names
+}
+
+fn environment(env: Option<&[EnvVar]>, from: Option<&[EnvFromSource]>) -> impl Iterator<Item = String> {
+    let single = env.into_iter().flatten();
+    let single = single.filter_map(|e| Some(e.value_from.as_ref()?.secret_key_ref.as_ref()?.name.clone()));
+    let whole = from
+        .into_iter()
+        .flatten()
+        .filter_map(|f| Some(f.secret_ref.as_ref()?.name.clone()));
+    single.chain(whole).collect::<Vec<_>>().into_iter()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rollout<K: ReadsSecrets + serde::de::DeserializeOwned>(spec: &Value, status: &Value) -> Rollout {
+        let mut whole = json!({"selector": {}, "template": {}, "serviceName": "none"});
+        for (key, value) in spec.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let object = json!({"metadata": {"name": "w", "generation": 2}, "spec": whole, "status": status});
+        serde_json::from_value::<K>(object).unwrap().rollout()
+    }
+
+    #[test]
+    fn a_deployment_is_complete_when_all_pods_are_of_its_template_and_available() {
+        let two = json!({"replicas": 2});
+        let status = |seen: i64, updated: i32, all: i32, available: i32| json!({"observedGeneration": seen, "updatedReplicas": updated, "replicas": all, "availableReplicas": available});
+        for (status, expected) in [
+            (status(2, 2, 2, 2), Rollout::Complete),
+            (status(1, 2, 2, 2), Rollout::Going),
+            (status(2, 1, 2, 2), Rollout::Going),
+            (status(2, 2, 3, 3), Rollout::Going),
+            (status(2, 2, 2, 1), Rollout::Unavailable),
+        ] {
+            assert_eq!(rollout::<Deployment>(&two, &status), expected, "{status}");
+        }
+        let told = |mut status: Value, reason: &str| {
+            status["conditions"] = json!([{"type": "Progressing", "status": "False", "reason": reason}]);
+            status
+        };
+        let late = told(status(2, 1, 2, 1), "ProgressDeadlineExceeded");
+        for (status, expected) in [
+            (late.clone(), Rollout::Stuck),
+            // All pods are of the template: they start, or ail since, or never became ready.
+            (told(status(2, 2, 2, 1), "ReplicaSetUpdated"), Rollout::Going),
+            (
+                told(status(2, 2, 2, 1), "NewReplicaSetAvailable"),
+                Rollout::Unavailable,
+            ),
+            (
+                told(status(2, 2, 2, 1), "ProgressDeadlineExceeded"),
+                Rollout::Unavailable,
+            ),
+        ] {
+            assert_eq!(rollout::<Deployment>(&two, &status), expected, "{status}");
+        }
+        let paused = json!({"replicas": 2, "paused": true});
+        assert_eq!(rollout::<Deployment>(&paused, &late), Rollout::Held("is paused"));
+        let none = json!({"replicas": 0});
+        let empty = json!({"observedGeneration": 2});
+        assert_eq!(rollout::<Deployment>(&none, &empty), Rollout::Complete);
+    }
+
+    #[test]
+    fn sets_are_complete_when_all_pods_are_updated_and_ready() {
+        let one = json!({"replicas": 1});
+        let status = |updated: i32, ready: i32, revision: &str| {
+            json!({
+                "observedGeneration": 2, "replicas": 1, "updatedReplicas": updated, "readyReplicas": ready,
+                "currentRevision": "a", "updateRevision": revision,
+            })
+        };
+        for (status, expected) in [
+            (status(0, 1, "a"), Rollout::Complete),
+            (status(0, 1, "b"), Rollout::Going),
+            (status(1, 0, "b"), Rollout::Going),
+            (status(0, 0, "a"), Rollout::Unavailable),
+            (status(1, 1, "b"), Rollout::Complete),
+        ] {
+            assert_eq!(rollout::<StatefulSet>(&one, &status), expected, "{status}");
+        }
+        let by_hand = json!({"updateStrategy": {"type": "OnDelete"}});
+        let half = json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}});
+        let good = status(1, 1, "a");
+        assert_eq!(rollout::<StatefulSet>(&by_hand, &good), Rollout::Held(ON_DELETE));
+        assert!(matches!(rollout::<StatefulSet>(&half, &good), Rollout::Held(_)));
+        let on_nodes = |updated: i32, available: i32| {
+            json!({
+                "observedGeneration": 2, "desiredNumberScheduled": 3, "currentNumberScheduled": 3, "numberMisscheduled": 0,
+                "numberReady": 3, "updatedNumberScheduled": updated, "numberAvailable": available,
+            })
+        };
+        assert_eq!(
+            rollout::<DaemonSet>(&json!({}), &on_nodes(3, 3)),
+            Rollout::Complete
+        );
+        assert_eq!(rollout::<DaemonSet>(&json!({}), &on_nodes(2, 3)), Rollout::Going);
+        assert_eq!(
+            rollout::<DaemonSet>(&json!({}), &on_nodes(3, 2)),
+            Rollout::Unavailable
+        );
+        assert_eq!(
+            rollout::<DaemonSet>(&by_hand, &on_nodes(3, 3)),
+            Rollout::Held(ON_DELETE)
+        );
+    }
+
+    #[test]
+    fn a_pod_counts_from_when_a_node_has_it_until_it_has_ended() {
+        let pod = |node: Option<&str>, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "web-5c9fb7f855-x", "labels": {"pod-template-hash": "5c9fb7f855"},
+                    "creationTimestamp": "2026-01-05T10:11:12Z",
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5c9fb7f855", "uid": "u", "controller": true}],
+                    "annotations": {"rotation.programmatic-users.io/ci": "m", "other": "x"},
+                },
+                "spec": {
+                    "nodeName": node,
+                    "containers": [{"name": "a", "env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "one", "key": "k"}}}]}],
+                    "initContainers": [{"name": "b", "envFrom": [{"secretRef": {"name": "two"}}]}],
+                    "ephemeralContainers": [{"name": "c", "envFrom": [{"secretRef": {"name": "three"}}]}],
+                    "imagePullSecrets": [{"name": "registry"}],
+                    "volumes": [
+                        {"name": "v", "secret": {"secretName": "four"}},
+                        {"name": "w", "projected": {"sources": [{"secret": {"name": "five"}}, {"configMap": {"name": "not"}}]}},
+                    ],
+                },
+                "status": {"phase": phase},
+            }))
+            .unwrap()
+        };
+        let found = pod_of(&pod(Some("node"), "Running")).unwrap();
+        assert_eq!(found.workload, Some((WorkloadKind::Deployment, "web".to_owned())));
+        let secrets: Vec<&str> = found.secrets.iter().map(String::as_str).collect();
+        assert_eq!(secrets, ["five", "four", "one", "three", "two"]);
+        assert_eq!(found.marks.len(), 1);
+        assert!(found.created.is_some() && found.ends.is_none());
+        assert!(pod_of(&pod(Some("node"), "Pending")).is_some());
+        for (node, phase) in [
+            (None, "Pending"),
+            (Some("node"), "Succeeded"),
+            (Some("node"), "Failed"),
+        ] {
+            assert_eq!(pod_of(&pod(node, phase)), None, "{phase}");
+        }
+    }
+}

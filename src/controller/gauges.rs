@@ -1,0 +1,153 @@
+//! What the metrics show of the present: looked up in memory, in one pass, when somebody asks.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use crate::controller::context::Context;
+use {crate::api::Organization, crate::api::READY};
+use {
+    crate::metrics::Gauges, crate::metrics::OrganizationGauges, crate::metrics::Reconciles,
+    crate::metrics::UserGauges,
+};
+
+/// Both kinds of reconciles.
+const KINDS: [&str; 2] = ["ProgrammaticUser", "Organization"];
+
+impl Context {
+    /// All figures, as they are now.
+    pub(super) fn gauges(&self) -> Gauges {
+        let mut figures = Gauges::default();
+        for kind in KINDS {
+            let running = self.watchdog.running(kind);
+            let waiting = if kind == "ProgrammaticUser" {
+                self.lanes.waiting() + self.rest.awaiting_scan()
+            } else {
+                0
+            };
+            let found = Reconciles {
+                running: running.count,
+                waiting,
+                oldest: running.oldest,
+            };
+            figures.reconciles.insert(kind, found);
+        }
+        // A standby knows of nothing, and says nothing.
+        if !self.caches.organizations.is_filled() {
+            return figures;
+        }
+        for organization in self.caches.organizations.state() {
+            let name = organization.name_any();
+            if !self.manages(&name) {
+                continue;
+            }
+            let found = organization.0.as_ref().ok().map(|o| self.organization_figures(o));
+            figures.organizations.insert(name, found.unwrap_or_default());
+        }
+        let there: BTreeSet<String> = figures.organizations.keys().cloned().collect();
+        self.metrics.keep(&there);
+        let unreadable;
+        (figures.users, unreadable) = self.user_figures(&there);
+        let organizations = self.caches.organizations.state();
+        let ours = organizations.iter().filter(|o| self.manages(&o.name_any()));
+        let classes = self.caches.classes.state();
+        figures.undecodable = BTreeMap::from([
+            ("ProgrammaticUser", unreadable),
+            (
+                "ProgrammaticUserClass",
+                classes.iter().filter(|c| c.0.is_err()).count(),
+            ),
+            ("Organization", ours.filter(|o| o.0.is_err()).count()),
+        ]);
+        figures
+    }
+
+    fn organization_figures(&self, organization: &Organization) -> OrganizationGauges {
+        let status = organization.status.clone().unwrap_or_default();
+        let ready = status.conditions.iter().find(|c| c.type_ == READY);
+        let users = status.users.unwrap_or_default();
+        let mut found = OrganizationGauges {
+            ready: ready.is_some_and(|c| c.status == "True"),
+            interval: organization.spec.drift.interval.get(),
+            on_platform: vec![
+                ("managed", users.managed.into()),
+                ("unmanaged", users.unmanaged.into()),
+                ("orphaned", users.orphaned.into()),
+            ],
+            ..OrganizationGauges::default()
+        };
+        let Some(seat) = self.platforms.known(&organization.name_any()) else {
+            return found;
+        };
+        let used = seat.gate.used();
+        found.waiting = used.waiting;
+        found.in_flight = used.in_flight;
+        found.pause = used.pause;
+        found.clock_implausible = seat.gate.skew().is_some();
+        found.budget = used.limits.creates_per_hour;
+        found.budget_left = used.budget_left;
+        found.listed = seat.snapshot().and_then(|s| wall_clock(s.ended));
+        // A connection that is being made says nothing yet; the next scrape will tell.
+        if let Some(platform) = seat.connected() {
+            found.breaker_open = platform.is_refused();
+            found.refused = platform.is_refused() || platform.uses_previous();
+        }
+        found
+    }
+
+    /// One pass over all users; and of how many something cannot be read.
+    fn user_figures(&self, there: &BTreeSet<String>) -> (BTreeMap<String, UserGauges>, usize) {
+        let now = Timestamp::now();
+        let clocks: HashMap<&str, Timestamp> = there
+            .iter()
+            .filter_map(|name| Some((name.as_str(), self.platforms.known(name)?.gate.now()?)))
+            .collect();
+        let classes: HashMap<String, (String, Option<Duration>)> = self
+            .caches
+            .classes
+            .state()
+            .iter()
+            .filter_map(|class| {
+                let class = class.0.as_ref().ok()?;
+                let bounds = class.spec.rotation.as_ref();
+                let max_age = bounds.and_then(|b| b.max_age).map(crate::api::Duration::get);
+                Some((class.name_any(), (class.spec.organization_name.clone(), max_age)))
+            })
+            .collect();
+        let mut all: BTreeMap<String, UserGauges> = there
+            .iter()
+            .map(|name| (name.clone(), UserGauges::default()))
+            .collect();
+        let mut unreadable = 0;
+        for cache in &self.caches.users {
+            for user in cache.state() {
+                unreadable += usize::from(user.unreadable);
+                let facts = &user.facts;
+                let class = classes.get(&*user.class);
+                let lives = user.index.organization.as_deref();
+                let name = lives.or(class.map(|c| c.0.as_str())).unwrap_or_default();
+                if !name.is_empty() && !self.manages(name) {
+                    continue;
+                }
+                // What is not there is one and the same, or anybody could make up labels.
+                let name = if there.contains(name) { name } else { "" };
+                let clock = clocks.get(name).copied().unwrap_or(now);
+                let max_age = class.and_then(|c| c.1);
+                match all.get_mut(name) {
+                    Some(found) => found.add(facts, max_age, now, clock),
+                    None => all
+                        .entry(name.to_owned())
+                        .or_default()
+                        .add(facts, max_age, now, clock),
+                }
+            }
+        }
+        (all, unreadable)
+    }
+}
+
+fn wall_clock(at: Instant) -> Option<Timestamp> {
+    Timestamp::now().checked_sub(at.elapsed()).ok()
+}

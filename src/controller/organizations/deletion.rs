@@ -1,0 +1,137 @@
+//! Keeps an organization's object, when it is deleted, for as long as users need it.
+//!
+//! Without the object nobody knows where the platform is and with which credential, and the users of its
+//! `ProgrammaticUser`s could neither be looked after nor deleted.
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
+
+use crate::controller::context::Context;
+use crate::controller::error::Error;
+use crate::controller::organizations::retained;
+use {crate::api::ORGANIZATION_FINALIZER, crate::api::Organization};
+use {
+    crate::controller::organizations::classes::count_stored,
+    crate::controller::organizations::classes::has_begun,
+};
+
+/// What may become of the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::controller) enum DeletionHold {
+    /// It is there to stay.
+    Alive,
+    /// It is to go, and users need it: those of this many objects, and this many retained ones.
+    Needed { objects: usize, retained: usize },
+    /// It is to go, and nobody here holds it.
+    Released,
+}
+
+/// Adds or removes the finalizer as the object asks for it; the object as it is then.
+pub(in crate::controller) async fn hold(
+    context: &Context,
+    organization: &Organization,
+) -> Result<(DeletionHold, Option<Organization>), Error> {
+    let held = organization
+        .finalizers()
+        .iter()
+        .any(|f| f == ORGANIZATION_FINALIZER);
+    let wanted = organization.spec.deletion_protection;
+    if organization.metadata.deletion_timestamp.is_none() {
+        let changed = match (held, wanted) {
+            (false, true) => set_finalizer(context, organization, true).await?,
+            (true, false) => set_finalizer(context, organization, false).await?,
+            _ => None,
+        };
+        return Ok((DeletionHold::Alive, changed));
+    }
+    if !held {
+        return Ok((DeletionHold::Released, None));
+    }
+    if wanted {
+        let name = organization.name_any();
+        let retained = retained::of_organization(context, &name).await?;
+        let mut objects = cached(context, &name);
+        if objects == 0 && retained == 0 {
+            objects = stored(context, &name).await?;
+        }
+        if objects + retained > 0 {
+            return Ok((DeletionHold::Needed { objects, retained }, None));
+        }
+    }
+    set_finalizer(context, organization, false).await?;
+    Ok((DeletionHold::Released, None))
+}
+
+/// Objects that need it, as far as the cache knows: enough to go on waiting.
+fn cached(context: &Context, name: &str) -> usize {
+    let all = context.caches.users.iter().flat_map(|users| users.state());
+    all.filter(|user| user.lives_in(name) && user.has_begun()).count()
+}
+
+/// The same from the API server, and of objects that cannot be read, too.
+async fn stored(context: &Context, name: &str) -> Result<usize, Error> {
+    count_stored(context, |o| lives_in(o, name)).await
+}
+
+/// Whether the status names the organization and anything that may be there.
+fn lives_in(object: &Value, name: &str) -> bool {
+    object["status"]["organizationName"] == name && has_begun(object)
+}
+
+/// With the resourceVersion this is a compare-and-swap: nobody else's finalizer can be lost.
+async fn set_finalizer(
+    context: &Context,
+    organization: &Organization,
+    present: bool,
+) -> Result<Option<Organization>, Error> {
+    let mut finalizers = organization.finalizers().to_vec();
+    finalizers.retain(|f| f != ORGANIZATION_FINALIZER);
+    if present {
+        finalizers.push(ORGANIZATION_FINALIZER.to_owned());
+    }
+    let patch = json!({"metadata": {
+        "resourceVersion": organization.resource_version(), "finalizers": finalizers,
+    }});
+    let api: Api<Organization> = Api::all(context.client.clone());
+    match api
+        .patch(
+            &organization.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
+    {
+        Ok(organization) => Ok(Some(organization)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(Error::from_kube("change the finalizers of the Organization")(
+            error,
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::lives_in;
+
+    #[test]
+    fn who_may_have_a_user_there_needs_the_organization() {
+        let with =
+            |journal: serde_json::Value| json!({"status": {"organizationName": "acme", "journal": journal}});
+        for journal in [
+            json!({"pending": {"nonce": "n"}}),
+            json!({"current": {}}),
+            json!({"retiring": [{}]}),
+            json!({"abandoned": [{"nonce": 7}]}),
+        ] {
+            assert!(lives_in(&with(journal.clone()), "acme"), "{journal}");
+            assert!(!lives_in(&with(journal), "other"));
+        }
+        for journal in [json!(null), json!({}), json!({"retiring": [], "begun": ["x"]})] {
+            assert!(!lives_in(&with(journal), "acme"));
+        }
+        assert!(!lives_in(&json!({}), "acme"));
+    }
+}

@@ -1,0 +1,337 @@
+//! Objects at rest, so that the echo of our own writes does not have them looked at again.
+//!
+//! Each write of a reconcile comes back by a watch, and so does, after a start, each Secret. If nothing but versions
+//! that the reconcile itself read or wrote is seen of an object and its Secrets, there is nothing to look at. What is
+//! in doubt is not at rest, and whoever wants an object looked at for another reason disturbs it.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// All objects at rest, and those that are being worked on.
+#[derive(Default)]
+pub(in crate::controller) struct ObjectStates {
+    /// By the object's UID.
+    objects: Mutex<HashMap<Digest, State>>,
+}
+
+/// How an object rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::controller) enum Skip {
+    /// Not at all: it has to be looked at.
+    No,
+    /// Until something changes.
+    UntilChange,
+    /// So long, unless something changes.
+    For(Duration),
+}
+
+/// There are many: of names, UIDs and versions only a hash is kept.
+pub(in crate::controller) type Digest = u64;
+
+enum State {
+    /// It has not been looked at since the start, and lists are to show whether it has to be: with the version of its
+    /// Secret that a watch has shown.
+    Listed(Option<Digest>),
+    /// A reconcile is going on.
+    Working(Box<InProgress>),
+    /// It ended, and there was nothing more to do.
+    Resting(Baseline),
+}
+
+#[derive(Default)]
+struct InProgress {
+    /// Versions of the object's Secrets that a watch has shown meanwhile.
+    seen: Vec<Digest>,
+    /// Versions of them that were written.
+    written: Vec<Digest>,
+    /// Somebody wants another look.
+    disturbed: bool,
+}
+
+struct Baseline {
+    /// Versions of the object that were read or written.
+    object: Box<[Digest]>,
+    /// Versions of its Secrets that were read or written.
+    secrets: Box<[Digest]>,
+    /// When something is due.
+    until: Option<Instant>,
+}
+
+impl Baseline {
+    fn new(object: Box<[Digest]>, secrets: Box<[Digest]>, due: Option<Duration>) -> Self {
+        // What is due beyond all times is never due.
+        let until = due.and_then(|span| Instant::now().checked_add(span));
+        Self {
+            object,
+            secrets,
+            until,
+        }
+    }
+}
+
+pub(in crate::controller) fn digest(value: &(impl Hash + ?Sized)) -> Digest {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl ObjectStates {
+    fn objects(&self) -> MutexGuard<'_, HashMap<Digest, State>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the object rests, of which the cache has this version.
+    pub(in crate::controller) fn skip(&self, uid: &str, version: &str) -> Skip {
+        match self.objects().get(&digest(uid)) {
+            Some(State::Resting(rest)) if rest.object.contains(&digest(version)) => {
+                rest.until.map_or(Skip::UntilChange, |until| {
+                    match until.saturating_duration_since(Instant::now()) {
+                        Duration::ZERO => Skip::No,
+                        left => Skip::For(left),
+                    }
+                })
+            }
+            _ => Skip::No,
+        }
+    }
+
+    /// Lists are to show whether an object has to be looked at, until [`Self::looked`] or [`Self::leave`].
+    pub(in crate::controller) fn await_scan(&self, uid: &str) {
+        self.objects().entry(digest(uid)).or_insert(State::Listed(None));
+    }
+
+    /// Whether lists are to show that, still.
+    pub(in crate::controller) fn awaits_scan(&self, uid: &str) -> bool {
+        matches!(self.objects().get(&digest(uid)), Some(State::Listed(_)))
+    }
+
+    /// Of how many objects they are.
+    pub(in crate::controller) fn awaiting_scan(&self) -> usize {
+        let objects = self.objects();
+        objects.values().filter(|s| matches!(s, State::Listed(_))).count()
+    }
+
+    /// Lists have shown these versions of an object and its Secret, and that there is nothing to do. Without a watch that
+    /// has shown the same Secret last, and will tell of the next, it is looked at all the same. Whether it rests.
+    pub(in crate::controller) fn scanned(
+        &self,
+        uid: &str,
+        version: &str,
+        secret: &str,
+        due: Option<Duration>,
+    ) -> bool {
+        let (uid, secret) = (digest(uid), digest(secret));
+        let mut objects = self.objects();
+        let Some(State::Listed(seen)) = objects.get(&uid) else {
+            return false;
+        };
+        let rests = *seen == Some(secret);
+        if rests {
+            let rest = Baseline::new([digest(version)].into(), [secret].into(), due);
+            objects.insert(uid, State::Resting(rest));
+        } else {
+            objects.remove(&uid);
+        }
+        rests
+    }
+
+    /// Lists do not show that there is nothing to do. Whether they were to.
+    pub(in crate::controller) fn release(&self, uid: &str) -> bool {
+        let uid = digest(uid);
+        let mut objects = self.objects();
+        let listed = matches!(objects.get(&uid), Some(State::Listed(_)));
+        if listed {
+            objects.remove(&uid);
+        }
+        listed
+    }
+
+    /// Lists show nothing any more. Whoever waits for them still is gone.
+    pub(in crate::controller) fn end_scan(&self) {
+        self.objects().retain(|_, s| !matches!(s, State::Listed(_)));
+    }
+
+    /// A reconcile begins, before it reads anything.
+    pub(in crate::controller) fn begin(&self, uid: &str) {
+        self.objects().insert(digest(uid), State::Working(Box::default()));
+    }
+
+    /// It has written a Secret of the object, which has this version now.
+    pub(in crate::controller) fn wrote(&self, uid: &str, version: &str) {
+        if let Some(State::Working(work)) = self.objects().get_mut(&digest(uid)) {
+            work.written.push(digest(version));
+        }
+    }
+
+    /// It ended well. `versions` are those of the object, `secrets` those of its Secrets that it read; `due` is when it has
+    /// to be looked at again in any case.
+    pub(in crate::controller) fn end<'a>(
+        &self,
+        uid: &str,
+        versions: impl Iterator<Item = &'a str>,
+        secrets: impl Iterator<Item = &'a str>,
+        due: Option<Duration>,
+    ) {
+        let uid = digest(uid);
+        let mut objects = self.objects();
+        let Some(State::Working(work)) = objects.remove(&uid) else {
+            return;
+        };
+        let secrets: Box<[Digest]> = secrets.map(digest).chain(work.written.iter().copied()).collect();
+        if work.disturbed || !work.seen.iter().all(|version| secrets.contains(version)) {
+            return;
+        }
+        let rest = Baseline::new(versions.map(digest).collect(), secrets, due);
+        objects.insert(uid, State::Resting(rest));
+    }
+
+    /// A watch shows a Secret of the object. Whether that is news.
+    pub(in crate::controller) fn secret_is_news(&self, uid: &str, version: &str) -> bool {
+        let (uid, version) = (digest(uid), digest(version));
+        let mut objects = self.objects();
+        match objects.get_mut(&uid) {
+            Some(State::Working(work)) => {
+                work.seen.push(version);
+                true
+            }
+            Some(State::Listed(seen)) if seen.is_none_or(|v| v == version) => {
+                *seen = Some(version);
+                false
+            }
+            Some(State::Resting(rest)) if rest.secrets.contains(&version) => false,
+            _ => {
+                objects.remove(&uid);
+                true
+            }
+        }
+    }
+
+    /// Somebody wants the object looked at; or it is gone.
+    pub(in crate::controller) fn invalidate(&self, uid: &str) {
+        let uid = digest(uid);
+        let mut objects = self.objects();
+        match objects.get_mut(&uid) {
+            Some(State::Working(work)) => work.disturbed = true,
+            _ => drop(objects.remove(&uid)),
+        }
+    }
+
+    /// A reconcile ended otherwise, or the object is gone.
+    pub(in crate::controller) fn forget(&self, uid: &str) {
+        self.objects().remove(&digest(uid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ObjectStates, Skip};
+
+    /// An object that was read as version 1, written as 2, and whose Secret was read as `old` and written as `new`.
+    fn rested(due: Option<Duration>, meanwhile: impl Fn(&ObjectStates)) -> ObjectStates {
+        let all = ObjectStates::default();
+        all.begin("a");
+        all.wrote("a", "new");
+        meanwhile(&all);
+        all.end("a", ["1", "2"].into_iter(), ["old"].into_iter(), due);
+        all
+    }
+
+    #[test]
+    fn the_echo_of_its_own_writes_does_not_wake_an_object() {
+        let all = rested(None, |all| {
+            assert!(
+                all.secret_is_news("a", "new"),
+                "what is in work may need another look"
+            );
+        });
+        assert_eq!(all.skip("a", "1"), Skip::UntilChange);
+        assert_eq!(all.skip("a", "2"), Skip::UntilChange);
+        assert!(!all.secret_is_news("a", "new"));
+        assert!(!all.secret_is_news("a", "old"));
+        assert_eq!(all.skip("a", "2"), Skip::UntilChange);
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_does() {
+        let all = rested(None, |_| ());
+        assert_eq!(all.skip("a", "3"), Skip::No);
+        assert_eq!(all.skip("b", "1"), Skip::No);
+        assert!(all.secret_is_news("a", "foreign"));
+        assert_eq!(
+            all.skip("a", "2"),
+            Skip::No,
+            "and it stays awake until it was looked at"
+        );
+        let all = rested(None, |all| assert!(all.secret_is_news("a", "foreign")));
+        assert_eq!(
+            all.skip("a", "2"),
+            Skip::No,
+            "also what came while it was worked on"
+        );
+    }
+
+    #[test]
+    fn so_does_who_wants_a_look_whenever_that_is() {
+        let all = rested(None, |all| all.invalidate("a"));
+        assert_eq!(all.skip("a", "2"), Skip::No);
+        let all = rested(None, |_| ());
+        all.invalidate("a");
+        assert_eq!(all.skip("a", "2"), Skip::No);
+    }
+
+    #[test]
+    fn lists_put_to_rest_what_is_as_the_watches_have_it() {
+        let listed = |meanwhile: &dyn Fn(&ObjectStates)| {
+            let all = ObjectStates::default();
+            all.await_scan("a");
+            assert!(all.awaits_scan("a") && all.awaiting_scan() == 1);
+            meanwhile(&all);
+            let rests = all.scanned("a", "1", "s", None);
+            assert_eq!(rests, all.skip("a", "1") == Skip::UntilChange);
+            assert!(!all.awaits_scan("a"), "it is not waited for any more");
+            all
+        };
+        let all = listed(&|all| assert!(!all.secret_is_news("a", "s")));
+        assert_eq!(all.skip("a", "1"), Skip::UntilChange);
+        assert_eq!(all.skip("a", "2"), Skip::No, "it has changed since it was listed");
+        assert!(!all.secret_is_news("a", "s"));
+        assert!(all.secret_is_news("a", "t"), "and so has its Secret");
+
+        let awake = |meanwhile: &dyn Fn(&ObjectStates)| listed(meanwhile).skip("a", "1") == Skip::No;
+        assert!(awake(&|_| ()), "no watch would tell if the Secret went");
+        assert!(awake(&|all| assert!(!all.secret_is_news("a", "t"))));
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            assert!(all.secret_is_news("a", "t"));
+        }));
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            all.invalidate("a");
+        }));
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            assert!(all.release("a") && !all.release("a"));
+        }));
+        // A reconcile has begun: that one decides.
+        assert!(awake(&|all| {
+            all.secret_is_news("a", "s");
+            all.begin("a");
+        }));
+    }
+
+    #[test]
+    fn it_wakes_when_something_is_due() {
+        let all = rested(Some(Duration::from_hours(1)), |_| ());
+        let how = all.skip("a", "2");
+        assert!(
+            matches!(how, Skip::For(left) if left > Duration::from_mins(59)),
+            "{how:?}"
+        );
+        let all = rested(Some(Duration::ZERO), |_| ());
+        assert_eq!(all.skip("a", "2"), Skip::No);
+    }
+}

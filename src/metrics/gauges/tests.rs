@@ -1,0 +1,117 @@
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Gauges, REASONS, UserFacts, UserGauges};
+use crate::api::ProgrammaticUser;
+
+const HOUR: i64 = 3600;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+fn user(status: &serde_json::Value) -> ProgrammaticUser {
+    serde_json::from_value(json!({
+        "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+        "metadata": {"name": "ci", "creationTimestamp": at(0)},
+        "spec": {"className": "c", "scope": "Account", "access": {"role": "Viewer", "accounts": [{"id": "act-1"}]}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn ready(status: &str, reason: &str) -> serde_json::Value {
+    json!([{"type": "Ready", "status": status, "reason": reason, "message": "", "lastTransitionTime": at(HOUR)}])
+}
+
+#[test]
+fn users_are_counted_by_reasons_of_a_closed_set() {
+    let mut found = UserGauges::default();
+    let now = at(3 * HOUR);
+    let mut add = |status| found.add(&UserFacts::from(&user(&status)), None, now, now);
+    add(json!(null));
+    add(json!({"conditions": ready("True", "Ready")}));
+    add(json!({"conditions": ready("False", "SecretConflict")}));
+    add(json!({"conditions": ready("perhaps", "made-up-by-somebody")}));
+    let by: Vec<_> = found.by_condition.into_iter().collect();
+    let expected = [
+        (("False", "SecretConflict"), 1),
+        (("True", "Ready"), 1),
+        (("Unknown", "New"), 1),
+        (("Unknown", "Other"), 1),
+    ];
+    assert_eq!(by, expected);
+    // The one without a condition was made three hours ago.
+    assert_eq!(found.oldest_not_ready, Duration::from_hours(3));
+}
+
+#[test]
+fn conditions_that_ready_does_not_tell_are_counted_while_they_are_true() {
+    let mut found = UserGauges::default();
+    let mut conditions = ready("True", "Ready");
+    for (kind, status, reason) in [
+        ("RestartingConsumers", "True", "RolloutStuck"),
+        ("WaitingForConsumers", "True", "made-up-by-somebody"),
+        ("Suspended", "False", "Suspended"),
+        ("Other", "True", "Ready"),
+    ] {
+        let condition = json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": at(0)});
+        conditions.as_array_mut().unwrap().push(condition);
+    }
+    let facts = UserFacts::from(&user(&json!({"conditions": conditions})));
+    found.add(&facts, None, at(0), at(0));
+    found.add(&facts, None, at(0), at(0));
+    let told: Vec<_> = found.told.into_iter().collect();
+    let expected = [
+        (("RestartingConsumers", "RolloutStuck"), 2),
+        (("WaitingForConsumers", "Other"), 2),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_token_is_overdue_by_its_rotation_or_by_what_the_class_allows() {
+    let status = json!({
+        "tokenIssuedAt": at(0), "nextRotation": at(9 * HOUR),
+        "journal": {"current": {"nonce": "n", "userId": "pu-1", "fingerprint": ""}},
+    });
+    let overdue = |max_age, hours: i64| {
+        let mut found = UserGauges::default();
+        found.add(&UserFacts::from(&user(&status)), max_age, at(0), at(hours * HOUR));
+        (
+            found.oldest_token.as_secs() / 3600,
+            found.overdue.as_secs() / 3600,
+        )
+    };
+    assert_eq!(overdue(None, 8), (8, 0));
+    assert_eq!(overdue(None, 10), (10, 1));
+    assert_eq!(overdue(Some(Duration::from_hours(7)), 8), (8, 1));
+}
+
+/// What `docs/failures.md` explains is what a label may say, and the other way round.
+#[test]
+fn every_reason_of_ready_is_known() {
+    let table = include_str!("../../../docs/failures.md");
+    let rows = table.lines().filter(|l| l.starts_with("| `"));
+    let of_users = rows
+        .filter_map(|l| l.split('|').nth(1))
+        .filter(|c| !c.contains('('));
+    let mut known: Vec<&str> = of_users
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .chain(["Creating", "Ready"])
+        .collect();
+    known.sort_unstable();
+    let mut reasons = REASONS.to_vec();
+    reasons.sort_unstable();
+    assert_eq!(reasons, known, "REASONS and docs/failures.md differ");
+}
+
+#[test]
+fn nobody_is_no_series() {
+    let registry = Gauges::default().registry();
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode_registry(&mut text, &registry).unwrap();
+    assert!(text.lines().all(|l| l.starts_with('#')), "{text}");
+}

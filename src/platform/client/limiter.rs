@@ -1,0 +1,453 @@
+//! What may be sent to one organization now: how fast, how much at one time, how many new users, and nothing at
+//! all while the platform has asked for a pause.
+//!
+//! A gate belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
+//! A call waits in one of two lines that take turns ([`Way`]), and in each the namespaces of the users take turns, too. [`Pace`]
+//! gives the first of each line a time of its own, which a crate that makes its callers ask again cannot promise.
+
+mod budget;
+mod clock;
+mod fair_lock;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use clock::Clock;
+pub use clock::Skew;
+
+use super::error::{Error, Kind};
+pub use budget::Purpose;
+use budget::{Budget, Claim, share};
+use fair_lock::{FairLock, FairLockGuard};
+
+use super::observer::{Observer, outcome};
+use super::wire::Route;
+
+const MINUTE: Duration = Duration::from_mins(1);
+/// For how long deleted users are remembered: longer than the longest settle window that flags allow.
+const REMEMBERED: Duration = Duration::from_hours(2);
+
+/// How hard the platform may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls a minute.
+    pub requests_per_minute: u32,
+    /// Calls at one time.
+    pub max_in_flight: usize,
+    /// Users made an hour.
+    pub creates_per_hour: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests_per_minute: 300,
+            max_in_flight: 8,
+            creates_per_hour: 1000,
+        }
+    }
+}
+
+/// In which line a call waits. If there are two, they take turns, so that neither keeps the other waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Priority {
+    /// With most others.
+    Normal,
+    /// With the few that a token that leaked waits for, or all users.
+    High,
+}
+
+/// For whom a call is made.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) priority: Priority,
+    /// Of the user's object; empty for what concerns no single object.
+    pub(super) namespace: Arc<str>,
+}
+
+/// One organization's gate.
+pub struct RateLimiter {
+    state: Mutex<State>,
+    hooks: LimiterEvents,
+    /// Who stands first in each line waits for a slot and for its moment, and the others of the line for that place.
+    usual: Arc<FairLock>,
+    ahead: Arc<FairLock>,
+    /// Calls that wait for their turn.
+    waiting: AtomicUsize,
+}
+
+/// How much of the limits is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// The limits.
+    pub limits: Limits,
+    /// Calls that wait for their turn.
+    pub waiting: usize,
+    /// Calls that are on their way.
+    pub in_flight: usize,
+    /// How much longer the platform wants a pause.
+    pub pause: Duration,
+    /// Users that may still be made within this hour.
+    pub budget_left: usize,
+}
+
+/// What a gate asks and tells.
+pub struct LimiterEvents {
+    /// How long this process may go on for certain; a create call has to end within it.
+    pub margin: Box<dyn Fn() -> Duration + Send + Sync>,
+    /// The platform has refused the credential.
+    pub refused: Box<dyn Fn() + Send + Sync>,
+    /// Hears of every call.
+    pub observer: Box<dyn Observer>,
+}
+
+impl Default for LimiterEvents {
+    /// No bounds, and nobody to tell.
+    fn default() -> Self {
+        Self {
+            margin: Box::new(|| Duration::MAX),
+            refused: Box::new(|| ()),
+            observer: Box::new(()),
+        }
+    }
+}
+
+struct State {
+    limits: Limits,
+    slots: Arc<Semaphore>,
+    pace: TokenBucket,
+    budget: Budget,
+    /// The answer that asked for a pause, and when the pause is over.
+    pause: Option<(Error, Instant)>,
+    clock: Clock,
+    /// Users deleted since, as far as anybody may want to know.
+    deleted: HashMap<String, Instant>,
+}
+
+impl RateLimiter {
+    /// A gate that nobody has passed yet.
+    #[must_use]
+    pub fn new(limits: Limits, hooks: LimiterEvents) -> Self {
+        Self {
+            state: Mutex::new(State {
+                limits,
+                slots: Arc::new(Semaphore::new(limits.max_in_flight)),
+                pace: TokenBucket::new(limits.requests_per_minute),
+                budget: Budget::default(),
+                pause: None,
+                clock: Clock::default(),
+                deleted: HashMap::new(),
+            }),
+            hooks,
+            usual: Arc::default(),
+            ahead: Arc::default(),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// How much of the limits is used now.
+    #[must_use]
+    pub fn used(&self) -> Usage {
+        let now = Instant::now();
+        let mut state = self.state();
+        let limits = state.limits;
+        let until = state.pause.as_ref().map(|(_, until)| *until);
+        Usage {
+            limits,
+            waiting: self.waiting.load(Ordering::Relaxed),
+            in_flight: limits
+                .max_in_flight
+                .saturating_sub(state.slots.available_permits()),
+            pause: until.map_or(Duration::ZERO, |at| at.saturating_duration_since(now)),
+            budget_left: limits.creates_per_hour.saturating_sub(state.budget.spent(now)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other limits from now on. What was used so far stays used; calls on their way do not count as new ones.
+    pub fn set_limits(&self, limits: Limits) {
+        let mut state = self.state();
+        if state.limits.max_in_flight != limits.max_in_flight {
+            state.slots = Arc::new(Semaphore::new(limits.max_in_flight));
+        }
+        if state.limits.requests_per_minute != limits.requests_per_minute {
+            state.pace = TokenBucket::new(limits.requests_per_minute);
+        }
+        state.limits = limits;
+    }
+
+    /// Waits for a turn.
+    pub(super) async fn acquire(&self, caller: &Caller) -> Result<Permit, Error> {
+        self.waited(self.next_turn(caller)).await
+    }
+
+    /// Has the observer told of it, however it ends.
+    async fn waited(&self, turn: impl Future<Output = Result<Permit, Error>>) -> Result<Permit, Error> {
+        let begun = Instant::now();
+        let _one = WaitingCount::new(&self.waiting);
+        let turn = turn.await;
+        self.hooks.observer.waited(begun.elapsed());
+        turn.inspect_err(|e| self.record_local_rejection(e))
+    }
+
+    /// A call was not sent.
+    pub(super) fn record_local_rejection(&self, error: &Error) {
+        self.hooks.observer.rejected_locally(error.reason());
+    }
+
+    /// A call was sent.
+    pub(super) fn called<T>(&self, route: &Route, reply: &Result<T, Error>, took: Duration) {
+        self.hooks.observer.called(&route.name(), outcome(reply), took);
+    }
+
+    async fn next_turn(&self, caller: &Caller) -> Result<Permit, Error> {
+        self.paused()?;
+        let first = self.first(caller).await;
+        self.paused()?;
+        let at = self.state().pace.take(Instant::now());
+        self.turn(first, at).await
+    }
+
+    /// Waits until nobody of the line is before this one, and for a slot.
+    async fn first(&self, caller: &Caller) -> InitialFill {
+        let line = match caller.priority {
+            Priority::Normal => &self.usual,
+            Priority::High => &self.ahead,
+        };
+        let head = line.first(&caller.namespace).await;
+        let slots = self.state().slots.clone();
+        InitialFill {
+            _head: head,
+            // The semaphore is never closed.
+            slot: slots.acquire_owned().await.ok(),
+        }
+    }
+
+    async fn turn(&self, first: InitialFill, at: Instant) -> Result<Permit, Error> {
+        // Whoever comes after this one waits with it: not for the timer's next tick, if the moment is now.
+        if at > Instant::now() {
+            tokio::time::sleep_until(at.into()).await;
+        }
+        // The platform may have asked for a pause in the meantime.
+        self.paused()?;
+        Ok(Permit { _slot: first.slot })
+    }
+
+    /// The same, but for a turn before `deadline`; `None`: there is none, and none was used up.
+    async fn acquire_before(&self, caller: &Caller, deadline: Instant) -> Result<Option<Permit>, Error> {
+        self.paused()?;
+        let Ok(first) = tokio::time::timeout_at(deadline.into(), self.first(caller)).await else {
+            return Ok(None);
+        };
+        self.paused()?;
+        let at = self.state().pace.take_before(Instant::now(), deadline);
+        match at {
+            Some(at) => self.turn(first, at).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same for a call that makes a user. It has a journaled ticket, which is not to be used late: turn and call
+    /// have one deadline each, `timeout`, and together they fit into the settle window.
+    pub(super) async fn acquire_create(
+        &self,
+        route: &str,
+        timeout: Duration,
+        purpose: Purpose,
+        caller: &Caller,
+    ) -> Result<Permit, Error> {
+        self.waited(async {
+            let turn = self.turn_in_time(route, timeout, caller).await?;
+            let namespace = &*caller.namespace;
+            self.spend(route, Claim { namespace, purpose })?;
+            Ok(turn)
+        })
+        .await
+    }
+
+    /// A turn that leaves enough time for the call.
+    async fn turn_in_time(&self, route: &str, timeout: Duration, caller: &Caller) -> Result<Permit, Error> {
+        let turn = self.acquire_before(caller, Instant::now() + timeout).await?;
+        let turn = turn.ok_or_else(|| {
+            Error::held(
+                Kind::RateLimited(Some(timeout)),
+                route,
+                "the organization's limits leave no room for a new user at the moment",
+            )
+        })?;
+        if (self.hooks.margin)() <= timeout {
+            return Err(Error::held(
+                Kind::NotLeading,
+                route,
+                "this controller may not be the leader for long enough; another one goes on",
+            ));
+        }
+        Ok(turn)
+    }
+
+    /// Takes a user from the hour's budget: one within the share of its namespace, and within what all have.
+    fn spend(&self, route: &str, claim: Claim<'_>) -> Result<(), Error> {
+        let mut state = self.state();
+        let all = state.limits.creates_per_hour;
+        let taken = state.budget.take(claim, all, Instant::now());
+        taken.map_err(|full| {
+            let seconds = u32::try_from(full.after.as_secs() + 1).unwrap_or(u32::MAX);
+            let (whose, its, half, of) = if full.of_namespace {
+                let whose = format!(" for namespace {}", claim.namespace);
+                (whose, "its share of ", "half of ", share(all))
+            } else {
+                (String::new(), "", "", all)
+            };
+            let kept = match claim.purpose {
+                Purpose::First => "",
+                Purpose::Replacement => "; a tenth is kept for new users and revocations",
+                Purpose::Revocation => ", with the tenth more that is kept for revocations",
+            };
+            let most = claim.purpose.most(of);
+            let text = format!(
+                "{most} users were made{whose} within an hour, all that {its}limits.createsPerHour ({half}{all}) allows{kept}"
+            );
+            Error::held(Kind::BudgetExhausted(seconds), route, &text)
+        })
+    }
+
+    fn paused(&self) -> Result<(), Error> {
+        let now = Instant::now();
+        let mut state = self.state();
+        match &state.pause {
+            Some((error, until)) if now < *until => Err(Error {
+                kind: Kind::RateLimited(Some(*until - now)),
+                ..error.clone()
+            }),
+            Some(_) => {
+                state.pause = None;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The platform asked for a pause: a request before its end would prolong it.
+    pub(super) fn pause(&self, error: &Error, span: Duration) {
+        let until = Instant::now() + span;
+        let mut state = self.state();
+        if state.pause.as_ref().is_none_or(|(_, old)| *old < until) {
+            state.pause = Some((error.clone(), until));
+        }
+    }
+
+    /// The platform refused the credential.
+    pub(super) fn refused(&self) {
+        (self.hooks.refused)();
+    }
+
+    /// Notes the platform's clock.
+    pub(super) fn note_time(&self, at: Timestamp) {
+        self.state().clock.note(at);
+    }
+
+    /// The time by the platform's clock, as far as it is known.
+    #[must_use]
+    pub fn now(&self) -> Option<Timestamp> {
+        self.state().clock.now()
+    }
+
+    /// What the platform says instead of a time that can be its own; `None`: its time is plausible, or it has said none.
+    #[must_use]
+    pub fn skew(&self) -> Option<Skew> {
+        self.state().clock.skew()
+    }
+
+    pub(super) fn note_deleted(&self, id: &str) {
+        let now = Instant::now();
+        let deleted = &mut self.state().deleted;
+        // Nobody asks for longer than a settle window.
+        deleted.retain(|_, at| now.saturating_duration_since(*at) < REMEMBERED);
+        deleted.insert(id.to_owned(), now);
+    }
+
+    /// Users that were deleted after `since`: a list begun then may still show them.
+    #[must_use]
+    pub fn deleted_since(&self, since: Instant) -> Vec<String> {
+        let deleted = &self.state().deleted;
+        let later = deleted.iter().filter(|(_, at)| **at >= since);
+        later.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+/// The first of its line, and a slot.
+struct InitialFill {
+    _head: Option<FairLockGuard>,
+    slot: Option<OwnedSemaphorePermit>,
+}
+
+/// The right to send one request.
+pub(super) struct Permit {
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// One that waits.
+struct WaitingCount<'a>(&'a AtomicUsize);
+
+impl<'a> WaitingCount<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for WaitingCount<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Spreads calls over time, after a small burst: each caller gets the next free moment.
+struct TokenBucket {
+    interval: Duration,
+    burst: Duration,
+    /// When all that was handed out would be used up without a burst.
+    next: Option<Instant>,
+}
+
+impl TokenBucket {
+    /// The burst is a tenth of a minute's calls.
+    fn new(per_minute: u32) -> Self {
+        let per_minute = per_minute.max(1);
+        let interval = MINUTE / per_minute;
+        Self {
+            interval,
+            burst: interval * (per_minute / 10),
+            next: None,
+        }
+    }
+
+    /// The moment that belongs to this caller.
+    fn take(&mut self, now: Instant) -> Instant {
+        let (mine, at) = self.peek(now);
+        self.next = Some(mine + self.interval);
+        at
+    }
+
+    /// The same, if it comes before `deadline`.
+    fn take_before(&mut self, now: Instant, deadline: Instant) -> Option<Instant> {
+        (self.peek(now).1 < deadline).then(|| self.take(now))
+    }
+
+    /// The next moment of the even spread, and up to `burst` ahead of it, when it may be used.
+    fn peek(&self, now: Instant) -> (Instant, Instant) {
+        let mine = self.next.map_or(now, |next| next.max(now));
+        (mine, mine.checked_sub(self.burst).map_or(now, |at| at.max(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
