@@ -197,12 +197,12 @@ mod tests {
             60
         );
         for bad in ["61s", "0s", "500ms", "ten"] {
-            let told = controller(&["--create-timeout", bad]).unwrap_err();
-            assert!(told.contains("give a span of 1s to 60s"), "{told}");
+            let message = controller(&["--create-timeout", bad]).unwrap_err();
+            assert!(message.contains("give a span of 1s to 60s"), "{message}");
         }
         assert_eq!(config.consumers, crate::plan::Level::Observe);
-        let told = controller(&["--consumers", "reload"]).unwrap_err();
-        assert!(told.contains("give off, observe or restart"), "{told}");
+        let message = controller(&["--consumers", "reload"]).unwrap_err();
+        assert!(message.contains("give off, observe or restart"), "{message}");
         assert!(controller(&["--settle-slack", "0s"]).is_ok());
         assert!(controller(&["--lease-duration", "0s"]).is_err());
     }

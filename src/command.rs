@@ -1,7 +1,7 @@
 //! What people ask: `audit`, `get`, `why`, `rotate`, `revoke`, `unmanaged`, `import`, `doctor`, `completion`.
 //!
 //! Each command has a file of its own, with its flags. It reads first, then decides, and ends with a [`Report`], which
-//! is written to standard output in one go; what is told on the way goes to standard error. Objects are read leniently
+//! is written to standard output in one go; progress and notes go to standard error. Objects are read leniently
 //! (`view`), so that a command of one version is of use beside an operator of another. No command reads a token but the
 //! one that it asks the platform with.
 
@@ -42,7 +42,7 @@ pub enum Verb {
     Revoke(revoke::Args),
     /// Show who did what on the platform, by type of actor
     Audit(audit::Args),
-    /// Show the platform's programmatic users that nobody manages
+    /// Show the platform's programmatic users that no object manages
     Unmanaged(unmanaged::Args),
     /// Write the manifest for a user that exists on the platform
     Import(import::Args),
@@ -120,6 +120,6 @@ pub async fn run(verb: Verb) -> ExitCode {
 
 /// One line on standard error.
 fn say(text: &str) {
-    // Whoever closed it does not want to hear.
+    // The reader has closed the pipe and expects no more output.
     let _ = writeln!(std::io::stderr(), "{}", output::clean(text));
 }

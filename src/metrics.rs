@@ -1,7 +1,7 @@
 //! Metrics, with closed label sets only: no name of a user, a namespace or a Secret is a label.
 //!
-//! What happens is counted when it happens. What *is* is looked up when somebody asks ([`Figures`]), so that it costs
-//! nothing while nobody does, and nothing of an organization that is gone stays behind.
+//! What happens is counted when it happens. What *is* is looked up at a scrape ([`Gauges`]), so that it costs
+//! nothing between scrapes, and no series of an organization that is gone stays behind.
 
 mod gauges;
 mod series;

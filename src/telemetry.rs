@@ -33,7 +33,7 @@ struct Level {
     handle: reload::Handle<EnvFilter, Registry>,
     /// As the process was started.
     started: String,
-    /// As somebody wants it while it runs.
+    /// As the annotation of the Lease asks for while it runs.
     wanted: Mutex<Option<String>>,
 }
 

@@ -40,7 +40,7 @@ struct Asked {
     open: BTreeSet<String>,
 }
 
-/// One writer's creates until it is told to stop, or the platform is gone.
+/// One writer's creates until it has to stop, or the platform is gone.
 async fn write(platform: Arc<Platform>, writer: String, stop: Arc<AtomicBool>) -> Asked {
     let mut asked = Asked::default();
     for n in 0.. {
@@ -179,7 +179,7 @@ async fn round(
     assert_eq!(
         by_name.keys().copied().collect::<BTreeSet<_>>(),
         theirs,
-        "round {round}: users that nobody asked for"
+        "round {round}: users without a request"
     );
     let mut audit = recorded(platform, since).await;
     audit.sort_unstable();

@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt};
 use support::audit::Entry;
 use support::{PAYMENTS, World, audit};
 
-/// The namespace of whoever asked, if it was the controller of a test.
+/// The namespace of the caller, if it was the controller of a test.
 fn controller(entry: &Entry) -> Option<&str> {
     let account = entry
         .impersonated_user

@@ -346,8 +346,11 @@ mod tests {
                 unreachable!()
             };
             assert!(!format!("{args:?}").contains("hunter2"));
-            let told = args.into_config().err().unwrap();
-            assert_eq!(told, "--database: write postgres://USER:PASSWORD@HOST/DATABASE");
+            let message = args.into_config().err().unwrap();
+            assert_eq!(
+                message,
+                "--database: write postgres://USER:PASSWORD@HOST/DATABASE"
+            );
         }
     }
 }

@@ -65,7 +65,7 @@ impl ClusterArgs {
                 "no cluster to ask: {e}; give --kubeconfig and --context, or set KUBECONFIG"
             ))
         })?;
-        // Whoever waits at a terminal would rather hear of a failure.
+        // At a terminal an early failure is better than a long wait.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
         config.write_timeout = Some(TIMEOUT);

@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_more_than_half_a_minute_off_is_a_warning() {
         let ours: Timestamp = "2026-01-05T10:00:00Z".parse().unwrap();
-        for (theirs, verdict, told) in [
+        for (theirs, verdict, beginning) in [
             ("10:00:01", Verdict::Ok, "the same as on this machine"),
             ("09:59:58", Verdict::Ok, "2s from that of this machine"),
             ("10:00:30", Verdict::Ok, "30s from that of this machine"),
@@ -268,7 +268,11 @@ mod tests {
             let at = format!("2026-01-05T{theirs}Z").parse().unwrap();
             let check = Check::clock("API server", Some(at), ours);
             assert_eq!(check.verdict, verdict, "{theirs}");
-            assert!(check.message.starts_with(told), "{theirs}: {}", check.message);
+            assert!(
+                check.message.starts_with(beginning),
+                "{theirs}: {}",
+                check.message
+            );
         }
         let unknown = Check::clock("API server", None, ours);
         assert_eq!(unknown.verdict, Verdict::Warning);

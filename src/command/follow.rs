@@ -21,7 +21,7 @@ use super::view::{Old, State, UserView};
 use super::{Failure, Outcome, Report, advice, objects, say};
 use crate::api::{MANAGER, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 
-/// How long a user that waits for somebody to act is watched: what was mended just now, the operator sees by then.
+/// How long a user is watched that waits for a change by a person: by then the operator has seen a change that was made just now.
 const UNMOVED: Duration = Duration::from_secs(10);
 
 /// What is asked for.
@@ -109,7 +109,7 @@ pub(super) async fn replace(
             before.path()
         ));
     } else if before.state == State::Stalled {
-        let (reason, message) = before.told();
+        let (reason, message) = before.reason_and_message();
         say(&format!(
             "note: {} is stalled, and its token stays as it is until that is mended: {reason}: {message}",
             before.path()
@@ -141,7 +141,7 @@ pub(super) async fn replace(
         let acted_on = view.handled[wish.place()].clone();
         if let Some(later) = acted_on.filter(|v| outcome == "done" && *v != value) {
             say(&format!(
-                "note: somebody else asked for a new token of {} after you did, and the operator acted on that: one new token is the answer to both",
+                "note: another request for a new token of {} came after yours, and the operator acted on that one: one new token answers both",
                 view.path()
             ));
             result.value = later;
@@ -189,14 +189,14 @@ async fn follow(
     progress.report(format!("{}: asked for", last.path()));
     let mut changes = pin!(watch_object(api, name).default_backoff());
     loop {
-        let until = if last.waits_for_somebody() {
+        let until = if last.waits_for_a_change() {
             deadline.min(looked + UNMOVED)
         } else {
             deadline
         };
         let left = until.saturating_duration_since(Instant::now());
         let change = match timeout(left, changes.try_next()).await {
-            Err(_) if last.waits_for_somebody() => return Ok(End::Stalled(last)),
+            Err(_) if last.waits_for_a_change() => return Ok(End::Stalled(last)),
             Err(_) => return Ok(End::TimedOut(last)),
             Ok(Ok(Some(change))) => change,
             Ok(Ok(None)) => continue,
@@ -231,7 +231,7 @@ async fn follow(
     }
 }
 
-/// Whether the operator acted on our value, or on that of somebody who asked after us: one new token is the answer to both.
+/// Whether the operator acted on our value, or on that of a later request: one new token answers both.
 /// A value that it had acted on before us, `earlier`, may have been put back, and replaces nothing.
 fn is_handled(
     object: &DynamicObject,
@@ -284,7 +284,7 @@ impl Replaced {
     fn take(&mut self, outcome: &'static str, view: UserView) {
         self.outcome = outcome;
         (self.reason, self.message) = if outcome == "stalled" {
-            view.told()
+            view.reason_and_message()
         } else {
             (view.reason, view.message)
         };
@@ -322,7 +322,7 @@ impl Replaced {
             }
             outcome => {
                 let lead = if outcome == "stalled" {
-                    "the operator waits for somebody to act".to_owned()
+                    "the operator waits for a change".to_owned()
                 } else {
                     let now = Timestamp::now();
                     let since = now.checked_sub(patience).unwrap_or(now);

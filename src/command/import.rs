@@ -96,7 +96,7 @@ async fn details(reached: &Reached, id: &str) -> Result<UserDetails, Failure> {
         .map_err(|e| reached.failed(&format!("read user {id}"), &e))?
         .ok_or_else(|| {
             Failure::Failed(format!(
-                "{} has no user {id}: `unmanaged` shows the ids of those that nobody manages",
+                "{} has no user {id}: `unmanaged` shows the ids of those that no object manages",
                 reached.name
             ))
         })?;
@@ -126,7 +126,7 @@ async fn not_managed(cluster: &Cluster, details: &UserDetails) -> Result<(), Fai
     }
 }
 
-/// What the operator would say of the manifest, as far as it can be told without it.
+/// What the operator would say of the manifest, as far as it can be known without the operator.
 async fn refusals(
     cluster: &Cluster,
     draft: &ProgrammaticUser,

@@ -1,4 +1,4 @@
-//! The platform of an organization, asked with somebody's token.
+//! The platform of an organization, asked with the token of the person or of the operator.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ async fn from_secret(
                 "{TOKEN} is not set, and you may not read Secret {path} with the admin credential: {instead}"
             )));
         }
-        // A reply that cannot be read may be quoted by nobody: it is a Secret.
+        // A reply that cannot be read must not be quoted: it is a Secret.
         Err(kube::Error::SerdeError(_)) => {
             return Err(Failure::Failed(format!(
                 "Secret {path} cannot be read: {instead}"

@@ -31,7 +31,7 @@ pub struct Args {
 pub(super) async fn run(args: Args) -> Outcome {
     if !args.yes && !std::io::stdin().is_terminal() {
         return Err(Failure::Usage(
-            "revoke kills the token that pods use now: give --yes where nobody can be asked".to_owned(),
+            "revoke kills the token that pods use now: give --yes where there is no terminal".to_owned(),
         ));
     }
     let cluster = args.cluster.connect().await?;
@@ -61,7 +61,7 @@ async fn confirm(cluster: &Cluster, name: &str) -> Result<(), Failure> {
 fn question(user: &UserView) -> String {
     let named = user.readers(usize::MAX);
     let readers = if named.is_empty() {
-        "whoever uses it"
+        "every program that uses it"
     } else {
         named.as_str()
     };
@@ -102,7 +102,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains("Secret ci; whoever uses it will be refused"),
+            text.contains("Secret ci; every program that uses it will be refused"),
             "{text}"
         );
     }

@@ -15,7 +15,7 @@ pub(super) const NOT_OBSERVED: &str = "NotObserved";
 /// How a user is; the worst comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) enum State {
-    /// Somebody has to act.
+    /// It waits for a change by a person.
     Stalled,
     /// It is being worked on, or the operator has not looked yet.
     NotReady,
@@ -145,11 +145,12 @@ impl UserView {
                 "the operator has not looked at the object as it is now".to_owned(),
             ),
         };
-        let told = |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
+        let is_worth_showing =
+            |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
         // What is true of every user that is well is no note.
         let notes = conditions
             .iter()
-            .filter(told)
+            .filter(is_worth_showing)
             .any(|c| !["SecretPublished", "AccessApplied"].contains(&c.kind.as_str()));
         let state = if current && is(STALLED).is_some() {
             State::Stalled
@@ -205,15 +206,15 @@ impl UserView {
         }
     }
 
-    /// Whether nothing happens until somebody acts.
-    pub(super) fn waits_for_somebody(&self) -> bool {
+    /// Whether nothing happens until a person changes something.
+    pub(super) fn waits_for_a_change(&self) -> bool {
         self.suspended || self.state == State::Stalled
     }
 
     /// Reason and message of what it waits for, else of `Ready`.
-    pub(super) fn told(&self) -> (String, String) {
-        let told = self.is(STALLED).or_else(|| self.is(SUSPENDED));
-        told.map_or_else(
+    pub(super) fn reason_and_message(&self) -> (String, String) {
+        let blocked = self.is(STALLED).or_else(|| self.is(SUSPENDED));
+        blocked.map_or_else(
             || (self.reason.clone(), self.message.clone()),
             |c| (c.reason.clone(), c.message.clone()),
         )

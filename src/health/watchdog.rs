@@ -3,7 +3,7 @@
 //! Two things are watched. The main loop, which elects a leader and hands out the reconciles, has to come round once in
 //! a while; and no reconcile may keep a thread: whatever it waits for, it gives the thread back meanwhile. So a platform
 //! or an API server that does not answer is never mistaken for a hang, however long it takes. If no thread of the
-//! runtime is left, nobody answers the probe at all, which is an answer, too.
+//! runtime is left, the probe gets no answer, which fails it, too.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;

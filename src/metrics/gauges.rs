@@ -1,4 +1,4 @@
-//! What is at the moment when somebody asks.
+//! Gauges: what is true at the moment of a scrape.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -58,7 +58,7 @@ const REASONS: [&str; 39] = [
     "UserNotOurs",
 ];
 /// Conditions that are counted besides while they are true: what `Ready` does not tell.
-const TOLD: [&str; 5] = [
+const COUNTED_CONDITIONS: [&str; 5] = [
     HISTORY_REWOUND,
     RESTARTING_CONSUMERS,
     STALLED,
@@ -66,7 +66,7 @@ const TOLD: [&str; 5] = [
     WAITING_FOR_CONSUMERS,
 ];
 /// Their reasons, besides those above.
-const REASONS_TOLD: [&str; 9] = [
+const CONDITION_REASONS: [&str; 9] = [
     "PodsFromBefore",
     "RestartRefused",
     "RollingOut",
@@ -134,7 +134,7 @@ pub struct OrganizationGauges {
     pub budget: usize,
     /// Those of them that may still be made.
     pub budget_left: usize,
-    /// Users on the platform, as the last list told: state and number.
+    /// Users on the platform, by the last list: state and number.
     pub on_platform: Vec<(&'static str, i64)>,
 }
 
@@ -144,7 +144,7 @@ pub struct UserGauges {
     /// By status and reason of `Ready`.
     by_condition: BTreeMap<(&'static str, &'static str), i64>,
     /// Type and reason of conditions that are true.
-    told: BTreeMap<(&'static str, &'static str), i64>,
+    conditions: BTreeMap<(&'static str, &'static str), i64>,
     retiring: usize,
     unsettled: usize,
     oldest_token: Duration,
@@ -158,10 +158,10 @@ pub struct UserFacts {
     /// Status and reason of `Ready`.
     ready: (&'static str, &'static str),
     /// Type and reason of conditions that are true, of most users none.
-    told: Box<[(&'static str, &'static str)]>,
+    conditions: Box<[(&'static str, &'static str)]>,
     /// Since when `Ready` is as it is, or since when the object exists.
     since: Option<Timestamp>,
-    /// It has no user, or is not worked on, because somebody wants it so.
+    /// It has no user, or is not reconciled, by its own spec.
     on_purpose: bool,
     retiring: u16,
     unsettled: u16,
@@ -173,7 +173,7 @@ pub struct UserFacts {
 
 /// A reason as a label may have it.
 fn known(reason: &str) -> &'static str {
-    let mut all = REASONS.iter().chain(&REASONS_TOLD);
+    let mut all = REASONS.iter().chain(&CONDITION_REASONS);
     all.find(|r| **r == reason).copied().unwrap_or(OTHER)
 }
 
@@ -190,8 +190,8 @@ impl From<&ProgrammaticUser> for UserFacts {
             (truth, known(&c.reason))
         });
         let all = status.iter().flat_map(|s| &s.conditions);
-        let told = all.filter(|c| c.status == "True").filter_map(|c| {
-            let type_ = TOLD.iter().find(|t| **t == c.type_)?;
+        let conditions = all.filter(|c| c.status == "True").filter_map(|c| {
+            let type_ = COUNTED_CONDITIONS.iter().find(|t| **t == c.type_)?;
             Some((*type_, known(&c.reason)))
         });
         let suspended = status.is_some_and(|s| {
@@ -205,7 +205,7 @@ impl From<&ProgrammaticUser> for UserFacts {
         let few = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         Self {
             ready: said,
-            told: told.collect(),
+            conditions: conditions.collect(),
             since: ready.map(|c| c.last_transition_time.0).or_else(made),
             on_purpose: suspended || said.1 == EXPIRED,
             retiring: journal.map_or(0, |j| few(j.retiring.len())),
@@ -227,8 +227,8 @@ impl UserGauges {
         platform_now: Timestamp,
     ) {
         *self.by_condition.entry(user.ready).or_default() += 1;
-        for told in &user.told {
-            *self.told.entry(*told).or_default() += 1;
+        for condition in &user.conditions {
+            *self.conditions.entry(*condition).or_default() += 1;
         }
         if user.ready.0 != "True" && !user.on_purpose {
             let age = user.since.map(|at| since_then(at, now));
@@ -380,7 +380,7 @@ impl Gauges {
         let users = numbers(
             r,
             "platform_users",
-            "Programmatic users on the platform as the last list told: managed (of this installation), unmanaged, orphaned (managed, and no object knows them)",
+            "Programmatic users on the platform by the last list: managed (of this installation), unmanaged, orphaned (managed, and no object knows them)",
         );
         for (name, found) in &self.organizations {
             number(&ready, of(name), i64::from(found.ready));
@@ -466,7 +466,7 @@ impl Gauges {
                 };
                 number(&users, labels, n);
             }
-            for (&(r#type, reason), &n) in &found.told {
+            for (&(r#type, reason), &n) in &found.conditions {
                 let labels = ByType {
                     organization: name.clone(),
                     r#type,

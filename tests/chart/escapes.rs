@@ -196,7 +196,7 @@ async fn refused_by_the_operator(world: &World, api: &Api<DynamicObject>) {
     }
 }
 
-/// With the annotation of somebody else's user on its Secret, the tenant has that user neither changed nor deleted.
+/// With the annotation of another tenant's user on its Secret, the tenant can neither change nor delete that user.
 async fn forged_annotation(world: &World, client: &Client) {
     let patch = PatchParams::default();
     let other = world.user("other").viewer(PAYMENTS).apply().await;

@@ -104,7 +104,7 @@ fn values_that_make_no_sense_are_refused_with_their_place() {
     }
 }
 
-/// What the operator is told, and what it may do, is the same.
+/// The operator's flags and rights are the same.
 #[test]
 fn rights_to_workloads_are_those_of_the_level() {
     for (set, level, verbs) in [

@@ -16,7 +16,7 @@ async fn every_status_has_the_envelope() {
         .get(&"0".repeat(64), "/setup/organization/user")
         .await
         .expect(401);
-    // Uniform: nobody learns whether a token ever was one.
+    // Uniform: no reply shows whether a token ever was one.
     assert_eq!(anonymous.body["response"], unknown.body["response"]);
     server.get(ADMIN, "/nowhere").await.expect(404);
     server.get(ADMIN, "/").await.expect(404);
@@ -209,7 +209,7 @@ async fn what_is_refused_uses_up_nothing_of_others() {
     }
     let deleted = server.delete(ADMIN, &path).await.expect(200);
     assert_eq!(deleted.headers["x-ratelimit-remaining"], "2");
-    // What is allowed is the organization's, whoever asks.
+    // The limit is the organization's, for all callers together.
     let (_, token) = server.user("viewer", A).await;
     for token in [&token, ADMIN, &token] {
         server.get(token, "/setup/account").await.expect(200);

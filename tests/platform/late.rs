@@ -132,10 +132,10 @@ async fn what_was_open_when_a_right_went_is_refused() {
             let body: Value = serde_json::from_str(body).unwrap();
             assert_eq!(body["response"]["errors"][0]["code"], code, "{line}");
         }
-        let mut told = server.events("").await;
-        told.retain(|e| e["actorId"] == id.as_str());
+        let mut events = server.events("").await;
+        events.retain(|e| e["actorId"] == id.as_str());
         let refused = |e: &Value| e["result"] == "refused" && e["responseStatus"] == status;
-        assert!(told.len() == asked && told.iter().all(refused), "{told:#?}");
+        assert!(events.len() == asked && events.iter().all(refused), "{events:#?}");
     }
 }
 

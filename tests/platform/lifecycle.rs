@@ -43,7 +43,7 @@ async fn a_restart_keeps_users_and_tokens() {
 }
 
 #[tokio::test]
-async fn what_is_not_given_is_made_up_and_told_once() {
+async fn secrets_that_are_not_given_are_generated_and_printed_once() {
     let (server, first) = Server::start_with(|c| {
         c.admin_token = None;
         c.admin_password = None;
@@ -75,7 +75,7 @@ async fn what_is_not_given_is_made_up_and_told_once() {
 }
 
 #[tokio::test]
-async fn given_secrets_are_not_told() {
+async fn given_secrets_are_not_printed() {
     let (_server, first) = Server::start_with(|_| ()).await;
     let first = first.unwrap();
     assert!(first.admin_password.is_none() && first.admin_token.is_none());
@@ -92,7 +92,7 @@ async fn settings_that_cannot_be_used_make_nothing() {
     assert!(first.is_some(), "the failed start made nothing");
 }
 
-/// With any of these nobody could sign in.
+/// With any of these no person could sign in.
 #[tokio::test]
 async fn an_address_that_the_api_would_not_take_makes_nothing() {
     for address in [
@@ -144,7 +144,7 @@ async fn many_who_read_at_once_are_all_answered() {
         &details,
         "/setup/organization/policy",
     ];
-    // The time of their first use is written by then, so that the gate leaves its connection to whoever comes later.
+    // The time of their first use is written by then, so that the gate leaves its connection to later requests.
     for token in [ADMIN, &token] {
         server.get(token, "/setup/account").await.expect(200);
     }

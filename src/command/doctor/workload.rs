@@ -82,27 +82,27 @@ fn judge(namespace: &str, found: &[Deployment]) -> Vec<Check> {
             .and_then(|s| s.ready_replicas)
             .unwrap_or_default();
         let subject = format!("{namespace}/{}", d.name_any());
-        let told = format!("{ready} of {wanted} replicas are ready");
+        let message = format!("{ready} of {wanted} replicas are ready");
         let look = format!("`kubectl -n {namespace} describe pods` says why");
         match ready {
-            0 => Check::failed(NAME, &subject, format!("{told}: {look}")),
-            ready if ready < wanted => Check::warning(NAME, &subject, format!("{told}: {look}")),
-            _ => Check::ok(NAME, &subject, told),
+            0 => Check::failed(NAME, &subject, format!("{message}: {look}")),
+            ready if ready < wanted => Check::warning(NAME, &subject, format!("{message}: {look}")),
+            _ => Check::ok(NAME, &subject, message),
         }
     };
     found.iter().map(judge).collect()
 }
 
-/// Whether somebody leads.
+/// Whether an operator holds the Lease.
 pub(super) async fn lease(cluster: &Cluster, namespace: &str, name: &str) -> Check {
     const NAME: &str = "lease";
     let subject = format!("{namespace}/{name}");
     match operator::leader(cluster, namespace, name).await {
-        Ok(Leader::Leads(told)) => Check::ok(NAME, &subject, told),
-        Ok(Leader::Nobody(told)) => Check::failed(
+        Ok(Leader::Leads(message)) => Check::ok(NAME, &subject, message),
+        Ok(Leader::Vacant(message)) => Check::failed(
             NAME,
             &subject,
-            format!("{told}: no operator is at work; look at its pods and their logs"),
+            format!("{message}: no operator is at work; look at its pods and their logs"),
         ),
         Ok(Leader::NoLease) => Check::failed(
             NAME,

@@ -93,7 +93,7 @@ fn object_name(display_name: &str) -> String {
 
 /// The role that a built-in policy is, as the operator gives it.
 fn role(policy: &UserPolicy) -> Option<Role> {
-    // The ids of built-in policies are bare numbers, so that nobody's own policy passes for one.
+    // The ids of built-in policies are bare numbers, so that no policy of a customer passes for one.
     let built_in = policy.policy_id.bytes().all(|b| b.is_ascii_digit());
     match policy.policy_name.as_str() {
         "Account Editor" if built_in => Some(Role::Editor),

@@ -21,7 +21,7 @@ use crate::command::view::UserView;
 pub(super) struct Fact {
     pub(super) kind: &'static str,
     pub(super) name: String,
-    /// `None` if it cannot be told.
+    /// `None` if it is not known.
     pub(super) ok: Option<bool>,
     pub(super) message: String,
 }
@@ -153,7 +153,7 @@ async fn secret(cluster: &Cluster, object: &DynamicObject, view: &UserView) -> F
         return Fact::bad(
             KIND,
             &name,
-            "was kept when another object was deleted, and is nobody's",
+            "was retained when another object was deleted, and has no owner",
         );
     }
     let owners = secret.owner_references();
@@ -191,8 +191,8 @@ async fn operator(cluster: &Cluster, namespace: &str, lease: &str) -> Fact {
     const KIND: &str = "Lease";
     let name = format!("{namespace}/{lease}");
     match operator::leader(cluster, namespace, lease).await {
-        Ok(Leader::Leads(told)) => Fact::good(KIND, &name, told),
-        Ok(Leader::Nobody(told)) => Fact::bad(KIND, &name, format!("no operator is at work: {told}")),
+        Ok(Leader::Leads(message)) => Fact::good(KIND, &name, message),
+        Ok(Leader::Vacant(message)) => Fact::bad(KIND, &name, format!("no operator is at work: {message}")),
         Ok(Leader::NoLease) => Fact::bad(
             KIND,
             &name,
