@@ -1,9 +1,9 @@
-//! What people ask: `audit`, `get`, `why`, `rotate`, `revoke`, `unmanaged`, `import`, `doctor`, `completion`.
+//! The commands for people: `audit`, `get`, `why`, `rotate`, `revoke`, `unmanaged`, `import`, `doctor`, `completion`.
 //!
-//! Each command has a file of its own, with its flags. It reads first, then decides, and ends with a [`Report`], which
-//! is written to standard output in one go; progress and notes go to standard error. Objects are read leniently
-//! (`view`), so that a command of one version is of use beside an operator of another. No command reads a token but the
-//! one that it asks the platform with.
+//! Each command has a file of its own, with its flags; `rotate` and `revoke` share one. It reads first, then decides, and
+//! ends with a [`Report`], which is written to standard output in one go; progress and notes go to standard error. Objects
+//! are read leniently (`view`), so that a command of one version is of use beside an operator of another. No command reads
+//! a token but the one that it sends to the platform.
 
 mod advice;
 mod audit;
@@ -18,7 +18,6 @@ mod operator;
 mod output;
 mod platform;
 mod progress;
-mod revoke;
 mod rotate;
 mod unmanaged;
 mod view;
@@ -39,7 +38,7 @@ pub enum Verb {
     /// Have a token replaced; the old one stays valid for the overlap
     Rotate(rotate::Args),
     /// Have a token replaced, and the old one die at once
-    Revoke(revoke::Args),
+    Revoke(rotate::RevokeArgs),
     /// Show who did what on the platform, by type of actor
     Audit(audit::Args),
     /// Show the platform's programmatic users that no object manages
@@ -91,7 +90,7 @@ pub async fn run(verb: Verb) -> ExitCode {
         Verb::Get(args) => get::run(args).await,
         Verb::Why(args) => why::run(args).await,
         Verb::Rotate(args) => rotate::run(args).await,
-        Verb::Revoke(args) => revoke::run(args).await,
+        Verb::Revoke(args) => rotate::revoke(args).await,
         Verb::Audit(args) => audit::run(args).await,
         Verb::Unmanaged(args) => unmanaged::run(args).await,
         Verb::Import(args) => import::run(args).await,

@@ -165,7 +165,7 @@ pub(super) async fn run(args: Args) -> Outcome {
     let known = if rows.iter().any(|e| e.actor_type.is_none()) {
         // The published API does not tell; the list of users does.
         let listed = reached.client.list_users().await;
-        listed.map_err(|e| reached.failed("list the users, to tell types of actors apart", &e))?
+        listed.map_err(|e| reached.failed("list the users, to know the types of actors", &e))?
     } else {
         Vec::new()
     };
@@ -175,7 +175,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         let object = users.values().any(|path| path == actor);
         if events.is_empty() && actor.contains('/') && !object {
             say(&format!(
-                "note: no object {actor} was found in the cluster: of one that is gone, give the name or id of its user"
+                "note: the cluster has no object {actor}: if it was deleted, give the name or id of its user"
             ));
         }
     }
@@ -186,7 +186,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             .count();
         if unknown > 0 && kind != ActorType::Unknown {
             say(&format!(
-                "note: {} left out whose type of actor the platform does not tell",
+                "note: {} left out whose type of actor the platform does not name",
                 count(unknown, "event is", "events are")
             ));
         }
@@ -218,7 +218,7 @@ async fn reach(args: &Args) -> Result<(Reached, BTreeMap<String, String>), Failu
         Ok(users) => users,
         Err(error) => {
             say(&format!(
-                "note: the objects of programmatic users are not named: {}",
+                "note: the names of objects are missing: {}",
                 cluster.explain(&error)
             ));
             Vec::new()

@@ -62,7 +62,7 @@ impl ClusterArgs {
         };
         let mut config = config.map_err(|e| {
             Failure::Failed(format!(
-                "no cluster to ask: {e}; give --kubeconfig and --context, or set KUBECONFIG"
+                "cannot connect to a cluster: {e}; give --kubeconfig and --context, or set KUBECONFIG"
             ))
         })?;
         // At a terminal an early failure is better than a long wait.
@@ -76,7 +76,7 @@ impl ClusterArgs {
         let (url, default) = (config.cluster_url.to_string(), config.default_namespace.clone());
         let client = |config| {
             Client::try_from(config)
-                .map_err(|e| Failure::Failed(format!("the kubeconfig makes no client: {e}")))
+                .map_err(|e| Failure::Failed(format!("the kubeconfig cannot be used: {e}")))
         };
         Ok(Cluster {
             client: client(config)?,

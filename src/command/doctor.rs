@@ -93,7 +93,7 @@ impl Check {
             return Self::warning(
                 NAME,
                 subject,
-                "its answers have no date, so that its clock is not known",
+                "its replies have no date, so that its clock is not known",
             );
         };
         let apart = theirs.as_second() - ours.as_second();
@@ -107,7 +107,7 @@ impl Check {
                 NAME,
                 subject,
                 format!(
-                    "{seconds}s from that of this machine: ages and windows are off by that; set the clocks by NTP"
+                    "{seconds}s from that of this machine: ages and windows are wrong by that much; set the clocks by NTP"
                 ),
             ),
         }
@@ -153,7 +153,7 @@ pub(super) async fn run(args: Args) -> Outcome {
 
 async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &mut Vec<Check>) {
     let own = &args.platform.operator.operator_namespace;
-    progress.report("looking at the kinds and the admission policies");
+    progress.report("checking the kinds and the admission policies");
     checks.extend(kinds::definitions(cluster).await);
     checks.extend(kinds::policies(cluster).await);
     progress.report("looking at the operator");

@@ -24,7 +24,7 @@ use crate::api::{MANAGER, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANN
 /// How long a user is watched that waits for a change by a person: by then the operator has seen a change that was made just now.
 const UNMOVED: Duration = Duration::from_secs(10);
 
-/// What is asked for.
+/// The request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     Rotate,
@@ -54,7 +54,7 @@ pub struct WaitArgs {
     /// Wait until the new token is in the Secret and works
     #[arg(long)]
     wait: bool,
-    /// How long to wait; then the exit code is 3, and the operator goes on
+    /// How long to wait; then the exit code is 3, and the operator continues
     #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = crate::cli::seconds::<1, 86_400>, requires = "wait")]
     timeout: Duration,
 }
@@ -105,13 +105,13 @@ pub(super) async fn replace(
     }
     if before.suspended {
         say(&format!(
-            "note: {} is suspended: nothing is done until spec.suspend is false",
+            "note: {} is suspended: the operator does nothing until spec.suspend is false",
             before.path()
         ));
     } else if before.state == State::Stalled {
         let (reason, message) = before.reason_and_message();
         say(&format!(
-            "note: {} is stalled, and its token stays as it is until that is mended: {reason}: {message}",
+            "note: {} is stalled, and its token stays as it is until you correct this: {reason}: {message}",
             before.path()
         ));
     }
@@ -186,7 +186,7 @@ async fn follow(
     let mut last = asked;
     let deadline = Instant::now() + patience;
     let mut looked = Instant::now();
-    progress.report(format!("{}: asked for", last.path()));
+    progress.report(format!("{}: requested", last.path()));
     let mut changes = pin!(watch_object(api, name).default_backoff());
     loop {
         let until = if last.waits_for_a_change() {
@@ -221,7 +221,7 @@ async fn follow(
         if handled && is_done(&view, wish) {
             return Ok(End::Done(view));
         }
-        // Of what the operator said before it was asked nothing follows.
+        // What the operator said before the request says nothing about it.
         if !old && view.state == State::Stalled {
             return Ok(End::Stalled(view));
         }
@@ -259,12 +259,12 @@ fn stage(object: &DynamicObject, view: &UserView, wish: Wish, handled: bool) -> 
     let pending = object.data.pointer("/status/journal/pending").is_some();
     if handled {
         if wish == Wish::Revoke && !view.retiring.is_empty() {
-            "the Secret has the new token; the old one is being deleted".to_owned()
+            "the Secret has the new token; the operator deletes the old one".to_owned()
         } else {
             "the Secret has the new token".to_owned()
         }
     } else if pending || view.is_rotating() {
-        "a new user is being made".to_owned()
+        "the operator creates a new user".to_owned()
     } else if view.ready == "True" && view.reason == "Ready" {
         "waiting for the operator".to_owned()
     } else {
@@ -304,7 +304,7 @@ impl Replaced {
         );
         let text = match self.outcome {
             "requested" => format!(
-                "{path}: asked for a new token. `why {} -n {}` says how it goes; --wait waits for it.",
+                "{path}: requested a new token. `why {} -n {}` shows the progress; --wait waits for it.",
                 self.name, self.namespace
             ),
             "done" if wish == Wish::Revoke => {
@@ -326,7 +326,7 @@ impl Replaced {
                 } else {
                     let now = Timestamp::now();
                     let since = now.checked_sub(patience).unwrap_or(now);
-                    format!("not done after {}; the operator goes on", ago(since, now))
+                    format!("not done after {}; the operator continues", ago(since, now))
                 };
                 let what = advice::about(&self.reason)
                     .map(|a| format!("\nWhat to do: {}", a.text))

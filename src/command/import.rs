@@ -78,11 +78,7 @@ async fn class(cluster: &Cluster, name: &str) -> Result<ProgrammaticUserClass, F
         .await;
     let class = found
         .map_err(|e| cluster.failed(&format!("read class {name}"), &e))?
-        .ok_or_else(|| {
-            Failure::Failed(format!(
-                "there is no class {name}: `kubectl get puc` shows those that there are"
-            ))
-        })?;
+        .ok_or_else(|| Failure::Failed(format!("there is no class {name}: `kubectl get puc` lists them")))?;
     class.try_parse().map_err(|_| {
         Failure::Failed(format!(
             "class {name} cannot be read by this version: use the program of the operator's version"

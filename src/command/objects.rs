@@ -67,7 +67,7 @@ pub(super) fn no_user(cluster: &Cluster, name: &str, doing: &str, error: &kube::
     let namespace = &cluster.namespace;
     if matches!(error, kube::Error::Api(s) if s.code == 404) && !super::cluster::is_unknown_kind(error) {
         return Failure::Failed(format!(
-            "there is no ProgrammaticUser {name} in namespace {namespace}: `get` shows those of all namespaces, -n chooses one"
+            "there is no ProgrammaticUser {name} in namespace {namespace}: `get` lists those of all namespaces, -n chooses one"
         ));
     }
     cluster.failed(&format!("{doing} ProgrammaticUser {namespace}/{name}"), error)
@@ -82,7 +82,7 @@ pub(super) async fn organization(cluster: &Cluster, name: Option<&str>) -> Resul
                 .map_err(|e| cluster.failed(&format!("read Organization {name}"), &e))?
                 .ok_or_else(|| {
                     Failure::Failed(format!(
-                        "there is no Organization {name}: `kubectl get puo` shows those that there are"
+                        "there is no Organization {name}: `kubectl get puo` lists them"
                     ))
                 })?
         }

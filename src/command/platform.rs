@@ -194,7 +194,7 @@ async fn from_secret(
         Ok(Some(secret)) => secret,
         Ok(None) => {
             return Err(Failure::Failed(format!(
-                "{TOKEN} is not set, and there is no Secret {path} with the admin credential: {instead}, or say with --operator-namespace where the operator is"
+                "{TOKEN} is not set, and there is no Secret {path} with the admin credential: {instead}, or name the operator's namespace with --operator-namespace"
             )));
         }
         Err(error) if is_forbidden(&error) => {

@@ -157,7 +157,7 @@ async fn known(cluster: &Cluster) -> Result<Known, super::Failure> {
             .collect(),
         Err(error) => {
             say(&format!(
-                "note: users that were retained look like orphans: {}",
+                "note: retained users look like orphans: {}",
                 cluster.explain(&error)
             ));
             BTreeMap::new()
@@ -222,10 +222,10 @@ async fn details(reached: &Reached, users: &mut [Found], most: usize) {
     if users.len() > most {
         let left = count(users.len() - most, "user is", "users are");
         say(&format!(
-            "note: {left} shown without age and last use; --details asks for more of them"
+            "note: {left} shown without age and last use; --details reads more of them"
         ));
     }
-    let progress = Progress::bar(users.len().min(most), "asking for age and last use");
+    let progress = Progress::bar(users.len().min(most), "reading age and last use");
     for user in users.iter_mut().take(most) {
         match reached.client.user(&user.user_id).await {
             Ok(Some(details)) => user.learn(&details),

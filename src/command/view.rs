@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::api::{READY, ROTATING, STALLED, SUSPENDED};
 use crate::plan::Marker;
 
-/// Reason of an object that the operator has not looked at as it is now.
+/// Reason of an object whose current generation the operator has not observed.
 pub(super) const NOT_OBSERVED: &str = "NotObserved";
 
 /// How a user is; the worst comes first.
@@ -17,9 +17,9 @@ pub(super) const NOT_OBSERVED: &str = "NotObserved";
 pub(super) enum State {
     /// It waits for a change by a person.
     Stalled,
-    /// It is being worked on, or the operator has not looked yet.
+    /// The operator works on it, or has not observed it yet.
     NotReady,
-    /// The token works; something waits, or is to be known.
+    /// The token works; something waits, or has a note.
     Noted,
     /// All is as asked for.
     Ready,
@@ -133,7 +133,7 @@ impl UserView {
         let is = |kind: &str| find(kind).filter(|c| c.status == "True");
         let seen = data.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let current = seen.is_some() && seen == object.metadata.generation;
-        // Where the class does not allow it, the condition says so, and the object is looked after.
+        // Where the class does not allow it, the condition says so, and the operator reconciles the object.
         let refused = find(SUSPENDED).is_some_and(|c| c.status == "False");
         let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true)) && !refused;
         let (ready, reason, message) = match (find(READY), is(SUSPENDED)) {
@@ -142,7 +142,7 @@ impl UserView {
             _ => (
                 "Unknown".to_owned(),
                 NOT_OBSERVED.to_owned(),
-                "the operator has not looked at the object as it is now".to_owned(),
+                "the operator has not observed the object as it is now".to_owned(),
             ),
         };
         let is_worth_showing =

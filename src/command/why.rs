@@ -125,7 +125,7 @@ fn explain(view: &UserView, operator_namespace: &str) -> Vec<Explained> {
             reason: view.reason.clone(),
             course: "waits".to_owned(),
             text: format!(
-                "is the operator running (`kubectl -n {operator_namespace} get pods`), and does it watch this namespace (the chart's rbac.namespaces, --watch-namespace)? `doctor` looks into it"
+                "is the operator running (`kubectl -n {operator_namespace} get pods`), and does it watch this namespace (the chart's rbac.namespaces, --watch-namespace)? `doctor` checks that"
             ),
         });
     }
@@ -189,10 +189,10 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
     let reason = &answer.reason;
     let lead = match answer.state {
         State::Ready => format!("{path} is ready{since}."),
-        State::Noted if *reason == READY => format!("{path} is ready; something is to be known."),
-        State::Noted => format!("{path} is ready, its token works; what is asked for waits: {reason}."),
+        State::Noted if *reason == READY => format!("{path} is ready, with a note."),
+        State::Noted => format!("{path} is ready, its token works; the requested change waits: {reason}."),
         State::NotReady if view.is(RECONCILING).is_some() => {
-            format!("{path} is not ready; the operator is at it: {reason}{since}.")
+            format!("{path} is not ready; the operator works on it: {reason}{since}.")
         }
         State::NotReady => format!("{path} is not ready: {reason}{since}."),
         State::Stalled if answer.ready == "True" => {

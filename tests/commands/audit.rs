@@ -142,7 +142,7 @@ async fn it_works_without_a_cluster() {
     run(program(nowhere).args(["audit", "--endpoint", url, "--organization", "acme"])).expect(2);
     run(program(nowhere).args(["audit"]))
         .expect(1)
-        .tells("no cluster to ask");
+        .tells("cannot connect to a cluster");
 }
 
 #[tokio::test]

@@ -250,7 +250,7 @@ async fn without_rights_doctor_reports_what_it_could_not_check() {
         rights[0]["message"]
             .as_str()
             .unwrap()
-            .contains("you may not ask what the operator may do"),
+            .contains("you have no right to check the operator"),
         "{rights:#?}"
     );
 }

@@ -110,5 +110,5 @@ async fn a_closed_pipe_is_no_error() {
     assert!(output.stderr.is_empty(), "{output:?}");
     run(of_world(&world).args(["get", "--context", "nosuch"]))
         .expect(1)
-        .tells("no cluster to ask");
+        .tells("cannot connect to a cluster");
 }

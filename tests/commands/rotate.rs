@@ -24,7 +24,7 @@ async fn a_rotation_is_followed_until_the_new_token_is_in_the_secret() {
         &new[60..],
         &old[60..]
     ));
-    said.tells("asked for");
+    said.tells("requested");
     assert!(world.platform().accepts(&old).await && world.platform().accepts(&new).await);
 
     let output = ask(
@@ -101,7 +101,7 @@ async fn a_wait_that_does_not_end_has_an_exit_code_of_its_own() {
         &["rotate", "ci", "-n", namespace, "--wait", "--timeout", "2s"],
     )
     .expect(3);
-    said.shows("not done after 2s; the operator goes on");
+    said.shows("not done after 2s; the operator continues");
     ask(
         world.cluster(),
         &["rotate", "ci", "-n", namespace, "--timeout", "2s"],
@@ -131,13 +131,13 @@ async fn a_wait_that_does_not_end_has_an_exit_code_of_its_own() {
     assert_eq!(output["outcome"], "stalled", "{output}");
     ask(world.cluster(), &["rotate", "ci", "-n", namespace])
         .expect(0)
-        .tells("is stalled, and its token stays as it is until that is mended: UnknownAccount");
+        .tells("is stalled, and its token stays as it is until you correct this: UnknownAccount");
     world
         .change("ci", json!({"spec": {"suspend": true}}))
         .await
         .unwrap();
     let output = ask(world.cluster(), &wait).expect(3);
-    let output = output.tells("is suspended: nothing is done");
+    let output = output.tells("is suspended: the operator does nothing");
     assert_eq!(output.json()["outcome"], "stalled");
     let output = ask(world.cluster(), &["why", "ci", "-n", namespace]).expect(3);
     let output = output.shows("Suspended");

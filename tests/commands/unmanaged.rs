@@ -132,7 +132,7 @@ async fn every_unmanaged_user_is_shown_with_its_origin_and_age() {
 }
 
 /// What the bar says.
-const ASKING: &str = "asking for age and last use";
+const ASKING: &str = "reading age and last use";
 
 #[tokio::test]
 async fn it_needs_to_see_all_objects_and_says_so() {

@@ -80,7 +80,7 @@ async fn a_user_that_is_stalled_is_explained_in_the_words_of_the_table_of_failur
     world.user("taken").viewer(PAYMENTS).apply().await;
     world.stalled("taken", "SecretConflict").await;
     let said = why(&world, "taken", &[]).expect(3);
-    said.shows("!! Secret taken: is there, and not made by the operator, which does not touch it");
+    said.shows("!! Secret taken: exists, and was not made by the operator, which does not change it");
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_platform_that_is_down_and_a_refused_credential_are_reported() {
         })
         .await;
     let said = why(&world, "late", &[]).expect(3);
-    let said = said.shows("the operator is at it: CredentialInvalid");
+    let said = said.shows("the operator works on it: CredentialInvalid");
     said.shows("CredentialInvalid (tried again): the platform refuses the admin credential");
 }
 

@@ -201,7 +201,7 @@ async fn an_installation_that_may_not_restart_or_look_says_so_before_anything_is
         message.contains("--consumers=observe, and this one runs with --consumers=off"),
         "{message}"
     );
-    // A user that is there is looked after all the same.
+    // The operator manages an existing user all the same.
     let leaked = world.token("waits").await;
     let revoke = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});
     world.change("waits", revoke).await.unwrap();

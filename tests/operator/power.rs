@@ -100,7 +100,7 @@ async fn an_object_that_cannot_be_read_is_withdrawn_revoked_expired_and_deleted(
         let said = not_ready(&world, name, "InvalidSpec").await.data["status"].to_string();
         assert!(said.contains("cannot read this object in full"), "{said}");
     }
-    // Nothing is lost by that alone, and others are looked after.
+    // That alone loses nothing, and the operator manages the others.
     for token in &tokens {
         assert!(world.platform().accepts(token).await);
     }
@@ -167,7 +167,7 @@ async fn a_suspended_object_does_not_outlive_what_its_class_allows() {
     }
     world.stalled("resting", "NotAllowed").await;
 
-    // Not allowed: it is looked after like any other, and says so.
+    // Not allowed: the operator reconciles it like any other, and it says so.
     let class = world
         .class("forbids")
         .with(|spec| spec.allow.suspend = false)

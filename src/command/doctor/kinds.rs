@@ -30,7 +30,7 @@ const POLICIES: [(&str, &str); 6] = [
         "status",
         "an account that may write the status decides which users are deleted",
     ),
-    ("finalizer", "users can be left behind on the platform"),
+    ("finalizer", "users may stay behind on the platform"),
     (
         "credential",
         "an account that may write Organizations may have credentials sent elsewhere, where their Secrets name no endpoint",
@@ -62,7 +62,7 @@ pub(super) async fn definitions(cluster: &Cluster) -> Vec<Check> {
                 NAME,
                 &name,
                 format!(
-                    "differs from version {} of this program: bring it up to date by {APPLY}",
+                    "differs from version {} of this program: update it by {APPLY}",
                     env!("CARGO_PKG_VERSION")
                 ),
             ),

@@ -35,7 +35,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
                     Err(error) => unreadable.push(Check::failed(
                         NAME,
                         &name,
-                        format!("cannot be read, so that the operator passes it over: {error}"),
+                        format!("cannot be read, so that the operator ignores it: {error}"),
                     )),
                 }
             }
@@ -68,7 +68,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
         if fits {
             checks.extend(reach(cluster, args, organization).await);
         } else {
-            let message = format!("{TOKEN} is good for one organization: choose it with --organization");
+            let message = format!("{TOKEN} is a token of one organization: choose it with --organization");
             checks.push(Check::warning("platform", &organization.name_any(), message));
         }
     }
@@ -86,7 +86,7 @@ fn as_told(organization: &Organization) -> Vec<Check> {
         .unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
     let Some(ready) = find(READY) else {
-        let message = "has no status: no operator looks after it";
+        let message = "has no status: no operator manages it";
         return vec![Check::failed(NAME, &name, message)];
     };
     let message_of = |c: &Condition| {

@@ -70,7 +70,7 @@ fn settings(deployment: &Deployment) -> Option<Settings> {
 fn judge(namespace: &str, found: &[Deployment]) -> Vec<Check> {
     if found.is_empty() {
         let message = format!(
-            "namespace {namespace} has no Deployment with the chart's labels: say with --operator-namespace where the operator is"
+            "namespace {namespace} has no Deployment with the chart's labels: name the operator's namespace with --operator-namespace"
         );
         return vec![Check::warning(NAME, namespace, message)];
     }
@@ -102,12 +102,12 @@ pub(super) async fn lease(cluster: &Cluster, namespace: &str, name: &str) -> Che
         Ok(Leader::Vacant(message)) => Check::failed(
             NAME,
             &subject,
-            format!("{message}: no operator is at work; look at its pods and their logs"),
+            format!("{message}: no operator leads; check its pods and their logs"),
         ),
         Ok(Leader::NoLease) => Check::failed(
             NAME,
             &subject,
-            "is not there: no operator has run here; --operator-namespace and --lease-name say where it is",
+            "is not there: no operator has run here; give its namespace with --operator-namespace and its Lease with --lease-name",
         ),
         Err(error) => Check::warning(NAME, &subject, cluster.explain(&error)),
     }

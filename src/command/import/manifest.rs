@@ -244,8 +244,8 @@ pub(super) fn yaml(
         "The platform shows a token once, so that the old user cannot be taken over: applying this makes a NEW user with".to_owned(),
         format!("the same rights, and puts its token into Secret {namespace}/{name}. Users are never matched by name."),
         format!("1. kubectl apply this, and kubectl -n {namespace} wait --for=condition=Ready pu/{name}"),
-        format!("2. Have everybody who uses {token} take the one in the Secret."),
-        "3. Delete the old user when it is not used any more (`programmatic-users unmanaged` shows its last use):".to_owned(),
+        format!("2. Switch every program that uses {token} to the one in the Secret."),
+        "3. Delete the old user when no program uses it any more (`programmatic-users unmanaged` shows its last use):".to_owned(),
         // By standard input: others on the machine see a process's arguments.
         format!(
             "     printf 'Authorization: Bearer %s' \"${TOKEN}\" | curl -X DELETE -H @- {}/setup/user/{id}",

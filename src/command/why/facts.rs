@@ -128,7 +128,7 @@ async fn organization(cluster: &Cluster, name: &str) -> Fact {
             name,
             format!("is not ready: {}: {}", text(c, "reason"), text(c, "message")),
         ),
-        None => Fact::bad(KIND, name, "has no status: the operator has not looked at it"),
+        None => Fact::bad(KIND, name, "has no status: the operator has not observed it"),
     }
 }
 
@@ -146,7 +146,7 @@ async fn secret(cluster: &Cluster, object: &DynamicObject, view: &UserView) -> F
         return Fact::bad(
             KIND,
             &name,
-            "is there, and not made by the operator, which does not touch it",
+            "exists, and was not made by the operator, which does not change it",
         );
     }
     if secret.labels().contains_key(RETAINED_LABEL) {
@@ -192,11 +192,11 @@ async fn operator(cluster: &Cluster, namespace: &str, lease: &str) -> Fact {
     let name = format!("{namespace}/{lease}");
     match operator::leader(cluster, namespace, lease).await {
         Ok(Leader::Leads(message)) => Fact::good(KIND, &name, message),
-        Ok(Leader::Vacant(message)) => Fact::bad(KIND, &name, format!("no operator is at work: {message}")),
+        Ok(Leader::Vacant(message)) => Fact::bad(KIND, &name, format!("no operator leads: {message}")),
         Ok(Leader::NoLease) => Fact::bad(
             KIND,
             &name,
-            "does not exist: no operator runs there; --operator-namespace and --lease-name say where it is",
+            "does not exist: no operator runs there; give its namespace with --operator-namespace and its Lease with --lease-name",
         ),
         Err(error) => Fact::unknown(KIND, &name, cluster.explain(&error)),
     }
