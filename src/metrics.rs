@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_first_is_growth() {
+    fn the_first_event_is_an_increase() {
         let metrics = Metrics::default();
         metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
         metrics.held("acme", "NotLeading");

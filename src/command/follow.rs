@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_after_us_is_answered_for_both() {
+    fn a_later_request_answers_for_both() {
         // What the annotation has, what was acted on, and what was acted on before we asked.
         for (asked, handled, earlier, answered) in [
             ("ours", None, None, false),

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_is_not_renewed_is_nobodys() {
+    fn a_lease_that_is_not_renewed_is_vacant() {
         let at = |text: &str| text.parse().unwrap();
         let fresh = judge(lease(Some("pod-1")), at("2026-01-05T10:00:15Z"));
         assert_eq!(fresh, Leader::Leads("pod-1 leads, renewed 15s ago".to_owned()));

@@ -63,7 +63,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
     let fits = count == 1 || std::env::var_os(TOKEN).is_none();
     let mut checks = unreadable;
     for organization in &organizations {
-        checks.extend(as_told(organization));
+        checks.extend(conditions_of(organization));
         checks.push(limits(organization));
         if fits {
             checks.extend(reach(cluster, args, organization).await);
@@ -76,7 +76,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
 }
 
 /// What the operator says of it.
-fn as_told(organization: &Organization) -> Vec<Check> {
+fn conditions_of(organization: &Organization) -> Vec<Check> {
     const NAME: &str = "organization";
     let name = organization.name_any();
     let conditions = organization

@@ -48,7 +48,7 @@ fn users_are_counted_by_reasons_of_a_closed_set() {
 }
 
 #[test]
-fn conditions_that_ready_does_not_tell_are_counted_while_they_are_true() {
+fn conditions_beside_ready_are_counted_while_they_are_true() {
     let mut found = UserGauges::default();
     let mut conditions = ready("True", "Ready");
     for (kind, status, reason) in [
@@ -109,7 +109,7 @@ fn every_reason_of_ready_is_known() {
 }
 
 #[test]
-fn nobody_is_no_series() {
+fn without_users_there_is_no_series() {
     let registry = Gauges::default().registry();
     let mut text = String::new();
     prometheus_client::encoding::text::encode_registry(&mut text, &registry).unwrap();
