@@ -56,7 +56,7 @@ pub enum Verb {
 struct Report {
     /// For standard output.
     text: String,
-    /// Whether all that was looked at is well; exit code 3 says that it is not.
+    /// Whether all that was checked is healthy; exit code 3 says that it is not.
     healthy: bool,
 }
 

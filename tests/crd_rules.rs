@@ -178,7 +178,7 @@ async fn values_of_the_wrong_shape_are_refused_with_the_field() {
 }
 
 #[tokio::test]
-async fn what_must_not_change_cannot_be_changed() {
+async fn immutable_fields_cannot_be_changed() {
     let cluster = Cluster::shared().await;
     let client = cluster.client().await;
     // No operator manages these objects, so they get no finalizer and go with what holds them.

@@ -1,4 +1,4 @@
-//! What the docs name exists: files, folders, tests, and the targets of links.
+//! Files, folders, tests and links that the docs name exist.
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -87,4 +87,67 @@ fn guards_that_the_docs_name_exist() {
             }
         }
     }
+}
+
+/// Modules and tests of an integration test program: what `cargo test --test PROGRAM FILTER` can find.
+fn tests_of(program: &str) -> String {
+    fn collect(dir: &Path, names: &mut String) {
+        for path in fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+        {
+            if path.is_dir() {
+                collect(&path, names);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                names.push_str(&format!("fn {}\n", path.file_stem().unwrap().to_str().unwrap()));
+                names.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let tests = root().join("tests");
+    let mut names = fs::read_to_string(tests.join(format!("{program}.rs"))).unwrap_or_default();
+    collect(&tests.join(program), &mut names);
+    // PostgreSQL runs the tests of the platform.
+    if program == "postgres" {
+        names.push_str(&tests_of("platform"));
+    }
+    names
+}
+
+#[test]
+fn tests_that_the_docs_name_exist() {
+    let mut missing = Vec::new();
+    let mut named = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let commands = text.split("cargo test --test ").skip(1).filter_map(|rest| {
+            let mut words = rest.split(['`', '\n']).next()?.split_whitespace();
+            Some((words.next()?, words.next().filter(|word| !word.starts_with('-'))?))
+        });
+        let claims = text.split('`').skip(1).step_by(2).filter_map(|word| {
+            let (program, test) = word.split_once(' ')?;
+            let is_program = [
+                "operator",
+                "chart",
+                "hostile",
+                "platform",
+                "crd_rules",
+                "postgres",
+            ];
+            is_program.contains(&program).then_some((program, test))
+        });
+        // `N name` explains the form.
+        for (program, filter) in commands.chain(claims).filter(|(program, _)| *program != "N") {
+            named += 1;
+            let tests = tests_of(program);
+            let is_there = |part: &str| tests.contains(&format!("fn {}", part.trim_end_matches('…')));
+            if !filter.split("::").all(is_there) {
+                missing.push(format!("{}: {program} {filter}", page.display()));
+            }
+        }
+    }
+    assert!(named > 30, "{named}");
+    assert!(missing.is_empty(), "{missing:#?}");
 }

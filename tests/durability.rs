@@ -231,13 +231,13 @@ async fn rounds(store: &str, rounds: u64, database: impl Fn(u64) -> Option<Strin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_is_there_after_a_kill() {
+async fn answered_changes_survive_a_kill() {
     rounds("SQLite", number("ROUNDS", 3), |_| None).await;
 }
 
 /// What is lost with a platform is the same whatever is below it, and PostgreSQL is not ours: a few rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_is_there_after_a_kill_over_postgresql() {
+async fn answered_changes_survive_a_kill_over_postgresql() {
     let some = number("ROUNDS", 3).min(STORE);
     rounds("PostgreSQL", some, |first| {
         Some(postgres::database(&first.to_string()))

@@ -159,7 +159,7 @@ async fn worlds_do_not_see_each_other_and_nothing_leaks() {
 }
 
 #[tokio::test]
-async fn processes_come_back_on_what_they_left() {
+async fn restarted_processes_find_their_data() {
     let world = World::new("comeback").await;
     world.user("ci").editor(PAYMENTS).apply().await;
     world.ready("ci").await;

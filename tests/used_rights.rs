@@ -29,7 +29,7 @@ fn of_what_is_gone(entry: &Entry, namespaces: &BTreeSet<String>) -> bool {
 
 /// Cargo runs this after the others that share the control plane, and its audit log; alone, it sees what it does itself.
 #[tokio::test]
-async fn nothing_was_refused_for_want_of_a_right() {
+async fn no_request_of_the_operator_was_forbidden() {
     let world = World::builder("rights").drift("1s").start().await;
     world.user("one").editor(PAYMENTS).apply().await;
     world.ready("one").await;

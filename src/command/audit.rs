@@ -163,7 +163,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         }
     })?;
     let known = if rows.iter().any(|e| e.actor_type.is_none()) {
-        // The published API does not tell; the list of users does.
+        // The published API does not name the type; the list of users shows it.
         let listed = reached.client.list_users().await;
         listed.map_err(|e| reached.failed("list the users, to know the types of actors", &e))?
     } else {
@@ -270,7 +270,7 @@ fn event(row: AuditEvent, known: &[UserSummary], objects: &BTreeMap<String, Stri
     }
 }
 
-/// The type of an actor that the platform does not tell, if the list of users leaves no doubt.
+/// The type of an actor that the platform does not name, if the list of users leaves no doubt.
 fn guess(row: &AuditEvent, known: &[UserSummary]) -> ActorType {
     let is_actor = |u: &&UserSummary| {
         u.user_id == row.user

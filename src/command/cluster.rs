@@ -1,4 +1,4 @@
-//! The cluster that a command asks, and what it says when it gets no answer.
+//! The connection to the cluster, and the messages for failed requests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -106,7 +106,7 @@ impl Cluster {
         theirs.unwrap_or_else(Timestamp::now)
     }
 
-    /// What to tell of a failed request; `doing` is what could not be done.
+    /// The message for a failed request; `doing` is what could not be done.
     pub(super) fn failed(&self, doing: &str, error: &kube::Error) -> Failure {
         Failure::Failed(format!("cannot {doing}: {}", self.explain(error)))
     }
@@ -131,7 +131,7 @@ impl Cluster {
     }
 }
 
-/// Whether the API server does not know the kind that was asked for.
+/// Whether the API server does not know the requested kind.
 pub(super) fn is_unknown_kind(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404 && of_no_object(status))
 }

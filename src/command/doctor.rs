@@ -45,7 +45,7 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 enum Verdict {
     Ok,
-    /// It works, and could be better, or could not be looked at.
+    /// It works, and could be better, or could not be checked.
     Warning,
     /// It does not work.
     Failed,
@@ -57,7 +57,7 @@ struct Check {
     /// Stable, for programs.
     #[serde(rename = "check")]
     name: &'static str,
-    /// What was looked at, such as a name.
+    /// What was checked, such as a name.
     subject: String,
     verdict: Verdict,
     /// What was found, and what to do.
@@ -132,7 +132,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             checks.extend(found);
             rest(&cluster, &args, &mut progress, &mut checks).await;
         }
-        // Nothing else can be asked.
+        // Without the API server there is nothing else to check.
         Err(check) => checks.push(check),
     }
     drop(progress);

@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_later_request_answers_for_both() {
-        // What the annotation has, what was acted on, and what was acted on before we asked.
+        // The annotation's value, the handled value, and the value handled before our request.
         for (asked, handled, earlier, answered) in [
             ("ours", None, None, false),
             ("ours", Some("old"), Some("old"), false),
@@ -371,7 +371,7 @@ mod tests {
             ("later", Some("ours"), Some("old"), true),
             ("later", Some("later"), Some("old"), true),
             ("later", Some("later"), None, true),
-            // Ours was taken back before the operator looked.
+            // Ours was removed before the operator observed it.
             ("old", Some("old"), Some("old"), false),
         ] {
             let object = object(asked, handled);

@@ -23,7 +23,7 @@ pub struct Args {
     /// The user's id on the platform, such as pu-1a2b3c4d; `unmanaged` shows them
     #[arg(value_name = "USER-ID")]
     user_id: String,
-    /// Class of the new object; it says in which Organization the user is looked for
+    /// Class of the new object; it names the Organization of the user
     #[arg(long, value_name = "NAME")]
     class: String,
     /// Name of the new object (default: made of the user's name)

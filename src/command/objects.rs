@@ -12,7 +12,7 @@ use crate::api::{Organization, ProgrammaticUser};
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 
-/// Objects of one of our kinds, whatever version of them: of a namespace, or of the whole cluster.
+/// Objects of one of our kinds, in any version: of a namespace, or of the whole cluster.
 pub(super) fn api<K: Resource<DynamicType = ()>>(
     cluster: &Cluster,
     namespace: Option<&str>,
@@ -62,7 +62,7 @@ pub(super) async fn user(cluster: &Cluster, name: &str) -> Result<DynamicObject,
         .map_err(|e| no_user(cluster, name, "read", &e))
 }
 
-/// What to tell of a failed request for a user.
+/// The message for a failed request for a user.
 pub(super) fn no_user(cluster: &Cluster, name: &str, doing: &str, error: &kube::Error) -> Failure {
     let namespace = &cluster.namespace;
     if matches!(error, kube::Error::Api(s) if s.code == 404) && !super::cluster::is_unknown_kind(error) {

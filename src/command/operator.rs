@@ -12,7 +12,7 @@ pub(super) const LEASE: &str = "programmatic-users";
 /// The service account of the same.
 pub(super) const ACCOUNT: &str = "programmatic-users";
 
-/// Who leads, as far as its Lease tells.
+/// Which process leads, by the Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Leader {
     /// An operator renewed it lately.
@@ -33,7 +33,7 @@ pub(super) async fn leader(cluster: &Cluster, namespace: &str, name: &str) -> Re
     Ok(judge(lease, cluster.now().await))
 }
 
-/// What the Lease tells at `now`.
+/// What the Lease says at `now`.
 fn judge(lease: Lease, now: Timestamp) -> Leader {
     let spec = lease.spec.unwrap_or_default();
     let holder = spec.holder_identity.unwrap_or_default();
@@ -134,7 +134,7 @@ mod tests {
             leader(&late, "own", "lease").await.unwrap(),
             Leader::Vacant(message)
         );
-        // Where it does not say, nothing is made up.
+        // A missing time is not invented.
         assert_eq!(cluster(None).date().await.unwrap(), None);
         assert_eq!(cluster(Some("yesterday")).date().await.unwrap(), None);
     }

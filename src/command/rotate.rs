@@ -29,7 +29,7 @@ pub struct Args {
 /// Flags of `revoke`.
 #[derive(Debug, clap::Args)]
 pub struct RevokeArgs {
-    /// Do not ask whether it is meant
+    /// Do not ask for confirmation
     #[arg(long, short)]
     yes: bool,
     /// The same as for `rotate`.

@@ -23,7 +23,7 @@ use crate::platform::{UserDetails, UserSummary, UserType, parse_time};
 /// Flags of `unmanaged`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many users are asked for age and last use, each with a call of its own; the first ones by name
+    /// For how many users to read age and last use, each with a request of its own; the first ones by name
     #[arg(long, value_name = "N", default_value_t = 200)]
     details: usize,
     /// The platform.

@@ -1,4 +1,4 @@
-//! A `ProgrammaticUser` as commands show it, read from whatever version of the object is there.
+//! A `ProgrammaticUser` as commands show it, read from any version of the object.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -21,7 +21,7 @@ pub(super) enum State {
     NotReady,
     /// The token works; something waits, or has a note.
     Noted,
-    /// All is as asked for.
+    /// All is as the spec says.
     Ready,
 }
 

@@ -57,7 +57,7 @@ const REASONS: [&str; 39] = [
     "UnknownPolicy",
     "UserNotOurs",
 ];
-/// Conditions that are counted besides while they are true: what `Ready` does not tell.
+/// Conditions that are counted beside `Ready` while they are true.
 const COUNTED_CONDITIONS: [&str; 5] = [
     HISTORY_REWOUND,
     RESTARTING_CONSUMERS,
@@ -84,7 +84,7 @@ const OTHER: &str = "Other";
 /// The object has no condition yet.
 const NEW: &str = "New";
 
-/// Everything that is looked up.
+/// All that a scrape computes.
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// By kind.
@@ -102,7 +102,7 @@ pub struct Gauges {
 pub struct Reconciles {
     /// That have begun and not ended.
     pub running: usize,
-    /// That wait for a place among those of their organization.
+    /// That wait for a slot of their organization.
     pub waiting: usize,
     /// How long ago the oldest of the running ones was begun.
     pub oldest: Duration,
@@ -120,7 +120,7 @@ pub struct OrganizationGauges {
     pub breaker_open: bool,
     /// Whether the platform's time cannot be right, and is not used.
     pub clock_implausible: bool,
-    /// When the last list of users that went well had ended.
+    /// The end of the last list of users that succeeded.
     pub listed: Option<Timestamp>,
     /// How often there should be one.
     pub interval: Duration,
@@ -415,7 +415,7 @@ impl Gauges {
             "create_budget_remaining",
             "Users that may still be made in this hour",
         );
-        // Limits are known once something was asked of the platform.
+        // Limits are known after the first request to the platform.
         for (name, found) in self.organizations.iter().filter(|(_, f)| f.budget > 0) {
             number(&waiting, of(name), found.waiting);
             number(&in_flight, of(name), found.in_flight);

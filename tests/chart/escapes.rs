@@ -58,7 +58,7 @@ fn said<T: std::fmt::Debug>(tried: kube::Result<T>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
+async fn a_request_beyond_the_class_creates_no_user() {
     let cluster = Cluster::private("escapes").await;
     let flags = [
         "--create-namespace",

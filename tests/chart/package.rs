@@ -12,7 +12,7 @@ use crate::support::cluster::root;
 
 /// `UPDATE=1 cargo test --test chart` writes them anew.
 #[test]
-fn what_is_rendered_changes_only_on_purpose() {
+fn rendered_manifests_match_their_snapshots() {
     let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
     for (name, _) in SETS.into_iter().take(5) {
         let path = root().join(format!("tests/chart/snapshots/{name}.yaml"));

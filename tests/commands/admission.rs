@@ -25,7 +25,7 @@ fn found(diagnosis: &Value, verdict: &str) -> usize {
 }
 
 #[tokio::test]
-async fn doctor_finds_the_policies_and_rotate_says_what_they_say() {
+async fn doctor_finds_the_policies_and_rotate_shows_their_refusal() {
     let cluster = Cluster::private("commands-admission").await;
     let world = World::builder("admission")
         .on(cluster)

@@ -111,7 +111,7 @@ async fn events_are_chosen_by_account_actor_and_time() {
 }
 
 #[tokio::test]
-async fn it_works_without_a_cluster() {
+async fn audit_works_without_a_cluster() {
     let world = lived_in("audit-alone").await;
     let nowhere = Path::new("/nonexistent");
     let url = world.platform().url();

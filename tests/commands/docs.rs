@@ -11,7 +11,7 @@ use crate::support::cluster::root;
 use crate::support::wait::SOON;
 use crate::support::{PAYMENTS, World};
 
-/// What people ask with.
+/// The command-line tool.
 pub(crate) const COMMANDS: [&str; 9] = [
     "get",
     "why",
@@ -202,7 +202,7 @@ async fn two_users(world: &World) {
 }
 
 #[tokio::test]
-async fn of_the_cluster_the_page_shows_what_the_commands_say() {
+async fn the_page_shows_the_output_of_commands_about_the_cluster() {
     let world = World::new("page").await;
     let (page, namespace) = (Page::beside(&world), world.namespace());
     two_users(&world).await;
@@ -255,7 +255,7 @@ async fn of_the_cluster_the_page_shows_what_the_commands_say() {
 }
 
 #[tokio::test]
-async fn of_the_platform_the_page_shows_what_the_commands_say() {
+async fn the_page_shows_the_output_of_commands_about_the_platform() {
     let world = World::builder("page-platform").drift("1s").start().await;
     let (page, namespace) = (Page::beside(&world), world.namespace());
     two_users(&world).await;

@@ -88,7 +88,7 @@ async fn a_healthy_installation_is_called_healthy() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_found_with_what_to_do() {
+async fn each_fault_is_found_with_its_remedy() {
     let world = World::new("doctor-ill").await;
     world.user("ci").viewer(PAYMENTS).class("nosuch").apply().await;
     world.stalled("ci", "UnknownClass").await;

@@ -109,7 +109,7 @@ async fn the_manifest_makes_a_new_user_with_the_same_rights() {
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_is_noted_and_what_is_no_user_refused() {
+async fn obstacles_are_noted_and_ids_of_no_programmatic_user_are_refused() {
     let world = World::new("import-notes").await;
     let id = by_hand(&world, "ci").await;
     let narrow = world.class("narrow").accounts(&[BILLING]).apply().await;

@@ -135,7 +135,7 @@ async fn every_unmanaged_user_is_shown_with_its_origin_and_age() {
 const ASKING: &str = "reading age and last use";
 
 #[tokio::test]
-async fn it_needs_to_see_all_objects_and_says_so() {
+async fn without_the_right_to_list_all_objects_it_is_refused() {
     let world = World::new("unmanaged-rights").await;
     let kubeconfig = kubeconfig_of(&world, "blind");
     let metadata = json!({"name": world.unique("blind")});

@@ -25,7 +25,7 @@ fn why(world: &World, name: &str, args: &[&str]) -> Said {
 }
 
 #[tokio::test]
-async fn a_user_that_is_ready_is_said_to_be_so() {
+async fn a_ready_user_is_reported_as_ready() {
     let world = World::new("why-ready").await;
     world.user("fine").viewer(PAYMENTS).apply().await;
     world.ready("fine").await;
@@ -114,7 +114,7 @@ async fn a_platform_that_is_down_and_a_refused_credential_are_reported() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_said_to_be_so() {
+async fn unreadable_dependencies_are_reported_as_unknown() {
     let world = World::new("why-rights").await;
     world.user("fine").viewer(PAYMENTS).apply().await;
     world.ready("fine").await;

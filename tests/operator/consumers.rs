@@ -156,7 +156,7 @@ async fn workloads_are_found_wherever_they_read_the_secret_and_nothing_is_writte
 }
 
 #[tokio::test]
-async fn an_installation_that_may_not_restart_or_look_says_so_before_anything_is_made() {
+async fn an_installation_without_rights_to_consumers_refuses_before_a_creation() {
     let world = World::new("consumers-level").await;
     let restarts = world
         .user("restarts")
@@ -257,7 +257,7 @@ fn rolled_out(world: &World, app: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
+async fn a_held_workload_keeps_its_token_until_its_pods_end_or_max_overlap_is_over() {
     let world = World::builder("consumers-held")
         .restarts_consumers()
         .reachable_from_pods()
@@ -364,7 +364,7 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
 }
 
 #[tokio::test]
-async fn who_revokes_waits_for_no_pod_and_pods_are_restarted_all_the_same() {
+async fn a_revocation_waits_for_no_pod_and_workloads_are_restarted_all_the_same() {
     let world = World::builder("consumers-revoke")
         .restarts_consumers()
         .reachable_from_pods()

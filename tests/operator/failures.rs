@@ -33,7 +33,7 @@ async fn says(world: &World, name: &str, reason: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_around_an_object_is_named() {
+async fn faults_of_the_objects_that_a_user_depends_on_are_named() {
     let world = World::builder("around")
         .controller_flags(&["--organization", "nowhere"])
         .start()

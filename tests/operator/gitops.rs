@@ -233,7 +233,7 @@ const EXPECTED: [(&str, &str, &str, bool); 19] = [
 
 #[tokio::test]
 #[allow(clippy::too_many_lines, reason = "one state after the other")]
-async fn argo_cd_and_flux_see_what_is_the_case() {
+async fn argo_cd_and_flux_see_the_health_of_each_state() {
     let world = World::builder("gitops-health")
         .drift("1s")
         .restarts_consumers()

@@ -87,7 +87,7 @@ async fn a_suspended_object_is_left_as_it_is_until_it_is_resumed_or_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_retained_stays_with_its_token() {
+async fn a_retained_user_stays_with_its_token() {
     let world = World::new("retain").await;
     world
         .user("kept")

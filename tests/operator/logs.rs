@@ -68,7 +68,7 @@ const JSON: [&str; 4] = ["--log-format", "json", "--lease-name", "programmatic-u
 const CHANGED: &str = "the level of the log was changed";
 
 #[tokio::test]
-async fn a_reconcile_is_one_span_whose_fields_say_what_it_was_about() {
+async fn a_reconcile_is_one_span_whose_fields_name_its_object() {
     let world = World::builder("spans")
         .controller_flags(&JSON)
         .controller_env("RUST_LOG", "info")

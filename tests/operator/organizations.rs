@@ -310,7 +310,7 @@ async fn claims_retained(world: &World, name: &str, user_id: &str, nonce: &str) 
 }
 
 #[tokio::test]
-async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted() {
+async fn orphans_are_deleted_where_the_policy_says_so() {
     let world = World::builder("sweep")
         .drift("1s")
         .all_namespaces()

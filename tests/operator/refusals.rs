@@ -14,7 +14,7 @@ fn yaml(world: &World, spec: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_api_server_refuses_what_it_can_see() {
+async fn the_api_server_refuses_invalid_specs() {
     let world = World::builder("refused").controller_stopped().start().await;
     let one = format!("{{id: {PAYMENTS}}}");
     let two = format!("{one}, {{id: {BILLING}}}");
@@ -94,7 +94,7 @@ async fn an_organization_must_not_send_its_credential_in_clear_text() {
 }
 
 #[tokio::test]
-async fn the_operator_refuses_what_only_it_can_see_and_makes_nothing() {
+async fn the_operator_refuses_without_any_effect() {
     let world = World::new("stalled").await;
     world
         .user("no-class")
@@ -201,7 +201,7 @@ async fn a_class_that_is_made_together_with_its_user_is_not_called_unknown() {
 }
 
 #[tokio::test]
-async fn a_stalled_user_goes_on_when_what_it_lacked_is_there() {
+async fn a_stalled_user_continues_when_the_missing_object_exists() {
     let world = World::new("mended").await;
     let class = world.unique("late");
     world.user("early").viewer(PAYMENTS).class(&class).apply().await;

@@ -171,7 +171,7 @@ async fn a_consumer_with_the_secrets_newest_token_sees_no_failure_over_fifty_rot
 }
 
 #[tokio::test]
-async fn what_only_a_new_user_can_have_is_reached_by_replacing_it() {
+async fn fields_that_only_a_new_user_can_have_cause_a_replacement() {
     let world = World::new("replacement").await;
     world.user("grows").viewer(PAYMENTS).apply().await;
     let old = user_id(&world.ready("grows").await);

@@ -191,7 +191,7 @@ async fn many_users_of_one_namespace_hold_up_no_other_namespaces_for_long() {
 }
 
 #[tokio::test]
-async fn objects_that_name_what_there_is_not_share_one_look_up_in_half_a_minute() {
+async fn objects_with_unknown_names_share_one_catalog_read_in_half_a_minute() {
     const OBJECTS: usize = 42;
     let world = World::builder("unknown").start().await;
     let all = || (0..OBJECTS).map(|n| format!("u{n}"));

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{A, ADMIN, B, EMAIL, LOG, Server, on_disk};
 
 #[tokio::test]
-async fn it_tells_the_types_of_users_apart() {
+async fn the_audit_log_distinguishes_the_types_of_users() {
     let server = Server::start().await;
     let (id, token) = server.user("editor", A).await;
     let path = format!("/aws/ec2/group?accountId={A}");
@@ -92,7 +92,7 @@ async fn it_tells_the_types_of_users_apart() {
 }
 
 #[tokio::test]
-async fn failed_changes_are_on_record_and_successes_match_what_is_there() {
+async fn failed_changes_are_in_the_audit_log_and_successes_match_the_database() {
     let server = Server::start().await;
     server
         .post(ADMIN, "/setup/user/programmatic", json!({}))

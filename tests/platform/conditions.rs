@@ -34,7 +34,7 @@ async fn user(server: &Server, statements: Value, account: &str) -> (String, Str
 }
 
 #[tokio::test]
-async fn a_condition_decides_what_is_made_and_listed() {
+async fn a_condition_applies_to_creations_and_lists() {
     let server = Server::start().await;
     for name in ["payments-1", "other"] {
         assert_eq!(make(&server, ADMIN, A, name).await, 200);
@@ -74,7 +74,7 @@ async fn a_denial_with_a_condition_is_no_empty_word() {
 
 /// A tag that is not there, and the address of a caller without one: neither opens what others are denied.
 #[tokio::test]
-async fn what_is_missing_escapes_no_denial() {
+async fn a_missing_value_escapes_no_denial() {
     let server = Server::start().await;
     let path = format!("/aws/ec2/group?accountId={A}");
     let tags =
@@ -233,7 +233,7 @@ async fn a_denial_shows_no_account() {
 
 /// What is explained is what the gate does, of actions in the organization too.
 #[tokio::test]
-async fn an_explanation_looks_where_the_gate_does() {
+async fn an_explanation_reads_the_same_grants_as_the_authorization() {
     let server = Server::start().await;
     let body = json!({"name": "local", "policies": [{"policyId": "1", "accountIds": [A]}]});
     let (id, token) = server.user_with(body).await;
@@ -264,7 +264,7 @@ async fn an_explanation_looks_where_the_gate_does() {
 
 /// A pattern is a regular expression. Found in a part of a name only it gives nothing, and denies.
 #[tokio::test]
-async fn a_pattern_denies_what_it_is_found_in_and_allows_what_it_is_the_whole_of() {
+async fn a_pattern_denies_where_it_matches_a_part_and_allows_where_it_matches_the_whole() {
     let server = Server::start().await;
     let pattern = |text: &str| json!({"StringPatternMatch": {"spot:elastigroup:name": text}});
     let statements = json!([
@@ -298,7 +298,7 @@ async fn a_pattern_denies_what_it_is_found_in_and_allows_what_it_is_the_whole_of
 
 /// Of what is no elastigroup too: for a user the caller may leave open which one, for an account it is the account.
 #[tokio::test]
-async fn an_explanation_of_users_and_accounts_is_what_the_gate_does() {
+async fn an_explanation_of_users_and_accounts_matches_the_authorization() {
     let server = Server::start().await;
     let statement = |effect: &str, action: &str, resource: &str| json!([{"effect": effect, "actions": [action], "resources": [resource]}]);
     let (other, _) = server.user("viewer", A).await;

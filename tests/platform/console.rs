@@ -360,7 +360,7 @@ async fn a_refused_form_that_is_sent_again_tells_of_no_token() {
 
 /// In an account nothing is offered that is not for accounts; beside what is for the organization it says so.
 #[tokio::test]
-async fn the_forms_offer_what_is_applicable() {
+async fn the_forms_offer_applicable_policies_only() {
     let server = Server::start().await;
     let allow = json!([{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]);
     let narrow = server.policy("ACCOUNT", allow.clone()).await;
@@ -390,7 +390,7 @@ async fn the_forms_offer_what_is_applicable() {
 
 /// A session begins and ends with its row in the audit log, or not at all.
 #[tokio::test]
-async fn what_cannot_be_recorded_opens_and_ends_no_session() {
+async fn a_sign_in_that_cannot_be_audited_opens_and_ends_no_session() {
     let server = Server::start().await;
     let cookie = sign_in(&server, EMAIL, PASSWORD).await.session();
     let home = || open(server.http.get(server.url("/console")).header("cookie", &cookie));

@@ -80,7 +80,7 @@ async fn the_request_is_echoed() {
 }
 
 #[tokio::test]
-async fn what_clients_do_is_tolerated() {
+async fn usual_deviations_of_clients_are_tolerated() {
     let server = Server::start().await;
     // A body on a GET, no content type on a POST, a scheme in lower case.
     server
@@ -200,7 +200,7 @@ async fn the_rate_limit_has_its_own_form() {
 
 /// Who has no right to something cannot keep those from it who have.
 #[tokio::test]
-async fn what_is_refused_uses_up_nothing_of_others() {
+async fn refused_requests_do_not_use_the_limit_of_others() {
     let server = Server::start_with(|c| c.requests_per_minute = 3).await.0;
     let (id, token) = server.user("viewer", A).await;
     let path = format!("/setup/user/{id}");

@@ -134,7 +134,7 @@ async fn users_made_at_once_all_exist() {
 
 /// Each holds one connection at most: with a second one, as many as there are connections would wait for each other.
 #[tokio::test]
-async fn many_who_read_at_once_are_all_answered() {
+async fn many_concurrent_readers_are_all_answered() {
     let server = Server::start().await;
     let (id, token) = server.user("viewer", A).await;
     let details = format!("/setup/user/{id}");
@@ -167,7 +167,7 @@ async fn many_who_read_at_once_are_all_answered() {
 
 /// A planned restart under load: who was answered is there, who was not was not served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_graceful_stop_answers_what_it_has_begun() {
+async fn a_graceful_stop_answers_begun_requests() {
     let mut folder = tempfile::tempdir().unwrap();
     let mut answered = BTreeSet::new();
     for round in 0..4 {

@@ -145,7 +145,7 @@ async fn a_console_user_is_given_policies_in_an_account() {
 
 /// A query for one account's events has what was done to it, too, though the right to that is the organization's.
 #[tokio::test]
-async fn the_audit_log_of_an_account_has_who_was_let_in() {
+async fn the_audit_log_of_an_account_has_its_grants() {
     let server = Server::start().await;
     let (id, token) = person(&server, "ada@example.com").await;
     let path = format!("/setup/account/{A}/user");

@@ -29,7 +29,7 @@ async fn pair(change: impl Fn(&mut PlatformConfig)) -> (Server, Server) {
 }
 
 #[tokio::test]
-async fn what_one_answers_holds_at_the_other_at_once() {
+async fn an_answered_change_holds_at_the_other_replica_at_once() {
     let (one, two) = pair(|_| ()).await;
     let (id, token) = one.user("viewer", A).await;
     let group = json!({"group": {"name": "g"}});
@@ -150,7 +150,7 @@ async fn users_made_at_both_at_once_all_exist() {
 }
 
 #[tokio::test]
-async fn together_they_allow_what_one_would() {
+async fn replicas_share_one_rate_limit() {
     let (one, two) = pair(|c| c.requests_per_minute = 6).await;
     for (n, server) in [&one, &two, &one, &two, &two, &one].into_iter().enumerate() {
         let answer = server.get(ADMIN, "/setup/account").await.expect(200);

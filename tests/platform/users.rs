@@ -80,7 +80,7 @@ async fn the_token_is_stored_as_a_hash_only() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_creation_is_said_field_by_field() {
+async fn errors_of_a_creation_are_reported_field_by_field() {
     let server = Server::start().await;
     let viewer = json!([{"id": A, "role": "viewer"}]);
     let policies = json!([{"policyId": "3", "accountIds": [A]}]);

@@ -126,7 +126,7 @@ fn limits(organization: &Organization) -> Check {
     let message = format!("{requests} requests a minute, {flight} at once, {creates} new users an hour");
     let name = organization.name_any();
     match managed {
-        // All tokens at once is what a leak asks for.
+        // After a leak all tokens have to be replaced at once.
         Some(managed) if managed / creates >= 24 => Check::warning(
             "limits",
             &name,

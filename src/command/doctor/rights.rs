@@ -15,7 +15,7 @@ use crate::api::GROUP;
 use crate::command::cluster::{Cluster, is_forbidden};
 use crate::command::view::UserView;
 
-/// The most namespaces whose rights are looked at.
+/// The most namespaces whose rights are checked.
 const NAMESPACES: usize = 50;
 
 /// API group, resource, verbs.
@@ -104,7 +104,7 @@ fn is_of_workloads(right: &ResourceAttributes) -> bool {
     right.group.as_deref() == Some("apps") || right.resource.as_deref() == Some("pods")
 }
 
-/// One check a place. Needs the right to ask what others may do. `consumers` is the operator's flag, if it is known.
+/// One check a place. Needs the right to create SubjectAccessReviews. `consumers` is the operator's flag, if it is known.
 pub(super) async fn of_operator(
     cluster: &Cluster,
     own: &str,

@@ -15,7 +15,7 @@ const LABELS: &str = "app.kubernetes.io/name=programmatic-users";
 /// Of its pods only: what a part of the chart is for.
 const COMPONENT: &str = "app.kubernetes.io/component";
 
-/// What its Deployment tells the operator.
+/// The operator's flags, from its Deployment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     /// Value of `--lease-name`.
@@ -26,7 +26,7 @@ pub(super) struct Settings {
     pub(super) consumers: Option<String>,
 }
 
-/// One check a Deployment; and what the first of them tells the operator, as far as it is known.
+/// One check a Deployment; and the flags of the first one, as far as they are known.
 pub(super) async fn deployments(cluster: &Cluster, namespace: &str) -> (Vec<Check>, Settings) {
     let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
     match objects::list(&api, ListParams::default().labels(LABELS)).await {

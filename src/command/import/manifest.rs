@@ -1,4 +1,4 @@
-//! From what the platform tells of a user to a manifest. Pure.
+//! From the platform's details of a user to a manifest. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::command::platform::TOKEN;
 use crate::plan::Marker;
 use crate::platform::{UserDetails, UserPolicy};
 
-/// Longest name of an object that is made up here.
+/// Longest name of an object that is derived here.
 const MAX_NAME: usize = 63;
 /// Longest display name, in characters.
 const MAX_DISPLAY: usize = 64;
@@ -27,7 +27,7 @@ pub(super) struct Place<'a> {
     pub(super) url: &'a str,
 }
 
-/// An object that asks for what the user has.
+/// An object whose spec is what the user has.
 pub(super) fn draft(
     details: &UserDetails,
     class: &str,
@@ -267,7 +267,7 @@ pub(super) fn yaml(
         lines.push(format!("Group {} is {:?}.", group.id, group.name));
     }
     lines.extend(notes.iter().map(|note| format!("NOTE: {note}")));
-    // What the platform tells must not end a comment.
+    // A text of the platform must not end a comment.
     let mut text = String::new();
     for line in lines {
         let _ = writeln!(text, "# {}", clean(&line).replace('\n', " "));
