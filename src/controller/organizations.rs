@@ -241,7 +241,7 @@ async fn detail(
     };
     let notice = EventDraft {
         warning: true,
-        reason: Reason::PlatformDetail.to_owned(),
+        reason: Reason::PlatformDetail,
         message: format!(
             "Organization {}, {}: {told}",
             organization.name_any(),
