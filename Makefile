@@ -8,7 +8,7 @@ export CONTROLPLANE_CACHE ?= $(PROGRAMMATIC_USERS_CACHE)/kubernetes
 # As root on Linux there is a real node, where pods run; CONTROLPLANE_NODE=none does without.
 NODE := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),$(if $(filter none,$(CONTROLPLANE_NODE)),,--node))
 
-.PHONY: help demo demo-stop test test-image test-faults test-hostile fuzz soak durability load bench model static lint audit release-chart crds controlplane prerequisites clean
+.PHONY: help demo demo-stop check test test-image test-faults test-hostile fuzz soak durability load bench model static lint audit release-chart crds controlplane prerequisites clean
 
 help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -21,8 +21,22 @@ demo: controlplane ## Show the whole on this machine: control plane, node, platf
 demo-stop: ## Stop what `make demo KEEP=1` left running
 	@cargo run --locked --quiet --example demo -- stop
 
-test: controlplane ## Run all tests on the real control plane
+# No control plane, no database, no browser: the first thing to run after a change.
+check: ## Formatting, clippy, unit tests, the rules of tests/structure.rs, definitions current
+	@cargo fmt --check
+	@cargo clippy --locked --quiet --lib --bins --tests -- -D warnings
+	@cargo test --locked --quiet --lib --test structure
+
+# T=operator::rotation: those tests of tests/operator whose names begin so; T=lib::plan: unit tests. The control plane stays for
+# ten minutes, for the next call.
+TESTS_OF := $(firstword $(subst ::, ,$(T)))
+NAMED := $(patsubst $(TESTS_OF)::%,%,$(filter-out $(TESTS_OF),$(T)))
+test: controlplane ## Run all tests on the real control plane; T=operator::rotation those that match
+ifdef T
+	@CONTROLPLANE_LINGER=10m cargo test --locked $(if $(filter lib,$(TESTS_OF)),--lib,--test $(TESTS_OF)) -- --show-output $(NAMED)
+else
 	@cargo test --locked --no-fail-fast -- --show-output
+endif
 
 # `make test` runs a part of it; FAULT='create/W4-*' runs what fits a pattern.
 test-faults: controlplane ## Run the whole fault matrix: crash, lost answer, refusal, second leader at every write

@@ -6,6 +6,7 @@ mod class;
 mod duration;
 mod names;
 mod organization;
+mod reason;
 mod user;
 
 pub use class::{
@@ -18,6 +19,7 @@ pub use organization::{
     CredentialStatus, Credentials, Drift, Endpoint, Limits, Organization, OrganizationSpec,
     OrganizationStatus, OrphanPolicy, UserCounts,
 };
+pub use reason::Reason;
 pub use user::{
     Abandoned, Access, AccountEntry, Consumer, Consumers, Current, DeletionPolicy, Granted, GrantedName,
     GroupEntry, Journal, Pending, PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec,

@@ -23,9 +23,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Probes;
+use crate::health::watchdog::{PATIENCE, Watchdog};
+
 use context::Context;
 use leader::Election;
-use {crate::health::watchdog::PATIENCE, crate::health::watchdog::Watchdog};
 
 /// How long reconciles that have begun may go on after a signal.
 const GRACE: Duration = Duration::from_secs(25);

@@ -21,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 
-use crate::connections::{Bounded, Checked, Contradictory};
+use crate::server::connections::{Bounded, Checked, Contradictory};
 use watchdog::Watchdog;
 
 /// Connections at once, and those of one network: kubelet and Prometheus need one each for a moment.

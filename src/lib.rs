@@ -4,15 +4,14 @@
 //! |---|---|---|
 //! | [`api`] | the custom resources, types only | nothing of this crate |
 //! | [`plan`] | decides; pure: no IO, no clock, no randomness | `api`, wire types of `platform` |
-//! | [`platform`] | wire types, error model and typed client of the platform's API | nothing of this crate |
+//! | [`platform`] | the crate `platform-api`: wire types, error model and typed client of the platform's API | no Kubernetes, no database |
 //! | [`controller`] | observes, applies what `plan` decided, writes status | all but `server` |
-//! | [`server`] | the embedded platform | wire types of `platform`; never `kube`, `api`, `plan`, `controller` |
+//! | [`server`] | the crate `platform-server`: the embedded platform | `platform`, no Kubernetes |
 //! | [`command`] | what people ask of the cluster and the platform: `get`, `why`, `audit`, `doctor` and the others | all but `server` and `controller` |
-//! | [`metrics`], [`health`], [`telemetry`] | what the controller tells of itself: metrics, probes, logs | `api` |
-//! | `connections` | bounds of what anyone can connect to | nothing of this crate |
+//! | [`metrics`], [`health`], [`telemetry`] | metrics, probes and logs of the controller | `api`, `server::connections` |
 //! | [`cli`] | flags and environment to configuration | all |
 //!
-//! A test (`tests/structure.rs`) checks these rules.
+//! Cargo and a test (`tests/structure.rs`) check these rules.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
@@ -20,13 +19,13 @@
 pub mod api;
 pub mod cli;
 pub mod command;
-mod connections;
 pub mod controller;
 pub mod crds;
 pub mod health;
 pub mod metrics;
 pub mod plan;
-pub mod platform;
-pub mod server;
 pub mod shutdown;
 pub mod telemetry;
+
+pub use platform_api as platform;
+pub use platform_server as server;

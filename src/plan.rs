@@ -44,7 +44,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::api::{NONCE_ANNOTATION, ProgrammaticUserStatus, SecretTemplate, SecretValue, USER_ID_ANNOTATION};
+use crate::api::{
+    NONCE_ANNOTATION, ProgrammaticUserStatus, Reason, SecretTemplate, SecretValue, USER_ID_ANNOTATION,
+};
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
 pub use attempt::purpose;
@@ -66,7 +68,7 @@ pub use template::render;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// One word.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What is wrong, on which object, what to do.
     pub message: String,
     /// Whether a class with `onRevoked: Revoke` has the user deleted because of it.
@@ -76,11 +78,11 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal. Only what the class does not allow any more ends a user.
     #[must_use]
-    pub fn new(reason: &'static str, message: String) -> Self {
+    pub fn new(reason: Reason, message: String) -> Self {
         Self {
             reason,
             message,
-            revokes: reason == class::NOT_ALLOWED,
+            revokes: reason == Reason::NotAllowed,
         }
     }
 
@@ -98,7 +100,7 @@ impl Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// One word.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// What failed, and what the other side said.
     pub message: String,
     /// When trying again makes sense.
@@ -255,7 +257,7 @@ pub struct EventDraft {
     /// Whether somebody should act.
     pub warning: bool,
     /// One word.
-    pub reason: String,
+    pub reason: Reason,
     /// A sentence.
     pub message: String,
 }

@@ -66,7 +66,7 @@ SOURCE_DATE_EPOCH=0 "$tools/bin/cargo-cyclonedx" cyclonedx --format json --spec-
     --override-filename programmatic-users-sbom --quiet
 # No path of this machine is in it.
 sed "s#path+file://$PWD#programmatic-users#g" programmatic-users-sbom.json > target/image/sbom.cdx.json
-rm programmatic-users-sbom.json
+rm programmatic-users-sbom.json crates/*/programmatic-users-sbom.json
 parts=$(grep -c '"type": "library"' target/image/sbom.cdx.json)
 [ "$parts" -gt 100 ]
 echo "target/image/sbom.cdx.json: $parts parts"

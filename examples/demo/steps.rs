@@ -80,7 +80,7 @@ async fn start(dir: PathBuf, keep: bool) -> Result<Demo, String> {
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let run = dir.join("plane");
     let node = if node_wanted() { "required" } else { "none" };
-    let linger = if keep { "0" } else { "20s" };
+    let linger = if keep { "0" } else { "20s" }.to_owned();
     let start = move || {
         let cluster = Cluster::start(&Options { run, node, linger })?;
         cluster.install_crds()?;

@@ -22,11 +22,11 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::api::{ProgrammaticUser, WorkloadKind};
 use crate::controller::schedule::triggers::Triggers;
+use crate::controller::watch::streams::{events, scoped};
 use crate::metrics::Metrics;
-use {crate::api::ProgrammaticUser, crate::api::WorkloadKind};
-use {crate::controller::watch::streams::events, crate::controller::watch::streams::scoped};
-use {crate::plan::Consumers, crate::plan::Level, crate::plan::Rollout, crate::plan::Workload};
+use crate::plan::{Consumers, Level, Rollout, Workload};
 
 pub(super) use pods::PodLists;
 pub(super) use summarize::ReadsSecrets;

@@ -12,6 +12,8 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
+use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::controller::consumers::{PodLists, WorkloadIndex};
 use crate::controller::error::Error;
 use crate::controller::leader::LeaseState;
 use crate::controller::organizations::connections::OrganizationStates;
@@ -19,25 +21,14 @@ use crate::controller::organizations::retained;
 use crate::controller::reconcile::panics::Panics;
 use crate::controller::schedule::concurrency::ConcurrencyLimiter;
 use crate::controller::schedule::object_state::ObjectStates;
+use crate::controller::schedule::triggers::{Queues, Triggers};
 use crate::controller::watch::cached_user::CachedUser;
+use crate::controller::watch::streams::{Cache, Guarded, SecretNames};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
+use crate::plan::{EventDraft, Marker, NONCE_LEN, Retained, base32};
 use crate::platform::UserName;
-use {
-    crate::api::MANAGER, crate::api::Organization, crate::api::ProgrammaticUser,
-    crate::api::ProgrammaticUserClass,
-};
-use {crate::controller::consumers::PodLists, crate::controller::consumers::WorkloadIndex};
-use {crate::controller::schedule::triggers::Queues, crate::controller::schedule::triggers::Triggers};
-use {
-    crate::controller::watch::streams::Cache, crate::controller::watch::streams::Guarded,
-    crate::controller::watch::streams::SecretNames,
-};
-use {
-    crate::plan::EventDraft, crate::plan::Marker, crate::plan::NONCE_LEN, crate::plan::Retained,
-    crate::plan::base32,
-};
-use {crate::platform::client::LimiterEvents, crate::platform::client::Observer};
+use crate::platform::client::{LimiterEvents, Observer};
 
 /// First and longest pause between tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
@@ -417,7 +408,7 @@ impl Context {
             } else {
                 EventType::Normal
             },
-            reason: notice.reason.clone(),
+            reason: notice.reason.to_string(),
             note: Some(notice.message.chars().take(1000).collect()),
             action: "Reconcile".to_owned(),
             secondary: None,
@@ -425,7 +416,7 @@ impl Context {
         if let Err(error) = self.recorder.publish(&event, object).await {
             tracing::warn!(
                 error = crate::controller::error::describe(&error),
-                reason = notice.reason,
+                reason = %notice.reason,
                 "Event not written"
             );
         }

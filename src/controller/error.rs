@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use {crate::plan::Problem, crate::plan::Retry};
+use crate::api::Reason;
+use crate::plan::{Problem, Retry};
 
 /// A failed reconcile: nothing that a status could say, since the status cannot be written either.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,7 @@ impl Error {
             Self::Conflict => "Conflict",
             Self::Kube(..) => "KubernetesError",
             Self::Malformed(_) => "MalformedObject",
-            Self::Panicked => "InternalError",
+            Self::Panicked => Reason::InternalError.as_str(),
         }
     }
 
@@ -75,7 +76,7 @@ pub(super) fn message_of(status: &Status) -> String {
 /// A problem with the Secret; `doing` is what it cannot be.
 pub(super) fn secret_problem(name: &str, doing: &str, error: &kube::Error) -> Problem {
     Problem {
-        reason: "SecretRejected",
+        reason: Reason::SecretRejected,
         message: format!("Secret {name} cannot be {doing}: {}", describe(error)),
         retry: Retry::Backoff,
     }

@@ -6,12 +6,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use crate::api::{Organization, READY};
 use crate::controller::context::Context;
-use {crate::api::Organization, crate::api::READY};
-use {
-    crate::metrics::Gauges, crate::metrics::OrganizationGauges, crate::metrics::Reconciles,
-    crate::metrics::UserGauges,
-};
+use crate::metrics::{Gauges, OrganizationGauges, Reconciles, UserGauges};
 
 /// Both kinds of reconciles.
 const KINDS: [&str; 2] = ["ProgrammaticUser", "Organization"];

@@ -12,7 +12,7 @@ use rand::Rng as _;
 use tokio::time::sleep;
 
 use crate::controller::error::describe;
-use {crate::plan::INSTANCE_LEN, crate::plan::base32, crate::plan::is_instance};
+use crate::plan::{INSTANCE_LEN, base32, is_instance};
 
 /// The Secret, in the operator's namespace, that keeps the id.
 const NAME: &str = "programmatic-users-instance";

@@ -19,25 +19,19 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 
+use crate::api::{Organization, OrphanPolicy, Reason, UserCounts};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::organizations::connections::{Connection, UserListing};
+use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
 use crate::controller::reconcile::panics;
 use crate::controller::schedule::triggers::UserRef;
 use crate::controller::watch::cached_user::JournalIndex;
+use crate::plan::{EventDraft, Marker, Problem, Retry};
 use crate::platform::client;
+
 use deletion::DeletionHold;
 use drift::{Findings, Views};
-use {crate::api::Organization, crate::api::OrphanPolicy, crate::api::UserCounts};
-use {
-    crate::controller::organizations::connections::Connection,
-    crate::controller::organizations::connections::PLATFORM_DETAIL,
-    crate::controller::organizations::connections::UserListing,
-};
-use {
-    crate::controller::reconcile::instrument::ReconcileTarget,
-    crate::controller::reconcile::instrument::instrument,
-};
-use {crate::plan::EventDraft, crate::plan::Marker, crate::plan::Problem, crate::plan::Retry};
 
 const KIND: &str = "Organization";
 /// Longest pause between tries while something is wrong: everything else of the organization waits for it.
@@ -132,7 +126,7 @@ async fn work(
         }
         Some(Err(problem)) => match problem.retry {
             Retry::After(span) => span,
-            Retry::Backoff | Retry::OnChange if problem.reason == "CredentialInvalid" => PROBE,
+            Retry::Backoff | Retry::OnChange if problem.reason == Reason::CredentialInvalid => PROBE,
             Retry::Backoff | Retry::OnChange => context.backoff(&name).min(LONGEST_PAUSE),
         },
     };
@@ -247,7 +241,7 @@ async fn detail(
     };
     let notice = EventDraft {
         warning: true,
-        reason: PLATFORM_DETAIL.to_owned(),
+        reason: Reason::PlatformDetail,
         message: format!(
             "Organization {}, {}: {told}",
             organization.name_any(),

@@ -18,9 +18,8 @@ use crate::controller::reconcile::execute::Executor;
 use crate::controller::reconcile::observe::observe;
 use crate::controller::schedule::object_state::Skip;
 use crate::controller::watch::cached_user::CachedUser;
-use {
-    crate::plan, crate::plan::Decision, crate::plan::Observed, crate::plan::Requeue, crate::plan::SecretView,
-};
+use crate::plan;
+use crate::plan::{Decision, Observed, Requeue, SecretView};
 
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;

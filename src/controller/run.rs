@@ -14,43 +14,25 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::controller::consumers::WorkloadIndex;
+use crate::controller::context::{Caches, Context, Parts};
 use crate::controller::error::Error;
 use crate::controller::leader::LeaseState;
+use crate::controller::organizations::classes;
+use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
+use crate::controller::reconcile::panics;
+use crate::controller::schedule::concurrency;
+use crate::controller::schedule::object_state::{Digest, ObjectStates, digest};
+use crate::controller::schedule::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
 use crate::controller::watch::cached_user::CachedUser;
+use crate::controller::watch::startup_scan;
+use crate::controller::watch::streams::{
+    Cache, Changes, cached, namespaces, organizations, own_secrets, scoped, secrets, spec_changes, users,
+};
+use crate::controller::{Config, consumers, organizations, reconcile};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
-use {crate::api::Organization, crate::api::ProgrammaticUser, crate::api::ProgrammaticUserClass};
-use {
-    crate::controller::Config, crate::controller::organizations, crate::controller::organizations::classes,
-    crate::controller::reconcile, crate::controller::reconcile::panics,
-    crate::controller::schedule::concurrency, crate::controller::watch::startup_scan,
-};
-use {crate::controller::consumers, crate::controller::consumers::WorkloadIndex};
-use {
-    crate::controller::context::Caches, crate::controller::context::Context,
-    crate::controller::context::Parts,
-};
-use {
-    crate::controller::reconcile::instrument::ReconcileTarget,
-    crate::controller::reconcile::instrument::instrument,
-};
-use {
-    crate::controller::schedule::object_state::Digest,
-    crate::controller::schedule::object_state::ObjectStates,
-    crate::controller::schedule::object_state::digest,
-};
-use {
-    crate::controller::schedule::triggers::OrganizationTriggers,
-    crate::controller::schedule::triggers::Queues, crate::controller::schedule::triggers::Triggers,
-    crate::controller::schedule::triggers::UserTriggers, crate::controller::schedule::triggers::fan_out,
-};
-use {
-    crate::controller::watch::streams::Cache, crate::controller::watch::streams::Changes,
-    crate::controller::watch::streams::cached, crate::controller::watch::streams::namespaces,
-    crate::controller::watch::streams::organizations, crate::controller::watch::streams::own_secrets,
-    crate::controller::watch::streams::scoped, crate::controller::watch::streams::secrets,
-    crate::controller::watch::streams::spec_changes, crate::controller::watch::streams::users,
-};
 
 const KIND: &str = "ProgrammaticUser";
 

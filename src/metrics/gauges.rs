@@ -11,52 +11,10 @@ use prometheus_client::registry::{Registry, Unit};
 use super::series::Series;
 use super::{OfKind, OfOrganization, PREFIX, of};
 use crate::api::{
-    HISTORY_REWOUND, ProgrammaticUser, READY, RESTARTING_CONSUMERS, STALLED, SUSPENDED, WAITING_FOR_CONSUMERS,
+    HISTORY_REWOUND, ProgrammaticUser, READY, RESTARTING_CONSUMERS, Reason, STALLED, SUSPENDED,
+    WAITING_FOR_CONSUMERS,
 };
 
-/// Reasons of `Ready` that a label may have; each is explained in `docs/failures.md`. A status is an object's, and
-/// others than the operator may have written it.
-const REASONS: [&str; 39] = [
-    "AccessMissing",
-    "ConsumersNotEnabled",
-    "Creating",
-    "CreateBudgetExhausted",
-    "CredentialInvalid",
-    "CredentialMissing",
-    "CredentialNotGranted",
-    "CredentialUnreadable",
-    "DeletionBlocked",
-    "DeletionPolicyNotAllowed",
-    EXPIRED,
-    "InvalidConfiguration",
-    "InvalidEndpoint",
-    "InvalidSpec",
-    "JournalInvalid",
-    "NotAllowed",
-    "NotLeading",
-    "OrganizationChanged",
-    "OrganizationGone",
-    "PlatformError",
-    "PlatformUnreachable",
-    "PodsUnknown",
-    "RateLimited",
-    "Ready",
-    "Recovering",
-    "RejectedByPlatform",
-    "SecretConflict",
-    "SecretImmutable",
-    "SecretNotAllowed",
-    "SecretRejected",
-    "TokenNotAccepted",
-    "TooOld",
-    "TooManyUsers",
-    "UnknownAccount",
-    "UnknownClass",
-    "UnknownGroup",
-    "UnknownOrganization",
-    "UnknownPolicy",
-    "UserNotOurs",
-];
 /// Conditions that are counted beside `Ready` while they are true.
 const COUNTED_CONDITIONS: [&str; 5] = [
     HISTORY_REWOUND,
@@ -65,20 +23,6 @@ const COUNTED_CONDITIONS: [&str; 5] = [
     SUSPENDED,
     WAITING_FOR_CONSUMERS,
 ];
-/// Their reasons, besides those above.
-const CONDITION_REASONS: [&str; 9] = [
-    "PodsFromBefore",
-    "RestartRefused",
-    "RollingOut",
-    "RolloutGoing",
-    "RolloutHeld",
-    "RolloutStuck",
-    "Suspended",
-    "UnknownUsers",
-    "WorkloadsUnknown",
-];
-/// As `spec.expireAt` asks for.
-const EXPIRED: &str = "Expired";
 /// Any other.
 const OTHER: &str = "Other";
 /// The object has no condition yet.
@@ -171,10 +115,9 @@ pub struct UserFacts {
     next: Option<Timestamp>,
 }
 
-/// A reason as a label may have it.
+/// A reason as a label may have it. A status is an object's, and others than the operator may have written it.
 fn known(reason: &str) -> &'static str {
-    let mut all = REASONS.iter().chain(&CONDITION_REASONS);
-    all.find(|r| **r == reason).copied().unwrap_or(OTHER)
+    Reason::parse(reason).map_or(OTHER, Reason::as_str)
 }
 
 impl From<&ProgrammaticUser> for UserFacts {
@@ -207,7 +150,7 @@ impl From<&ProgrammaticUser> for UserFacts {
             ready: said,
             conditions: conditions.collect(),
             since: ready.map(|c| c.last_transition_time.0).or_else(made),
-            on_purpose: suspended || said.1 == EXPIRED,
+            on_purpose: suspended || said.1 == Reason::Expired.as_str(),
             retiring: journal.map_or(0, |j| few(j.retiring.len())),
             unsettled: journal.map_or(0, |j| few(j.abandoned.len() + usize::from(j.pending.is_some()))),
             issued: current.and_then(|s| s.token_issued_at),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::class::{named_by, not_allowed};
 use super::live::{Interrupt, answer, do_first};
 use super::{Catalog, Observed, Problem, Refusal, Retry, Spec, Step};
-use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, READY, Role, Scope};
+use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, READY, Reason, Role, Scope};
 use crate::platform::{AccountGrant, AccountRole, PolicyGrant, PolicyName, UserDetails, UserGroup};
 
 /// What the platform is asked for, by its own ids.
@@ -62,7 +62,7 @@ pub(super) fn resolve_names(o: &Observed, access: &Access) -> Result<ResolvedAcc
         // Somebody may have made it a moment ago.
         None => do_first(Step::LookUp(true)),
         // A name that is not allowed is refused by a catalog that others have just read, too: a revocation does not wait.
-        Some(_) if refusal.reason == super::class::NOT_ALLOWED => refusal.into(),
+        Some(_) if refusal.reason == Reason::NotAllowed => refusal.into(),
         Some(span) => Interrupt::Failed(Problem {
             reason: refusal.reason,
             message: refusal.message,
@@ -101,7 +101,7 @@ fn resolve(
     // An entry that is wrong must not hide one behind it that the class does not allow any more.
     let mut wrong = unknown.map(|id| {
         let message = format!("organization {organization} has no account {id}: correct the id");
-        Refusal::new("UnknownAccount", message)
+        Refusal::new(Reason::UnknownAccount, message)
     });
     let mut note = |refusal: Refusal| {
         if wrong
@@ -165,7 +165,7 @@ fn within(scope: Scope, policy: &PolicyName, class: &ProgrammaticUserClass) -> R
         let message = format!(
             "scope Account: policy {name:?} is one of the organization, which acts beyond one account: take a policy of accounts, or make an object with scope: Organization"
         );
-        return Err(Refusal::new(super::live::INVALID_SPEC, message));
+        return Err(Refusal::new(Reason::InvalidSpec, message));
     }
     if named_by(&class.spec.allow.accounts, &[]) {
         return Ok(());
@@ -214,7 +214,7 @@ struct Kind<T> {
     noun: &'static str,
     /// The class's list of them.
     list: &'static str,
-    unknown: &'static str,
+    unknown: Reason,
     allowed: fn(&ProgrammaticUserClass) -> &[String],
     id: fn(&T) -> &str,
     name: fn(&T) -> &str,
@@ -223,7 +223,7 @@ struct Kind<T> {
 const POLICY: Kind<PolicyName> = Kind {
     noun: "policy",
     list: "policies",
-    unknown: "UnknownPolicy",
+    unknown: Reason::UnknownPolicy,
     allowed: |class| &class.spec.allow.policies,
     id: |policy| &policy.id,
     name: |policy| &policy.name,
@@ -231,7 +231,7 @@ const POLICY: Kind<PolicyName> = Kind {
 const GROUP: Kind<UserGroup> = Kind {
     noun: "group",
     list: "groups",
-    unknown: "UnknownGroup",
+    unknown: Reason::UnknownGroup,
     allowed: |class| &class.spec.allow.groups,
     id: |group| &group.id,
     name: |group| &group.name,

@@ -16,7 +16,7 @@ use super::{
     rotation, version,
 };
 use crate::api::{
-    Abandoned, Current, Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION,
+    Abandoned, Current, Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Reason,
     Retiring,
 };
 use crate::platform::client::Purpose;
@@ -95,7 +95,7 @@ fn check_budget(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestam
     let beside = status.journal.retiring.len() + status.journal.abandoned.len();
     if beside >= MAX_BESIDE {
         return Err(Problem {
-            reason: "TooManyUsers",
+            reason: Reason::TooManyUsers,
             message: format!(
                 "the token is not replaced while {beside} earlier users of this object still exist: it goes on when an overlap ends (spec.rotation.overlap says how long it is)"
             ),
@@ -115,7 +115,7 @@ fn check_budget(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestam
         Some(oldest) => {
             let left = BUDGET_SPAN.saturating_sub(now.duration_since(*oldest));
             Err(Problem {
-                reason: "CreateBudgetExhausted",
+                reason: Reason::CreateBudgetExhausted,
                 message: format!(
                     "{} users were begun for this object within an hour, and no more are: find out why (was the Secret deleted again and again, or does the platform fail?). It goes on by itself{hint}",
                     begun.len()
@@ -161,7 +161,7 @@ pub(super) fn continue_attempt(
         Created::No(problem) => {
             status.journal.pending = None;
             // What the platform was not asked for does not count.
-            if problem.reason != "RejectedByPlatform" {
+            if problem.reason != Reason::RejectedByPlatform {
                 status.journal.attempt_times.pop();
             }
             return Err(Interrupt::Failed(problem.clone()));

@@ -5,10 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Observed, Refusal, rotation, spec};
-use crate::api::{Granted, GrantedName, ProgrammaticUser, ProgrammaticUserClass, Scope};
-
-/// Reason of every refusal of a class because of what a user may do on the platform, and for whom.
-pub const NOT_ALLOWED: &str = "NotAllowed";
+use crate::api::{Granted, GrantedName, ProgrammaticUser, ProgrammaticUserClass, Reason, Scope};
 
 /// Whether the class is there to stay, and open to this namespace. A class that is being deleted allows nothing.
 pub fn open_to(
@@ -50,7 +47,7 @@ pub fn retains(o: &Observed) -> Result<(), Refusal> {
     let message = format!(
         "class {name} does not allow deletionPolicy: {policy:?}: set spec.deletionPolicy to what it allows, or ask its owner to add it to the class's allow.deletionPolicies. Until then this object is deleted as with deletionPolicy: Delete"
     );
-    Err(Refusal::new("DeletionPolicyNotAllowed", message))
+    Err(Refusal::new(Reason::DeletionPolicyNotAllowed, message))
 }
 
 /// Checks all that the objects alone tell. Where only the platform's ids can tell, `grants` does. `siblings` is `None` for
@@ -146,5 +143,5 @@ pub(super) fn not_allowed(class: &ProgrammaticUserClass, entry: &str, list: &str
 }
 
 fn refused(message: String) -> Refusal {
-    Refusal::new(NOT_ALLOWED, message)
+    Refusal::new(Reason::NotAllowed, message)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::live::{Interrupt, do_first};
 use super::{Deletion, Observed, Problem, Retry, Step, attempt, consumers, rotation};
-use crate::api::{Abandoned, ProgrammaticUserStatus, Retiring};
+use crate::api::{Abandoned, ProgrammaticUserStatus, Reason, Retiring};
 
 /// A little later than it has to be.
 const MARGIN: Duration = Duration::from_millis(50);
@@ -18,7 +18,7 @@ pub(super) fn recheck(o: &Observed) -> Duration {
 
 fn settling(o: &Observed) -> Problem {
     Problem {
-        reason: "Recovering",
+        reason: Reason::Recovering,
         message:
             "an earlier attempt ended without a certain answer: waiting until none of it can appear any more"
                 .to_owned(),

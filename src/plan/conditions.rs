@@ -12,7 +12,8 @@ use super::{
 };
 use crate::api::{
     ACCESS_APPLIED, Current, HISTORY_REWOUND, ProgrammaticUserStatus, READY, RECONCILING,
-    RESTARTING_CONSUMERS, ROTATING, Retiring, SECRET_PUBLISHED, STALLED, SUSPENDED, WAITING_FOR_CONSUMERS,
+    RESTARTING_CONSUMERS, ROTATING, Reason, Retiring, SECRET_PUBLISHED, STALLED, SUSPENDED,
+    WAITING_FOR_CONSUMERS,
 };
 
 /// Present only while they are true.
@@ -31,9 +32,6 @@ const UNTIL_TIME: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_secs(1);
 /// The same where somebody waits for a token's death.
 const AT_ONCE: Duration = Duration::from_millis(50);
-
-/// Reason of `Ready=False` while the first attempt is on its way; not worth an Event when it ends well.
-pub(super) const CREATING: &str = "Creating";
 
 /// A condition to be set: type, whether it is true, reason, message.
 pub type Wanted<'a> = (&'a str, bool, &'a str, &'a str);
@@ -116,7 +114,7 @@ pub(super) fn verdict(
     status.observed_generation = generation;
     let problem;
     let (well, reason, message) = match outcome {
-        Outcome::Ready => (true, "Ready", ready_message(&status)),
+        Outcome::Ready => (true, Reason::Ready, ready_message(&status)),
         Outcome::Stalled(r) => (false, r.reason, r.message.clone()),
         Outcome::Waiting(p) => (false, p.reason, p.message.clone()),
     };
@@ -132,20 +130,20 @@ pub(super) fn verdict(
     consumers::update_consumers(observed, &mut status);
     // A replacement that has to wait takes nothing away from those who use the token.
     let ready = well || matches!(outcome, Outcome::Waiting(_)) && works(observed, &status, desired);
-    let mut wanted: Vec<Wanted> = vec![(READY, ready, reason, &message)];
+    let mut wanted: Vec<Wanted> = vec![(READY, ready, reason.as_str(), &message)];
     let again = match outcome {
         Outcome::Ready => wake.map_or(Requeue::OnChange, Requeue::After),
         Outcome::Stalled(_) => {
-            wanted.push((STALLED, true, reason, &message));
+            wanted.push((STALLED, true, reason.as_str(), &message));
             Requeue::After(wake.map_or(STALLED_RECHECK, |w| w.min(STALLED_RECHECK)))
         }
         Outcome::Waiting(p) => {
             problem = p.retry;
             if problem == Retry::OnChange {
-                wanted.push((STALLED, true, reason, &message));
+                wanted.push((STALLED, true, reason.as_str(), &message));
             } else if !ready {
                 // Where the token works there is nothing to wait for, be the next replacement a day away.
-                wanted.push((RECONCILING, true, reason, &message));
+                wanted.push((RECONCILING, true, reason.as_str(), &message));
             }
             match problem {
                 Retry::Backoff => Requeue::Backoff,
@@ -167,17 +165,17 @@ pub(super) fn verdict(
         (WAITING_FOR_CONSUMERS, &waiting),
     ] {
         if let Some((reason, message)) = told {
-            wanted.push((type_, true, reason, message));
+            wanted.push((type_, true, reason.as_str(), message));
         }
     }
     if observed.is_suspended() {
-        wanted.push((SUSPENDED, true, "Suspended", SUSPENDED_MESSAGE));
+        wanted.push((SUSPENDED, true, Reason::Suspended.as_str(), SUSPENDED_MESSAGE));
     } else if observed.user.spec.suspend {
-        wanted.push((SUSPENDED, false, "NotAllowed", NOT_SUSPENDED));
+        wanted.push((SUSPENDED, false, Reason::NotAllowed.as_str(), NOT_SUSPENDED));
     }
     let rewound = rewound(observed, &status);
     if let Some(message) = &rewound {
-        wanted.push((HISTORY_REWOUND, true, "UnknownUsers", message));
+        wanted.push((HISTORY_REWOUND, true, Reason::UnknownUsers.as_str(), message));
     }
     let news = rewound
         .as_ref()
@@ -185,7 +183,7 @@ pub(super) fn verdict(
     let event = news
         .map(|message| EventDraft {
             warning: true,
-            reason: HISTORY_REWOUND.to_owned(),
+            reason: Reason::HistoryRewound,
             message: message.clone(),
         })
         .or_else(|| rotated(observed, &status))
@@ -276,7 +274,7 @@ pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus,
         &mut status.conditions,
         generation,
         now,
-        &(SUSPENDED, true, "Suspended", SUSPENDED_MESSAGE),
+        &(SUSPENDED, true, Reason::Suspended.as_str(), SUSPENDED_MESSAGE),
     );
     let time = observed.time(now);
     let forced = rotation::latest(observed, &status).into_iter();
@@ -382,7 +380,7 @@ fn rotated(observed: &Observed, status: &ProgrammaticUserStatus) -> Option<Event
         .map_or("Recovered", |p| p.reason.as_str());
     (was.nonce != is.nonce).then(|| EventDraft {
         warning: false,
-        reason: "Rotated".to_owned(),
+        reason: Reason::Rotated,
         message: format!(
             "user {} replaces user {} ({why}), and the Secret carries its token",
             is.user_id, was.user_id
@@ -400,13 +398,13 @@ fn ready_message(status: &ProgrammaticUserStatus) -> String {
 
 /// News is a changed reason of `Ready`. A first creation that went well is none: its conditions tell,
 /// and an Event would be one more write for each user.
-fn notice(old: &[Condition], well: bool, reason: &str, message: &str) -> Option<EventDraft> {
+fn notice(old: &[Condition], well: bool, reason: Reason, message: &str) -> Option<EventDraft> {
     let old = old.iter().find(|c| c.type_ == READY);
-    let smooth = well && old.is_none_or(|c| c.reason == CREATING);
+    let smooth = well && old.is_none_or(|c| c.reason == Reason::Creating);
     let same = old.is_some_and(|c| c.reason == reason);
     (!smooth && !same).then(|| EventDraft {
         warning: !well,
-        reason: reason.to_owned(),
+        reason,
         message: message.to_owned(),
     })
 }

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::live::{Interrupt, do_first};
 use super::spec::Spec;
 use super::{Observed, Refusal, Step, rotation};
-use crate::api::{Consumer, Current, ProgrammaticUserStatus, Retiring, WorkloadKind};
+use crate::api::{Consumer, Current, ProgrammaticUserStatus, Reason, Retiring, WorkloadKind};
 
 use age::{SPREAD, holds, is_outdated, mark};
 
@@ -30,9 +30,6 @@ const SOON: Duration = Duration::from_secs(3);
 const LATER: Duration = Duration::from_secs(30);
 /// Longest pause between looks at pods that should be gone, and on nodes that do not answer are not.
 const AT_LAST: Duration = Duration::from_mins(10);
-
-/// The installation may not do what the object asks for.
-const NOT_ENABLED: &str = "ConsumersNotEnabled";
 
 /// What an installation may do with workloads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,7 +126,9 @@ pub struct Restart {
 /// is there is looked after all the same, its token replaced or revoked, and a condition tells.
 pub(super) fn allowed(o: &Observed, desired: &Spec) -> Result<(), Refusal> {
     let why = no_restarts(o, desired).or_else(|| no_waiting(o));
-    why.map_or(Ok(()), |message| Err(Refusal::new(NOT_ENABLED, message)))
+    why.map_or(Ok(()), |message| {
+        Err(Refusal::new(Reason::ConsumersNotEnabled, message))
+    })
 }
 
 /// Why workloads are not restarted, if they were to be.

@@ -8,13 +8,11 @@ use super::{
     Decision, Observed, Problem, Refusal, Requeue, Retained, SecretView, Step, Verdict, attempt, cleanup,
     retained,
 };
-use crate::api::{DeletionPolicy, Journal, ProgrammaticUserStatus};
+use crate::api::{DeletionPolicy, Journal, ProgrammaticUserStatus, Reason};
 
 /// What a refusal says more where it cost the user.
 pub(super) const REVOKED_BY_CLASS: &str =
     " (the class says onRevoked: Revoke: there is no user and no Secret for what it does not allow)";
-/// Reason of a refusal that cost a token that was too old.
-pub(super) const TOO_OLD: &str = "TooOld";
 
 /// The object is being deleted.
 pub(super) fn delete(o: &Observed, now: Timestamp) -> Decision {
@@ -27,7 +25,10 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Decision {
     }
     let mut status = o.status();
     let stalled = |status, refusal: &Refusal| {
-        let refusal = Refusal::new("DeletionBlocked", format!("deletion waits: {}", refusal.message));
+        let refusal = Refusal::new(
+            Reason::DeletionBlocked,
+            format!("deletion waits: {}", refusal.message),
+        );
         Decision::Done(verdict(o, status, None, &Outcome::Stalled(&refusal), now))
     };
     if !o.intact {
@@ -43,7 +44,7 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Decision {
         Err(Interrupt::Refused(refusal)) => stalled(status, &refusal),
         Err(Interrupt::Failed(problem)) => {
             let problem = Problem {
-                reason: "DeletionBlocked",
+                reason: Reason::DeletionBlocked,
                 message: format!("deletion waits: {}", problem.message),
                 retry: problem.retry,
             };
@@ -62,7 +63,7 @@ pub(super) fn expire(
     let message = format!(
         "the user and its Secret were deleted because spec.expireAt is {end}: set a later time to have a new user made"
     );
-    end_of_life(o, status, &Refusal::new("Expired", message), now)
+    end_of_life(o, status, &Refusal::new(Reason::Expired, message), now)
 }
 
 /// The class does not allow the user, and wants such users gone.
@@ -102,7 +103,7 @@ pub(super) fn too_old(
         "user and Secret were deleted because the token reached the class's rotation.maxAge and could not be replaced ({}): {}. A new user is made when that is put right",
         refusal.reason, refusal.message
     );
-    end_of_life(o, status, &Refusal::new(TOO_OLD, message), now)
+    end_of_life(o, status, &Refusal::new(Reason::TooOld, message), now)
 }
 
 fn end_of_life(o: &Observed, mut status: ProgrammaticUserStatus, why: &Refusal, now: Timestamp) -> Decision {
@@ -218,7 +219,7 @@ fn organization_gone(o: &Observed) -> Refusal {
     let name = status.organization_name.unwrap_or_default();
     let user = status.user_id.unwrap_or_default();
     Refusal::new(
-        "OrganizationGone",
+        Reason::OrganizationGone,
         format!(
             "Organization {name} is gone, so user {user} cannot be deleted on the platform: create the Organization again, or delete the user there, delete this object, and remove its finalizer {}",
             crate::api::FINALIZER

@@ -8,6 +8,7 @@ use url::Url;
 use super::Refusal;
 use crate::api::{
     CREDENTIAL_ENDPOINT_ANNOTATION, CREDENTIAL_ORGANIZATION_ANNOTATION, Endpoint, Limits, Organization,
+    Reason,
 };
 use crate::platform::client;
 
@@ -16,7 +17,7 @@ use crate::platform::client;
 pub fn check_endpoint(endpoint: &Endpoint) -> Result<(), Refusal> {
     let refuse = |message: &str| {
         Err(Refusal::new(
-            "InvalidEndpoint",
+            Reason::InvalidEndpoint,
             format!("endpoint.url {}: {message}", endpoint.url),
         ))
     };
@@ -81,7 +82,7 @@ pub fn check_grant(
         "Secret {namespace}/{secret} {what}, so that nothing of it is sent to {url} for Organization {name}. If its token belongs there: kubectl -n {namespace} annotate secret {secret}{overwrite} {}",
         keys.join(" ")
     );
-    Err(Refusal::new("CredentialNotGranted", message))
+    Err(Refusal::new(Reason::CredentialNotGranted, message))
 }
 
 /// Limits as an Organization has them; the API server lets nothing below 1 through.

@@ -6,13 +6,12 @@
 use jiff::Timestamp;
 
 use super::access::resolve_names;
-use super::class::{NOT_ALLOWED, check_granted, is_on, not_allowed};
-use super::live::{
-    INVALID_SPEC, Interrupt, answer, do_first, is_of_the_tenant, is_revoked, set_progress_conditions,
-};
+use super::class::{check_granted, is_on, not_allowed};
+use super::live::{Interrupt, answer, do_first, is_of_the_tenant, is_revoked, set_progress_conditions};
 use super::{Catalog, Observed, Refusal, Step};
 use crate::api::{
-    Access, Granted, GrantedName, OnRevoked, ProgrammaticUserClass, ProgrammaticUserStatus, Role, Scope,
+    Access, Granted, GrantedName, OnRevoked, ProgrammaticUserClass, ProgrammaticUserStatus, Reason, Role,
+    Scope,
 };
 
 /// Changes that were begun and never confirmed add up. Beyond this a new user is made instead.
@@ -260,7 +259,9 @@ pub(super) fn still_granted(o: &Observed, access: &Access) -> Result<(), Interru
         return Ok(());
     }
     match resolve_names(o, access) {
-        Err(Interrupt::Refused(refusal)) if [NOT_ALLOWED, INVALID_SPEC].contains(&refusal.reason) => {
+        Err(Interrupt::Refused(refusal))
+            if [Reason::NotAllowed, Reason::InvalidSpec].contains(&refusal.reason) =>
+        {
             Err(refusal.into())
         }
         Err(Interrupt::Next(next)) => Err(Interrupt::Next(next)),

@@ -4,20 +4,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::access::{apply_access, resolve_access};
-use super::conditions::{CREATING, Outcome, verdict};
+use super::conditions::{Outcome, verdict};
 use super::spec::{Spec, validate};
 use super::{
     Answer, Decision, Observed, Problem, Refusal, Requeue, Retry, STALLED_RECHECK, SecretView, Step, attempt,
     class, cleanup, consumers, deletion, granted, rotation,
 };
-use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, SecretValue};
+use crate::api::{OnRevoked, ProgrammaticUserStatus, READY, RECONCILING, ROTATING, Reason, SecretValue};
 use crate::platform::UserDetails;
 
 /// A token that the platform has not accepted for so long is given up.
 pub(super) const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
-
-/// Reason of what an object asks for and cannot be.
-pub(super) const INVALID_SPEC: &str = "InvalidSpec";
 
 /// Why a decision could not be reached.
 pub(super) enum Interrupt {
@@ -121,7 +118,7 @@ fn conclude(
 
 /// Whether the operator has revoked a token that was too old, and nothing was made since.
 fn was_too_old(status: &ProgrammaticUserStatus) -> bool {
-    let told = |c: &Condition| c.type_ == READY && c.reason == deletion::TOO_OLD;
+    let told = |c: &Condition| c.type_ == READY && c.reason == Reason::TooOld;
     status.journal.is_empty() && status.conditions.iter().any(told)
 }
 
@@ -137,8 +134,7 @@ pub(super) fn is_of_the_tenant(o: &Observed, problem: &Problem) -> bool {
         let current = o.current().zip(pending);
         current.is_some_and(|(current, pending)| current.fingerprint != pending.fingerprint)
     };
-    ["SecretRejected", "CreateBudgetExhausted", "TooManyUsers"].contains(&problem.reason)
-        || (problem.reason == "RejectedByPlatform" && is_changed())
+    problem.reason.is_of_tenant() || (problem.reason == Reason::RejectedByPlatform && is_changed())
 }
 
 /// Why the token of a suspended object is replaced all the same.
@@ -208,7 +204,7 @@ fn was_revoked(o: &Observed) -> bool {
 /// Nothing may be decided by a status that somebody else wrote or that was damaged.
 pub(super) fn journal_invalid() -> Refusal {
     let message = "the status was changed by something else than the operator, so that nothing in it can be relied on and nothing is done: restore the status from a backup, or remove status.journal (a new user is made then, and users known before are reported as unknown ones)";
-    Refusal::new("JournalInvalid", message.to_owned())
+    Refusal::new(Reason::JournalInvalid, message.to_owned())
 }
 
 /// Where nothing new may be asked for, what was begun is still brought to an end.
@@ -242,7 +238,7 @@ pub(super) fn set_progress_conditions(o: &Observed, status: &mut ProgrammaticUse
             .journal
             .pending
             .as_ref()
-            .map_or("Recovering", |p| p.reason.as_str())
+            .map_or(Reason::Recovering.as_str(), |p| p.reason.as_str())
             .to_owned();
         let wanted = (
             ROTATING,
@@ -259,8 +255,8 @@ pub(super) fn set_progress_conditions(o: &Observed, status: &mut ProgrammaticUse
     }
     let message = "a user is being made on the platform";
     let wanted = [
-        (READY, false, CREATING, message),
-        (RECONCILING, true, CREATING, message),
+        (READY, false, Reason::Creating.as_str(), message),
+        (RECONCILING, true, Reason::Creating.as_str(), message),
     ];
     super::set_conditions(&mut status.conditions, generation, now, &wanted);
 }
@@ -272,7 +268,7 @@ fn validated_spec(o: &Observed) -> Result<Spec, Interrupt> {
         let message = format!(
             "there is no ProgrammaticUserClass {class_name}: correct spec.className, or create the class"
         );
-        Refusal::new("UnknownClass", message)
+        Refusal::new(Reason::UnknownClass, message)
     })?;
     // First of all: nothing that a tenant writes hides it.
     let namespace = o.user.metadata.namespace.as_deref().unwrap_or_default();
@@ -280,7 +276,7 @@ fn validated_spec(o: &Observed) -> Result<Spec, Interrupt> {
     let organization = o.organization.as_ref().ok_or_else(|| {
         let name = &class.spec.organization_name;
         Refusal::new(
-            "UnknownOrganization",
+            Reason::UnknownOrganization,
             format!("class {class_name} names Organization {name}, which does not exist: create it"),
         )
     })?;
@@ -290,7 +286,7 @@ fn validated_spec(o: &Observed) -> Result<Spec, Interrupt> {
             "class {class_name} now names Organization {}, but this object's user lives in {lives_in}: delete this object and create it again",
             class.spec.organization_name
         );
-        return Err(Refusal::new("OrganizationChanged", message).into());
+        return Err(Refusal::new(Reason::OrganizationChanged, message).into());
     }
     let outcome = if let Some(why) = &o.unreadable {
         // What cannot be read, such as a rotation, is not held against the object.
@@ -323,7 +319,7 @@ fn cannot_be_read(why: &str) -> Refusal {
     let message = format!(
         "the operator cannot read this object in full, and makes and changes nothing until it can: {why}. Correct that field, or take an operator of the version that the custom resource definitions are of. A deletion, a revocation, an expiry and the class's rules are carried out all the same"
     );
-    Refusal::new("InvalidSpec", message)
+    Refusal::new(Reason::InvalidSpec, message)
 }
 
 fn proceed(
@@ -425,7 +421,7 @@ pub(super) fn own_user(o: &Observed, user_id: &str, nonce: &str) -> Result<Optio
         .is_some_and(|d| !super::is_marked(d, &o.marker(nonce)))
     {
         return Err(Refusal::new(
-            "UserNotOurs",
+            Reason::UserNotOurs,
             format!("user {user_id}, which the journal and the Secret name, was not made for this object: nothing is done to it. Delete this object and create it again; find out who changed its status or Secret"),
         )
         .into());
@@ -447,7 +443,7 @@ pub(super) fn published(desired: &Spec) -> super::TokenSource {
 
 pub(super) fn not_accepted() -> Interrupt {
     Interrupt::Failed(Problem {
-        reason: "TokenNotAccepted",
+        reason: Reason::TokenNotAccepted,
         message: "the platform does not accept the new token yet (some platforms need a few seconds)"
             .to_owned(),
         retry: Retry::Backoff,
@@ -461,13 +457,13 @@ pub(super) fn conflict(o: &Observed, name: &str) -> Result<(), Refusal> {
             let message = format!(
                 "Secret {name} {owner}; it is left alone and no user is made: choose another spec.secret.name, or delete that Secret"
             );
-            Err(Refusal::new("SecretConflict", message))
+            Err(Refusal::new(Reason::SecretConflict, message))
         }
         SecretView::Ours(secret) if secret.immutable => {
             let message = format!(
                 "Secret {name} was made immutable, so that its token cannot be replaced: delete that Secret, and one with a new token is made at once"
             );
-            Err(Refusal::new("SecretImmutable", message))
+            Err(Refusal::new(Reason::SecretImmutable, message))
         }
         SecretView::Ours(_) | SecretView::Absent => Ok(()),
     }

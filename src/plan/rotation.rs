@@ -10,7 +10,7 @@ use super::window::Window;
 use super::{Observed, Refusal, SecretView};
 use crate::api::{
     Current, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION,
-    ROTATE_AT_ANNOTATION, Retiring, Rotation,
+    ROTATE_AT_ANNOTATION, Reason, Retiring, Rotation,
 };
 
 /// How long an old token stays valid, unless somebody says otherwise: environment variables of running pods never
@@ -49,7 +49,7 @@ impl Schedule {
                 "rotation.overlap, here {}, has to be shorter than rotation.every, or more and more old tokens stay valid: set a shorter overlap (it is 24h by default, and at least the class's minOverlap) or a longer every",
                 crate::api::Duration::from(overlap)
             );
-            return Err(Refusal::new("InvalidSpec", message));
+            return Err(Refusal::new(Reason::InvalidSpec, message));
         }
         if rotation.wait_for_consumers {
             bounded_wait(rotation, overlap)?;
@@ -109,7 +109,7 @@ fn bounded_wait(rotation: &Rotation, overlap: Duration) -> Result<(), Refusal> {
         "rotation.waitForConsumers needs a rotation.maxOverlap that is not shorter than the overlap, here {}, and shorter than rotation.every: set one",
         crate::api::Duration::from(overlap)
     );
-    Err(Refusal::new("InvalidSpec", message))
+    Err(Refusal::new(Reason::InvalidSpec, message))
 }
 
 /// Whether the class allows the rotation.
@@ -120,7 +120,7 @@ pub(super) fn check(user: &ProgrammaticUser, class: &ProgrammaticUserClass) -> R
         return Ok(());
     };
     let name = class.metadata.name.as_deref().unwrap_or_default();
-    let refuse = |message: String| Err(Refusal::new(super::class::NOT_ALLOWED, message));
+    let refuse = |message: String| Err(Refusal::new(Reason::NotAllowed, message));
     if let Some(max) = bounds.max_age
         && rotation.every.is_none_or(|every| every > max)
     {

@@ -6,10 +6,8 @@
 
 use super::Refusal;
 use super::spec::Spec;
-use crate::api::{ProgrammaticUser, ProgrammaticUserClass};
+use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Reason};
 
-/// Reason of a refusal. It is not that of what a user may do on the platform: no user is deleted for its Secret's shape.
-const SECRET_NOT_ALLOWED: &str = "SecretNotAllowed";
 /// Names of the Secrets that Helm takes for its releases, whatever their type.
 const HELM_RELEASE: &str = "sh.helm.release.v1.";
 /// Longest name of a DNS label.
@@ -51,7 +49,7 @@ pub(super) fn check(
     let refuse = |what: &str, name: &str, list: &str| {
         let class = &user.spec.class_name;
         Err(Refusal::new(
-            SECRET_NOT_ALLOWED,
+            Reason::SecretNotAllowed,
             format!(
                 "class {class} does not allow {what} {name:?}: ask its owner to add it to allow.secret.{list}, or choose another"
             ),
@@ -62,7 +60,7 @@ pub(super) fn check(
         let message = format!(
             "Helm would take a Secret named {name:?} for one of its releases: set another secret.name"
         );
-        return Err(Refusal::new(SECRET_NOT_ALLOWED, message));
+        return Err(Refusal::new(Reason::SecretNotAllowed, message));
     }
     let own = user.metadata.name.as_deref() == Some(name) && name.len() <= DNS_LABEL && !name.contains('.');
     if !own && !named(&allow.names, name) {
@@ -83,7 +81,7 @@ pub(super) fn check(
                 let message = format!(
                     "{what} {key:?} of the Secret has a meaning for Kubernetes, a GitOps tool or this operator: take it out of secret.template.{list}"
                 );
-                return Err(Refusal::new(SECRET_NOT_ALLOWED, message));
+                return Err(Refusal::new(Reason::SecretNotAllowed, message));
             }
             if !named(allowed, key) {
                 return refuse(&format!("the Secret's {what}"), key, list);

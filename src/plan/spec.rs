@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use super::rotation::Schedule;
 use super::{Refusal, marker, secret_rules, template};
 use crate::api::{
-    Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Restart, Role, Scope, SecretKeys,
+    Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Reason, Restart, Role, Scope, SecretKeys,
     SecretTemplate, SecretValue,
 };
 
@@ -53,7 +53,7 @@ pub fn validate(
     let own_name = user.metadata.name.clone().unwrap_or_default();
     let access = access(user, class).cloned().ok_or_else(|| {
         Refusal::new(
-            "AccessMissing",
+            Reason::AccessMissing,
             format!(
                 "nothing says what the user may do: set spec.access (class {} has no default)",
                 spec.class_name
@@ -130,7 +130,7 @@ pub(super) fn access<'a>(user: &'a ProgrammaticUser, class: &'a ProgrammaticUser
 
 /// Renders the files with a token that is none.
 fn check_template(desired: &Spec) -> Result<(), Refusal> {
-    let invalid = |message| Refusal::new("InvalidSpec", message);
+    let invalid = |message| Refusal::new(Reason::InvalidSpec, message);
     if let Some(key) = desired
         .template
         .data
@@ -165,7 +165,7 @@ impl Spec {
 
 /// The rules of the CRD again: class defaults and objects from before a rule never met them.
 fn check_shape(scope: Scope, access: &Access) -> Result<(), Refusal> {
-    let invalid = |message: &str| Err(Refusal::new("InvalidSpec", message.to_owned()));
+    let invalid = |message: &str| Err(Refusal::new(Reason::InvalidSpec, message.to_owned()));
     if scope == Scope::Account && access.accounts.len() != 1 {
         return invalid("scope Account takes exactly one account: name it in access.accounts");
     }
@@ -217,7 +217,7 @@ fn account_of(user: &ProgrammaticUser, access: &Access) -> Result<Option<String>
     match &user.spec.secret.account {
         Some(chosen) if named.contains(chosen.as_str()) || named.contains("*") => Ok(Some(chosen.clone())),
         Some(chosen) => Err(Refusal::new(
-            "InvalidSpec",
+            Reason::InvalidSpec,
             format!(
                 "secret.account {chosen} is not among the accounts of this user: name one of access.accounts"
             ),
@@ -250,7 +250,7 @@ fn layout(
     for (key, value) in own.chain(extra.iter().map(|(k, v)| (k.clone(), *v))) {
         if value == SecretValue::Account && !has_account {
             return Err(Refusal::new(
-                "InvalidSpec",
+                Reason::InvalidSpec,
                 format!("key {key} is to carry the account, but this user has several: set secret.account"),
             ));
         }
@@ -259,7 +259,7 @@ fn layout(
         {
             let message =
                 format!("key {key} of the Secret is to carry two values: give one of them another key");
-            return Err(Refusal::new("InvalidSpec", message));
+            return Err(Refusal::new(Reason::InvalidSpec, message));
         }
     }
     Ok(layout)

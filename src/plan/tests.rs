@@ -25,7 +25,7 @@ use serde_json::json;
 use super::*;
 use crate::api::{
     CLASS_FINALIZER, FINALIZER, Organization, ProgrammaticUser, ProgrammaticUserClass, READY, RECONCILING,
-    STALLED,
+    Reason, STALLED,
 };
 use crate::platform::UserName;
 
@@ -125,7 +125,7 @@ fn now() -> Timestamp {
     "2026-01-05T10:11:12Z".parse().unwrap()
 }
 
-fn problem(reason: &'static str) -> Problem {
+fn problem(reason: Reason) -> Problem {
     Problem {
         reason,
         message: "it broke".to_owned(),

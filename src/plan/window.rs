@@ -10,7 +10,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Refusal;
-use crate::api::RotationWindow;
+use crate::api::{Reason, RotationWindow};
 
 /// A window that is open for longer is none.
 const LONGEST: Duration = Duration::from_hours(7 * 24);
@@ -43,7 +43,7 @@ impl Window {
                 "rotation window {:?} in time zone {zone:?} cannot be read: {why}. Write five cron fields such as \"0 2 * * SUN\" and an IANA time zone such as Europe/Berlin",
                 window.cron
             );
-            Refusal::new("InvalidSpec", message)
+            Refusal::new(Reason::InvalidSpec, message)
         };
         let length = window.duration.get();
         if length.is_zero() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use programmatic_users::api::Reason;
 use programmatic_users::plan::{Answer, Answers, Committed, Created, Deletion, Problem, Retry};
 use programmatic_users::platform::{UserDetails, UserName, UserType};
 use serde_json::json;
@@ -11,7 +12,7 @@ use crate::world::{ALIEN, Known, Nonce, Read, Seen, Set, has, items};
 
 fn problem() -> Problem {
     Problem {
-        reason: "Broken",
+        reason: Reason::PlatformError,
         message: "it broke".to_owned(),
         retry: Retry::Backoff,
     }

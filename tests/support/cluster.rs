@@ -57,7 +57,16 @@ pub struct Options {
     /// `auto`, `required` or `none`.
     pub node: &'static str,
     /// How long it stays without clients; `0` is for ever.
-    pub linger: &'static str,
+    pub linger: String,
+}
+
+/// `make test T=…` keeps the control plane for the next call.
+fn linger() -> String {
+    let asked = std::env::var("CONTROLPLANE_LINGER");
+    asked
+        .ok()
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "20s".to_owned())
 }
 
 impl Cluster {
@@ -81,7 +90,7 @@ impl Cluster {
             _ => Self::start(&Options {
                 run: root().join("target/controlplane/test"),
                 node: if node_wanted() { "required" } else { "none" },
-                linger: "20s",
+                linger: linger(),
             })?,
         };
         cluster.install_crds()?;
@@ -109,7 +118,7 @@ impl Cluster {
             let cluster = Self::start(&Options {
                 run,
                 node: if node { "required" } else { "none" },
-                linger: "5s",
+                linger: "5s".to_owned(),
             })?;
             if crds {
                 cluster.install_crds()?;
@@ -155,7 +164,7 @@ impl Cluster {
                 .arg(kubernetes())
                 .arg("--run")
                 .arg(&options.run)
-                .args(["--node", options.node, "--linger", options.linger])
+                .args(["--node", options.node, "--linger", &options.linger])
                 .status();
             match status {
                 Ok(s) if s.success() => {}

@@ -10,9 +10,11 @@ use kube::api::ListParams;
 use kube::{Api, Client};
 use tokio::sync::Mutex as Turn;
 
+use crate::api::Reason;
 use crate::controller::consumers::summarize::pod_of;
 use crate::controller::error::describe;
-use {crate::plan, crate::plan::Answer, crate::plan::Problem, crate::plan::Retry};
+use crate::plan;
+use crate::plan::{Answer, Problem, Retry};
 
 /// Pods that are in memory as a whole at one time.
 const PAGE: u32 = 200;
@@ -64,7 +66,7 @@ async fn list(client: &Client, namespace: &str) -> Answer<Pods> {
     let mut found = Vec::new();
     loop {
         let page = pods.list(&params).await.map_err(|error| Problem {
-            reason: "PodsUnknown",
+            reason: Reason::PodsUnknown,
             message: format!(
                 "pods of namespace {namespace} cannot be listed, so that nobody knows who uses a token: {}",
                 describe(&error)

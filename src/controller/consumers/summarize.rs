@@ -6,9 +6,10 @@ use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
 
+use crate::api::{RESTART_PREFIX, WorkloadKind};
 use crate::controller::reconcile::secret::written;
-use {crate::api::RESTART_PREFIX, crate::api::WorkloadKind};
-use {crate::plan, crate::plan::Rollout, crate::plan::Workload};
+use crate::plan;
+use crate::plan::{Rollout, Workload};
 
 /// Label that a `Deployment` puts on its pods; the name of the `ReplicaSet` between them ends with its value.
 const HASH_LABEL: &str = "pod-template-hash";

@@ -2,10 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use {
-    crate::controller::leader::LeaseAction, crate::controller::leader::Record,
-    crate::controller::leader::decide,
-};
+use crate::controller::leader::{LeaseAction, Record, decide};
 
 const S: Duration = Duration::from_secs(1);
 

@@ -15,12 +15,12 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::api::{CLASS_FINALIZER, ProgrammaticUser, ProgrammaticUserClass, Reason};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::organizations::retained;
 use crate::controller::reconcile::panics::catch_panic;
 use crate::plan::EventDraft;
-use {crate::api::CLASS_FINALIZER, crate::api::ProgrammaticUser, crate::api::ProgrammaticUserClass};
 
 /// Pause between two looks at what a class waits for, or a retained user's end.
 const SOON: Duration = Duration::from_secs(5);
@@ -112,7 +112,7 @@ async fn reconcile_class(
         );
         let notice = EventDraft {
             warning: true,
-            reason: "DeletionBlocked".to_owned(),
+            reason: Reason::DeletionBlocked,
             message,
         };
         context.publish(class, &notice).await;

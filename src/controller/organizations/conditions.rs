@@ -5,18 +5,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 
+use crate::api::{
+    CLOCK_SKEWED, CREDENTIAL_VALID, CredentialStatus, DELETION_BLOCKED, ORPHANS_FOUND, Organization,
+    OrganizationStatus, OrphanPolicy, READY, RECONCILING, Reason, STALLED,
+};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::organizations::Inspection;
 use crate::controller::organizations::deletion::DeletionHold;
 use crate::controller::organizations::orphans::watches_all_namespaces;
-use {
-    crate::api::CLOCK_SKEWED, crate::api::CREDENTIAL_VALID, crate::api::CredentialStatus,
-    crate::api::DELETION_BLOCKED, crate::api::ORPHANS_FOUND, crate::api::Organization,
-    crate::api::OrganizationStatus, crate::api::OrphanPolicy, crate::api::READY, crate::api::RECONCILING,
-    crate::api::STALLED,
-};
-use {crate::plan::EventDraft, crate::plan::Problem, crate::plan::Retry, crate::plan::set_conditions};
+use crate::plan::{EventDraft, Problem, Retry, set_conditions};
 
 /// Ids that are named; there may be many.
 const NAMED: usize = 10;
@@ -67,7 +65,7 @@ pub(in crate::controller) async fn write(
     }
     if let DeletionHold::Needed { objects, retained } = hold {
         let message = needed(objects, retained);
-        wanted.push((DELETION_BLOCKED, true, "UsersExist".to_owned(), message));
+        wanted.push((DELETION_BLOCKED, true, Reason::UsersExist.to_string(), message));
     }
     // Present only while they are true.
     for type_ in [ORPHANS_FOUND, CLOCK_SKEWED, DELETION_BLOCKED] {
@@ -112,7 +110,7 @@ fn needed(objects: usize, retained: usize) -> String {
 /// The platform answers.
 fn good(organization: &Organization, look: &Inspection, wanted: &mut Vec<Wanted>) {
     let message = "the platform answers and accepts the admin credential".to_owned();
-    wanted.push((READY, true, "Ready".to_owned(), message.clone()));
+    wanted.push((READY, true, Reason::Ready.to_string(), message.clone()));
     if look.platform.uses_previous() {
         let c = &organization.spec.credentials;
         let message = format!(
@@ -122,9 +120,14 @@ fn good(organization: &Organization, look: &Inspection, wanted: &mut Vec<Wanted>
             c.previous_key.as_deref().unwrap_or_default(),
             c.key
         );
-        wanted.push((CREDENTIAL_VALID, true, "PreviousAccepted".to_owned(), message));
+        wanted.push((
+            CREDENTIAL_VALID,
+            true,
+            Reason::PreviousAccepted.to_string(),
+            message,
+        ));
     } else {
-        wanted.push((CREDENTIAL_VALID, true, "Accepted".to_owned(), message));
+        wanted.push((CREDENTIAL_VALID, true, Reason::Accepted.to_string(), message));
     }
 }
 
@@ -144,14 +147,14 @@ fn clock(old: &[Condition], look: &Inspection, wanted: &mut Vec<Wanted>) {
             skew.platform, skew.here
         )
     });
-    wanted.push((CLOCK_SKEWED, true, "ImplausibleTime".to_owned(), message));
+    wanted.push((CLOCK_SKEWED, true, Reason::ImplausibleTime.to_string(), message));
 }
 
 /// It does not, or refuses us.
 fn bad(problem: &Problem, wanted: &mut Vec<Wanted>) {
-    let credential = problem.reason.starts_with("Credential");
+    let credential = problem.reason.is_of_credential();
     let people = credential || problem.retry == Retry::OnChange;
-    let say = |type_, truth| (type_, truth, problem.reason.to_owned(), problem.message.clone());
+    let say = |type_, truth| (type_, truth, problem.reason.to_string(), problem.message.clone());
     wanted.push(say(READY, false));
     wanted.push(say(if people { STALLED } else { RECONCILING }, true));
     if credential {
@@ -170,7 +173,7 @@ fn orphans(
     if !look.deleted.is_empty() {
         notices.push(EventDraft {
             warning: false,
-            reason: "OrphansDeleted".to_owned(),
+            reason: Reason::OrphansDeleted,
             message: format!(
                 "deleted {} on the platform: no ProgrammaticUser knows them",
                 some(&look.deleted)
@@ -196,7 +199,7 @@ fn orphans(
         "{} of this installation belong to no ProgrammaticUser that knows them; {next}",
         some(&ids)
     );
-    wanted.push((ORPHANS_FOUND, true, "UnknownUsers".to_owned(), message));
+    wanted.push((ORPHANS_FOUND, true, Reason::UnknownUsers.to_string(), message));
 }
 
 /// Such as `3 users (pu-1, pu-2, pu-3)`.
@@ -224,18 +227,20 @@ fn news(old: &[Condition], wanted: &[Wanted]) -> Vec<EventDraft> {
         if known.is_some_and(|c| c.reason == *reason) {
             continue;
         }
-        let (warning, reason) = match (*type_, truth) {
+        let said = Reason::parse(reason);
+        let (warning, reason) = match (*type_, truth, said) {
             // The first time that all is well is no news.
-            (READY, true) if known.is_none_or(|c| c.status == "True") => continue,
-            (READY, truth) => (!truth, reason.as_str()),
-            (CREDENTIAL_VALID, true) if reason == "PreviousAccepted" => (true, reason.as_str()),
-            (ORPHANS_FOUND | DELETION_BLOCKED, true) => (true, *type_),
-            (CLOCK_SKEWED, true) => (true, reason.as_str()),
+            (READY, true, _) if known.is_none_or(|c| c.status == "True") => continue,
+            (READY, truth, Some(reason)) => (!truth, reason),
+            (ORPHANS_FOUND, true, _) => (true, Reason::OrphansFound),
+            (DELETION_BLOCKED, true, _) => (true, Reason::DeletionBlocked),
+            (CREDENTIAL_VALID, true, Some(reason @ Reason::PreviousAccepted))
+            | (CLOCK_SKEWED, true, Some(reason)) => (true, reason),
             _ => continue,
         };
         notices.push(EventDraft {
             warning,
-            reason: reason.to_owned(),
+            reason,
             message: message.clone(),
         });
     }
@@ -272,7 +277,12 @@ mod tests {
                 .iter()
                 .map(|(t, truth, reason)| (*t, *truth, (*reason).to_owned(), "x".to_owned()))
                 .collect();
-            all.push(news(&conditions, &wanted).into_iter().map(|n| n.reason).collect());
+            all.push(
+                news(&conditions, &wanted)
+                    .into_iter()
+                    .map(|n| n.reason.to_string())
+                    .collect(),
+            );
             let wanted: Vec<_> = wanted.iter().map(|w| (w.0, w.1, w.2.as_str(), "x")).collect();
             set_conditions(&mut conditions, Some(1), Timestamp::UNIX_EPOCH, &wanted);
         }

@@ -15,19 +15,15 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::api::Organization;
+use crate::api::{Organization, Reason};
 use crate::controller::watch::streams::SecretNames;
+use crate::plan::{Catalog, Found, Problem, Refusal, Retry, check_endpoint, check_grant, limits};
+use crate::platform::{Token, client};
+
 pub(in crate::controller) use state::{OrganizationState, UserListing};
-use {
-    crate::plan::Catalog, crate::plan::Found, crate::plan::Problem, crate::plan::Refusal, crate::plan::Retry,
-    crate::plan::check_endpoint, crate::plan::check_grant, crate::plan::limits,
-};
-use {crate::platform::Token, crate::platform::client};
 
 /// How long accounts, policies and groups are remembered; for what is missing they are read once more within that time.
 const CATALOG_AGE: Duration = Duration::from_secs(30);
-/// Reason of the Event, in the operator's own namespace, that says why a platform does not answer.
-pub(in crate::controller) const PLATFORM_DETAIL: &str = "PlatformDetail";
 /// Deadline of one call, unless the organization says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest deadline. Objects from before the rule of the schema may ask for more.
@@ -187,7 +183,7 @@ impl OrganizationStates {
         let found = self.credential(organization).await;
         if found
             .as_ref()
-            .is_err_and(|p| ["CredentialMissing", "CredentialNotGranted"].contains(&p.reason))
+            .is_err_and(|p| [Reason::CredentialMissing, Reason::CredentialNotGranted].contains(&p.reason))
         {
             // Whoever took the credential, or the grant, away does not want it to be used any more.
             *current = None;
@@ -246,7 +242,7 @@ impl OrganizationStates {
             .get_opt(&wanted.secret_name)
             .await
             .map_err(|e| Problem {
-                reason: "CredentialUnreadable",
+                reason: Reason::CredentialUnreadable,
                 message: format!(
                     "Secret {path} with the admin credential of Organization {name} cannot be read: {}",
                     crate::controller::error::describe(&e)
@@ -254,7 +250,7 @@ impl OrganizationStates {
                 retry: Retry::Backoff,
             })?;
         let missing = |what: String| Problem {
-            reason: "CredentialMissing",
+            reason: Reason::CredentialMissing,
             message: format!("the admin credential of Organization {name} is missing: {what}"),
             retry: Retry::Backoff,
         };
@@ -307,10 +303,11 @@ impl OrganizationStates {
         }
         tracing::warn!(organization, %error, "the platform cannot be reached, or does not answer as its API should");
         Problem {
-            reason: "PlatformUnreachable",
+            reason: Reason::PlatformUnreachable,
             message: format!(
-                "platform of Organization {organization}: it cannot be reached, or does not answer as its API should; the operator's log says why, and, where the Organization is not Ready for it, so does: kubectl -n {} get events --field-selector reason={PLATFORM_DETAIL}",
-                self.namespace
+                "platform of Organization {organization}: it cannot be reached, or does not answer as its API should; the operator's log says why, and, where the Organization is not Ready for it, so does: kubectl -n {} get events --field-selector reason={}",
+                self.namespace,
+                Reason::PlatformDetail
             ),
             retry: Retry::Backoff,
         }
@@ -332,6 +329,20 @@ fn refused(refusal: Refusal) -> Problem {
 }
 
 /// What the platform itself said, as people get to see it.
+/// The reason of a failed request.
+fn reason_of(error: &client::Error) -> Reason {
+    match error.kind {
+        client::Kind::Unreachable | client::Kind::Interrupted => Reason::PlatformUnreachable,
+        client::Kind::Unauthorized | client::Kind::Forbidden => Reason::CredentialInvalid,
+        client::Kind::RateLimited(_) => Reason::RateLimited,
+        client::Kind::Invalid | client::Kind::NotFound => Reason::RejectedByPlatform,
+        client::Kind::Broken => Reason::PlatformError,
+        client::Kind::Config => Reason::InvalidConfiguration,
+        client::Kind::BudgetExhausted(_) => Reason::CreateBudgetExhausted,
+        client::Kind::NotLeading => Reason::NotLeading,
+    }
+}
+
 fn platform_problem(organization: &str, error: &client::Error) -> Problem {
     let retry = match error.kind {
         client::Kind::RateLimited(Some(reset)) => Retry::After(reset + Duration::from_secs(1)),
@@ -348,7 +359,7 @@ fn platform_problem(organization: &str, error: &client::Error) -> Problem {
         _ => "",
     };
     Problem {
-        reason: error.reason(),
+        reason: reason_of(error),
         message: format!("platform of Organization {organization}: {error}{advice}"),
         retry,
     }

@@ -7,14 +7,11 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
+use crate::api::{ORGANIZATION_FINALIZER, Organization};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::organizations::classes::{count_stored, has_begun};
 use crate::controller::organizations::retained;
-use {crate::api::ORGANIZATION_FINALIZER, crate::api::Organization};
-use {
-    crate::controller::organizations::classes::count_stored,
-    crate::controller::organizations::classes::has_begun,
-};
 
 /// What may become of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

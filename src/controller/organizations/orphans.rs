@@ -12,17 +12,16 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use crate::api::{
+    MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, RETAINED_LABEL, STAGED_FOR_ANNOTATION,
+    STAGING_LABEL, USER_ID_ANNOTATION,
+};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::organizations::connections::Connection;
 use crate::controller::watch::readable::Readable;
+use crate::plan::{Marker, checksum_matches, is_marked};
 use crate::platform::client;
-use {
-    crate::api::MANAGED_BY_LABEL, crate::api::MANAGER, crate::api::NONCE_ANNOTATION,
-    crate::api::ProgrammaticUser, crate::api::RETAINED_LABEL, crate::api::STAGED_FOR_ANNOTATION,
-    crate::api::STAGING_LABEL, crate::api::USER_ID_ANNOTATION,
-};
-use {crate::plan::Marker, crate::plan::checksum_matches, crate::plan::is_marked};
 
 /// Objects of one page of a list: a page is read as a whole, and the metadata of one may have hundreds of KiB.
 const PAGE: u32 = 50;

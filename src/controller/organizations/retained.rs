@@ -13,22 +13,17 @@ use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{Api, ResourceExt as _};
 use tokio::time::timeout;
 
+use crate::api::{
+    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, GRANTED_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL,
+    MANAGER, NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL, RETAINED_USER_LABEL,
+    Reason, SECRET_ANNOTATION, USER_ID_ANNOTATION,
+};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::organizations::connections::UserListing;
 use crate::controller::reconcile::panics::catch_panic;
+use crate::plan::{EventDraft, Fate, Found, Marker, Retained, is_marked};
 use crate::platform::client;
-use {
-    crate::api::CLASS_ANNOTATION, crate::api::EXPIRE_AT_ANNOTATION, crate::api::GRANTED_ANNOTATION,
-    crate::api::ISSUED_AT_ANNOTATION, crate::api::MANAGED_BY_LABEL, crate::api::MANAGER,
-    crate::api::NONCE_ANNOTATION, crate::api::ORGANIZATION_ANNOTATION, crate::api::Organization,
-    crate::api::RETAINED_LABEL, crate::api::RETAINED_USER_LABEL, crate::api::SECRET_ANNOTATION,
-    crate::api::USER_ID_ANNOTATION,
-};
-use {
-    crate::plan::EventDraft, crate::plan::Fate, crate::plan::Found, crate::plan::Marker,
-    crate::plan::Retained, crate::plan::is_marked,
-};
 
 /// How long the users of one organization are looked at in one go.
 const ROUND: Duration = Duration::from_secs(30);
@@ -241,7 +236,7 @@ async fn given_up(context: &Context, user: &Retained) -> Result<bool, Error> {
     tracing::warn!(class = user.class, user_id = user.user_id, "{message}");
     let notice = EventDraft {
         warning: true,
-        reason: "UserLeftBehind".to_owned(),
+        reason: Reason::UserLeftBehind,
         message,
     };
     context.publish(&*class, &notice).await;

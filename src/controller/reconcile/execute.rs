@@ -10,21 +10,17 @@ use kube::core::ApiResource;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
+use crate::api::{FINALIZER, ProgrammaticUserStatus, Reason};
 use crate::controller::context::Context;
-use crate::controller::organizations::classes;
+use crate::controller::error::{Error, secret_problem};
 use crate::controller::organizations::connections::Connection;
-use crate::controller::organizations::retained;
+use crate::controller::organizations::{classes, retained};
 use crate::controller::schedule::triggers::UserRef;
-use crate::platform::Token;
-use {crate::api::FINALIZER, crate::api::ProgrammaticUserStatus};
-use {crate::controller::error::Error, crate::controller::error::secret_problem};
-use {crate::controller::watch::readable::Readable, crate::controller::watch::readable::is_unreadable};
-use {
-    crate::plan, crate::plan::Answer, crate::plan::Created, crate::plan::Deletion, crate::plan::Found,
-    crate::plan::Marker, crate::plan::Observed, crate::plan::Problem, crate::plan::Retry, crate::plan::Step,
-    crate::plan::is_marked,
-};
-use {crate::platform::client, crate::platform::client::Sent};
+use crate::controller::watch::readable::{Readable, is_unreadable};
+use crate::plan;
+use crate::plan::{Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked};
+use crate::platform::client::Sent;
+use crate::platform::{Token, client};
 
 /// One object's work, and the token between its creation and its publication.
 pub(in crate::controller) struct Executor<'a> {
@@ -194,7 +190,7 @@ impl<'a> Executor<'a> {
 
     async fn platform(&self, o: &Observed) -> Result<(String, Arc<Connection>), Problem> {
         let organization = o.organization.as_ref().ok_or_else(|| Problem {
-            reason: "UnknownOrganization",
+            reason: Reason::UnknownOrganization,
             message: "the Organization is gone".to_owned(),
             retry: Retry::OnChange,
         })?;
@@ -336,7 +332,7 @@ fn replace_object(o: &mut Observed, object: Readable) {
 
 fn contradiction(id: &str) -> Problem {
     Problem {
-        reason: "PlatformError",
+        reason: Reason::PlatformError,
         message: format!(
             "the platform lists user {id} and does not find it: asked again until it is certain"
         ),

@@ -7,10 +7,10 @@ use kube::runtime::controller::Action;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use crate::controller::context::{Context, fresh_nonce};
 use crate::controller::error::Error;
 use crate::controller::reconcile::panics::catch_panic;
 use crate::controller::schedule::queue_lag::QueueLag;
-use {crate::controller::context::Context, crate::controller::context::fresh_nonce};
 
 /// What a reconcile is about.
 pub(in crate::controller) struct ReconcileTarget {

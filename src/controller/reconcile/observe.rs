@@ -10,18 +10,13 @@ use kube::core::ObjectMeta;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::controller::context::{Context, fresh_nonce};
 use crate::controller::error::Error;
+use crate::controller::reconcile::secret::{staged, staging_name, view};
 use crate::controller::watch::readable::Readable;
-use {crate::api::Organization, crate::api::ProgrammaticUser, crate::api::ProgrammaticUserClass};
-use {crate::controller::context::Context, crate::controller::context::fresh_nonce};
-use {
-    crate::controller::reconcile::secret::staged, crate::controller::reconcile::secret::staging_name,
-    crate::controller::reconcile::secret::view,
-};
-use {
-    crate::plan, crate::plan::Answers, crate::plan::Observed, crate::plan::OwnSecret,
-    crate::plan::SecretView, crate::plan::Staged,
-};
+use crate::plan;
+use crate::plan::{Answers, Observed, OwnSecret, SecretView, Staged};
 
 /// Reads the object and then its Secret from the API server, in this order: the Secret seen is never older than
 /// the journal seen. `None`: the object is gone, or another installation looks after its organization.

@@ -11,11 +11,12 @@ use futures::FutureExt as _;
 use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
+use crate::api::Reason;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::schedule::object_state::{Digest, digest};
 use crate::controller::schedule::queue_lag::QueueLag;
 use crate::plan::EventDraft;
-use {crate::controller::schedule::object_state::Digest, crate::controller::schedule::object_state::digest};
 
 /// The first pause after a panic, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
@@ -115,7 +116,7 @@ where
 fn notice(pause: Duration) -> EventDraft {
     EventDraft {
         warning: true,
-        reason: "InternalError".to_owned(),
+        reason: Reason::InternalError,
         message: format!(
             "the operator failed on this object by a fault of its own (a panic, whose place is in its log); it tries again in {} s, or when this object changes. Please report it",
             pause.as_secs()

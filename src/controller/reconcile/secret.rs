@@ -8,18 +8,14 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::core::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
-
 use sha2::{Digest as _, Sha256};
 
-use {
-    crate::api::DIGEST_ANNOTATION, crate::api::MANAGED_BY_LABEL, crate::api::MANAGER,
-    crate::api::NONCE_ANNOTATION, crate::api::ProgrammaticUser, crate::api::STAGED_FOR_ANNOTATION,
-    crate::api::STAGING_LABEL, crate::api::SecretValue, crate::api::USER_ID_ANNOTATION,
+use crate::api::{
+    DIGEST_ANNOTATION, MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ProgrammaticUser, STAGED_FOR_ANNOTATION,
+    STAGING_LABEL, SecretValue, USER_ID_ANNOTATION,
 };
-use {
-    crate::plan, crate::plan::Fence, crate::plan::OwnSecret, crate::plan::SecretDraft,
-    crate::plan::SecretView, crate::plan::Staged, crate::plan::base32,
-};
+use crate::plan;
+use crate::plan::{Fence, OwnSecret, SecretDraft, SecretView, Staged, base32};
 
 /// Key of the token in a staging Secret.
 pub(in crate::controller) const STAGED_KEY: &str = "token";

@@ -12,11 +12,11 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::controller::context::Context;
+use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::triggers::{Triggers, UserRef};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::plan;
-use {crate::controller::schedule::object_state::Digest, crate::controller::schedule::object_state::digest};
-use {crate::controller::schedule::triggers::Triggers, crate::controller::schedule::triggers::UserRef};
-use {crate::platform::client::FairQueue, crate::platform::client::Limits};
+use crate::platform::client::{FairQueue, Limits};
 
 /// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own,
 /// and so have those of which something is asked that was not done, and those whose tokens are to die at once: none of

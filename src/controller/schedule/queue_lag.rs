@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::controller::Action;
 
-use {crate::controller::schedule::object_state::Digest, crate::controller::schedule::object_state::digest};
+use crate::controller::schedule::object_state::{Digest, digest};
 
 /// Whatever waits for longer than this is not there any more.
 const FORGOTTEN: Duration = Duration::from_hours(1);

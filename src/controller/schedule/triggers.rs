@@ -10,14 +10,11 @@ use kube::ResourceExt as _;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 
+use crate::api::{Organization, ProgrammaticUserClass};
 use crate::controller::schedule::object_state::ObjectStates;
 use crate::controller::schedule::queue_lag::QueueLag;
 use crate::controller::watch::cached_user::CachedUser;
-use {crate::api::Organization, crate::api::ProgrammaticUserClass};
-use {
-    crate::controller::watch::streams::Cache, crate::controller::watch::streams::Changes,
-    crate::controller::watch::streams::Guarded,
-};
+use crate::controller::watch::streams::{Cache, Changes, Guarded};
 
 pub(in crate::controller) type UserRef = ObjectRef<CachedUser>;
 pub(in crate::controller) type UserTriggers = UnboundedReceiver<UserRef>;

@@ -7,13 +7,11 @@ use kube::Resource;
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
+use crate::api::{Journal, ProgrammaticUser, READY, ROTATE_AT_ANNOTATION};
+use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::watch::readable::{Readable, is_unreadable};
 use crate::metrics::UserFacts;
 use crate::plan;
-use {
-    crate::api::Journal, crate::api::ProgrammaticUser, crate::api::READY, crate::api::ROTATE_AT_ANNOTATION,
-};
-use {crate::controller::schedule::object_state::Digest, crate::controller::schedule::object_state::digest};
-use {crate::controller::watch::readable::Readable, crate::controller::watch::readable::is_unreadable};
 
 /// A user's object, of which something may be unreadable.
 #[derive(Debug, Clone, Deserialize, Resource)]

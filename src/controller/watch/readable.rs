@@ -11,10 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use {
-    crate::api::Journal, crate::api::ProgrammaticUser, crate::api::ProgrammaticUserSpec,
-    crate::api::ProgrammaticUserStatus, crate::api::Scope,
-};
+use crate::api::{Journal, ProgrammaticUser, ProgrammaticUserSpec, ProgrammaticUserStatus, Scope};
 
 /// In place of the checksum of a status that cannot be read: it fits no status, so that nothing is decided by it.
 const UNREADABLE: &str = "unreadable";

@@ -26,26 +26,19 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::api::{MANAGED_BY_LABEL, MANAGER, ProgrammaticUser};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
+use crate::controller::reconcile::execute::{Executor, changed_status};
+use crate::controller::reconcile::observe::{Namespaces, observe_listed, only_secret_name};
 use crate::controller::reconcile::panics::catch_panic;
+use crate::controller::reconcile::secret::{own, owner};
 use crate::controller::schedule::triggers::UserRef;
 use crate::controller::watch::cached_user::CachedUser;
 use crate::controller::watch::readable::Readable;
 use crate::controller::watch::streams::Cache;
-use {crate::api::MANAGED_BY_LABEL, crate::api::MANAGER, crate::api::ProgrammaticUser};
-use {
-    crate::controller::reconcile::execute::Executor, crate::controller::reconcile::execute::changed_status,
-};
-use {
-    crate::controller::reconcile::observe::Namespaces, crate::controller::reconcile::observe::observe_listed,
-    crate::controller::reconcile::observe::only_secret_name,
-};
-use {crate::controller::reconcile::secret::own, crate::controller::reconcile::secret::owner};
-use {
-    crate::plan, crate::plan::Decision, crate::plan::Observed, crate::plan::OwnSecret, crate::plan::Requeue,
-    crate::plan::Step,
-};
+use crate::plan;
+use crate::plan::{Decision, Observed, OwnSecret, Requeue, Step};
 
 /// Objects of a page at most. Each page costs the API server a look at the keys of all.
 const PAGE: u32 = 500;

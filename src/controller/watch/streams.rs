@@ -26,16 +26,13 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use changes::{Owners, Seen, changes};
-
+use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 use crate::controller::reconcile::secret::owner;
+use crate::controller::schedule::object_state::{Digest, ObjectStates};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::metrics::Metrics;
-use {crate::api::MANAGED_BY_LABEL, crate::api::MANAGER, crate::api::Organization, crate::api::READY};
-use {
-    crate::controller::schedule::object_state::Digest,
-    crate::controller::schedule::object_state::ObjectStates,
-};
+
+use changes::{Owners, Seen, changes};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Gauges, REASONS, UserFacts, UserGauges};
+use super::{Gauges, UserFacts, UserGauges};
 use crate::api::ProgrammaticUser;
 
 const HOUR: i64 = 3600;
@@ -88,24 +88,6 @@ fn a_token_is_overdue_by_its_rotation_or_by_what_the_class_allows() {
     assert_eq!(overdue(None, 8), (8, 0));
     assert_eq!(overdue(None, 10), (10, 1));
     assert_eq!(overdue(Some(Duration::from_hours(7)), 8), (8, 1));
-}
-
-/// What `docs/failures.md` explains is what a label may say, and the other way round.
-#[test]
-fn every_reason_of_ready_is_known() {
-    let table = include_str!("../../../docs/failures.md");
-    let rows = table.lines().filter(|l| l.starts_with("| `"));
-    let of_users = rows
-        .filter_map(|l| l.split('|').nth(1))
-        .filter(|c| !c.contains('('));
-    let mut known: Vec<&str> = of_users
-        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
-        .chain(["Creating", "Ready"])
-        .collect();
-    known.sort_unstable();
-    let mut reasons = REASONS.to_vec();
-    reasons.sort_unstable();
-    assert_eq!(reasons, known, "REASONS and docs/failures.md differ");
 }
 
 #[test]

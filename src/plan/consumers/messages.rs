@@ -4,10 +4,10 @@ use jiff::Timestamp;
 
 use super::age::{holds, mark};
 use super::{
-    NOT_ENABLED, Pod, Rollout, Workload, has_old_pods, latest, may_be_old_unseen, no_restarts, no_waiting,
-    pods, readers, turn,
+    Pod, Rollout, Workload, has_old_pods, latest, may_be_old_unseen, no_restarts, no_waiting, pods, readers,
+    turn,
 };
-use crate::api::{ProgrammaticUserStatus, RESTARTING_CONSUMERS, Retiring, WorkloadKind};
+use crate::api::{ProgrammaticUserStatus, RESTARTING_CONSUMERS, Reason, Retiring, WorkloadKind};
 use crate::plan::Observed;
 use crate::plan::conditions::has;
 use crate::plan::spec::Spec;
@@ -22,18 +22,18 @@ pub(in crate::plan) fn restarting(
     status: &ProgrammaticUserStatus,
     desired: Option<&Spec>,
     now: Timestamp,
-) -> Option<(&'static str, String)> {
+) -> Option<(Reason, String)> {
     let desired = desired.filter(|d| d.restart)?;
     let current = status.journal.current.as_ref()?;
     let secret = status.secret_name.as_deref()?;
     if let Some(message) = no_restarts(o, desired) {
-        return Some((NOT_ENABLED, message));
+        return Some((Reason::ConsumersNotEnabled, message));
     }
     if o.consumers.workloads.is_none() {
         let message = "the Deployments, StatefulSets and DaemonSets of this namespace cannot be listed, so that none is restarted, and pods may keep the token from before: see the operator's log for why (its rights, or the API server)";
         // Until then nothing is known that was not before.
         let told = o.consumers.missing || has(&status.conditions, RESTARTING_CONSUMERS);
-        return (told && may_be_old_unseen(status)).then(|| ("WorkloadsUnknown", message.to_owned()));
+        return (told && may_be_old_unseen(status)).then(|| (Reason::WorkloadsUnknown, message.to_owned()));
     }
     let mark = mark(o, current);
     let begun = o
@@ -46,7 +46,7 @@ pub(in crate::plan) fn restarting(
         let message = format!(
             "{name} is being restarted, because Secret {secret} has another token; the others follow one after the other"
         );
-        return Some(("RollingOut", message));
+        return Some((Reason::RollingOut, message));
     }
     for (id, answer) in &o.answers.restarted {
         if let Err(problem) = answer {
@@ -55,7 +55,7 @@ pub(in crate::plan) fn restarting(
                 called(id),
                 problem.message
             );
-            return Some(("RestartRefused", message));
+            return Some((Reason::RestartRefused, message));
         }
     }
     if let Some(Err(problem)) = &o.answers.pods {
@@ -75,7 +75,7 @@ pub(in crate::plan) fn restarting(
             "the rollout of {} does not come to its end, and it still has pods with the token from before: see why its new pods do not become ready",
             called(&w.id())
         );
-        return Some(("RolloutStuck", message));
+        return Some((Reason::RolloutStuck, message));
     }
     let held = |w: &&Workload| match w.rollout {
         Rollout::Held(why) => Some((w.id(), why)),
@@ -86,14 +86,14 @@ pub(in crate::plan) fn restarting(
             "{} {why}, so that it is not restarted, and its pods keep the token from before: replace them yourself",
             called(&id)
         );
-        return Some(("RolloutHeld", message));
+        return Some((Reason::RolloutHeld, message));
     }
     let busy = old.iter().find(|w| w.rollout == Rollout::Going)?;
     let message = format!(
         "{} is being rolled out for an earlier reason, and has pods with the token from before: it is restarted when that has come to its end, if any are left",
         called(&busy.id())
     );
-    Some(("RolloutGoing", message))
+    Some((Reason::RolloutGoing, message))
 }
 
 /// Why a replaced user is kept although its overlap is over.
@@ -101,9 +101,9 @@ pub(in crate::plan) fn waiting(
     o: &Observed,
     status: &ProgrammaticUserStatus,
     time: Timestamp,
-) -> Option<(&'static str, String)> {
+) -> Option<(Reason, String)> {
     if let Some(message) = no_waiting(o).filter(|_| status.journal.current.is_some()) {
-        return Some((NOT_ENABLED, message));
+        return Some((Reason::ConsumersNotEnabled, message));
     }
     let kept = status
         .journal
@@ -118,7 +118,7 @@ pub(in crate::plan) fn waiting(
             old.user_id,
             latest.strftime("%Y-%m-%dT%H:%M:%SZ")
         );
-        Some(("PodsFromBefore", message))
+        Some((Reason::PodsFromBefore, message))
     })
 }
 

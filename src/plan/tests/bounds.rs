@@ -173,7 +173,7 @@ fn what_the_platform_was_not_asked_for_costs_no_budget() {
     let (_, rest) = run(&mut o, |step, o| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.answers.created = Some(Created::No(problem("NotLeading")));
+            o.answers.created = Some(Created::No(problem(Reason::NotLeading)));
         }
         create
     });

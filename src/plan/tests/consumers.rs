@@ -274,7 +274,7 @@ fn a_pod_that_does_not_go_is_looked_at_ever_more_seldom() {
 #[test]
 fn pods_that_cannot_be_listed_are_told_also_where_only_restarts_were_asked_for() {
     let mut o = replaced(true, false);
-    o.answers.pods = Some(Err(problem("PodsUnknown")));
+    o.answers.pods = Some(Err(problem(Reason::PodsUnknown)));
     let (steps, rest) = run_at(&mut o, 10, &[]);
     assert_eq!(names(&steps), Vec::<&str>::new());
     assert_eq!(condition(&rest, RESTARTING_CONSUMERS).unwrap().1, "PodsUnknown");

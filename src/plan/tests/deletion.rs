@@ -23,7 +23,7 @@ fn deletion_waits_for_the_platform() {
         };
         o.answers
             .deleted
-            .insert(id.clone(), Err(problem("PlatformUnreachable")));
+            .insert(id.clone(), Err(problem(Reason::PlatformUnreachable)));
         true
     });
     assert_eq!(steps, ["delete-user"]);

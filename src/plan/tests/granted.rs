@@ -1,9 +1,10 @@
 //! The class against what a token may do, where that is not what its object asks for.
 
+use jiff::SignedDuration;
+
 use super::power::{Way, ends, in_the_way};
 use super::*;
 use crate::api::{Granted, OnRevoked, Role};
-use jiff::SignedDuration;
 
 const NEXT: &str = "eeeeffffgggghhhh";
 
@@ -209,7 +210,7 @@ fn access_is_recorded_before_the_user_gets_it() {
     set_access(&mut o, editor_of(&json!([])));
     let rest = run(&mut o, |step, o| {
         if let Step::PutGroups(..) = step {
-            o.answers.groups_put = Some(Err(problem("PlatformError")));
+            o.answers.groups_put = Some(Err(problem(Reason::PlatformError)));
             return true;
         }
         if let Step::ReadUser(id) = step {
@@ -289,7 +290,7 @@ fn a_request_that_the_platform_refuses_keeps_no_token_that_is_too_old() {
         o.platform_now = Some(now() + SignedDuration::from_hours(48));
         let (steps, rest) = run(&mut o, |step, o| {
             if let Step::Create(_) = step {
-                o.answers.created = Some(Created::No(problem("RejectedByPlatform")));
+                o.answers.created = Some(Created::No(problem(Reason::RejectedByPlatform)));
             }
             matches!(step, Step::Create(_))
         });

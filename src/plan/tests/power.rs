@@ -1,9 +1,10 @@
 //! The class wins over what a tenant writes: suspension, deletion policy, specs that are wrong or cannot be read.
 
-use super::*;
-use crate::api::{DeletionPolicy, OnRevoked, REVOKE_NOW_ANNOTATION, SUSPENDED, SecretSpec};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::*;
+use crate::api::{DeletionPolicy, OnRevoked, REVOKE_NOW_ANNOTATION, SUSPENDED, SecretSpec};
 
 /// A user with its Secret, of a class after this change.
 fn made_under(change: impl FnOnce(&mut ProgrammaticUserClass)) -> Observed {
@@ -328,7 +329,7 @@ fn what_cannot_be_recorded_is_not_let_go_of() {
             (user.user_id.as_str(), user.class.as_str(), user.secret.as_str()),
             ("pu-1", "editors", "ci")
         );
-        o.answers.recorded = Some(Err(problem("SecretRejected")));
+        o.answers.recorded = Some(Err(problem(Reason::SecretRejected)));
         true
     });
     assert_eq!(

@@ -8,7 +8,7 @@ use crate::api::{REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 fn unreachable(step: &Step, o: &mut Observed) -> bool {
     let create = matches!(step, Step::Create(_));
     if create {
-        o.answers.created = Some(Created::No(problem("PlatformUnreachable")));
+        o.answers.created = Some(Created::No(problem(Reason::PlatformUnreachable)));
     }
     create
 }

@@ -8,7 +8,7 @@ fn a_rejected_create_leaves_no_pending_attempt() {
     let (steps, rest) = run(&mut o, |step, o| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.answers.created = Some(Created::No(problem("RejectedByPlatform")));
+            o.answers.created = Some(Created::No(problem(Reason::RejectedByPlatform)));
         }
         create
     });
@@ -27,7 +27,7 @@ fn an_unknown_outcome_is_abandoned_and_swept_and_never_repeated() {
     let (_, rest) = run(&mut o, |step, o| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.answers.created = Some(Created::Unknown(problem("PlatformUnreachable")));
+            o.answers.created = Some(Created::Unknown(problem(Reason::PlatformUnreachable)));
         }
         create
     });
@@ -87,7 +87,7 @@ fn a_try_that_fails_as_the_one_before_is_no_news() {
     let mut rejected = |step: &Step, o: &mut Observed| {
         let create = matches!(step, Step::Create(_));
         if create {
-            o.answers.created = Some(Created::No(problem("RejectedByPlatform")));
+            o.answers.created = Some(Created::No(problem(Reason::RejectedByPlatform)));
         }
         create
     };
@@ -121,7 +121,7 @@ fn a_secret_that_cannot_be_written_costs_the_new_user_and_nothing_else() {
     let (steps, rest) = run(&mut o, |step, o| {
         let commit = matches!(step, Step::Commit(_));
         if commit {
-            o.answers.committed = Some(Committed::No(problem("SecretRejected")));
+            o.answers.committed = Some(Committed::No(problem(Reason::SecretRejected)));
         }
         commit
     });
@@ -186,13 +186,13 @@ fn without_bar_and_fence_nothing_is_given_up() {
     o.answers = Answers::default();
     o.next_secret = SecretView::Absent;
     let mut unbarred = o.clone();
-    o.answers.fenced = Some(Err(problem("SecretRejected")));
+    o.answers.fenced = Some(Err(problem(Reason::SecretRejected)));
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, ["bar"]);
     assert!(rest.status.unwrap().journal.pending.is_some());
 
     // Its token was staged a moment ago.
-    unbarred.answers.tombstoned = Some(Err(problem("SecretRejected")));
+    unbarred.answers.tombstoned = Some(Err(problem(Reason::SecretRejected)));
     let (steps, rest) = run(&mut unbarred, |_, _| false);
     assert_eq!(steps, Vec::<&str>::new());
     assert!(rest.status.unwrap().journal.pending.is_some());
@@ -265,7 +265,7 @@ fn a_secret_that_may_have_been_written_keeps_its_user_until_it_was_looked_at() {
     let (steps, rest) = run(&mut o, |step, o| {
         let commit = matches!(step, Step::Commit(_));
         if commit {
-            o.answers.committed = Some(Committed::Unknown(problem("SecretRejected")));
+            o.answers.committed = Some(Committed::Unknown(problem(Reason::SecretRejected)));
         }
         commit
     });

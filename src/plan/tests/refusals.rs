@@ -263,7 +263,7 @@ fn a_platform_that_cannot_be_asked_withdraws_nothing() {
     o.next_secret = o.current_secret.clone();
     Arc::make_mut(o.class.as_mut().unwrap()).spec.on_revoked = crate::api::OnRevoked::Revoke;
     for known in [
-        Err(problem("PlatformUnreachable")),
+        Err(problem(Reason::PlatformUnreachable)),
         Ok(found(Arc::new(Catalog::default()))),
     ] {
         o.answers = Answers {

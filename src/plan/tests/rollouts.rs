@@ -141,7 +141,7 @@ fn a_stateful_set_that_is_rolled_out_for_too_long_counts_as_stuck() {
 
 #[test]
 fn a_restart_that_is_refused_is_told_and_tried_again() {
-    for (answer, again) in [(Err(problem("RestartRefused")), 30), (Ok(false), 3)] {
+    for (answer, again) in [(Err(problem(Reason::RestartRefused)), 30), (Ok(false), 3)] {
         let mut o = replaced(true, false);
         let refused = answer.is_err();
         let mut tried = Vec::new();

@@ -99,7 +99,7 @@ fn every_reason_leads_to_the_same_order_of_steps() {
         assert_eq!(status.journal.retiring[0].user_id, "pu-1");
         let at_once = status.journal.retiring[0].not_before == now();
         assert_eq!(at_once, why == "Revoked", "{why}");
-        assert_eq!(rest.event.unwrap().reason, "Rotated");
+        assert_eq!(rest.event.unwrap().reason, Reason::Rotated);
         assert!(!status.conditions.iter().any(|c| c.type_ == ROTATING));
     }
 }
@@ -224,7 +224,7 @@ fn after_a_crash_a_staged_token_is_published() {
     let (steps, rest) = run(&mut o, |step, o| {
         let publish = matches!(step, Step::Publish(..));
         if publish {
-            o.answers.published = Some(Committed::Unknown(problem("SecretRejected")));
+            o.answers.published = Some(Committed::Unknown(problem(Reason::SecretRejected)));
         }
         publish || created(step, o)
     });

@@ -73,7 +73,7 @@ fn where_pods_are_not_known_the_old_user_is_kept_until_the_bound() {
     assert!(message.contains("which pods use it is not known"), "{message}");
     let mut o = replaced(false, true);
     o.platform_now = Some(after(3600));
-    o.answers.pods = Some(Err(problem("PodsUnknown")));
+    o.answers.pods = Some(Err(problem(Reason::PodsUnknown)));
     let Decision::Done(rest) = next(&o, after(3600)) else {
         panic!("a step")
     };

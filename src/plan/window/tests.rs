@@ -143,7 +143,7 @@ fn what_cannot_be_computed_is_refused_with_the_item_and_an_example() {
         ("0 2 * * *", "UTC UTC", "no such time zone"),
     ] {
         let refusal = window(cron, zone, "1m").unwrap_err();
-        assert_eq!(refusal.reason, "InvalidSpec");
+        assert_eq!(refusal.reason, crate::api::Reason::InvalidSpec);
         let message = &refusal.message;
         assert!(
             message.contains(why) && message.contains("0 2 * * SUN"),

@@ -10,7 +10,7 @@ use crate::api::Journal;
 use crate::controller::organizations::connections::Connection;
 use crate::plan::Marker;
 use crate::platform::client::RateLimiter;
-use {crate::platform::UserName, crate::platform::UserType};
+use crate::platform::{UserName, UserType};
 
 /// One organization's place.
 pub(in crate::controller) struct OrganizationState {

@@ -4,17 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::api::{Abandoned, Current, Journal};
 use crate::controller::organizations::connections::UserListing;
+use crate::controller::organizations::drift::{Findings, Views, compare, next_in_turn};
+use crate::controller::watch::cached_user::{JournalIndex, JournalNonces};
 use crate::plan::Marker;
-use {crate::api::Abandoned, crate::api::Current, crate::api::Journal};
-use {
-    crate::controller::organizations::drift::Findings, crate::controller::organizations::drift::Views,
-    crate::controller::organizations::drift::compare, crate::controller::organizations::drift::next_in_turn,
-};
-use {
-    crate::controller::watch::cached_user::JournalIndex, crate::controller::watch::cached_user::JournalNonces,
-};
-use {crate::platform::UserName, crate::platform::UserType};
+use crate::platform::{UserName, UserType};
 
 const INSTANCE: &str = "abcdef";
 const NONCE: &str = "aaaabbbbccccdddd";

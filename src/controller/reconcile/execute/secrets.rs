@@ -8,17 +8,16 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
+use crate::api::{FENCE_ANNOTATION, RETAINED_LABEL, Reason};
 use crate::controller::context::fresh_nonce;
+use crate::controller::error::{describe, secret_problem};
 use crate::controller::reconcile::execute::Executor;
 use crate::controller::reconcile::secret;
-use crate::platform::Token;
-use {crate::api::FENCE_ANNOTATION, crate::api::RETAINED_LABEL};
-use {crate::controller::error::describe, crate::controller::error::secret_problem};
-use {
-    crate::plan::Answer, crate::plan::Committed, crate::plan::Fence, crate::plan::Observed,
-    crate::plan::OwnSecret, crate::plan::Problem, crate::plan::Retry, crate::plan::SecretDraft,
-    crate::plan::SecretView, crate::plan::Staged, crate::plan::TokenSource,
+use crate::plan::{
+    Answer, Committed, Fence, Observed, OwnSecret, Problem, Retry, SecretDraft, SecretView, Staged,
+    TokenSource,
 };
+use crate::platform::Token;
 
 /// No write of a Secret waits longer: there is a token in memory that may be nowhere else.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
@@ -272,7 +271,7 @@ async fn certainly(
 
 fn rejected(name: &str, why: &str) -> Problem {
     Problem {
-        reason: "SecretRejected",
+        reason: Reason::SecretRejected,
         message: format!("Secret {name} cannot be written: {why}"),
         retry: Retry::Backoff,
     }

@@ -7,11 +7,12 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::api::WorkloadKind;
+use crate::api::{Reason, WorkloadKind};
 use crate::controller::consumers::ReadsSecrets;
 use crate::controller::error::describe;
 use crate::controller::reconcile::execute::Executor;
-use {crate::plan, crate::plan::Answer, crate::plan::Problem, crate::plan::Restart, crate::plan::Retry};
+use crate::plan;
+use crate::plan::{Answer, Problem, Restart, Retry};
 
 impl Executor<'_> {
     /// Those that read one of these Secrets, read from the API server and not from a cache: a token dies because there is none.
@@ -35,7 +36,7 @@ impl Executor<'_> {
             WorkloadKind::StatefulSet => self.mark::<StatefulSet>(restart).await,
         };
         marked.map_err(|error| Problem {
-            reason: "RestartRefused",
+            reason: Reason::RestartRefused,
             message: format!("{} {name} cannot be changed: {}", kind.name(), describe(&error)),
             retry: Retry::Backoff,
         })

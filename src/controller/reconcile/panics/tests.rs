@@ -6,11 +6,7 @@ use std::time::Duration;
 use futures::future::join;
 use tokio::sync::{Mutex, Semaphore};
 
-use {
-    crate::controller::reconcile::panics::Error, crate::controller::reconcile::panics::PAUSES,
-    crate::controller::reconcile::panics::Panics, crate::controller::reconcile::panics::catch_panic,
-    crate::controller::reconcile::panics::notice,
-};
+use crate::controller::reconcile::panics::{Error, PAUSES, Panics, catch_panic, notice};
 
 #[tokio::test]
 async fn a_panic_ends_its_own_reconcile_and_gives_back_what_it_held() {
@@ -59,7 +55,7 @@ fn the_pauses_grow_to_an_hour_and_a_changed_object_is_tried_at_once() {
 fn the_event_tells_when_it_is_tried_again_and_nothing_of_the_panic() {
     let notice = notice(Duration::from_secs(40));
     assert!(notice.warning);
-    assert_eq!(notice.reason, "InternalError");
+    assert_eq!(notice.reason, crate::api::Reason::InternalError);
     assert!(
         notice.message.contains("tries again in 40 s"),
         "{}",

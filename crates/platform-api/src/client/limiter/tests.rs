@@ -1,0 +1,343 @@
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Caller, LimiterEvents, Limits, Priority, Purpose, RateLimiter, TokenBucket};
+use crate::client::error::{Error, Kind};
+
+fn caller(way: Priority) -> Caller {
+    Caller {
+        priority: way,
+        ..of("payments")
+    }
+}
+
+fn of(namespace: &str) -> Caller {
+    Caller {
+        priority: Priority::Normal,
+        namespace: namespace.into(),
+    }
+}
+
+#[test]
+fn a_burst_goes_at_once_and_the_rest_at_an_even_pace_in_the_order_of_coming() {
+    let now = Instant::now();
+    let mut pace = TokenBucket::new(60);
+    let times: Vec<_> = (0..10)
+        .map(|_| pace.take(now).duration_since(now).as_secs())
+        .collect();
+    assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2, 3]);
+    // After a rest there is a burst again, and not more than one.
+    let later = now + Duration::from_mins(10);
+    let times: Vec<_> = (0..9)
+        .map(|_| pace.take(later).duration_since(later).as_secs())
+        .collect();
+    assert_eq!(times, [0, 0, 0, 0, 0, 0, 0, 1, 2]);
+}
+
+#[test]
+fn the_slowest_pace_has_no_burst() {
+    let now = Instant::now();
+    let mut pace = TokenBucket::new(1);
+    assert_eq!(pace.take(now), now);
+    // Who cannot wait for so long takes nothing away from the others.
+    assert_eq!(pace.take_before(now, now + Duration::from_secs(10)), None);
+    assert_eq!(pace.take(now), now + Duration::from_mins(1));
+}
+
+#[tokio::test]
+async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_counts() {
+    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
+    gate.pause(&error, Duration::from_mins(5));
+    gate.pause(&error, Duration::from_secs(1));
+    let refused = gate.acquire(&caller(Priority::Normal)).await.err();
+    let Some(Kind::RateLimited(Some(left))) = refused.as_ref().map(|e| e.kind) else {
+        panic!("{refused:?}");
+    };
+    assert!(left > Duration::from_mins(4), "{left:?}");
+    assert_eq!(
+        refused.map(|e| e.to_string()),
+        Some(error.to_string()),
+        "the same words each time"
+    );
+}
+
+#[tokio::test]
+async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
+    let timeout = Duration::from_millis(20);
+    let limits = Limits {
+        creates_per_hour: 1,
+        max_in_flight: 1,
+        ..Limits::default()
+    };
+    let kind = |r: Result<super::Permit, Error>| r.map(drop).map_err(|e| e.kind);
+    let hooks = LimiterEvents {
+        margin: Box::new(|| Duration::from_millis(20)),
+        ..LimiterEvents::default()
+    };
+    let short = RateLimiter::new(limits, hooks);
+    assert_eq!(
+        kind(
+            short
+                .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
+                .await
+        ),
+        Err(Kind::NotLeading)
+    );
+
+    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let held = gate.acquire(&caller(Priority::Normal)).await;
+    assert_eq!(
+        kind(
+            gate.acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
+                .await
+        ),
+        Err(Kind::RateLimited(Some(timeout)))
+    );
+    drop(held);
+    assert_eq!(
+        kind(
+            gate.acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
+                .await
+        ),
+        Ok(())
+    );
+    let refused = gate
+        .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
+        .await;
+    let error = refused.map(drop).err();
+    assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
+}
+
+#[tokio::test]
+async fn who_goes_ahead_stands_in_a_line_of_its_own_and_the_lines_take_turns() {
+    let limits = Limits {
+        max_in_flight: 1,
+        requests_per_minute: 60_000,
+        ..Limits::default()
+    };
+    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let order = RefCell::new(vec![]);
+    let call = async |way, n| {
+        let turn = gate.acquire(&caller(way)).await.unwrap();
+        order.borrow_mut().push((way, n));
+        drop(turn);
+    };
+    let held = gate.acquire(&caller(Priority::Normal)).await;
+    let usual = (0..4).map(|n| call(Priority::Normal, n));
+    let ahead = (0..2).map(|n| call(Priority::High, n));
+    let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
+    assert!(futures::poll!(&mut all).is_pending());
+    assert_eq!(gate.used().waiting, 6);
+    drop(held);
+    all.await;
+    let (usual, ahead) = (|n| (Priority::Normal, n), |n| (Priority::High, n));
+    assert_eq!(
+        order.take(),
+        [usual(0), ahead(0), usual(1), ahead(1), usual(2), usual(3)]
+    );
+}
+
+/// A call of another namespace stands behind one call of a hundred that came before.
+#[tokio::test]
+async fn namespaces_take_turns_in_a_line() {
+    let limits = Limits {
+        max_in_flight: 1,
+        requests_per_minute: 60_000,
+        ..Limits::default()
+    };
+    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let order = RefCell::new(vec![]);
+    let call = async |namespace: &'static str, n: usize| {
+        let turn = gate.acquire(&of(namespace)).await.unwrap();
+        order.borrow_mut().push((namespace, n));
+        drop(turn);
+    };
+    let held = gate.acquire(&of("a")).await;
+    let many = (0..100).map(|n| call("a", n));
+    let others = [("b", 0), ("c", 0), ("b", 1)].map(|(namespace, n)| call(namespace, n));
+    let mut all = std::pin::pin!(futures::future::join_all(many.chain(others)));
+    assert!(futures::poll!(&mut all).is_pending());
+    drop(held);
+    all.await;
+    let order = order.take();
+    assert_eq!(
+        order[..7],
+        [
+            ("a", 0),
+            ("a", 1),
+            ("b", 0),
+            ("c", 0),
+            ("a", 2),
+            ("b", 1),
+            ("a", 3)
+        ]
+    );
+    assert_eq!(order.len(), 103);
+}
+
+#[tokio::test]
+async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() {
+    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let (hour, soon) = (Duration::from_hours(1), Instant::now() + Duration::from_hours(1));
+    gate.state().pace = TokenBucket {
+        interval: hour,
+        burst: Duration::ZERO,
+        next: Some(soon),
+    };
+    let (in_usual, in_ahead) = (caller(Priority::Normal), caller(Priority::High));
+    let usual = (0..4).map(|_| gate.acquire(&in_usual));
+    let ahead = (0..2).map(|_| gate.acquire(&in_ahead));
+    let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
+    assert!(futures::poll!(&mut all).is_pending());
+    assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
+    let timeout = Duration::from_millis(20);
+    for way in [Priority::Normal, Priority::High] {
+        let turn = gate
+            .acquire_create("POST /x", timeout, Purpose::First, &caller(way))
+            .await;
+        assert_eq!(
+            turn.map(drop).map_err(|e| e.kind),
+            Err(Kind::RateLimited(Some(timeout)))
+        );
+    }
+    let used = gate.used();
+    assert_eq!((used.waiting, used.in_flight), (6, 2));
+    assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
+}
+
+#[tokio::test]
+async fn what_is_used_is_told() {
+    let limits = Limits {
+        max_in_flight: 1,
+        creates_per_hour: 2,
+        ..Limits::default()
+    };
+    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let turn = gate
+        .acquire_create(
+            "POST /x",
+            Duration::from_secs(1),
+            Purpose::First,
+            &caller(Priority::Normal),
+        )
+        .await;
+    let second = caller(Priority::Normal);
+    let mut second = std::pin::pin!(gate.acquire(&second));
+    assert!(futures::poll!(&mut second).is_pending());
+    let used = gate.used();
+    assert_eq!((used.in_flight, used.waiting, used.budget_left), (1, 1, 1));
+    drop(turn);
+    assert!(second.await.is_ok());
+    let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
+    gate.pause(&error, Duration::from_mins(5));
+    let used = gate.used();
+    assert_eq!((used.in_flight, used.waiting), (0, 0));
+    assert!(used.pause > Duration::from_mins(4), "{:?}", used.pause);
+}
+
+#[tokio::test]
+async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_one_of_their_own() {
+    let limits = Limits {
+        creates_per_hour: 10,
+        ..Limits::default()
+    };
+    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let make = async |namespace, purpose| {
+        let turn = gate
+            .acquire_create("POST /x", Duration::from_secs(1), purpose, &of(namespace))
+            .await;
+        turn.map(drop).map_err(|e| e.to_string())
+    };
+    for n in 0..9 {
+        let namespace = ["a", "b", "c"][n % 3];
+        assert_eq!(make(namespace, Purpose::Replacement).await, Ok(()));
+    }
+    let told = make("d", Purpose::Replacement).await.unwrap_err();
+    assert!(
+        told.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
+        "{told}"
+    );
+    assert_eq!(make("a", Purpose::First).await, Ok(()));
+    let told = make("d", Purpose::First).await.unwrap_err();
+    assert!(
+        told.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
+        "{told}"
+    );
+    assert_eq!(make("a", Purpose::Revocation).await, Ok(()));
+    let told = make("d", Purpose::Revocation).await.unwrap_err();
+    assert!(
+        told.contains("11 users were made within an hour") && told.contains("with the tenth more"),
+        "{told}"
+    );
+    let most = |purpose: Purpose| [1, 2, 10, 1000].map(|all| purpose.most(all));
+    assert_eq!(most(Purpose::Replacement), [1, 1, 9, 900]);
+    assert_eq!(most(Purpose::Revocation), [2, 3, 11, 1100]);
+}
+
+#[tokio::test]
+async fn a_namespace_that_has_used_its_share_is_told_which() {
+    let limits = Limits {
+        creates_per_hour: 10,
+        ..Limits::default()
+    };
+    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let make = async |namespace| {
+        let turn = gate
+            .acquire_create("POST /x", Duration::from_secs(1), Purpose::First, &of(namespace))
+            .await;
+        turn.map(drop).map_err(|e| e.to_string())
+    };
+    for _ in 0..5 {
+        assert_eq!(make("payments").await, Ok(()));
+    }
+    let told = make("payments").await.unwrap_err();
+    assert!(
+        told.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
+        "{told}"
+    );
+    assert_eq!(make("search").await, Ok(()));
+}
+
+#[test]
+fn deleted_users_are_remembered_for_lists_that_are_older() {
+    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let before = Instant::now();
+    gate.note_deleted("pu-1");
+    assert_eq!(gate.deleted_since(before), ["pu-1"]);
+    assert_eq!(
+        gate.deleted_since(Instant::now() + Duration::from_secs(1)),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn a_time_that_cannot_be_right_makes_the_time_unknown_until_one_comes_that_can() {
+    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let hours = |n| {
+        Timestamp::now()
+            .checked_add(SignedDuration::from_hours(n))
+            .unwrap()
+    };
+    assert_eq!((gate.now(), gate.skew()), (None, None));
+    for plausible in [hours(0), hours(23), hours(-23)] {
+        gate.note_time(plausible);
+        assert!(gate.now().unwrap() >= plausible);
+        assert_eq!(gate.skew(), None);
+    }
+    for not in [
+        hours(25),
+        hours(-25),
+        Timestamp::MAX,
+        Timestamp::MIN,
+        Timestamp::UNIX_EPOCH,
+    ] {
+        gate.note_time(not);
+        assert_eq!(gate.now(), None);
+        assert_eq!(gate.skew().unwrap().platform, not);
+    }
+    gate.note_time(hours(0));
+    assert!(gate.now().is_some() && gate.skew().is_none());
+}

@@ -1,0 +1,126 @@
+//! Who calls, and by what.
+
+use axum::http::header;
+use axum::http::request::Parts;
+
+use crate::console::{self, SignedIn};
+use crate::reply::ApiError;
+use crate::secret;
+use crate::store::batch::Batch;
+use crate::store::callers::{self, Rights};
+use crate::store::{Connection, audit, credentials, sign_in};
+
+/// Who was recognised, allowed or not.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    /// As the audit log has it.
+    pub(crate) kind: &'static str,
+    pub(crate) last_digits: Option<String>,
+    /// `API` with a token, `UI` with a session.
+    pub(crate) source: &'static str,
+}
+
+impl Caller {
+    /// The holder, or former holder, of a token.
+    pub(crate) fn by_token(owner: &credentials::Owner) -> Self {
+        Self {
+            id: owner.user_id.clone(),
+            name: owner.user_name.clone(),
+            kind: if owner.user_type == "personal" {
+                "ui"
+            } else {
+                "programmatic"
+            },
+            last_digits: Some(owner.last_digits.clone()),
+            source: "API",
+        }
+    }
+
+    /// Puts the caller into an audit row.
+    pub(crate) fn sign<'a>(&'a self, event: &mut audit::Event<'a>) {
+        event.actor_id = Some(&self.id);
+        event.actor_name = &self.name;
+        event.actor_type = self.kind;
+        event.token_last_digits = self.last_digits.as_deref();
+        event.source = self.source;
+    }
+}
+
+/// The refusal of who shows nothing, or nothing that is valid.
+pub(super) const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missing or not valid");
+
+/// What a caller shows, by which it is looked up again when a change begins.
+#[derive(Clone)]
+pub(super) enum Credential {
+    /// The hash of a token.
+    Token([u8; 32]),
+    /// The cookie of a session, in which the console asks.
+    Session(String),
+}
+
+/// Who holds a credential now, and may do what.
+pub(super) struct Holder {
+    pub(super) caller: Caller,
+    pub(super) rights: Rights,
+    /// The token whose use is to be written.
+    pub(super) used: Option<i64>,
+}
+
+impl Credential {
+    /// What a request shows.
+    pub(super) fn of(request: &Parts) -> Option<Self> {
+        if let Some(SignedIn(cookie)) = request.extensions.get() {
+            return Some(Self::Session(cookie.clone()));
+        }
+        let value = request.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        bearer(value).map(|token| Self::Token(secret::digest(token)))
+    }
+
+    /// Who holds it; fails if nobody does any more, or ever did.
+    pub(super) async fn holder(&self, conn: &mut Connection) -> Result<Holder, ApiError> {
+        match self {
+            Self::Token(hash) => {
+                let (owner, rights) = callers::holder(conn, hash).await?.ok_or(UNKNOWN)?;
+                Ok(Holder {
+                    caller: Caller::by_token(&owner),
+                    rights,
+                    used: owner.token_id.filter(|_| owner.use_is_news()),
+                })
+            }
+            Self::Session(cookie) => {
+                let session = sign_in::session(&mut *conn, cookie).await?;
+                let session = session.ok_or(ApiError::Unauthorized("The session has ended"))?;
+                Ok(Holder {
+                    rights: callers::effective(conn, &session.user_id).await?,
+                    caller: console::caller(&session),
+                    used: None,
+                })
+            }
+        }
+    }
+
+    /// Fails with the batch unless somebody holds it by then.
+    pub(super) fn require(&self, batch: &mut Batch) {
+        match self {
+            Self::Token(hash) => credentials::require(batch, hash),
+            Self::Session(cookie) => sign_in::require(batch, cookie),
+        }
+    }
+
+    /// Who held it, for the audit log.
+    pub(super) async fn former_holder(&self, conn: &mut Connection) -> Result<Option<Caller>, ApiError> {
+        let Self::Token(hash) = self else {
+            return Ok(None);
+        };
+        let owner = credentials::former_owner(conn, hash).await?;
+        Ok(owner.as_ref().map(Caller::by_token))
+    }
+}
+
+/// The token of an `Authorization` header.
+pub(crate) fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}

@@ -1,0 +1,151 @@
+//! A request that passed the gate, in the hands of its handler.
+
+use std::collections::BTreeMap;
+
+use super::RequestContext;
+use super::caller::{Caller, Credential};
+use super::target::Target;
+use crate::App;
+use crate::authz::{self, Facts, Question};
+use crate::reply::{Answer, ApiError};
+use crate::store::batch::Batch;
+use crate::store::callers::{self, Rights};
+use crate::store::{Connection, Transaction, audit};
+
+/// A request that passed the gate.
+#[derive(Clone)]
+pub(crate) struct AuthorizedRequest {
+    pub(super) trace: RequestContext,
+    pub(super) credential: Credential,
+    pub(super) caller: Caller,
+    pub(super) rights: Rights,
+    pub(super) aim: Target,
+    /// What the policies were asked with.
+    pub(super) facts: Facts,
+}
+
+impl AuthorizedRequest {
+    /// Begins a change: the call as it is then, in a transaction that no other one writes beside. The gate decided before the
+    /// body was there, which the caller may keep back for long; what it decided by may have gone meanwhile, and is looked up
+    /// again.
+    pub(crate) async fn begin(&self, app: &App) -> Result<(Self, Transaction), ApiError> {
+        let mut tx = app.store.write().await?;
+        let holder = self.credential.holder(&mut tx).await?;
+        let facts = self.aim.permit(&mut tx, &holder).await?;
+        let call = Self {
+            caller: holder.caller,
+            rights: holder.rights,
+            facts,
+            ..self.clone()
+        };
+        Ok((call, tx))
+    }
+
+    /// The same for a batch: it fails when it is committed, see [`crate::store::queue::is_overtaken`], unless the caller
+    /// has by then the credential, and the very rights that were decided by.
+    pub(crate) fn require_unchanged(&self, batch: &mut Batch) {
+        self.credential.require(batch);
+        callers::require_unchanged(batch, &self.caller.id, &self.rights);
+    }
+
+    /// Adds the row of a success to the audit log; in the transaction of the change, so that there is never one
+    /// without the other.
+    pub(crate) async fn record(&self, conn: &mut Connection, resource_id: &str) -> Result<(), sqlx::Error> {
+        let mut batch = Batch::default();
+        self.audit(&mut batch, resource_id);
+        batch.execute(conn).await
+    }
+
+    /// The same, of what was done in an account that the body names.
+    pub(crate) async fn record_in(
+        &self,
+        conn: &mut Connection,
+        account: &str,
+        resource_id: &str,
+    ) -> Result<(), sqlx::Error> {
+        let mut batch = Batch::default();
+        let mut event = self.event(resource_id);
+        event.account_id = Some(account);
+        audit::add(&mut batch, &event);
+        batch.execute(conn).await
+    }
+
+    /// The same as [`Self::record`], together with the change.
+    pub(crate) fn audit(&self, batch: &mut Batch, resource_id: &str) {
+        audit::add(batch, &self.event(resource_id));
+    }
+
+    fn event<'a>(&'a self, resource_id: &'a str) -> audit::Event<'a> {
+        let mut event = self.trace.event();
+        self.caller.sign(&mut event);
+        event.action = self.aim.rule.verb();
+        event.resource_type = self.aim.rule.resource_type;
+        event.resource_id = Some(resource_id);
+        event.account_id = self.aim.account.as_deref();
+        event.result = "success";
+        event.status = 200;
+        event
+    }
+
+    /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
+    pub(crate) async fn done(&self, mut tx: Transaction, resource_id: &str) -> Result<Answer, ApiError> {
+        self.record(&mut tx, resource_id).await?;
+        tx.commit().await?;
+        Ok(Answer::Done)
+    }
+
+    /// Id of the person who calls; programmatic users have neither a password nor a session.
+    pub(crate) fn person(&self) -> Result<&str, ApiError> {
+        if self.caller.kind != "ui" {
+            let action = self.aim.rule.action;
+            return Err(ApiError::Forbidden(format!(
+                "Only a console user may do this ({action})"
+            )));
+        }
+        Ok(&self.caller.id)
+    }
+
+    /// The cookie of the session in which the console asks; empty for who calls with a token.
+    pub(crate) fn session(&self) -> &str {
+        match &self.credential {
+            Credential::Session(cookie) => cookie,
+            Credential::Token(_) => "",
+        }
+    }
+
+    /// Whether the caller has to do with an account.
+    pub(crate) fn sees(&self, account: &str) -> bool {
+        authz::sees(&self.rights.grants, account)
+    }
+
+    /// Whether the caller may do this request's action on one resource of the account.
+    pub(crate) fn may(&self, id: &str, attributes: BTreeMap<String, String>) -> bool {
+        let resource = format!("{}:{id}", self.aim.rule.service());
+        let account = self.aim.place();
+        let facts = Facts {
+            attributes,
+            email: self.facts.email.clone(),
+        };
+        let question = Question {
+            action: self.aim.rule.action,
+            resource: &resource,
+            account,
+            administrator_only: false,
+            facts: &facts,
+        };
+        authz::decide(&self.rights.grants, question).is_allowed()
+    }
+
+    /// The refusal of what [`Self::may`] does not allow.
+    pub(crate) fn refusal(&self) -> ApiError {
+        self.aim.refusal()
+    }
+
+    /// The account acted on.
+    pub(crate) fn account(&self) -> Result<&str, ApiError> {
+        self.aim
+            .account
+            .as_deref()
+            .ok_or(ApiError::Internal("the route has no account"))
+    }
+}

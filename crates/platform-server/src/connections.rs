@@ -1,0 +1,178 @@
+//! What a server that anyone can connect to bounds: how many connections it holds, of one network and of all, and requests
+//! whose length is given in two ways.
+
+mod framing;
+
+use std::collections::HashMap;
+use std::future::{Ready, ready};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use axum_server::accept::Accept;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+pub use framing::{Checked, Contradictory};
+
+/// What one owner of a network has at least: an address of version 4, and 64 bits of version 6.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+    }
+}
+
+/// Connections by network.
+type Held = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// Lets in so many connections at once, and of one network a share of them. Those beyond are closed without an answer: a
+/// server that answered them would hold them for as long.
+#[derive(Debug, Clone)]
+pub struct Bounded {
+    most: usize,
+    share: usize,
+    held: Held,
+}
+
+impl Bounded {
+    /// `most` in all, `share` of one network.
+    #[must_use]
+    pub fn new(most: usize, share: usize) -> Self {
+        Self {
+            most,
+            share: share.max(1),
+            held: Held::default(),
+        }
+    }
+
+    fn admit(&self, network: IpAddr) -> Option<Admission> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = held.values().sum();
+        let own = held.get(&network).copied().unwrap_or_default();
+        if all >= self.most || own >= self.share {
+            return None;
+        }
+        held.insert(network, own + 1);
+        Some(Admission {
+            network,
+            held: self.held.clone(),
+        })
+    }
+}
+
+/// The place of one connection, which it gives back when it ends.
+#[derive(Debug)]
+struct Admission {
+    network: IpAddr,
+    held: Held,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = held.get_mut(&self.network) {
+            *own -= 1;
+            if *own == 0 {
+                held.remove(&self.network);
+            }
+        }
+    }
+}
+
+impl<S> Accept<TcpStream, S> for Bounded {
+    type Stream = Admitted;
+    type Service = S;
+    type Future = Ready<io::Result<(Admitted, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let admitted = stream.peer_addr().and_then(|peer| {
+            let admission = self.admit(network(peer.ip()));
+            let admission = admission.ok_or_else(|| io::Error::other("too many connections"))?;
+            stream.set_nodelay(true)?;
+            Ok(Admitted {
+                stream,
+                _admission: admission,
+            })
+        });
+        ready(admitted.map(|stream| (stream, service)))
+    }
+}
+
+/// A connection that has its place.
+#[derive(Debug)]
+pub struct Admitted {
+    stream: TcpStream,
+    _admission: Admission,
+}
+
+impl AsyncRead for Admitted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Admitted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::{Bounded, network};
+
+    #[test]
+    fn a_network_has_its_share_and_no_more() {
+        let bounded = Bounded::new(3, 2);
+        let (one, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let first = bounded.admit(one).unwrap();
+        let _second = bounded.admit(one).unwrap();
+        assert!(bounded.admit(one).is_none());
+        let _third = bounded.admit(other).unwrap();
+        assert!(bounded.admit(other).is_none(), "there are three in all");
+        drop(first);
+        assert!(bounded.admit(other).is_some());
+    }
+
+    #[test]
+    fn a_network_is_an_address_of_version_4_or_64_bits_of_version_6() {
+        for (address, expected) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
+        ] {
+            assert_eq!(network(address.parse().unwrap()).to_string(), expected);
+        }
+    }
+}

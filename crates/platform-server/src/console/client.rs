@@ -1,0 +1,169 @@
+//! The console's way to the API: the same routes, rights and audit log as for everybody, as the person who is signed in.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request, StatusCode, header};
+use axum::response::Response;
+use jiff::Timestamp;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use crate::auth::RequestContext;
+use crate::authz::{self, Facts, Question};
+use crate::edge::RequestId;
+use crate::store::{callers, sign_in};
+use crate::{App, reply, reply::ApiError, routes};
+use platform_api::{ErrorItem, RequestInfo, format_time};
+
+/// Longest reply that a page is made of.
+const LONGEST: usize = 64 * 1024 * 1024;
+
+/// Says to the gate on whose behalf a request comes. Nothing that arrives from outside can carry it.
+/// It is the cookie of the session, which may have ended before the body of the request was there.
+#[derive(Clone)]
+pub(crate) struct SignedIn(pub(crate) String);
+
+/// One person's requests while one page is made.
+pub(super) struct Client {
+    app: App,
+    session: sign_in::Session,
+    cookie: String,
+    trace: RequestContext,
+}
+
+/// What the API refused, in its own words.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) errors: Vec<ErrorItem>,
+}
+
+impl Refused {
+    fn too_long() -> Self {
+        let message = "There is more than a page can show: ask the API for it".to_owned();
+        let error = ErrorItem {
+            code: "TOO_LONG".to_owned(),
+            message,
+            field: None,
+        };
+        Self {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            errors: vec![error],
+        }
+    }
+
+    /// All sentences.
+    pub(super) fn words(&self) -> String {
+        let words = self.errors.iter().map(|e| e.message.as_str());
+        let words: Vec<&str> = words.collect();
+        if words.is_empty() {
+            return "Too many requests. Wait a minute, and try again.".to_owned();
+        }
+        words.join(". ")
+    }
+}
+
+impl Client {
+    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, trace: RequestContext) -> Self {
+        Self {
+            app: app.clone(),
+            session,
+            cookie,
+            trace,
+        }
+    }
+
+    pub(super) fn session(&self) -> &sign_in::Session {
+        &self.session
+    }
+
+    /// Name of the organization.
+    pub(super) fn organization(&self) -> &str {
+        &self.app.organization.name
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<Value>, Refused> {
+        self.call(Method::GET, path, None).await
+    }
+
+    /// Sends one request; the items of the reply.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Vec<Value>, Refused> {
+        let info = RequestInfo {
+            id: self.trace.request_id.clone(),
+            url: path.to_owned(),
+            method: method.to_string(),
+            timestamp: format_time(Timestamp::now()),
+        };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::USER_AGENT, &self.trace.agent)
+            .header(header::CONTENT_TYPE, "application/json")
+            .extension(RequestId(self.trace.request_id.clone()))
+            .extension(SignedIn(self.cookie.clone()));
+        if let Some(peer) = self.trace.peer {
+            request = request.extension(peer);
+        }
+        let body = body.map_or_else(Body::empty, |b| Body::from(b.to_string()));
+        let failed = |_| Refused {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            errors: Vec::new(),
+        };
+        let request = request.body(body).map_err(failed)?;
+        let Ok(response) = routes::api(self.app.clone()).oneshot(request).await;
+        let response = reply::finish(response, info);
+        let status = response.status();
+        let bytes = to_bytes(response.into_body(), LONGEST).await;
+        let read = bytes.ok().and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+        let Some(mut reply) = read else {
+            return Err(Refused::too_long());
+        };
+        let mut reply = reply["response"].take();
+        if status.is_success() {
+            return Ok(serde_json::from_value(reply["items"].take()).unwrap_or_default());
+        }
+        let errors = serde_json::from_value(reply["errors"].take()).unwrap_or_default();
+        Err(Refused { status, errors })
+    }
+
+    /// Refuses a form that no page of the session sent.
+    pub(super) async fn csrf_failed(&self, action: &str) -> Response {
+        super::csrf_failed(&self.app, &self.trace, &self.session, action).await
+    }
+
+    /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.
+    pub(super) async fn administers(&self) -> Result<bool, ApiError> {
+        let mut tx = self.app.store.read().await?;
+        let rights = callers::effective(&mut tx, &self.session.user_id).await?;
+        Ok(authz::administers(&rights.grants))
+    }
+
+    /// Whether the person may list the organization's users.
+    pub(super) async fn sees_users(&self) -> Result<bool, ApiError> {
+        let rights = callers::effective(
+            &mut *self.app.store.acquire_reader().await?,
+            &self.session.user_id,
+        )
+        .await?;
+        let question = Question {
+            action: "setup:describeOrganizationUsers",
+            resource: "setup:",
+            account: None,
+            administrator_only: false,
+            facts: &Facts::default(),
+        };
+        Ok(authz::decide(&rights.grants, question).is_allowed())
+    }
+
+    /// Takes the number of a form that may be sent once; `false` if it was sent before.
+    pub(super) async fn take(&self, number: &str) -> Result<bool, ApiError> {
+        let mut tx = self.app.store.write().await?;
+        let fresh = sign_in::take_form(&mut tx, number).await?;
+        tx.commit().await?;
+        Ok(fresh)
+    }
+}

@@ -1,0 +1,107 @@
+//! Accounts.
+
+use std::collections::HashMap;
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, Query, State};
+use serde_json::json;
+
+use super::{Admitted, Outcome};
+use crate::App;
+use crate::auth::Reader;
+use crate::reply::{Answer, ApiError};
+use crate::store::{Connection, accounts};
+use crate::validate::{Object, Problems};
+
+const KIND: &str = "spotinst:setup:account";
+
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing("Account_DOESNT_EXIST", format!("Account {id} does not exist"))
+}
+
+/// Fails unless the account of the path exists.
+pub(super) async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
+    if accounts::exists(conn, id).await? {
+        Ok(())
+    } else {
+        Err(missing(id))
+    }
+}
+
+fn read_name(bytes: &Bytes) -> Result<String, ApiError> {
+    let mut problems = Problems::default();
+    let account = Object::parse(bytes)?.object("account", &mut problems);
+    let name = account.name("name", &mut problems);
+    if !name.is_empty() && !name.chars().any(char::is_alphabetic) {
+        problems.add("account.name", "must contain at least one letter");
+    }
+    problems.check()?;
+    Ok(name)
+}
+
+/// The accounts that the caller has to do with.
+pub(super) async fn list(
+    Extension(call): Admitted,
+    Query(query): Query<HashMap<String, String>>,
+    mut conn: Reader,
+) -> Outcome {
+    let mut found = accounts::list(&mut conn).await?;
+    found.retain(|a| call.sees(&a.account_id));
+    if let Some(cloud) = query.get("cloudAccountId") {
+        found.retain(|a| a.provider_external_id.as_ref() == Some(cloud));
+    }
+    Answer::list(KIND, &found)
+}
+
+pub(super) async fn details(Path(id): Path<String>, mut conn: Reader) -> Outcome {
+    let found = accounts::list(&mut conn)
+        .await?
+        .into_iter()
+        .find(|a| a.account_id == id);
+    Answer::list(KIND, &[found.ok_or_else(|| missing(&id))?])
+}
+
+pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let name = read_name(&bytes)?;
+    let (call, mut tx) = call.begin(&app).await?;
+    let id = accounts::create(&mut tx, None, &name).await?;
+    call.record(&mut tx, &id).await?;
+    tx.commit().await?;
+    // `id` and not `accountId`, as everywhere else: so the description has it, and its clients.
+    Ok(Answer::one(
+        KIND,
+        json!({"id": id, "name": name, "organizationId": app.organization.id}),
+    ))
+}
+
+pub(super) async fn update(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let name = read_name(&bytes)?;
+    let (call, mut tx) = call.begin(&app).await?;
+    require(&mut tx, &id).await?;
+    accounts::rename(&mut tx, &id, &name).await?;
+    call.done(tx, &id).await
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let (call, mut tx) = call.begin(&app).await?;
+    let all = accounts::list(&mut tx).await?;
+    match all.iter().position(|a| a.account_id == id) {
+        None => return Err(missing(&id)),
+        Some(0) => {
+            let message = "The default account of an organization cannot be deleted";
+            return Err(ApiError::Conflict("CANT_DELETE_DEFAULT_ACCOUNT", message.into()));
+        }
+        Some(_) => {}
+    }
+    accounts::delete(&mut tx, &id).await?;
+    call.done(tx, &id).await
+}

@@ -1,0 +1,127 @@
+//! What accounts hold: groups of machines. They run nothing; they are there to be allowed or not.
+
+use std::collections::HashSet;
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State};
+
+use super::{Admitted, Outcome};
+use crate::App;
+use crate::auth::Reader;
+use crate::reply::{Answer, ApiError};
+use crate::store::elastigroups::{self, Tag};
+use crate::validate::{Object, Problems};
+
+const KIND: &str = "spotinst:aws:ec2:group";
+
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing("GROUP_DOESNT_EXIST", format!("Group {id} does not exist"))
+}
+
+/// At the place where the vendor's clients send them. Each key once: a condition of a policy is about one value.
+fn read_tags(group: &Object, problems: &mut Problems) -> Vec<Tag> {
+    let compute = group.object("compute", problems);
+    let tags = compute
+        .object("launchSpecification", problems)
+        .objects("tags", problems);
+    let mut seen = HashSet::new();
+    let mut read = Vec::with_capacity(tags.len());
+    for tag in tags {
+        let tag_key = tag.required("tagKey", problems);
+        let tag_value = tag.required("tagValue", problems);
+        if !tag_key.is_empty() && !seen.insert(tag_key.clone()) {
+            problems.add(&tag.path("tagKey"), "contains a duplicate value");
+        }
+        read.push(Tag { tag_key, tag_value });
+    }
+    read
+}
+
+pub(super) async fn list(Extension(call): Admitted, mut conn: Reader) -> Outcome {
+    let mut groups = elastigroups::list(&mut conn, call.account()?).await?;
+    groups.retain(|g| call.may(&g.id, g.attributes()));
+    Ok(Answer::Items(
+        KIND,
+        groups.iter().map(elastigroups::Elastigroup::json).collect(),
+    ))
+}
+
+pub(super) async fn details(Extension(call): Admitted, Path(id): Path<String>, mut conn: Reader) -> Outcome {
+    let group = elastigroups::find(&mut conn, call.account()?, &id)
+        .await?
+        .ok_or_else(|| missing(&id))?;
+    Ok(Answer::one(KIND, group.json()))
+}
+
+pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let mut problems = Problems::default();
+    let group = Object::parse(&bytes)?.object("group", &mut problems);
+    let name = group.name("name", &mut problems);
+    let tags = if group.has("compute") {
+        read_tags(&group, &mut problems)
+    } else {
+        Vec::new()
+    };
+    problems.check()?;
+    let (call, mut tx) = call.begin(&app).await?;
+    // It has no id yet: a right to certain ones is none to make more.
+    if !call.may("", elastigroups::attributes(&name, &tags)) {
+        return Err(call.refusal());
+    }
+    let group = elastigroups::create(&mut tx, call.account()?, &name, tags).await?;
+    call.record(&mut tx, &group.id).await?;
+    tx.commit().await?;
+    Ok(Answer::one(KIND, group.json()))
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let (call, mut tx) = call.begin(&app).await?;
+    if !elastigroups::delete(&mut tx, call.account()?, &id).await? {
+        return Err(missing(&id));
+    }
+    call.done(tx, &id).await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::http::{Method, Request, StatusCode};
+    use tower::ServiceExt as _;
+
+    use crate::edge;
+    use crate::routes::tests::platform;
+    use crate::store::accounts;
+
+    /// Between the gate and the write.
+    #[tokio::test]
+    async fn what_is_made_in_an_account_that_goes_meanwhile_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut platform = platform(directory.path()).await;
+        let account = platform.take_first_start().unwrap().accounts[1].0.clone();
+        let service = edge::service(platform.app.clone());
+        let send = |method: Method| {
+            let request = Request::builder()
+                .method(method)
+                .uri(format!("/aws/ec2/group?accountId={account}"))
+                .header("authorization", format!("Bearer {}", "a".repeat(64)))
+                .body(Body::from(r#"{"group": {"name": "web"}}"#));
+            service.clone().oneshot(request.unwrap())
+        };
+        // The time of the token's use is news once.
+        assert_eq!(send(Method::GET).await.unwrap().status(), StatusCode::OK);
+        let mut tx = platform.app.store.write().await.unwrap();
+        let made = tokio::spawn(send(Method::POST));
+        // Whoever has passed the gate waits for the lock.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        accounts::delete(&mut tx, &account).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(made.await.unwrap().unwrap().status(), StatusCode::BAD_REQUEST);
+    }
+}

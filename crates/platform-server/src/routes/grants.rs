@@ -1,0 +1,103 @@
+//! Policies by account, as several bodies have them.
+
+use crate::reply::ApiError;
+use crate::store::{Connection, access, accounts};
+use crate::validate::{Object, Problems, invalid};
+use platform_api::PolicyGrant;
+
+/// What a grant may have. Answers have the policy's name and type, which whoever sends one back leaves in.
+const GRANT: &[&str] = &["policyId", "accountIds", "accounts", "policyName", "policyType"];
+
+/// The accounts of a grant. The vendor's description of user groups calls them `accounts`, its example and all else
+/// `accountIds`.
+fn accounts_of(grant: &Object, problems: &mut Problems) -> Vec<String> {
+    let by_id = grant.texts("accountIds", problems);
+    let by_other_name = grant.texts("accounts", problems);
+    if !grant.has("accounts") {
+        return by_id;
+    }
+    let same = by_id.len() == by_other_name.len() && by_id.iter().all(|a| by_other_name.contains(a));
+    if grant.has("accountIds") && !same {
+        problems.add(&grant.path("accounts"), "must be the same as accountIds");
+    }
+    by_other_name
+}
+
+/// Reads the list; nothing is compared with the database yet.
+pub(super) fn read(body: &Object, field: &str, problems: &mut Problems) -> Vec<PolicyGrant> {
+    let entries = body.objects(field, problems);
+    let mut found = Vec::with_capacity(entries.len());
+    for entry in entries {
+        entry.only(GRANT, problems);
+        let policy_id = entry.required("policyId", problems);
+        let account_ids = accounts_of(&entry, problems);
+        found.push(PolicyGrant {
+            policy_id,
+            account_ids,
+        });
+    }
+    found
+}
+
+/// Checks that everything named exists, and brings the grants of one policy together.
+pub(super) async fn check(
+    conn: &mut Connection,
+    field: &str,
+    grants: Vec<PolicyGrant>,
+) -> Result<Vec<PolicyGrant>, ApiError> {
+    let mut checked: Vec<PolicyGrant> = Vec::with_capacity(grants.len());
+    for (index, grant) in grants.into_iter().enumerate() {
+        let path = |inner: &str| format!("{field}.{index}.{inner}");
+        let Some(policy_type) = access::policy_type(&mut *conn, &grant.policy_id).await? else {
+            let message = format!("Policy {} does not exist", grant.policy_id);
+            return Err(ApiError::Unknown(
+                "POLICY_DOESNT_EXIST",
+                message,
+                path("policyId"),
+            ));
+        };
+        if grant.account_ids.is_empty() && policy_type.ends_with("ACCOUNT") {
+            return Err(invalid(&path("accountIds"), "is required"));
+        }
+        for (at, account) in grant.account_ids.iter().enumerate() {
+            if account != "*" {
+                require_account(conn, account, &path(&format!("accountIds.{at}"))).await?;
+            }
+        }
+        match checked
+            .iter_mut()
+            .find(|other| other.policy_id == grant.policy_id)
+        {
+            // Without accounts an organization policy holds everywhere; a list must not narrow that, nor widen.
+            Some(other) if other.account_ids.is_empty() || grant.account_ids.is_empty() => {
+                return Err(invalid(&path("policyId"), "contains a duplicate value"));
+            }
+            Some(other) => {
+                for account in grant.account_ids {
+                    if !other.account_ids.contains(&account) {
+                        other.account_ids.push(account);
+                    }
+                }
+            }
+            None => checked.push(grant),
+        }
+    }
+    Ok(checked)
+}
+
+/// Fails unless the account exists.
+pub(super) async fn require_account(
+    conn: &mut Connection,
+    account: &str,
+    field: &str,
+) -> Result<(), ApiError> {
+    if accounts::exists(conn, account).await? {
+        return Ok(());
+    }
+    let message = format!("Account {account} does not exist");
+    Err(ApiError::Unknown(
+        "Account_DOESNT_EXIST",
+        message,
+        field.to_owned(),
+    ))
+}

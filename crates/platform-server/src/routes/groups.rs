@@ -1,0 +1,162 @@
+//! User groups.
+
+use axum::body::Bytes;
+use axum::extract::{Extension, Path, State};
+use serde_json::{Value, json};
+
+use super::{Admitted, Outcome, grants};
+use crate::App;
+use crate::reply::{Answer, ApiError};
+use crate::store::access::Subject;
+use crate::store::{Connection, access, users};
+use crate::validate::{Object, Problems};
+use platform_api::UserGroup;
+
+const KIND: &str = "spotinst:setup:access:userGroup";
+
+fn missing(id: &str) -> ApiError {
+    ApiError::Missing(
+        "USER_GROUP_DOESNT_EXIST",
+        format!("User group {id} does not exist"),
+    )
+}
+
+async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
+    if access::group_exists(conn, id).await? {
+        Ok(())
+    } else {
+        Err(missing(id))
+    }
+}
+
+async fn require_users(conn: &mut Connection, ids: &[String]) -> Result<(), ApiError> {
+    for (index, id) in ids.iter().enumerate() {
+        if !users::exists(&mut *conn, id).await? {
+            let message = format!("User {id} does not exist");
+            return Err(ApiError::Unknown(
+                "USER_DOESNT_EXIST",
+                message,
+                format!("userIds.{index}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn list(State(app): State<App>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    Answer::list(KIND, &access::groups(&mut tx).await?)
+}
+
+async fn show(conn: &mut Connection, group: &UserGroup) -> Result<Value, ApiError> {
+    let members = access::members(&mut *conn, &group.id).await?;
+    let users: Vec<_> = members
+        .into_iter()
+        .map(|(id, name, kind)| json!({"userId": id, "userName": name, "type": kind}))
+        .collect();
+    let policies = access::grants(conn, Subject::Group(&group.id)).await?;
+    Ok(json!({
+        "id": group.id, "name": group.name, "description": group.description, "createdAt": group.created_at,
+        "users": users, "policies": policies,
+    }))
+}
+
+pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
+    let mut tx = app.store.read().await?;
+    let group = access::group(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    Ok(Answer::one(KIND, show(&mut tx, &group).await?))
+}
+
+pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let name = body.name("name", &mut problems);
+    let description = body.text("description", &mut problems);
+    let user_ids = body.texts("userIds", &mut problems);
+    let policies = grants::read(&body, "policies", &mut problems);
+    problems.check()?;
+    let (call, mut tx) = call.begin(&app).await?;
+    require_users(&mut tx, &user_ids).await?;
+    let policies = grants::check(&mut tx, "policies", policies).await?;
+    let id = access::create_group(&mut tx, &name, description.as_deref()).await?;
+    access::set_grants(&mut tx, Subject::Group(&id), &policies).await?;
+    access::set_members(&mut tx, &id, &user_ids).await?;
+    users::require_administrator(&mut tx).await?;
+    call.record(&mut tx, &id).await?;
+    let created_at = access::group(&mut tx, &id).await?.and_then(|g| g.created_at);
+    tx.commit().await?;
+    let item = json!({
+        "id": id, "name": name, "description": description, "createdAt": created_at, "userIds": user_ids,
+        "policies": policies,
+    });
+    Ok(Answer::one(KIND, item))
+}
+
+pub(super) async fn update(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let name = body.has("name").then(|| body.name("name", &mut problems));
+    let description = body
+        .has("description")
+        .then(|| body.required("description", &mut problems));
+    problems.check()?;
+    let (call, mut tx) = call.begin(&app).await?;
+    require(&mut tx, &id).await?;
+    access::update_group(&mut tx, &id, name.as_deref(), description.as_deref()).await?;
+    call.done(tx, &id).await
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+) -> Outcome {
+    let (call, mut tx) = call.begin(&app).await?;
+    require(&mut tx, &id).await?;
+    access::delete_group(&mut tx, &id).await?;
+    users::require_administrator(&mut tx).await?;
+    call.done(tx, &id).await
+}
+
+pub(super) async fn map_users(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let user_ids = body.texts("userIds", &mut problems);
+    body.require_unless_empty("userIds", &mut problems);
+    problems.check()?;
+    let (call, mut tx) = call.begin(&app).await?;
+    require(&mut tx, &id).await?;
+    require_users(&mut tx, &user_ids).await?;
+    access::set_members(&mut tx, &id, &user_ids).await?;
+    users::require_administrator(&mut tx).await?;
+    call.done(tx, &id).await
+}
+
+pub(super) async fn map_policies(
+    State(app): State<App>,
+    Extension(call): Admitted,
+    Path(id): Path<String>,
+    bytes: Bytes,
+) -> Outcome {
+    let body = Object::parse(&bytes)?;
+    let mut problems = Problems::default();
+    let wanted = grants::read(&body, "policies", &mut problems);
+    body.require_unless_empty("policies", &mut problems);
+    problems.check()?;
+    let (call, mut tx) = call.begin(&app).await?;
+    require(&mut tx, &id).await?;
+    let wanted = grants::check(&mut tx, "policies", wanted).await?;
+    access::set_grants(&mut tx, Subject::Group(&id), &wanted).await?;
+    users::require_administrator(&mut tx).await?;
+    call.done(tx, &id).await
+}
