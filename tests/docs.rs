@@ -22,7 +22,11 @@ fn pages() -> Vec<PathBuf> {
 /// Words of a text that begin as a path of this repository.
 fn paths(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !"/._-*".contains(c));
-    let paths = words.filter(|word| ["src/", "crates/", "tests/", "fuzz/"].iter().any(|at| word.starts_with(at)));
+    let paths = words.filter(|word| {
+        ["src/", "crates/", "tests/", "fuzz/"]
+            .iter()
+            .any(|at| word.starts_with(at))
+    });
     paths
         .map(|word| word.trim_end_matches(['.', '-', '/']))
         .filter(|word| !word.contains('*'))
