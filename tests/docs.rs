@@ -105,7 +105,7 @@ fn tests_of(program: &str) -> String {
             if path.is_dir() {
                 collect(&path, names);
             } else if path.extension().is_some_and(|e| e == "rs") {
-                names.push_str(&format!("fn {}\n", path.file_stem().unwrap().to_str().unwrap()));
+                names.extend(["fn ", path.file_stem().unwrap().to_str().unwrap(), "\n"]);
                 names.push_str(&fs::read_to_string(&path).unwrap());
             }
         }
@@ -131,7 +131,7 @@ fn tests_that_the_docs_name_exist() {
             Some((words.next()?, words.next().filter(|word| !word.starts_with('-'))?))
         });
         let claims = text.split('`').skip(1).step_by(2).filter_map(|word| {
-            let (program, test) = word.split_once(' ')?;
+            let (program, filter) = word.split_once(' ')?;
             let is_program = [
                 "operator",
                 "chart",
@@ -140,7 +140,7 @@ fn tests_that_the_docs_name_exist() {
                 "crd_rules",
                 "postgres",
             ];
-            is_program.contains(&program).then_some((program, test))
+            is_program.contains(&program).then_some((program, filter))
         });
         // `N name` explains the form.
         for (program, filter) in commands.chain(claims).filter(|(program, _)| *program != "N") {

@@ -75,7 +75,6 @@ reasons! {
     SecretRejected,
     Suspended,
     TokenNotAccepted,
-    TooMany,
     TooManyUsers,
     TooOld,
     UnknownAccount,

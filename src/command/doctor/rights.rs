@@ -104,7 +104,7 @@ fn is_of_workloads(right: &ResourceAttributes) -> bool {
     right.group.as_deref() == Some("apps") || right.resource.as_deref() == Some("pods")
 }
 
-/// One check a place. Needs the right to create SubjectAccessReviews. `consumers` is the operator's flag, if it is known.
+/// One check a place. Needs the right to create `SubjectAccessReview`s. `consumers` is the operator's flag, if it is known.
 pub(super) async fn of_operator(
     cluster: &Cluster,
     own: &str,
