@@ -53,7 +53,7 @@ impl Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// What people ask
+    /// A command for people
     #[command(flatten)]
     Verb(Verb),
     /// Run the operator against the cluster of KUBECONFIG, or of the pod that it runs in
@@ -64,7 +64,7 @@ pub enum Command {
     Backup(BackupArgs),
     /// Make a folder for `platform` of a copy that `backup` made
     Restore(RestoreArgs),
-    /// Make a new password for an administrator of an embedded platform, which may be running, and a new token if asked for
+    /// Make a new password for an administrator of an embedded platform, which may be running, and with --token a new token
     RecoverAdmin(RecoverAdminArgs),
     /// Write the custom resource definitions
     Crds(CrdsArgs),
@@ -73,7 +73,7 @@ pub enum Command {
 /// Flags of `controller`.
 #[derive(Debug, clap::Args)]
 pub struct ControllerArgs {
-    /// The operator's own namespace: Secrets with admin credentials are looked up here
+    /// The operator's own namespace: Secrets with admin credentials are here
     #[arg(long, env = "POD_NAMESPACE")]
     pub namespace: String,
     /// Address of probes and metrics (/livez, /readyz, /metrics)
@@ -101,7 +101,7 @@ pub struct ControllerArgs {
     /// How much longer than two create timeouts an attempt without a certain answer is waited for
     #[arg(long, default_value = "30s", value_parser = seconds::<0, 3600>, value_name = "SPAN")]
     pub settle_slack: Duration,
-    /// What may be done with workloads that read a Secret of a user: nothing, look at them and at pods, or also restart
+    /// What may be done with workloads that read a Secret of a user: nothing, observe them and their pods, or also restart
     /// them; each needs more rights than the one before
     #[arg(long, default_value = "observe", value_parser = level, value_name = "off|observe|restart")]
     pub consumers: Level,
@@ -197,12 +197,12 @@ mod tests {
             60
         );
         for bad in ["61s", "0s", "500ms", "ten"] {
-            let told = controller(&["--create-timeout", bad]).unwrap_err();
-            assert!(told.contains("give a span of 1s to 60s"), "{told}");
+            let message = controller(&["--create-timeout", bad]).unwrap_err();
+            assert!(message.contains("give a span of 1s to 60s"), "{message}");
         }
         assert_eq!(config.consumers, crate::plan::Level::Observe);
-        let told = controller(&["--consumers", "reload"]).unwrap_err();
-        assert!(told.contains("give off, observe or restart"), "{told}");
+        let message = controller(&["--consumers", "reload"]).unwrap_err();
+        assert!(message.contains("give off, observe or restart"), "{message}");
         assert!(controller(&["--settle-slack", "0s"]).is_ok());
         assert!(controller(&["--lease-duration", "0s"]).is_err());
     }

@@ -1,9 +1,9 @@
-//! What people ask: `audit`, `get`, `why`, `rotate`, `revoke`, `unmanaged`, `import`, `doctor`, `completion`.
+//! The commands for people: `audit`, `get`, `why`, `rotate`, `revoke`, `unmanaged`, `import`, `doctor`, `completion`.
 //!
-//! Each command has a file of its own, with its flags. It reads first, then decides, and ends with a [`Report`], which
-//! is written to standard output in one go; what is told on the way goes to standard error. Objects are read leniently
-//! (`view`), so that a command of one version is of use beside an operator of another. No command reads a token but the
-//! one that it asks the platform with.
+//! Each command has a file of its own, with its flags; `rotate` and `revoke` share one. It reads first, then decides, and
+//! ends with a [`Report`], which is written to standard output in one go; progress and notes go to standard error. Objects
+//! are read leniently (`view`), so that a command of one version is of use beside an operator of another. No command reads
+//! a token but the one that it sends to the platform.
 
 mod advice;
 mod audit;
@@ -18,7 +18,6 @@ mod operator;
 mod output;
 mod platform;
 mod progress;
-mod revoke;
 mod rotate;
 mod unmanaged;
 mod view;
@@ -39,10 +38,10 @@ pub enum Verb {
     /// Have a token replaced; the old one stays valid for the overlap
     Rotate(rotate::Args),
     /// Have a token replaced, and the old one die at once
-    Revoke(revoke::Args),
+    Revoke(rotate::RevokeArgs),
     /// Show who did what on the platform, by type of actor
     Audit(audit::Args),
-    /// Show the platform's programmatic users that nobody manages
+    /// Show the platform's programmatic users that no object manages
     Unmanaged(unmanaged::Args),
     /// Write the manifest for a user that exists on the platform
     Import(import::Args),
@@ -57,7 +56,7 @@ pub enum Verb {
 struct Report {
     /// For standard output.
     text: String,
-    /// Whether all that was looked at is well; exit code 3 says that it is not.
+    /// Whether all that was checked is healthy; exit code 3 says that it is not.
     healthy: bool,
 }
 
@@ -91,7 +90,7 @@ pub async fn run(verb: Verb) -> ExitCode {
         Verb::Get(args) => get::run(args).await,
         Verb::Why(args) => why::run(args).await,
         Verb::Rotate(args) => rotate::run(args).await,
-        Verb::Revoke(args) => revoke::run(args).await,
+        Verb::Revoke(args) => rotate::revoke(args).await,
         Verb::Audit(args) => audit::run(args).await,
         Verb::Unmanaged(args) => unmanaged::run(args).await,
         Verb::Import(args) => import::run(args).await,
@@ -120,6 +119,6 @@ pub async fn run(verb: Verb) -> ExitCode {
 
 /// One line on standard error.
 fn say(text: &str) {
-    // Whoever closed it does not want to hear.
+    // The reader has closed the pipe and expects no more output.
     let _ = writeln!(std::io::stderr(), "{}", output::clean(text));
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// First line of each file, so that nobody edits it.
+/// First line of each file, so that it is not edited by hand.
 const HEADER: &str = "# Made by `programmatic-users crds`; do not edit.\n";
 
 /// What could not be written.

@@ -1,8 +1,8 @@
 //! Probes and metrics of the controller.
 //!
 //! `/livez` fails where only a restart helps: the process hangs. It does not fail because the API server or a platform
-//! is away. `/readyz` tells whether this process does its part: as the leader with all caches filled, or as a standby
-//! that could go on for it.
+//! is away. `/readyz` says whether this process does its part: as the leader with all caches filled, or as a standby
+//! that could take over.
 
 pub mod watchdog;
 
@@ -32,7 +32,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// Longest head of a request in bytes.
 const HEAD: usize = 16 * 1024;
 
-/// What the probes ask.
+/// The state that the probes report.
 pub trait Health: Send + Sync + 'static {
     /// Whether this process does its part, and which, in a few words; or why not.
     fn ready(&self) -> Result<&'static str, &'static str>;
@@ -57,7 +57,7 @@ impl<H: Health> Probes<H> {
         }
     }
 
-    /// From now on `health` is asked.
+    /// From now on the probes report `health`.
     pub fn ask(&self, health: Arc<H>) {
         // There is one only, in each process.
         let _ = self.health.set(health);
@@ -75,7 +75,7 @@ impl<H: Health> Probes<H> {
             .handle(handle.clone())
             .first_request_timeout(REQUEST)
             .acceptor(Checked(Bounded::new(CONNECTIONS, SHARE)));
-        // A connection for each request: none is held by who does not ask.
+        // A connection for each request: an idle client holds none.
         let mut http = server.http_builder().http1();
         http.keep_alive(false)
             .header_read_timeout(REQUEST)

@@ -1,7 +1,7 @@
 //! Metrics, with closed label sets only: no name of a user, a namespace or a Secret is a label.
 //!
-//! What happens is counted when it happens. What *is* is looked up when somebody asks ([`Figures`]), so that it costs
-//! nothing while nobody does, and nothing of an organization that is gone stays behind.
+//! Events are counted when they happen. What is true at the moment is computed at a scrape ([`Gauges`]), so that it costs
+//! nothing between scrapes, and no series of an organization that is gone stays behind.
 
 mod gauges;
 mod series;
@@ -268,9 +268,9 @@ impl Metrics {
             .with(of(organization), |h| h.observe(span.as_secs_f64()));
     }
 
-    /// Counts for the organizations that are `there` and no others: what was counted for those that are gone is dropped,
-    /// and of the others the counters of which alerts ask the growth exist from now on, at 0 if nothing happened. One that
-    /// appeared at 1 would have grown by nothing, and hide what happened first.
+    /// Keeps the series of the organizations that are `there` and drops all others. Counters whose growth an alert uses
+    /// exist from now on, at 0 if nothing happened: one that appeared at 1 would have grown by nothing, and hide its
+    /// first event.
     pub fn keep(&self, there: &BTreeSet<String>) {
         self.orphans_deleted.retain(|l| there.contains(&l.organization));
         self.calls.retain(|l| there.contains(&l.organization));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_first_is_growth() {
+    fn the_first_event_is_an_increase() {
         let metrics = Metrics::default();
         metrics.called("acme", "GET /x", "Ok", Duration::from_secs(1));
         metrics.held("acme", "NotLeading");

@@ -33,7 +33,7 @@ struct Level {
     handle: reload::Handle<EnvFilter, Registry>,
     /// As the process was started.
     started: String,
-    /// As somebody wants it while it runs.
+    /// As the annotation of the Lease asks for while it runs.
     wanted: Mutex<Option<String>>,
 }
 
@@ -78,7 +78,7 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 }
 
 /// Logs as much as `wanted` says, in the form of `RUST_LOG`; `None`: as at the start. Says so, and what is wrong with
-/// one that cannot be read, once for each change; in that case nothing changes. Whatever is asked for, what may quote a
+/// one that cannot be read, once for each change; in that case nothing changes. At every level, what may quote a
 /// Secret stays away.
 pub fn set_level(wanted: Option<&str>) {
     let Some(level) = LEVEL.get() else { return };
@@ -97,7 +97,7 @@ pub fn set_level(wanted: Option<&str>) {
         Err(error) => Err(error.to_string()),
     };
     match changed {
-        // At a level that is seen whatever was asked for before, unless it is nothing at all.
+        // At a level that every setting shows, but for `off`.
         Ok(()) => tracing::warn!(log = directives, "the level of the log was changed"),
         Err(error) => tracing::warn!(
             wanted = directives,

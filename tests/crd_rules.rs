@@ -178,10 +178,10 @@ async fn values_of_the_wrong_shape_are_refused_with_the_field() {
 }
 
 #[tokio::test]
-async fn what_must_not_change_cannot_be_changed() {
+async fn immutable_fields_cannot_be_changed() {
     let cluster = Cluster::shared().await;
     let client = cluster.client().await;
-    // Nobody looks after these objects, so they get no finalizer and go with what holds them.
+    // No operator manages these objects, so they get no finalizer and go with what holds them.
     let namespace = format!("rules-{}", fresh_suffix());
     make_namespace(&client, &namespace).await;
     let users = api::<ProgrammaticUser>(&client, Some(&namespace));

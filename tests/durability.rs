@@ -40,7 +40,7 @@ struct Asked {
     open: BTreeSet<String>,
 }
 
-/// One writer's creates until it is told to stop, or the platform is gone.
+/// One writer's creates until it has to stop, or the platform is gone.
 async fn write(platform: Arc<Platform>, writer: String, stop: Arc<AtomicBool>) -> Asked {
     let mut asked = Asked::default();
     for n in 0.. {
@@ -179,7 +179,7 @@ async fn round(
     assert_eq!(
         by_name.keys().copied().collect::<BTreeSet<_>>(),
         theirs,
-        "round {round}: users that nobody asked for"
+        "round {round}: users without a request"
     );
     let mut audit = recorded(platform, since).await;
     audit.sort_unstable();
@@ -231,13 +231,13 @@ async fn rounds(store: &str, rounds: u64, database: impl Fn(u64) -> Option<Strin
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_is_there_after_a_kill() {
+async fn answered_changes_survive_a_kill() {
     rounds("SQLite", number("ROUNDS", 3), |_| None).await;
 }
 
 /// What is lost with a platform is the same whatever is below it, and PostgreSQL is not ours: a few rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_is_there_after_a_kill_over_postgresql() {
+async fn answered_changes_survive_a_kill_over_postgresql() {
     let some = number("ROUNDS", 3).min(STORE);
     rounds("PostgreSQL", some, |first| {
         Some(postgres::database(&first.to_string()))

@@ -159,7 +159,7 @@ async fn worlds_do_not_see_each_other_and_nothing_leaks() {
 }
 
 #[tokio::test]
-async fn processes_come_back_on_what_they_left() {
+async fn restarted_processes_find_their_data() {
     let world = World::new("comeback").await;
     world.user("ci").editor(PAYMENTS).apply().await;
     world.ready("ci").await;
@@ -183,16 +183,16 @@ async fn processes_come_back_on_what_they_left() {
 #[test]
 fn the_canary_sings() {
     let token = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    let tokens = BTreeMap::from([("somebody".to_owned(), token.to_owned())]);
+    let tokens = BTreeMap::from([("admin".to_owned(), token.to_owned())]);
     let place = |text: String| vec![("a log".to_owned(), text.into_bytes())];
     assert_eq!(
         canary::find(&tokens, &place(format!("x {token} y"))),
-        ["the token of somebody is in a log"]
+        ["the token of admin is in a log"]
     );
     let encoded = serde_json::to_string(&k8s_openapi::ByteString(token.into())).unwrap();
     assert_eq!(
         canary::find(&tokens, &place(encoded)),
-        ["the token of somebody is in a log in base64"]
+        ["the token of admin is in a log in base64"]
     );
     assert!(canary::find(&tokens, &place(token[..60].to_owned())).is_empty());
 }

@@ -1,6 +1,6 @@
 //! How much of what HTTP and the disk give is left to the platform's users, and whether it stays usable with many.
 //!
-//! `make test` runs it for a moment, so that it works when somebody wants the figures; `make load` measures, with an
+//! `make test` runs it for a moment, so that it works when the figures are needed; `make load` measures, with an
 //! optimised build, and asserts the ratios.
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]

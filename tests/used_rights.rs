@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt};
 use support::audit::Entry;
 use support::{PAYMENTS, World, audit};
 
-/// The namespace of whoever asked, if it was the controller of a test.
+/// The namespace of the caller, if it was the controller of a test.
 fn controller(entry: &Entry) -> Option<&str> {
     let account = entry
         .impersonated_user
@@ -29,7 +29,7 @@ fn of_what_is_gone(entry: &Entry, namespaces: &BTreeSet<String>) -> bool {
 
 /// Cargo runs this after the others that share the control plane, and its audit log; alone, it sees what it does itself.
 #[tokio::test]
-async fn nothing_was_refused_for_want_of_a_right() {
+async fn no_request_of_the_operator_was_forbidden() {
     let world = World::builder("rights").drift("1s").start().await;
     world.user("one").editor(PAYMENTS).apply().await;
     world.ready("one").await;

@@ -75,6 +75,7 @@ reasons! {
     SecretRejected,
     Suspended,
     TokenNotAccepted,
+    TooMany,
     TooManyUsers,
     TooOld,
     UnknownAccount,

@@ -12,7 +12,7 @@ use crate::server::{
 };
 use crate::shutdown;
 
-/// How often certificates are looked at.
+/// How often certificates are checked.
 const RELOAD: Duration = Duration::from_mins(1);
 
 /// Flags of `backup`.
@@ -92,16 +92,16 @@ pub struct PlatformArgs {
     /// E-mail with which the first admin signs in
     #[arg(long, default_value = "admin@example.com")]
     pub admin_email: String,
-    /// File with the first admin's password; without it one is made up and printed once
+    /// File with the first admin's password; without it one is generated and printed once
     #[arg(long, value_name = "FILE")]
     pub admin_password_file: Option<PathBuf>,
-    /// File with the first admin's token, 64 hex characters; without it one is made up and printed once
+    /// File with the first admin's token, 64 hex characters; without it one is generated and printed once
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
     /// Requests a minute for each route and method; 0: no limit. Refusals without a credential and sign-ins stay bounded
     #[arg(long, default_value_t = 6000, value_name = "N")]
     pub rate_limit: u32,
-    /// Speak TLS with this certificate (PEM, the chain after it); looked at every minute, so that it can be renewed
+    /// Speak TLS with this certificate (PEM, the chain after it); checked every minute, so that it can be renewed
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_certificate: Option<PathBuf>,
     /// Key of the certificate (PEM, not encrypted)
@@ -161,7 +161,7 @@ fn connections(text: &str) -> Result<usize, String> {
 }
 
 impl PlatformArgs {
-    /// Runs the platform. What the first start made up is shown once, here.
+    /// Runs the platform. What the first start generated is shown once, here.
     pub async fn run(self) -> Result<(), String> {
         let mut platform = Platform::bind(self.into_config()?)
             .await
@@ -346,8 +346,11 @@ mod tests {
                 unreachable!()
             };
             assert!(!format!("{args:?}").contains("hunter2"));
-            let told = args.into_config().err().unwrap();
-            assert_eq!(told, "--database: write postgres://USER:PASSWORD@HOST/DATABASE");
+            let message = args.into_config().err().unwrap();
+            assert_eq!(
+                message,
+                "--database: write postgres://USER:PASSWORD@HOST/DATABASE"
+            );
         }
     }
 }

@@ -38,7 +38,7 @@ mod tests {
             advice.text.starts_with("the message says which field"),
             "{advice:?}"
         );
-        assert_eq!(about("Suspended").unwrap().course, "told");
+        assert_eq!(about("Suspended").unwrap().course, "reported");
         assert_eq!(about("Nonsense"), None);
         assert_eq!(about("Ready"), None);
     }

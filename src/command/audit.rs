@@ -57,7 +57,7 @@ enum Kind {
     Programmatic,
     /// The platform itself
     System,
-    /// Whoever came with a credential that the platform does not know
+    /// A caller with a credential that the platform does not know
     Anonymous,
 }
 
@@ -155,27 +155,27 @@ pub(super) async fn run(args: Args) -> Outcome {
         account: args.account.clone(),
         actor_type: kind,
     };
-    let told = reached.client.audit(&query).await.map_err(|e| {
+    let rows = reached.client.audit(&query).await.map_err(|e| {
         if e.code == "UnexpectedReply" && e.message.contains("too large") {
             Failure::Failed(format!("{}: {e}; give a shorter --since", reached.name))
         } else {
             reached.failed("read the audit log", &e)
         }
     })?;
-    let known = if told.iter().any(|e| e.actor_type.is_none()) {
-        // The published API does not tell; the list of users does.
+    let known = if rows.iter().any(|e| e.actor_type.is_none()) {
+        // The published API does not name the type; the list of users shows it.
         let listed = reached.client.list_users().await;
-        listed.map_err(|e| reached.failed("list the users, to tell types of actors apart", &e))?
+        listed.map_err(|e| reached.failed("list the users, to know the types of actors", &e))?
     } else {
         Vec::new()
     };
-    let mut events: Vec<Event> = told.into_iter().map(|e| event(e, &known, &users)).collect();
+    let mut events: Vec<Event> = rows.into_iter().map(|e| event(e, &known, &users)).collect();
     if let Some(actor) = &args.actor {
         events.retain(|e| e.is_of(actor));
         let object = users.values().any(|path| path == actor);
         if events.is_empty() && actor.contains('/') && !object {
             say(&format!(
-                "note: no object {actor} was found in the cluster: of one that is gone, give the name or id of its user"
+                "note: the cluster has no object {actor}: if it was deleted, give the name or id of its user"
             ));
         }
     }
@@ -186,7 +186,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             .count();
         if unknown > 0 && kind != ActorType::Unknown {
             say(&format!(
-                "note: {} left out whose type of actor the platform does not tell",
+                "note: {} left out whose type of actor the platform does not name",
                 count(unknown, "event is", "events are")
             ));
         }
@@ -218,7 +218,7 @@ async fn reach(args: &Args) -> Result<(Reached, BTreeMap<String, String>), Failu
         Ok(users) => users,
         Err(error) => {
             say(&format!(
-                "note: the objects of programmatic users are not named: {}",
+                "note: the names of objects are missing: {}",
                 cluster.explain(&error)
             ));
             Vec::new()
@@ -246,44 +246,44 @@ fn display_name(name: &str) -> &str {
     }
 }
 
-fn event(told: AuditEvent, known: &[UserSummary], objects: &BTreeMap<String, String>) -> Event {
-    let actor_type = told.actor_type.unwrap_or_else(|| guess(&told, known));
-    let marker = Marker::parse(&told.user);
+fn event(row: AuditEvent, known: &[UserSummary], objects: &BTreeMap<String, String>) -> Event {
+    let actor_type = row.actor_type.unwrap_or_else(|| guess(&row, known));
+    let marker = Marker::parse(&row.user);
     Event {
-        time: parse_time(&told.created_at),
+        time: parse_time(&row.created_at),
         actor_type,
         object: marker.and_then(|m| m.find(objects).cloned()),
-        actor: told.user,
-        actor_id: told.actor_id,
-        token_last_digits: told.token_last_digits,
-        action: told.action_type,
-        resource_type: told.resource_type,
-        resource_id: told.resource_id,
-        account_id: told.account_id,
-        result: told.result,
-        status: told.response_status,
-        source: told.source,
-        agent: told.agent,
-        requests: told.requests,
-        peer: told.peer,
-        request_id: told.request_id,
+        actor: row.user,
+        actor_id: row.actor_id,
+        token_last_digits: row.token_last_digits,
+        action: row.action_type,
+        resource_type: row.resource_type,
+        resource_id: row.resource_id,
+        account_id: row.account_id,
+        result: row.result,
+        status: row.response_status,
+        source: row.source,
+        agent: row.agent,
+        requests: row.requests,
+        peer: row.peer,
+        request_id: row.request_id,
     }
 }
 
-/// The type of an actor that the platform does not tell, if the list of users leaves no doubt.
-fn guess(told: &AuditEvent, known: &[UserSummary]) -> ActorType {
+/// The type of an actor that the platform does not name, if the list of users leaves no doubt.
+fn guess(row: &AuditEvent, known: &[UserSummary]) -> ActorType {
     let is_actor = |u: &&UserSummary| {
-        u.user_id == told.user
-            || (!told.user.is_empty() && (u.username == told.user || u.email.as_deref() == Some(&*told.user)))
+        u.user_id == row.user
+            || (!row.user.is_empty() && (u.username == row.user || u.email.as_deref() == Some(&*row.user)))
     };
     let mut types: Vec<UserType> = known.iter().filter(is_actor).map(|u| u.user_type).collect();
     types.dedup();
     match types.as_slice() {
         [UserType::Programmatic] => ActorType::Programmatic,
         [UserType::Personal] => ActorType::Ui,
-        _ if told.source.as_deref() == Some("UI") => ActorType::Ui,
+        _ if row.source.as_deref() == Some("UI") => ActorType::Ui,
         // Replaced since, and so in no list any more: only an operator writes markers into names.
-        [] if Marker::parse(&told.user).is_some() => ActorType::Programmatic,
+        [] if Marker::parse(&row.user).is_some() => ActorType::Programmatic,
         _ => ActorType::Unknown,
     }
 }
@@ -363,8 +363,8 @@ mod tests {
         .unwrap();
         let by = |user: &str, source: &str| {
             let text = format!(r#"{{"user":"{user}","source":"{source}"}}"#);
-            let told: AuditEvent = serde_json::from_str(&text).unwrap();
-            guess(&told, &users)
+            let row: AuditEvent = serde_json::from_str(&text).unwrap();
+            guess(&row, &users)
         };
         assert_eq!(by("ci", "API"), ActorType::Programmatic);
         assert_eq!(by("ann@x.io", "API"), ActorType::Ui);

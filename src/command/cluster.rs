@@ -1,4 +1,4 @@
-//! The cluster that a command asks, and what it says when it gets no answer.
+//! The connection to the cluster, and the messages for failed requests.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,10 +62,10 @@ impl ClusterArgs {
         };
         let mut config = config.map_err(|e| {
             Failure::Failed(format!(
-                "no cluster to ask: {e}; give --kubeconfig and --context, or set KUBECONFIG"
+                "cannot connect to a cluster: {e}; give --kubeconfig and --context, or set KUBECONFIG"
             ))
         })?;
-        // Whoever waits at a terminal would rather hear of a failure.
+        // At a terminal an early failure is better than a long wait.
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(10));
         config.write_timeout = Some(TIMEOUT);
@@ -76,7 +76,7 @@ impl ClusterArgs {
         let (url, default) = (config.cluster_url.to_string(), config.default_namespace.clone());
         let client = |config| {
             Client::try_from(config)
-                .map_err(|e| Failure::Failed(format!("the kubeconfig makes no client: {e}")))
+                .map_err(|e| Failure::Failed(format!("the kubeconfig cannot be used: {e}")))
         };
         Ok(Cluster {
             client: client(config)?,
@@ -106,7 +106,7 @@ impl Cluster {
         theirs.unwrap_or_else(Timestamp::now)
     }
 
-    /// What to tell of a failed request; `doing` is what could not be done.
+    /// The message for a failed request; `doing` is what could not be done.
     pub(super) fn failed(&self, doing: &str, error: &kube::Error) -> Failure {
         Failure::Failed(format!("cannot {doing}: {}", self.explain(error)))
     }
@@ -131,7 +131,7 @@ impl Cluster {
     }
 }
 
-/// Whether the API server does not know the kind that was asked for.
+/// Whether the API server does not know the requested kind.
 pub(super) fn is_unknown_kind(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404 && of_no_object(status))
 }

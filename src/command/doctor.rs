@@ -45,7 +45,7 @@ pub struct Args {
 #[serde(rename_all = "camelCase")]
 enum Verdict {
     Ok,
-    /// It works, and could be better, or could not be looked at.
+    /// It works, and could be better, or could not be checked.
     Warning,
     /// It does not work.
     Failed,
@@ -57,7 +57,7 @@ struct Check {
     /// Stable, for programs.
     #[serde(rename = "check")]
     name: &'static str,
-    /// What was looked at, such as a name.
+    /// What was checked, such as a name.
     subject: String,
     verdict: Verdict,
     /// What was found, and what to do.
@@ -93,7 +93,7 @@ impl Check {
             return Self::warning(
                 NAME,
                 subject,
-                "its answers have no date, so that its clock is not known",
+                "its replies have no date, so that its clock is not known",
             );
         };
         let apart = theirs.as_second() - ours.as_second();
@@ -107,7 +107,7 @@ impl Check {
                 NAME,
                 subject,
                 format!(
-                    "{seconds}s from that of this machine: ages and windows are off by that; set the clocks by NTP"
+                    "{seconds}s from that of this machine: ages and windows are wrong by that much; set the clocks by NTP"
                 ),
             ),
         }
@@ -132,7 +132,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             checks.extend(found);
             rest(&cluster, &args, &mut progress, &mut checks).await;
         }
-        // Nothing else can be asked.
+        // Without the API server there is nothing else to check.
         Err(check) => checks.push(check),
     }
     drop(progress);
@@ -153,7 +153,7 @@ pub(super) async fn run(args: Args) -> Outcome {
 
 async fn rest(cluster: &Cluster, args: &Args, progress: &mut Progress, checks: &mut Vec<Check>) {
     let own = &args.platform.operator.operator_namespace;
-    progress.report("looking at the kinds and the admission policies");
+    progress.report("checking the kinds and the admission policies");
     checks.extend(kinds::definitions(cluster).await);
     checks.extend(kinds::policies(cluster).await);
     progress.report("looking at the operator");
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_more_than_half_a_minute_off_is_a_warning() {
         let ours: Timestamp = "2026-01-05T10:00:00Z".parse().unwrap();
-        for (theirs, verdict, told) in [
+        for (theirs, verdict, beginning) in [
             ("10:00:01", Verdict::Ok, "the same as on this machine"),
             ("09:59:58", Verdict::Ok, "2s from that of this machine"),
             ("10:00:30", Verdict::Ok, "30s from that of this machine"),
@@ -268,7 +268,11 @@ mod tests {
             let at = format!("2026-01-05T{theirs}Z").parse().unwrap();
             let check = Check::clock("API server", Some(at), ours);
             assert_eq!(check.verdict, verdict, "{theirs}");
-            assert!(check.message.starts_with(told), "{theirs}: {}", check.message);
+            assert!(
+                check.message.starts_with(beginning),
+                "{theirs}: {}",
+                check.message
+            );
         }
         let unknown = Check::clock("API server", None, ours);
         assert_eq!(unknown.verdict, Verdict::Warning);

@@ -21,10 +21,10 @@ use super::view::{Old, State, UserView};
 use super::{Failure, Outcome, Report, advice, objects, say};
 use crate::api::{MANAGER, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 
-/// How long a user that waits for somebody to act is watched: what was mended just now, the operator sees by then.
+/// How long a user is watched that waits for a change by a person: by then the operator has seen a change that was made just now.
 const UNMOVED: Duration = Duration::from_secs(10);
 
-/// What is asked for.
+/// The request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
     Rotate,
@@ -54,7 +54,7 @@ pub struct WaitArgs {
     /// Wait until the new token is in the Secret and works
     #[arg(long)]
     wait: bool,
-    /// How long to wait; then the exit code is 3, and the operator goes on
+    /// How long to wait; then the exit code is 3, and the operator continues
     #[arg(long, value_name = "SPAN", default_value = "5m", value_parser = crate::cli::seconds::<1, 86_400>, requires = "wait")]
     timeout: Duration,
 }
@@ -105,13 +105,13 @@ pub(super) async fn replace(
     }
     if before.suspended {
         say(&format!(
-            "note: {} is suspended: nothing is done until spec.suspend is false",
+            "note: {} is suspended: the operator does nothing until spec.suspend is false",
             before.path()
         ));
     } else if before.state == State::Stalled {
-        let (reason, message) = before.told();
+        let (reason, message) = before.reason_and_message();
         say(&format!(
-            "note: {} is stalled, and its token stays as it is until that is mended: {reason}: {message}",
+            "note: {} is stalled, and its token stays as it is until you correct this: {reason}: {message}",
             before.path()
         ));
     }
@@ -141,7 +141,7 @@ pub(super) async fn replace(
         let acted_on = view.handled[wish.place()].clone();
         if let Some(later) = acted_on.filter(|v| outcome == "done" && *v != value) {
             say(&format!(
-                "note: somebody else asked for a new token of {} after you did, and the operator acted on that: one new token is the answer to both",
+                "note: another request for a new token of {} came after yours, and the operator acted on that one: one new token answers both",
                 view.path()
             ));
             result.value = later;
@@ -186,17 +186,17 @@ async fn follow(
     let mut last = asked;
     let deadline = Instant::now() + patience;
     let mut looked = Instant::now();
-    progress.report(format!("{}: asked for", last.path()));
+    progress.report(format!("{}: requested", last.path()));
     let mut changes = pin!(watch_object(api, name).default_backoff());
     loop {
-        let until = if last.waits_for_somebody() {
+        let until = if last.waits_for_a_change() {
             deadline.min(looked + UNMOVED)
         } else {
             deadline
         };
         let left = until.saturating_duration_since(Instant::now());
         let change = match timeout(left, changes.try_next()).await {
-            Err(_) if last.waits_for_somebody() => return Ok(End::Stalled(last)),
+            Err(_) if last.waits_for_a_change() => return Ok(End::Stalled(last)),
             Err(_) => return Ok(End::TimedOut(last)),
             Ok(Ok(Some(change))) => change,
             Ok(Ok(None)) => continue,
@@ -221,7 +221,7 @@ async fn follow(
         if handled && is_done(&view, wish) {
             return Ok(End::Done(view));
         }
-        // Of what the operator said before it was asked nothing follows.
+        // What the operator said before the request says nothing about it.
         if !old && view.state == State::Stalled {
             return Ok(End::Stalled(view));
         }
@@ -231,7 +231,7 @@ async fn follow(
     }
 }
 
-/// Whether the operator acted on our value, or on that of somebody who asked after us: one new token is the answer to both.
+/// Whether the operator acted on our value, or on that of a later request: one new token answers both.
 /// A value that it had acted on before us, `earlier`, may have been put back, and replaces nothing.
 fn is_handled(
     object: &DynamicObject,
@@ -259,12 +259,12 @@ fn stage(object: &DynamicObject, view: &UserView, wish: Wish, handled: bool) -> 
     let pending = object.data.pointer("/status/journal/pending").is_some();
     if handled {
         if wish == Wish::Revoke && !view.retiring.is_empty() {
-            "the Secret has the new token; the old one is being deleted".to_owned()
+            "the Secret has the new token; the operator deletes the old one".to_owned()
         } else {
             "the Secret has the new token".to_owned()
         }
     } else if pending || view.is_rotating() {
-        "a new user is being made".to_owned()
+        "the operator creates a new user".to_owned()
     } else if view.ready == "True" && view.reason == "Ready" {
         "waiting for the operator".to_owned()
     } else {
@@ -284,7 +284,7 @@ impl Replaced {
     fn take(&mut self, outcome: &'static str, view: UserView) {
         self.outcome = outcome;
         (self.reason, self.message) = if outcome == "stalled" {
-            view.told()
+            view.reason_and_message()
         } else {
             (view.reason, view.message)
         };
@@ -304,7 +304,7 @@ impl Replaced {
         );
         let text = match self.outcome {
             "requested" => format!(
-                "{path}: asked for a new token. `why {} -n {}` says how it goes; --wait waits for it.",
+                "{path}: requested a new token. `why {} -n {}` shows the progress; --wait waits for it.",
                 self.name, self.namespace
             ),
             "done" if wish == Wish::Revoke => {
@@ -322,11 +322,11 @@ impl Replaced {
             }
             outcome => {
                 let lead = if outcome == "stalled" {
-                    "the operator waits for somebody to act".to_owned()
+                    "the operator waits for a change".to_owned()
                 } else {
                     let now = Timestamp::now();
                     let since = now.checked_sub(patience).unwrap_or(now);
-                    format!("not done after {}; the operator goes on", ago(since, now))
+                    format!("not done after {}; the operator continues", ago(since, now))
                 };
                 let what = advice::about(&self.reason)
                     .map(|a| format!("\nWhat to do: {}", a.text))
@@ -358,8 +358,8 @@ mod tests {
     }
 
     #[test]
-    fn whoever_asks_after_us_is_answered_for_both() {
-        // What the annotation has, what was acted on, and what was acted on before we asked.
+    fn a_later_request_answers_for_both() {
+        // The annotation's value, the handled value, and the value handled before our request.
         for (asked, handled, earlier, answered) in [
             ("ours", None, None, false),
             ("ours", Some("old"), Some("old"), false),
@@ -371,7 +371,7 @@ mod tests {
             ("later", Some("ours"), Some("old"), true),
             ("later", Some("later"), Some("old"), true),
             ("later", Some("later"), None, true),
-            // Ours was taken back before the operator looked.
+            // Ours was removed before the operator observed it.
             ("old", Some("old"), Some("old"), false),
         ] {
             let object = object(asked, handled);

@@ -23,7 +23,7 @@ pub struct Args {
     /// The user's id on the platform, such as pu-1a2b3c4d; `unmanaged` shows them
     #[arg(value_name = "USER-ID")]
     user_id: String,
-    /// Class of the new object; it says in which Organization the user is looked for
+    /// Class of the new object; it names the Organization of the user
     #[arg(long, value_name = "NAME")]
     class: String,
     /// Name of the new object (default: made of the user's name)
@@ -78,11 +78,7 @@ async fn class(cluster: &Cluster, name: &str) -> Result<ProgrammaticUserClass, F
         .await;
     let class = found
         .map_err(|e| cluster.failed(&format!("read class {name}"), &e))?
-        .ok_or_else(|| {
-            Failure::Failed(format!(
-                "there is no class {name}: `kubectl get puc` shows those that there are"
-            ))
-        })?;
+        .ok_or_else(|| Failure::Failed(format!("there is no class {name}: `kubectl get puc` lists them")))?;
     class.try_parse().map_err(|_| {
         Failure::Failed(format!(
             "class {name} cannot be read by this version: use the program of the operator's version"
@@ -96,7 +92,7 @@ async fn details(reached: &Reached, id: &str) -> Result<UserDetails, Failure> {
         .map_err(|e| reached.failed(&format!("read user {id}"), &e))?
         .ok_or_else(|| {
             Failure::Failed(format!(
-                "{} has no user {id}: `unmanaged` shows the ids of those that nobody manages",
+                "{} has no user {id}: `unmanaged` shows the ids of those that no object manages",
                 reached.name
             ))
         })?;
@@ -126,7 +122,7 @@ async fn not_managed(cluster: &Cluster, details: &UserDetails) -> Result<(), Fai
     }
 }
 
-/// What the operator would say of the manifest, as far as it can be told without it.
+/// What the operator would say of the manifest, as far as it can be known without the operator.
 async fn refusals(
     cluster: &Cluster,
     draft: &ProgrammaticUser,

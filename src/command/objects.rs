@@ -12,7 +12,7 @@ use crate::api::{Organization, ProgrammaticUser};
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
 
-/// Objects of one of our kinds, whatever version of them: of a namespace, or of the whole cluster.
+/// Objects of one of our kinds, in any version: of a namespace, or of the whole cluster.
 pub(super) fn api<K: Resource<DynamicType = ()>>(
     cluster: &Cluster,
     namespace: Option<&str>,
@@ -62,12 +62,12 @@ pub(super) async fn user(cluster: &Cluster, name: &str) -> Result<DynamicObject,
         .map_err(|e| no_user(cluster, name, "read", &e))
 }
 
-/// What to tell of a failed request for a user.
+/// The message for a failed request for a user.
 pub(super) fn no_user(cluster: &Cluster, name: &str, doing: &str, error: &kube::Error) -> Failure {
     let namespace = &cluster.namespace;
     if matches!(error, kube::Error::Api(s) if s.code == 404) && !super::cluster::is_unknown_kind(error) {
         return Failure::Failed(format!(
-            "there is no ProgrammaticUser {name} in namespace {namespace}: `get` shows those of all namespaces, -n chooses one"
+            "there is no ProgrammaticUser {name} in namespace {namespace}: `get` lists those of all namespaces, -n chooses one"
         ));
     }
     cluster.failed(&format!("{doing} ProgrammaticUser {namespace}/{name}"), error)
@@ -82,7 +82,7 @@ pub(super) async fn organization(cluster: &Cluster, name: Option<&str>) -> Resul
                 .map_err(|e| cluster.failed(&format!("read Organization {name}"), &e))?
                 .ok_or_else(|| {
                     Failure::Failed(format!(
-                        "there is no Organization {name}: `kubectl get puo` shows those that there are"
+                        "there is no Organization {name}: `kubectl get puo` lists them"
                     ))
                 })?
         }

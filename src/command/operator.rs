@@ -12,13 +12,13 @@ pub(super) const LEASE: &str = "programmatic-users";
 /// The service account of the same.
 pub(super) const ACCOUNT: &str = "programmatic-users";
 
-/// Who leads, as far as its Lease tells.
+/// Which process leads, by the Lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Leader {
-    /// Somebody renewed it lately.
+    /// An operator renewed it lately.
     Leads(String),
     /// Its holder has not renewed it in time, or gave it up.
-    Nobody(String),
+    Vacant(String),
     /// There is no Lease.
     NoLease,
 }
@@ -33,23 +33,23 @@ pub(super) async fn leader(cluster: &Cluster, namespace: &str, name: &str) -> Re
     Ok(judge(lease, cluster.now().await))
 }
 
-/// What the Lease tells at `now`.
+/// What the Lease says at `now`.
 fn judge(lease: Lease, now: Timestamp) -> Leader {
     let spec = lease.spec.unwrap_or_default();
     let holder = spec.holder_identity.unwrap_or_default();
     let Some(renewed) = spec.renew_time.map(|t| t.0).filter(|_| !holder.is_empty()) else {
-        return Leader::Nobody("nobody holds the Lease".to_owned());
+        return Leader::Vacant("no operator holds the Lease".to_owned());
     };
     let patience = i64::from(spec.lease_duration_seconds.unwrap_or(15));
     let late = now.as_second().saturating_sub(renewed.as_second()) > patience.saturating_add(5);
-    let told = format!("{holder} leads, renewed {} ago", ago(renewed, now));
+    let message = format!("{holder} leads, renewed {} ago", ago(renewed, now));
     if late {
-        Leader::Nobody(format!(
+        Leader::Vacant(format!(
             "{holder} held the Lease and renewed it last {} ago",
             ago(renewed, now)
         ))
     } else {
-        Leader::Leads(told)
+        Leader::Leads(message)
     }
 }
 
@@ -76,17 +76,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_is_not_renewed_is_nobodys() {
+    fn a_lease_that_is_not_renewed_is_vacant() {
         let at = |text: &str| text.parse().unwrap();
         let fresh = judge(lease(Some("pod-1")), at("2026-01-05T10:00:15Z"));
         assert_eq!(fresh, Leader::Leads("pod-1 leads, renewed 15s ago".to_owned()));
         assert!(matches!(
             judge(lease(Some("pod-1")), at("2026-01-05T10:01:00Z")),
-            Leader::Nobody(_)
+            Leader::Vacant(_)
         ));
         assert!(matches!(
             judge(lease(Some("")), at("2026-01-05T10:00:00Z")),
-            Leader::Nobody(_)
+            Leader::Vacant(_)
         ));
         // A clock that is behind is no reason to call a leader gone.
         assert!(matches!(
@@ -123,12 +123,18 @@ mod tests {
     async fn a_lease_is_judged_by_the_clock_of_the_api_server() {
         // Whatever time this machine has, it is not one of these.
         let soon = cluster(Some("Mon, 05 Jan 2026 10:00:10 GMT"));
-        let told = "pod-1 leads, renewed 10s ago".to_owned();
-        assert_eq!(leader(&soon, "own", "lease").await.unwrap(), Leader::Leads(told));
+        let message = "pod-1 leads, renewed 10s ago".to_owned();
+        assert_eq!(
+            leader(&soon, "own", "lease").await.unwrap(),
+            Leader::Leads(message)
+        );
         let late = cluster(Some("Mon, 05 Jan 2026 10:00:40 GMT"));
-        let told = "pod-1 held the Lease and renewed it last 40s ago".to_owned();
-        assert_eq!(leader(&late, "own", "lease").await.unwrap(), Leader::Nobody(told));
-        // Where it does not say, nothing is made up.
+        let message = "pod-1 held the Lease and renewed it last 40s ago".to_owned();
+        assert_eq!(
+            leader(&late, "own", "lease").await.unwrap(),
+            Leader::Vacant(message)
+        );
+        // A missing time is not invented.
         assert_eq!(cluster(None).date().await.unwrap(), None);
         assert_eq!(cluster(Some("yesterday")).date().await.unwrap(), None);
     }

@@ -1,4 +1,4 @@
-//! The platform of an organization, asked with somebody's token.
+//! The platform of an organization, with the token of the person or of the operator.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct OperatorArgs {
 /// Which platform. The credential is that of `SPOTINST_TOKEN`, else the operator's own, if you may read its Secret.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PlatformArgs {
-    /// Organization whose platform is asked, by its name in the cluster (default: the only one)
+    /// Organization whose platform to use, by its name in the cluster (default: the only one)
     #[arg(long, value_name = "NAME")]
     pub(super) organization: Option<String>,
     /// Where the operator is.
@@ -52,7 +52,7 @@ pub struct EndpointArgs {
     insecure: bool,
 }
 
-/// A platform, and who asks it.
+/// A platform, and the credential for it.
 pub(super) struct Reached {
     pub(super) client: client::Client,
     pub(super) gate: Arc<client::RateLimiter>,
@@ -62,7 +62,7 @@ pub(super) struct Reached {
 }
 
 impl Reached {
-    /// What to tell of a failed call.
+    /// The message for a failed request.
     pub(super) fn failed(&self, doing: &str, error: &client::Error) -> Failure {
         Failure::Failed(format!("cannot {doing}: {}", self.explain(error)))
     }
@@ -194,7 +194,7 @@ async fn from_secret(
         Ok(Some(secret)) => secret,
         Ok(None) => {
             return Err(Failure::Failed(format!(
-                "{TOKEN} is not set, and there is no Secret {path} with the admin credential: {instead}, or say with --operator-namespace where the operator is"
+                "{TOKEN} is not set, and there is no Secret {path} with the admin credential: {instead}, or name the operator's namespace with --operator-namespace"
             )));
         }
         Err(error) if is_forbidden(&error) => {
@@ -202,7 +202,7 @@ async fn from_secret(
                 "{TOKEN} is not set, and you may not read Secret {path} with the admin credential: {instead}"
             )));
         }
-        // A reply that cannot be read may be quoted by nobody: it is a Secret.
+        // A reply that cannot be read must not be quoted: it is a Secret.
         Err(kube::Error::SerdeError(_)) => {
             return Err(Failure::Failed(format!(
                 "Secret {path} cannot be read: {instead}"

@@ -1,4 +1,4 @@
-//! What is told on the way: a bar or spinner on a terminal, lines elsewhere.
+//! Progress: a bar or spinner on a terminal, lines elsewhere.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -23,7 +23,7 @@ use crate::platform::{UserDetails, UserSummary, UserType, parse_time};
 /// Flags of `unmanaged`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// How many users are asked for age and last use, each with a call of its own; the first ones by name
+    /// For how many users to read age and last use, each with a request of its own; the first ones by name
     #[arg(long, value_name = "N", default_value_t = 200)]
     details: usize,
     /// The platform.
@@ -37,7 +37,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-/// Why a user is nobody's. The most urgent comes first.
+/// Why no object manages a user. The most urgent comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 enum Origin {
     /// Made by this installation, and its object is gone.
@@ -46,9 +46,9 @@ enum Origin {
     UnknownToItsObject,
     /// In a Secret that was kept when its object was deleted.
     Retained,
-    /// Made by an operator of another cluster, or by one whose objects cannot be told apart from those.
+    /// Made by an operator of another cluster, or by one whose objects cannot be distinguished from those.
     OtherInstallation,
-    /// Made by somebody else: no operator's marker.
+    /// Made without an operator: it has no marker.
     Unmarked,
 }
 
@@ -114,7 +114,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         .filter(|u| u.user_type == UserType::Programmatic)
         .collect();
     let mut users = sort_out(&programmatic, &known);
-    // What the operator deleted after the list was made is in no object any more, and nobody's fault.
+    // What the operator deleted after the list was made is in no object any more, and is no fault.
     if users.iter().any(|u| u.origin <= Origin::UnknownToItsObject) {
         let again = reached.client.list_users().await;
         let again = again.map_err(|e| reached.failed("list the users of the platform again", &e))?;
@@ -157,7 +157,7 @@ async fn known(cluster: &Cluster) -> Result<Known, super::Failure> {
             .collect(),
         Err(error) => {
             say(&format!(
-                "note: users that were retained look like orphans: {}",
+                "note: retained users look like orphans: {}",
                 cluster.explain(&error)
             ));
             BTreeMap::new()
@@ -169,7 +169,7 @@ async fn known(cluster: &Cluster) -> Result<Known, super::Failure> {
     })
 }
 
-/// Those that nobody manages, the most urgent first.
+/// Those that no object manages, the most urgent first.
 fn sort_out(listed: &[&UserSummary], known: &Known) -> Vec<Found> {
     let parsed: Vec<Option<Marker>> = listed.iter().map(|u| Marker::parse(&u.username)).collect();
     // Whatever installation made a user of one of our objects, or one that we retained, is this one.
@@ -222,10 +222,10 @@ async fn details(reached: &Reached, users: &mut [Found], most: usize) {
     if users.len() > most {
         let left = count(users.len() - most, "user is", "users are");
         say(&format!(
-            "note: {left} shown without age and last use; --details asks for more of them"
+            "note: {left} shown without age and last use; --details reads more of them"
         ));
     }
-    let progress = Progress::bar(users.len().min(most), "asking for age and last use");
+    let progress = Progress::bar(users.len().min(most), "reading age and last use");
     for user in users.iter_mut().take(most) {
         match reached.client.user(&user.user_id).await {
             Ok(Some(details)) => user.learn(&details),
@@ -264,7 +264,7 @@ fn table(inventory: &Inventory, organization: &Organization, now: Timestamp) -> 
         ]);
     }
     let mut text = format!(
-        "{}\n{} of {} are managed by nobody\n",
+        "{}\n{} of {} are managed by no object\n",
         table.finish(),
         inventory.users.len(),
         count(inventory.programmatic, "programmatic user", "programmatic users"),
@@ -326,12 +326,12 @@ mod tests {
             retained: BTreeMap::from([("pu-6".to_owned(), "payments/kept".to_owned())]),
         };
         let found = sort_out(&users.iter().collect::<Vec<_>>(), &known);
-        let told: Vec<_> = found
+        let shown: Vec<_> = found
             .iter()
             .map(|f| (f.user_id.as_str(), f.origin, f.object.as_deref()))
             .collect();
         assert_eq!(
-            told,
+            shown,
             [
                 ("pu-8", Origin::Orphaned, None),
                 ("pu-3", Origin::Orphaned, None),

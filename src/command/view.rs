@@ -1,4 +1,4 @@
-//! A `ProgrammaticUser` as commands show it, read from whatever version of the object is there.
+//! A `ProgrammaticUser` as commands show it, read from any version of the object.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -9,19 +9,19 @@ use serde_json::Value;
 use crate::api::{READY, ROTATING, STALLED, SUSPENDED};
 use crate::plan::Marker;
 
-/// Reason of an object that the operator has not looked at as it is now.
+/// Reason of an object whose current generation the operator has not observed.
 pub(super) const NOT_OBSERVED: &str = "NotObserved";
 
 /// How a user is; the worst comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) enum State {
-    /// Somebody has to act.
+    /// It waits for a change by a person.
     Stalled,
-    /// It is being worked on, or the operator has not looked yet.
+    /// The operator works on it, or has not observed it yet.
     NotReady,
-    /// The token works; something waits, or is to be known.
+    /// The token works; something waits, or has a note.
     Noted,
-    /// All is as asked for.
+    /// All is as the spec says.
     Ready,
 }
 
@@ -133,7 +133,7 @@ impl UserView {
         let is = |kind: &str| find(kind).filter(|c| c.status == "True");
         let seen = data.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let current = seen.is_some() && seen == object.metadata.generation;
-        // Where the class does not allow it, the condition says so, and the object is looked after.
+        // Where the class does not allow it, the condition says so, and the operator reconciles the object.
         let refused = find(SUSPENDED).is_some_and(|c| c.status == "False");
         let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true)) && !refused;
         let (ready, reason, message) = match (find(READY), is(SUSPENDED)) {
@@ -142,14 +142,15 @@ impl UserView {
             _ => (
                 "Unknown".to_owned(),
                 NOT_OBSERVED.to_owned(),
-                "the operator has not looked at the object as it is now".to_owned(),
+                "the operator has not observed the object as it is now".to_owned(),
             ),
         };
-        let told = |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
+        let is_worth_showing =
+            |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
         // What is true of every user that is well is no note.
         let notes = conditions
             .iter()
-            .filter(told)
+            .filter(is_worth_showing)
             .any(|c| !["SecretPublished", "AccessApplied"].contains(&c.kind.as_str()));
         let state = if current && is(STALLED).is_some() {
             State::Stalled
@@ -205,15 +206,15 @@ impl UserView {
         }
     }
 
-    /// Whether nothing happens until somebody acts.
-    pub(super) fn waits_for_somebody(&self) -> bool {
+    /// Whether nothing happens until a person changes something.
+    pub(super) fn waits_for_a_change(&self) -> bool {
         self.suspended || self.state == State::Stalled
     }
 
     /// Reason and message of what it waits for, else of `Ready`.
-    pub(super) fn told(&self) -> (String, String) {
-        let told = self.is(STALLED).or_else(|| self.is(SUSPENDED));
-        told.map_or_else(
+    pub(super) fn reason_and_message(&self) -> (String, String) {
+        let blocked = self.is(STALLED).or_else(|| self.is(SUSPENDED));
+        blocked.map_or_else(
             || (self.reason.clone(), self.message.clone()),
             |c| (c.reason.clone(), c.message.clone()),
         )

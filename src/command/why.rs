@@ -47,9 +47,9 @@ struct Explained {
     text: String,
 }
 
-/// What was told about the object.
+/// An Event about the object.
 #[derive(Debug, Serialize)]
-struct Told {
+struct EventLine {
     time: Option<Timestamp>,
     #[serde(rename = "type")]
     kind: String,
@@ -70,7 +70,7 @@ struct Answer {
     advice: Vec<Explained>,
     facts: Vec<Fact>,
     conditions: Vec<ConditionView>,
-    events: Vec<Told>,
+    events: Vec<EventLine>,
 }
 
 pub(super) async fn run(args: Args) -> Outcome {
@@ -85,7 +85,7 @@ pub(super) async fn run(args: Args) -> Outcome {
         &args.lease_name,
     )
     .await;
-    let (events, told) = match events(&cluster, &view).await {
+    let (events, event_facts) = match events(&cluster, &view).await {
         Ok(events) => (events, None),
         Err(error) => (
             Vec::new(),
@@ -99,7 +99,7 @@ pub(super) async fn run(args: Args) -> Outcome {
             .iter()
             .find(|c| c.kind == READY)
             .and_then(|c| c.since),
-        facts: facts.into_iter().chain(told).collect(),
+        facts: facts.into_iter().chain(event_facts).collect(),
         namespace: view.namespace.clone(),
         name: view.name.clone(),
         state: view.state,
@@ -125,7 +125,7 @@ fn explain(view: &UserView, operator_namespace: &str) -> Vec<Explained> {
             reason: view.reason.clone(),
             course: "waits".to_owned(),
             text: format!(
-                "is the operator running (`kubectl -n {operator_namespace} get pods`), and does it watch this namespace (the chart's rbac.namespaces, --watch-namespace)? `doctor` looks into it"
+                "is the operator running (`kubectl -n {operator_namespace} get pods`), and does it watch this namespace (the chart's rbac.namespaces, --watch-namespace)? `doctor` checks that"
             ),
         });
     }
@@ -149,7 +149,7 @@ fn explain(view: &UserView, operator_namespace: &str) -> Vec<Explained> {
 }
 
 /// Events about this object, the latest last.
-async fn events(cluster: &Cluster, view: &UserView) -> Result<Vec<Told>, kube::Error> {
+async fn events(cluster: &Cluster, view: &UserView) -> Result<Vec<EventLine>, kube::Error> {
     let api: Api<Event> = Api::namespaced(cluster.client.clone(), &view.namespace);
     let params = ListParams::default().fields(&format!(
         "regarding.kind=ProgrammaticUser,regarding.name={}",
@@ -171,13 +171,13 @@ async fn events(cluster: &Cluster, view: &UserView) -> Result<Vec<Told>, kube::E
             .or(e.metadata.creation_timestamp.as_ref().map(|t| t.0))
     };
     found.sort_by_cached_key(|e| (time(e), e.name_any()));
-    let told = found.into_iter().map(|e| Told {
+    let shown = found.into_iter().map(|e| EventLine {
         time: time(&e),
         kind: e.type_.unwrap_or_default(),
         reason: e.reason.unwrap_or_default(),
         note: e.note.unwrap_or_default(),
     });
-    Ok(told.collect())
+    Ok(shown.collect())
 }
 
 fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
@@ -189,18 +189,16 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
     let reason = &answer.reason;
     let lead = match answer.state {
         State::Ready => format!("{path} is ready{since}."),
-        State::Noted if *reason == READY => format!("{path} is ready; something is to be known."),
-        State::Noted => format!("{path} is ready, its token works; what is asked for waits: {reason}."),
+        State::Noted if *reason == READY => format!("{path} is ready, with a note."),
+        State::Noted => format!("{path} is ready, its token works; the requested change waits: {reason}."),
         State::NotReady if view.is(RECONCILING).is_some() => {
-            format!("{path} is not ready; the operator is at it: {reason}{since}.")
+            format!("{path} is not ready; the operator works on it: {reason}{since}.")
         }
         State::NotReady => format!("{path} is not ready: {reason}{since}."),
         State::Stalled if answer.ready == "True" => {
-            format!(
-                "{path} is ready, its token works; what is asked for waits until somebody acts: {reason}."
-            )
+            format!("{path} is ready, its token works; the requested change waits until you act: {reason}.")
         }
-        State::Stalled => format!("{path} is not ready, and stays so until somebody acts: {reason}{since}."),
+        State::Stalled => format!("{path} is not ready, and stays so until you act: {reason}{since}."),
     };
     let mut text = format!("{lead}\n");
     let mut said: Vec<&str> = vec![];
@@ -237,7 +235,7 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
                 .time
                 .map(|t| format!("{} ago", ago(t, now)))
                 .unwrap_or_default();
-            // Whoever may write Events writes no lines of ours.
+            // The text of an Event must not pass for a line of ours: many may write Events.
             let [kind, reason, note] = [&event.kind, &event.reason, &event.note].map(|t| one_line(t));
             let _ = writeln!(text, "  {when}: {kind} {reason}: {note}");
         }

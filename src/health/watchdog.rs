@@ -1,9 +1,9 @@
 //! Whether the process hangs.
 //!
 //! Two things are watched. The main loop, which elects a leader and hands out the reconciles, has to come round once in
-//! a while; and no reconcile may keep a thread: whatever it waits for, it gives the thread back meanwhile. So a platform
-//! or an API server that does not answer is never mistaken for a hang, however long it takes. If no thread of the
-//! runtime is left, nobody answers the probe at all, which is an answer, too.
+//! a while; and no reconcile may keep a thread: while it waits it gives the thread back. So the watchdog never takes
+//! a platform or an API server that does not answer for a hang. If no thread of the
+//! runtime is left, the probe gets no answer, which fails it, too.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -146,7 +146,7 @@ impl Watchdog {
 
     /// An error says what hangs.
     pub fn check(&self) -> Result<(), String> {
-        // First of all the object: one that keeps the thread of the main loop has that stand still as well.
+        // The object first: a reconcile that keeps the thread of the main loop stops that, too.
         for work in self.works().running.values() {
             let polled = work.polled.load(Ordering::Relaxed);
             if polled != OUTSIDE && self.since(polled) > self.patience {

@@ -1,4 +1,4 @@
-//! What is at the moment when somebody asks.
+//! Gauges: what is true at the moment of a scrape.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::api::{
     WAITING_FOR_CONSUMERS,
 };
 
-/// Conditions that are counted besides while they are true: what `Ready` does not tell.
+/// Conditions that are counted beside `Ready` while they are true.
 const COUNTED_CONDITIONS: [&str; 5] = [
     HISTORY_REWOUND,
     RESTARTING_CONSUMERS,
@@ -28,7 +28,7 @@ const OTHER: &str = "Other";
 /// The object has no condition yet.
 const NEW: &str = "New";
 
-/// Everything that is looked up.
+/// All that a scrape computes.
 #[derive(Debug, Default)]
 pub struct Gauges {
     /// By kind.
@@ -46,7 +46,7 @@ pub struct Gauges {
 pub struct Reconciles {
     /// That have begun and not ended.
     pub running: usize,
-    /// That wait for a place among those of their organization.
+    /// That wait for a slot of their organization.
     pub waiting: usize,
     /// How long ago the oldest of the running ones was begun.
     pub oldest: Duration,
@@ -64,7 +64,7 @@ pub struct OrganizationGauges {
     pub breaker_open: bool,
     /// Whether the platform's time cannot be right, and is not used.
     pub clock_implausible: bool,
-    /// When the last list of users that went well had ended.
+    /// The end of the last list of users that succeeded.
     pub listed: Option<Timestamp>,
     /// How often there should be one.
     pub interval: Duration,
@@ -78,7 +78,7 @@ pub struct OrganizationGauges {
     pub budget: usize,
     /// Those of them that may still be made.
     pub budget_left: usize,
-    /// Users on the platform, as the last list told: state and number.
+    /// Users on the platform, by the last list: state and number.
     pub on_platform: Vec<(&'static str, i64)>,
 }
 
@@ -88,7 +88,7 @@ pub struct UserGauges {
     /// By status and reason of `Ready`.
     by_condition: BTreeMap<(&'static str, &'static str), i64>,
     /// Type and reason of conditions that are true.
-    told: BTreeMap<(&'static str, &'static str), i64>,
+    conditions: BTreeMap<(&'static str, &'static str), i64>,
     retiring: usize,
     unsettled: usize,
     oldest_token: Duration,
@@ -102,10 +102,10 @@ pub struct UserFacts {
     /// Status and reason of `Ready`.
     ready: (&'static str, &'static str),
     /// Type and reason of conditions that are true, of most users none.
-    told: Box<[(&'static str, &'static str)]>,
+    conditions: Box<[(&'static str, &'static str)]>,
     /// Since when `Ready` is as it is, or since when the object exists.
     since: Option<Timestamp>,
-    /// It has no user, or is not worked on, because somebody wants it so.
+    /// It has no user, or is not reconciled, by its own spec.
     on_purpose: bool,
     retiring: u16,
     unsettled: u16,
@@ -133,7 +133,7 @@ impl From<&ProgrammaticUser> for UserFacts {
             (truth, known(&c.reason))
         });
         let all = status.iter().flat_map(|s| &s.conditions);
-        let told = all.filter(|c| c.status == "True").filter_map(|c| {
+        let conditions = all.filter(|c| c.status == "True").filter_map(|c| {
             let type_ = COUNTED_CONDITIONS.iter().find(|t| **t == c.type_)?;
             Some((*type_, known(&c.reason)))
         });
@@ -148,7 +148,7 @@ impl From<&ProgrammaticUser> for UserFacts {
         let few = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
         Self {
             ready: said,
-            told: told.collect(),
+            conditions: conditions.collect(),
             since: ready.map(|c| c.last_transition_time.0).or_else(made),
             on_purpose: suspended || said.1 == Reason::Expired.as_str(),
             retiring: journal.map_or(0, |j| few(j.retiring.len())),
@@ -170,8 +170,8 @@ impl UserGauges {
         platform_now: Timestamp,
     ) {
         *self.by_condition.entry(user.ready).or_default() += 1;
-        for told in &user.told {
-            *self.told.entry(*told).or_default() += 1;
+        for condition in &user.conditions {
+            *self.conditions.entry(*condition).or_default() += 1;
         }
         if user.ready.0 != "True" && !user.on_purpose {
             let age = user.since.map(|at| since_then(at, now));
@@ -323,7 +323,7 @@ impl Gauges {
         let users = numbers(
             r,
             "platform_users",
-            "Programmatic users on the platform as the last list told: managed (of this installation), unmanaged, orphaned (managed, and no object knows them)",
+            "Programmatic users on the platform by the last list: managed (of this installation), unmanaged, orphaned (managed, and no object knows them)",
         );
         for (name, found) in &self.organizations {
             number(&ready, of(name), i64::from(found.ready));
@@ -358,7 +358,7 @@ impl Gauges {
             "create_budget_remaining",
             "Users that may still be made in this hour",
         );
-        // Limits are known once something was asked of the platform.
+        // Limits are known after the first request to the platform.
         for (name, found) in self.organizations.iter().filter(|(_, f)| f.budget > 0) {
             number(&waiting, of(name), found.waiting);
             number(&in_flight, of(name), found.in_flight);
@@ -409,7 +409,7 @@ impl Gauges {
                 };
                 number(&users, labels, n);
             }
-            for (&(r#type, reason), &n) in &found.told {
+            for (&(r#type, reason), &n) in &found.conditions {
                 let labels = ByType {
                     organization: name.clone(),
                     r#type,

@@ -206,14 +206,14 @@ impl Bed {
         secret
     }
 
-    /// The namespace that nobody watches.
+    /// The namespace without a watch.
     pub fn spare_namespace(&self) -> &str {
         &self.world.namespaces()[1]
     }
 }
 
 impl Template {
-    /// Where the template's own name is told, another one.
+    /// Another name in place of the template's own.
     pub fn renamed(&self, text: &str, name: &str) -> String {
         text.replace(&self.user.name_any(), name)
     }

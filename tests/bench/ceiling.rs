@@ -43,7 +43,7 @@ pub async fn measure(bed: &Bed, template: &Template) -> Ceiling {
             admin.create(&PostParams::default(), &user).await.unwrap();
         })
         .await;
-    // Somebody watches the operator's users, too.
+    // Another client watches the operator's users, too.
     let eyes = Eyes::on(admin.clone()).await;
     let before = bed.processor_time().await;
     let ends: Vec<Instant> = futures::stream::iter(&names)

@@ -1,6 +1,6 @@
 //! What the operator costs and how far it goes, in one run, on a real API server and the embedded platform.
 //!
-//! `make test` runs it with a few users, so that it works when somebody wants the figures; `make bench` measures, in an
+//! `make test` runs it with a few users, so that it works when the figures are needed; `make bench` measures, in an
 //! optimised build. What has to hold whatever the machine is asserted; times are printed.
 //!
 //! | file | what it measures |
@@ -69,7 +69,7 @@ impl Numbers {
             // Both ways of a user's coming into being are tried by every test.
             ..100 => users / 2,
             100..=10_000 => users,
-            // Whoever has made 10,000 makes more at the same rate.
+            // After 10,000 the rate does not change.
             _ => 1000,
         };
         let made = number("MADE", made).clamp(10, users);

@@ -1,4 +1,4 @@
-//! Puts users there that are Ready already: more than anybody wants to wait for the operator to make.
+//! Puts users there that are Ready already: the operator would need too long to create as many.
 //!
 //! Each is a real one. Its user is made on the platform by the API, with the marker of this installation and the object;
 //! its token is in a Secret, its status is sealed, and all goes through the API server. Only the order of the writes and
@@ -116,7 +116,7 @@ async fn one(bed: &Bed, template: &Template, name: &str) {
         .unwrap();
 }
 
-/// As the operator finds out whether somebody edited the Secret.
+/// As the operator finds out whether the Secret was edited.
 fn digest(data: &BTreeMap<String, ByteString>) -> String {
     let keys: Vec<&str> = data.keys().map(String::as_str).collect();
     let mut hasher = Sha256::new();

@@ -37,7 +37,7 @@ pub async fn ask(world: &World, names: &[String], annotation: &str, value: &str)
 #[derive(Clone, Default)]
 struct Tokens {
     known: Arc<Mutex<HashMap<String, String>>>,
-    /// Whether the first list is in: what changes during it is not told before.
+    /// Whether the first list is in: changes during it are reported after it.
     listed: Arc<AtomicBool>,
 }
 
@@ -69,7 +69,7 @@ impl Tokens {
     }
 }
 
-/// How often somebody called, and how often that failed.
+/// The number of requests, and of failed ones.
 #[derive(Default)]
 struct Calls {
     all: AtomicUsize,

@@ -58,7 +58,7 @@ fn said<T: std::fmt::Debug>(tried: kube::Result<T>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_made_for_a_tenant_that_wants_more_than_its_class_gives() {
+async fn a_request_beyond_the_class_creates_no_user() {
     let cluster = Cluster::private("escapes").await;
     let flags = [
         "--create-namespace",
@@ -196,7 +196,7 @@ async fn refused_by_the_operator(world: &World, api: &Api<DynamicObject>) {
     }
 }
 
-/// With the annotation of somebody else's user on its Secret, the tenant has that user neither changed nor deleted.
+/// With the annotation of another tenant's user on its Secret, the tenant can neither change nor delete that user.
 async fn forged_annotation(world: &World, client: &Client) {
     let patch = PatchParams::default();
     let other = world.user("other").viewer(PAYMENTS).apply().await;

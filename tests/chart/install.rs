@@ -29,7 +29,7 @@ fn values(world: &World) -> Vec<String> {
         format!(
             "controller.organizations={{{},{}}}",
             world.organization_name(),
-            nobodys(world)
+            unmade_organization(world)
         ),
         "consumers=restart".to_owned(),
     ]
@@ -38,9 +38,9 @@ fn values(world: &World) -> Vec<String> {
     .collect()
 }
 
-/// An organization that is looked after, and that nobody makes.
-fn nobodys(world: &World) -> String {
-    world.unique("nobodys")
+/// An organization that the operator manages and that no test creates.
+fn unmade_organization(world: &World) -> String {
+    world.unique("unmade_organization")
 }
 
 fn run(world: &World, verb: &str, more: &[&str]) -> String {
@@ -240,10 +240,10 @@ async fn main_path(world: &World) {
     // What no watch has shown is asked for before it is said not to exist.
     let class = world
         .class("nowhere")
-        .with(|spec| spec.organization_name = nobodys(world));
+        .with(|spec| spec.organization_name = unmade_organization(world));
     let class = class.apply().await;
     for (name, class, reason) in [
-        ("classless", "nobody-made-this", "UnknownClass"),
+        ("classless", "missing", "UnknownClass"),
         ("homeless", &*class, "UnknownOrganization"),
     ] {
         world.user(name).viewer(PAYMENTS).class(class).apply().await;
@@ -269,7 +269,7 @@ async fn main_path(world: &World) {
     for _ in 0..2 {
         let groups = |groups: Value| json!({"spec": {"access": {"groups": groups}}});
         world
-            .change("ci", groups(json!([{"name": "nobody"}])))
+            .change("ci", groups(json!([{"name": "missing"}])))
             .await
             .unwrap();
         world.stalled("ci", "UnknownGroup").await;
@@ -277,7 +277,7 @@ async fn main_path(world: &World) {
         world.ready("ci").await;
     }
 
-    // The Organization is held while it has users, as long as somebody wants that.
+    // The Organization is held while it has users, as long as its spec asks for that.
     for protected in [true, false] {
         let organizations: Api<Organization> = Api::all(world.client());
         let change = Patch::Merge(json!({"spec": {"deletionProtection": protected}}));
@@ -389,7 +389,7 @@ async fn the_leader_is_killed(world: &World) {
     two_ready(world).await;
 }
 
-/// It is told where the operator is, and not how the chart calls what it made.
+/// It gets the operator's namespace, and not the names that the chart chose.
 async fn doctor_finds_nothing_wrong(world: &World) {
     world
         .eventually("doctor to find all in order", SOON, async || {
@@ -401,8 +401,8 @@ async fn doctor_finds_nothing_wrong(world: &World) {
                 .args(["--operator-namespace", world.operator_namespace()])
                 .output()
                 .map_err(|e| e.to_string())?;
-            let told: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
-            let checks = told["checks"].as_array().cloned().unwrap_or_default();
+            let report: Value = serde_json::from_slice(&output.stdout).map_err(|e| e.to_string())?;
+            let checks = report["checks"].as_array().cloned().unwrap_or_default();
             let is_ok = |name: &str| {
                 let mut of = checks.iter().filter(|c| c["check"] == name).peekable();
                 of.peek().is_some() && of.all(|c| c["verdict"] == "ok")
@@ -410,7 +410,7 @@ async fn doctor_finds_nothing_wrong(world: &World) {
             if output.status.success() && ["deployment", "lease", "operator-rights"].into_iter().all(is_ok) {
                 Ok(())
             } else {
-                Err(format!("{told:#}"))
+                Err(format!("{report:#}"))
             }
         })
         .await;

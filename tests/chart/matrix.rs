@@ -213,7 +213,7 @@ async fn try_out(api: &Api<DynamicObject>, act: &str, case: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_may_do_what_the_table_says_and_nothing_else() {
+async fn each_role_may_do_what_the_table_says_and_nothing_else() {
     let cluster = Cluster::empty("matrix").await;
     let flags = ["--create-namespace", "--set", "rbac.mode=cluster,replicas=1"];
     release(cluster, "install", "pu-system", &flags);

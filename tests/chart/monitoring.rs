@@ -120,7 +120,7 @@ fn each_alert_says_what_is_wrong_and_leads_to_its_section_of_the_runbooks() {
 }
 
 #[test]
-fn what_is_rendered_is_what_was_checked() {
+fn the_rendered_alerts_are_the_checked_ones() {
     let rendered = render("monitoring");
     let of_kind = |kind: &str| {
         let found = rendered

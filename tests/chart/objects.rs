@@ -1,4 +1,4 @@
-//! `ProgrammaticUser`s as somebody else than the operator sends them: with whatever is in them.
+//! `ProgrammaticUser`s as a client other than the operator sends them, with any content.
 
 use kube::api::DynamicObject;
 use kube::core::GroupVersionKind;

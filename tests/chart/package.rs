@@ -12,7 +12,7 @@ use crate::support::cluster::root;
 
 /// `UPDATE=1 cargo test --test chart` writes them anew.
 #[test]
-fn what_is_rendered_changes_only_on_purpose() {
+fn rendered_manifests_match_their_snapshots() {
     let update = std::env::var("UPDATE").is_ok_and(|v| v == "1");
     for (name, _) in SETS.into_iter().take(5) {
         let path = root().join(format!("tests/chart/snapshots/{name}.yaml"));
@@ -104,7 +104,7 @@ fn values_that_make_no_sense_are_refused_with_their_place() {
     }
 }
 
-/// What the operator is told, and what it may do, is the same.
+/// The operator's flags and rights are the same.
 #[test]
 fn rights_to_workloads_are_those_of_the_level() {
     for (set, level, verbs) in [

@@ -48,7 +48,7 @@ pub fn are_all_used_and_never_exceeded(world: &World, values: &[&str]) {
         }
         let o = &entry.object_ref;
         let place = match (o.resource.as_str(), o.namespace.as_str()) {
-            // By one right for all namespaces: events are told in that of their object.
+            // By one right for all namespaces: Events are in that of their object.
             ("events" | "namespaces" | "programmaticusers", _) | (_, "") => CLUSTER,
             (_, own) if own == world.operator_namespace() => OWN,
             _ => NAMESPACE,

@@ -17,15 +17,15 @@ fn rendered() -> Vec<String> {
     documents.map(str::to_owned).collect()
 }
 
-fn found(told: &Value, verdict: &str) -> usize {
-    let checks = told["checks"].as_array().unwrap().iter();
+fn found(diagnosis: &Value, verdict: &str) -> usize {
+    let checks = diagnosis["checks"].as_array().unwrap().iter();
     checks
         .filter(|c| c["check"] == "admission-policy" && c["verdict"] == verdict)
         .count()
 }
 
 #[tokio::test]
-async fn doctor_finds_the_policies_and_rotate_says_what_they_say() {
+async fn doctor_finds_the_policies_and_rotate_shows_their_refusal() {
     let cluster = Cluster::private("commands-admission").await;
     let world = World::builder("admission")
         .on(cluster)
@@ -57,12 +57,16 @@ async fn doctor_finds_the_policies_and_rotate_says_what_they_say() {
             .unwrap();
     };
     apply(&policies);
-    let told = doctor();
-    assert_eq!(found(&told, "warning"), 6, "they deny nothing: {told:#}");
+    let diagnosis = doctor();
+    assert_eq!(
+        found(&diagnosis, "warning"),
+        6,
+        "they deny nothing: {diagnosis:#}"
+    );
     apply(&bindings);
     assert_eq!(found(&doctor(), "ok"), 6);
 
-    // Somebody who may change users, and not use their class.
+    // An account that may change users, and may not use their class.
     let rules = json!([{"apiGroups": ["programmatic-users.io"], "resources": ["programmaticusers"], "verbs": ["get", "patch"]}]);
     allow(&world, "tenant", rules).await;
     let kubeconfig = kubeconfig_of(&world, "tenant");

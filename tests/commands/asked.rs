@@ -123,7 +123,7 @@ pub fn of_world(world: &World) -> Command {
     program(Path::new(&world.cluster().info().kubeconfig))
 }
 
-/// A kubeconfig of somebody who has no rights but those that a test gives.
+/// A kubeconfig of an account that has no rights but those that a test gives.
 pub fn kubeconfig_of(world: &World, user: &str) -> PathBuf {
     let path = &world.cluster().info().kubeconfig;
     let text = std::fs::read_to_string(path).unwrap();

@@ -24,7 +24,7 @@ async fn lived_in(name: &str) -> World {
 }
 
 #[tokio::test]
-async fn types_of_actors_are_told_apart_and_programmatic_ones_named_by_their_objects() {
+async fn types_of_actors_are_distinguished_and_programmatic_ones_named_by_their_objects() {
     let world = lived_in("audit").await;
     let object = format!("{}/ci", world.namespace());
     let all = ask_platform(&world, &["audit", "-o", "json"]).expect(0).json();
@@ -90,8 +90,8 @@ async fn events_are_chosen_by_account_actor_and_time() {
     let actions = |args: &[&str]| {
         let mut all = vec!["audit", "-o", "json"];
         all.extend(args);
-        let told = ask_platform(&world, &all).expect(0).json();
-        let events = told["events"].as_array().unwrap().iter();
+        let output = ask_platform(&world, &all).expect(0).json();
+        let events = output["events"].as_array().unwrap().iter();
         events
             .map(|e| e["action"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
@@ -111,17 +111,20 @@ async fn events_are_chosen_by_account_actor_and_time() {
 }
 
 #[tokio::test]
-async fn it_works_without_a_cluster() {
+async fn audit_works_without_a_cluster() {
     let world = lived_in("audit-alone").await;
     let nowhere = Path::new("/nonexistent");
     let url = world.platform().url();
-    let told = run(program(nowhere)
+    let output = run(program(nowhere)
         .args(["audit", "--endpoint", url, "--insecure", "-o", "json"])
         .env("SPOTINST_TOKEN", &world.platform().admin_token))
     .expect(0)
     .json();
-    assert_eq!(told["platform"], url);
-    assert!(told["counts"]["Programmatic"].as_u64().unwrap() >= 2, "{told}");
+    assert_eq!(output["platform"], url);
+    assert!(
+        output["counts"]["Programmatic"].as_u64().unwrap() >= 2,
+        "{output}"
+    );
 
     run(program(nowhere).args(["audit", "--endpoint", url, "--insecure"]))
         .expect(1)
@@ -139,7 +142,7 @@ async fn it_works_without_a_cluster() {
     run(program(nowhere).args(["audit", "--endpoint", url, "--organization", "acme"])).expect(2);
     run(program(nowhere).args(["audit"]))
         .expect(1)
-        .tells("no cluster to ask");
+        .tells("cannot connect to a cluster");
 }
 
 #[tokio::test]
@@ -226,8 +229,8 @@ async fn a_certificate_of_ones_own_is_trusted_if_it_is_given() {
     ask(&[])
         .expect(1)
         .tells("no connection: invalid peer certificate");
-    let told = ask(&["--ca-file", &certificate]).expect(0).json();
-    assert_eq!(told["counts"]["System"], 1, "{told}");
+    let output = ask(&["--ca-file", &certificate]).expect(0).json();
+    assert_eq!(output["counts"]["System"], 1, "{output}");
     ask(&["--ca-file", "/nonexistent"])
         .expect(1)
         .tells("cannot read /nonexistent");

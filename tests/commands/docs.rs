@@ -11,7 +11,7 @@ use crate::support::cluster::root;
 use crate::support::wait::SOON;
 use crate::support::{PAYMENTS, World};
 
-/// What people ask with.
+/// The command-line tool.
 pub(crate) const COMMANDS: [&str; 9] = [
     "get",
     "why",
@@ -202,23 +202,23 @@ async fn two_users(world: &World) {
 }
 
 #[tokio::test]
-async fn of_the_cluster_the_page_shows_what_the_commands_say() {
+async fn the_page_shows_the_output_of_commands_about_the_cluster() {
     let world = World::new("page").await;
     let (page, namespace) = (Page::beside(&world), world.namespace());
     two_users(&world).await;
     let said = |args: &[&str], code: i32| ask(world.cluster(), args).expect(code).out;
-    let told = |args: &[&str], code: i32| {
+    let json_of = |args: &[&str], code: i32| {
         let args = [args, &["-o", "json"]].concat();
         ask(world.cluster(), &args).expect(code).json()
     };
     let get = ["get", "-n", namespace];
     page.check("get", &said(&get, 0));
-    page.check_keys("get", &told(&get, 0));
+    page.check_keys("get", &json_of(&get, 0));
     let own = ["-n", namespace, "--lease-name", "controller-0"];
     let place = [&own[..], &["--operator-namespace", world.operator_namespace()]].concat();
     let why = [&["why", "typo"], &place[..]].concat();
     page.check("why", &said(&why, 3));
-    page.check_keys("why", &told(&why, 3));
+    page.check_keys("why", &json_of(&why, 3));
 
     let doctor = [
         "doctor",
@@ -235,7 +235,7 @@ async fn of_the_cluster_the_page_shows_what_the_commands_say() {
             "doctor does not say {line:?}:\n{lines}"
         );
     }
-    let diagnosis = told(&doctor, 0);
+    let diagnosis = json_of(&doctor, 0);
     page.check_keys("doctor", &diagnosis);
     let explained = quoted(section(&page.text, "doctor"));
     for check in diagnosis["checks"].as_array().unwrap() {
@@ -249,13 +249,13 @@ async fn of_the_cluster_the_page_shows_what_the_commands_say() {
     let wait = ["ci-deployer", "-n", namespace, "--wait"];
     let rotate = [&["rotate"], &wait[..]].concat();
     page.check("rotate", &said(&rotate, 0));
-    page.check_keys("rotate", &told(&rotate, 0));
+    page.check_keys("rotate", &json_of(&rotate, 0));
     page.check("revoke", &said(&[&["revoke", "--yes"], &wait[..]].concat(), 0));
     page.done();
 }
 
 #[tokio::test]
-async fn of_the_platform_the_page_shows_what_the_commands_say() {
+async fn the_page_shows_the_output_of_commands_about_the_platform() {
     let world = World::builder("page-platform").drift("1s").start().await;
     let (page, namespace) = (Page::beside(&world), world.namespace());
     two_users(&world).await;
@@ -263,8 +263,8 @@ async fn of_the_platform_the_page_shows_what_the_commands_say() {
     let check = |args: &[&str]| {
         let said = run(of_world(&world).args(args).args(&flags)).expect(0);
         page.check(args[0], &said.out);
-        let told = run(of_world(&world).args(args).args(&flags).args(["-o", "json"])).expect(0);
-        page.check_keys(args[0], &told.json());
+        let output = run(of_world(&world).args(args).args(&flags).args(["-o", "json"])).expect(0);
+        page.check_keys(args[0], &output.json());
     };
     let token = world.token("ci-deployer").await;
     let path = format!("/aws/ec2/group?accountId={PAYMENTS}");

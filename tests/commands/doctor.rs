@@ -26,8 +26,8 @@ fn doctor(world: &World, args: &[&str]) -> Said {
     run(of_world(world).arg("doctor").args(flags(world)).args(args))
 }
 
-fn of<'a>(told: &'a Value, check: &str) -> Vec<&'a Value> {
-    told["checks"]
+fn of<'a>(diagnosis: &'a Value, check: &str) -> Vec<&'a Value> {
+    diagnosis["checks"]
         .as_array()
         .unwrap()
         .iter()
@@ -36,8 +36,8 @@ fn of<'a>(told: &'a Value, check: &str) -> Vec<&'a Value> {
 }
 
 #[track_caller]
-fn all_are(told: &Value, check: &str, verdict: &str) {
-    let found = of(told, check);
+fn all_are(diagnosis: &Value, check: &str, verdict: &str) {
+    let found = of(diagnosis, check);
     assert!(
         !found.is_empty() && found.iter().all(|c| c["verdict"] == verdict),
         "{check}: {found:#?}"
@@ -49,11 +49,11 @@ async fn a_healthy_installation_is_called_healthy() {
     let world = World::new("doctor").await;
     world.user("ci").viewer(PAYMENTS).apply().await;
     world.ready("ci").await;
-    let told = doctor(&world, &["-o", "json"]).expect(0).json();
+    let diagnosis = doctor(&world, &["-o", "json"]).expect(0).json();
     assert_eq!(
-        (&told["healthy"], &told["counts"]["failed"]),
+        (&diagnosis["healthy"], &diagnosis["counts"]["failed"]),
         (&json!(true), &json!(0)),
-        "{told:#}"
+        "{diagnosis:#}"
     );
     for check in [
         "api-server",
@@ -67,10 +67,10 @@ async fn a_healthy_installation_is_called_healthy() {
         "platform",
         "users",
     ] {
-        all_are(&told, check, "ok");
+        all_are(&diagnosis, check, "ok");
     }
-    assert_eq!(of(&told, "kind").len(), 3);
-    let places: Vec<_> = of(&told, "operator-rights")
+    assert_eq!(of(&diagnosis, "kind").len(), 3);
+    let places: Vec<_> = of(&diagnosis, "operator-rights")
         .iter()
         .map(|c| c["subject"].as_str().unwrap().to_owned())
         .collect();
@@ -79,7 +79,7 @@ async fn a_healthy_installation_is_called_healthy() {
         ["the cluster", world.operator_namespace(), world.namespace()]
     );
     // This controller is a process of the test.
-    all_are(&told, "deployment", "warning");
+    all_are(&diagnosis, "deployment", "warning");
     let digits = &world.platform().admin_token[60..];
     let table = doctor(&world, &[]).expect(0);
     table
@@ -88,7 +88,7 @@ async fn a_healthy_installation_is_called_healthy() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_found_with_what_to_do() {
+async fn each_fault_is_found_with_its_remedy() {
     let world = World::new("doctor-ill").await;
     world.user("ci").viewer(PAYMENTS).class("nosuch").apply().await;
     world.stalled("ci", "UnknownClass").await;
@@ -106,11 +106,11 @@ async fn what_is_wrong_is_found_with_what_to_do() {
         "--operator-namespace",
         "default",
     ];
-    let told = verdicts(&place);
-    all_are(&told, "lease", "failed");
-    all_are(&told, "platform", "warning");
-    all_are(&told, "users", "warning");
-    let rights = of(&told, "operator-rights");
+    let diagnosis = verdicts(&place);
+    all_are(&diagnosis, "lease", "failed");
+    all_are(&diagnosis, "platform", "warning");
+    all_are(&diagnosis, "users", "warning");
+    let rights = of(&diagnosis, "operator-rights");
     assert!(
         rights[0]["message"]
             .as_str()
@@ -120,15 +120,15 @@ async fn what_is_wrong_is_found_with_what_to_do() {
     );
     // A token that the platform does not know: the operator's own one is fine.
     let wrong = fresh_token();
-    let told = run(of_world(&world)
+    let diagnosis = run(of_world(&world)
         .arg("doctor")
         .args(flags(&world))
         .args(["-o", "json"])
         .env("SPOTINST_TOKEN", &wrong))
     .expect(3)
     .json();
-    all_are(&told, "platform", "failed");
-    all_are(&told, "organization", "ok");
+    all_are(&diagnosis, "platform", "failed");
+    all_are(&diagnosis, "organization", "ok");
     // The operator's own one is not.
     world.set_credential(&wrong).await;
     world
@@ -142,14 +142,14 @@ async fn what_is_wrong_is_found_with_what_to_do() {
             }
         })
         .await;
-    let told = doctor(&world, &["-o", "json"]).expect(3).json();
-    let organization = of(&told, "organization");
+    let diagnosis = doctor(&world, &["-o", "json"]).expect(3).json();
+    let organization = of(&diagnosis, "organization");
     let message = organization[0]["message"].as_str().unwrap();
     assert!(message.contains("put a valid one into the Secret"), "{message}");
-    // Nobody leads any more.
+    // No operator leads any more.
     world.controller().stop().await;
-    let told = doctor(&world, &["-o", "json"]).expect(3).json();
-    all_are(&told, "lease", "failed");
+    let diagnosis = doctor(&world, &["-o", "json"]).expect(3).json();
+    all_are(&diagnosis, "lease", "failed");
     world.platform().stop().await;
     let table = doctor(&world, &[]).expect(3);
     table.shows("FAILED").shows("can be reached from here");
@@ -178,8 +178,8 @@ async fn replicas_of_the_deployment_are_counted() {
         .apply(&deployment(&world, 2, "registry.invalid/none:1"))
         .await
         .unwrap();
-    let told = doctor(&world, &["-o", "json"]).expect(3).json();
-    let found = of(&told, "deployment");
+    let diagnosis = doctor(&world, &["-o", "json"]).expect(3).json();
+    let found = of(&diagnosis, "deployment");
     assert_eq!(found[0]["verdict"], "failed");
     let message = found[0]["message"].as_str().unwrap();
     assert!(message.starts_with("0 of 2 replicas are ready"), "{message}");
@@ -190,8 +190,8 @@ async fn replicas_of_the_deployment_are_counted() {
     world.apply(&deployment(&world, 1, pod::IMAGE)).await.unwrap();
     world
         .eventually("the replica to be ready", SOON, async || {
-            let told = doctor(&world, &["-o", "json"]).json();
-            let message = of(&told, "deployment")[0]["message"].to_string();
+            let diagnosis = doctor(&world, &["-o", "json"]).json();
+            let message = of(&diagnosis, "deployment")[0]["message"].to_string();
             if message.contains("1 of 1 replicas are ready") {
                 Ok(())
             } else {
@@ -221,36 +221,36 @@ async fn the_deployment_says_which_lease_and_account_are_the_operators() {
         // The Deployment itself has no pods.
         said.expect(3).json()
     };
-    let told = verdicts(&[]);
-    all_are(&told, "deployment", "failed");
-    all_are(&told, "lease", "ok");
-    all_are(&told, "operator-rights", "ok");
-    // Whoever says something else is believed.
-    let told = verdicts(&["--lease-name", "other", "--service-account", "other"]);
-    all_are(&told, "lease", "failed");
-    all_are(&told, "operator-rights", "failed");
+    let diagnosis = verdicts(&[]);
+    all_are(&diagnosis, "deployment", "failed");
+    all_are(&diagnosis, "lease", "ok");
+    all_are(&diagnosis, "operator-rights", "ok");
+    // A flag overrides what the Deployment says.
+    let diagnosis = verdicts(&["--lease-name", "other", "--service-account", "other"]);
+    all_are(&diagnosis, "lease", "failed");
+    all_are(&diagnosis, "operator-rights", "failed");
 }
 
 #[tokio::test]
-async fn somebody_without_rights_hears_what_could_not_be_looked_at() {
+async fn without_rights_doctor_reports_what_it_could_not_check() {
     let world = World::new("doctor-rights").await;
     let kubeconfig = kubeconfig_of(&world, "guest");
-    let told = run(program(&kubeconfig)
+    let diagnosis = run(program(&kubeconfig)
         .arg("doctor")
         .args(flags(&world))
         .args(["-o", "json"]))
     .json();
-    all_are(&told, "api-server", "ok");
-    all_are(&told, "organization", "warning");
-    all_are(&told, "your-rights", "warning");
-    all_are(&told, "kind", "warning");
-    all_are(&told, "operator-rights", "warning");
-    let rights = of(&told, "operator-rights");
+    all_are(&diagnosis, "api-server", "ok");
+    all_are(&diagnosis, "organization", "warning");
+    all_are(&diagnosis, "your-rights", "warning");
+    all_are(&diagnosis, "kind", "warning");
+    all_are(&diagnosis, "operator-rights", "warning");
+    let rights = of(&diagnosis, "operator-rights");
     assert!(
         rights[0]["message"]
             .as_str()
             .unwrap()
-            .contains("you may not ask what the operator may do"),
+            .contains("you have no right to check the operator"),
         "{rights:#?}"
     );
 }

@@ -44,11 +44,11 @@ async fn problems_come_first_with_their_sentences() {
     let table = table.shows(&format!("{namespace}/wants: {message}"));
     table.shows("2 users: 1 stalled, 0 not ready, 0 with a note, 1 ready\n");
 
-    let told = ask(world.cluster(), &["get", "-n", namespace, "-o", "json"])
+    let output = ask(world.cluster(), &["get", "-n", namespace, "-o", "json"])
         .expect(0)
         .json();
-    assert_eq!(told["counts"], json!({"Stalled": 1, "Ready": 1}));
-    let (first, second) = (&told["users"][0], &told["users"][1]);
+    assert_eq!(output["counts"], json!({"Stalled": 1, "Ready": 1}));
+    let (first, second) = (&output["users"][0], &output["users"][1]);
     assert_eq!(
         (&first["name"], &first["state"]),
         (&json!("wants"), &json!("Stalled"))
@@ -63,8 +63,8 @@ async fn problems_come_first_with_their_sentences() {
     let names = |args: &[&str]| {
         let mut all = vec!["get", "-n", namespace, "-o", "json"];
         all.extend(args);
-        let told = ask(world.cluster(), &all).expect(0).json();
-        let users = told["users"].as_array().unwrap().iter();
+        let output = ask(world.cluster(), &all).expect(0).json();
+        let users = output["users"].as_array().unwrap().iter();
         users
             .map(|u| u["name"].as_str().unwrap().to_owned())
             .collect::<Vec<_>>()
@@ -89,16 +89,16 @@ async fn all_namespaces_are_shown_unless_one_is_chosen() {
     let one = ask(world.cluster(), &["get", "-n", &world.namespaces()[1]]).expect(0);
     let elsewhere = |l: &str| l.split_whitespace().next() == Some(world.namespace());
     assert!(!one.out.lines().any(elsewhere), "{}", one.out);
-    ask(world.cluster(), &["get", "nobody", "-n", world.namespace()])
+    ask(world.cluster(), &["get", "missing", "-n", world.namespace()])
         .expect(1)
         .tells(&format!(
-            "there is no ProgrammaticUser nobody in namespace {}",
+            "there is no ProgrammaticUser missing in namespace {}",
             world.namespace()
         ));
 }
 
 #[tokio::test]
-async fn whoever_stops_reading_is_no_error() {
+async fn a_closed_pipe_is_no_error() {
     let world = World::new("get-pipe").await;
     let mut command = of_world(&world);
     command.args(["get", "-n", world.namespace()]);
@@ -110,5 +110,5 @@ async fn whoever_stops_reading_is_no_error() {
     assert!(output.stderr.is_empty(), "{output:?}");
     run(of_world(&world).args(["get", "--context", "nosuch"]))
         .expect(1)
-        .tells("no cluster to ask");
+        .tells("cannot connect to a cluster");
 }

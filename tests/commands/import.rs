@@ -109,7 +109,7 @@ async fn the_manifest_makes_a_new_user_with_the_same_rights() {
 }
 
 #[tokio::test]
-async fn what_stands_in_the_way_is_noted_and_what_is_no_user_refused() {
+async fn obstacles_are_noted_and_ids_of_no_programmatic_user_are_refused() {
     let world = World::new("import-notes").await;
     let id = by_hand(&world, "ci").await;
     let narrow = world.class("narrow").accounts(&[BILLING]).apply().await;
@@ -119,9 +119,10 @@ async fn what_stands_in_the_way_is_noted_and_what_is_no_user_refused() {
             .args(["import", id, "--class", class, "-n", world.namespace()])
             .args(&flags[2..]))
     };
-    let told = with_class(&narrow, &id).expect(0);
+    let output = with_class(&narrow, &id).expect(0);
     let note = format!("NotAllowed: class {narrow} does not allow {PAYMENTS} among its accounts");
-    told.tells(&note)
+    output
+        .tells(&note)
         .shows(&format!("# NOTE: the operator would refuse it: {note}"));
     world.user("ci").viewer(PAYMENTS).apply().await;
     import(&world, &id, &[])

@@ -43,7 +43,7 @@ async fn kubectl_runs_it_as_a_plugin() {
     let get = kubectl(&["programmatic-users", "get", "-n", world.namespace()]).expect(0);
     assert_eq!(get.line("ci")[2..4], ["True", "Ready"]);
     // Codes come through.
-    kubectl(&["programmatic-users", "why", "nobody", "-n", world.namespace()]).expect(1);
+    kubectl(&["programmatic-users", "why", "missing", "-n", world.namespace()]).expect(1);
     kubectl(&["programmatic-users", "get", "--nonsense"]).expect(2);
     let help = kubectl(&["programmatic-users", "rotate", "--help"]).expect(0);
     help.shows("Usage: kubectl programmatic-users rotate [OPTIONS] <NAME>");

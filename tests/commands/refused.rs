@@ -1,4 +1,4 @@
-//! No rights, no kinds, nobody there: sentences and codes.
+//! No rights, no kinds, no API server: sentences and codes.
 
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::asked::{ask, kubeconfig_of, program, run};
 use crate::support::wait::SOON;
 use crate::support::{Cluster, PAYMENTS, World};
 
-/// Gives somebody these rights in the world's first namespace, and waits until they hold.
+/// Gives an account these rights in the world's first namespace, and waits until they hold.
 pub async fn allow(world: &World, user: &str, rules: Value) {
     let metadata = json!({"name": user, "namespace": world.namespace()});
     let role: Role = serde_json::from_value(json!({"metadata": metadata, "rules": rules})).unwrap();
@@ -49,7 +49,7 @@ async fn without_rights_each_command_names_the_right() {
     let world = World::new("no-rights").await;
     world.user("ci").viewer(PAYMENTS).apply().await;
     world.ready("ci").await;
-    let kubeconfig = kubeconfig_of(&world, "nobody");
+    let kubeconfig = kubeconfig_of(&world, "reader");
     let namespace = world.namespace();
     let ask = |args: &[&str]| run(program(&kubeconfig).args(args)).expect(1);
     ask(&["get"])
@@ -67,9 +67,9 @@ async fn without_rights_each_command_names_the_right() {
         ask(&[command, "--organization", "acme"]).tells("cannot get resource \"organizations\"");
     }
     ask(&["import", "pu-1", "--class", "c"]).tells("cannot get resource \"programmaticuserclasses\"");
-    // Somebody who may read, and not annotate.
+    // An account that may read, and not annotate.
     let rules = json!([{"apiGroups": ["programmatic-users.io"], "resources": ["programmaticusers"], "verbs": ["get", "list"]}]);
-    allow(&world, "nobody", rules).await;
+    allow(&world, "reader", rules).await;
     run(program(&kubeconfig).args(["get", "-n", namespace])).expect(0);
     ask(&["rotate", "ci", "-n", namespace]).tells("cannot patch resource \"programmaticusers\"");
     let user = world.get("ci").await;
@@ -132,7 +132,7 @@ async fn an_api_server_that_is_not_there_is_named() {
     let text = std::fs::read_to_string(&world.cluster().info().kubeconfig).unwrap();
     let mut config: Value = serde_saphyr::from_str(&text).unwrap();
     config["clusters"][0]["cluster"]["server"] = json!("https://127.0.0.1:1");
-    let path = world.dir().join("nobody-there.kubeconfig");
+    let path = world.dir().join("no-server.kubeconfig");
     std::fs::write(&path, config.to_string()).unwrap();
     run(program(&path).args(["get"]))
         .expect(1)
@@ -158,7 +158,7 @@ async fn an_api_server_that_is_not_there_is_named() {
     run(program(&two).args(["get"])).expect(1);
     run(program(&two).args(["get", "--context", "good"])).expect(0);
     // Its namespace is the one that is meant.
-    run(program(&two).args(["why", "nobody", "--context", "good"]))
+    run(program(&two).args(["why", "missing", "--context", "good"]))
         .expect(1)
         .tells(&format!("in namespace {}", world.namespace()));
     // The flag wins over the environment.

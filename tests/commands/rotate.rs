@@ -24,29 +24,29 @@ async fn a_rotation_is_followed_until_the_new_token_is_in_the_secret() {
         &new[60..],
         &old[60..]
     ));
-    said.tells("asked for");
+    said.tells("requested");
     assert!(world.platform().accepts(&old).await && world.platform().accepts(&new).await);
 
-    let told = ask(
+    let output = ask(
         world.cluster(),
         &["rotate", "ci", "-n", namespace, "--wait", "-o", "json"],
     )
     .expect(0)
     .json();
     assert_eq!(
-        (&told["outcome"], &told["annotation"]),
+        (&output["outcome"], &output["annotation"]),
         (&json!("done"), &json!(ROTATE_AT_ANNOTATION))
     );
-    assert_eq!(told["previousTokenLastDigits"], new[60..]);
-    assert_eq!(told["tokenLastDigits"], world.token("ci").await[60..]);
-    assert_eq!(told["retiring"].as_array().unwrap().len(), 2);
+    assert_eq!(output["previousTokenLastDigits"], new[60..]);
+    assert_eq!(output["tokenLastDigits"], world.token("ci").await[60..]);
+    assert_eq!(output["retiring"].as_array().unwrap().len(), 2);
 
     // Without --wait the answer is there at once, and the operator goes on.
-    let told = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "-o", "json"])
+    let output = ask(world.cluster(), &["rotate", "ci", "-n", namespace, "-o", "json"])
         .expect(0)
         .json();
-    assert_eq!(told["outcome"], "requested");
-    let value = told["value"].as_str().unwrap().to_owned();
+    assert_eq!(output["outcome"], "requested");
+    let value = output["value"].as_str().unwrap().to_owned();
     world
         .until("ci", "to have acted on it", |u| {
             u.status.as_ref().and_then(|s| s.last_handled_rotate_at.clone()) == Some(value.clone())
@@ -55,7 +55,7 @@ async fn a_rotation_is_followed_until_the_new_token_is_in_the_secret() {
 }
 
 #[tokio::test]
-async fn whoever_asks_after_us_does_not_keep_us_waiting() {
+async fn a_later_request_does_not_keep_an_earlier_one_waiting() {
     let world = World::new("rotate-twice").await;
     world.user("ci").editor(PAYMENTS).apply().await;
     world.ready("ci").await;
@@ -74,23 +74,23 @@ async fn whoever_asks_after_us_does_not_keep_us_waiting() {
             all.any(|(key, _)| key == ROTATE_AT_ANNOTATION)
         })
         .await;
-    // Nobody has acted on it when the next one comes.
+    // The operator has not acted on it when the next one comes.
     let second = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "second"}}});
     world.change("ci", second).await.unwrap();
     world.controller().resume().await.unwrap();
     let said = Said::of(first.wait_with_output().unwrap()).expect(0);
-    let said = said.tells("somebody else asked for a new token of");
-    let told = said.json();
+    let said = said.tells("another request for a new token of");
+    let output = said.json();
     assert_eq!(
-        (&told["outcome"], &told["value"]),
+        (&output["outcome"], &output["value"]),
         (&json!("done"), &json!("second"))
     );
-    assert_eq!(told["previousTokenLastDigits"], old[60..]);
-    assert_eq!(told["tokenLastDigits"], world.token("ci").await[60..]);
+    assert_eq!(output["previousTokenLastDigits"], old[60..]);
+    assert_eq!(output["tokenLastDigits"], world.token("ci").await[60..]);
 }
 
 #[tokio::test]
-async fn what_does_not_end_is_told_with_a_code_of_its_own() {
+async fn a_wait_that_does_not_end_has_an_exit_code_of_its_own() {
     let world = World::new("rotate-stuck").await;
     let namespace = world.namespace();
     world.user("ci").editor(PAYMENTS).apply().await;
@@ -101,16 +101,16 @@ async fn what_does_not_end_is_told_with_a_code_of_its_own() {
         &["rotate", "ci", "-n", namespace, "--wait", "--timeout", "2s"],
     )
     .expect(3);
-    said.shows("not done after 2s; the operator goes on");
+    said.shows("not done after 2s; the operator continues");
     ask(
         world.cluster(),
         &["rotate", "ci", "-n", namespace, "--timeout", "2s"],
     )
     .expect(2);
-    ask(world.cluster(), &["rotate", "nobody", "-n", namespace])
+    ask(world.cluster(), &["rotate", "missing", "-n", namespace])
         .expect(1)
-        .tells("there is no ProgrammaticUser nobody");
-    // Somebody has to act before anything can happen.
+        .tells("there is no ProgrammaticUser missing");
+    // Nothing can happen before a change by a person.
     let wrong = json!({"spec": {"access": {"accounts": [{"id": "act-99999999"}]}}});
     world.change("ci", wrong).await.unwrap();
     world.controller().resume().await.unwrap();
@@ -126,23 +126,23 @@ async fn what_does_not_end_is_told_with_a_code_of_its_own() {
         "-o",
         "json",
     ];
-    let told = ask(world.cluster(), &wait).expect(3).json();
-    assert_eq!(told["reason"], "UnknownAccount", "{told}");
-    assert_eq!(told["outcome"], "stalled", "{told}");
+    let output = ask(world.cluster(), &wait).expect(3).json();
+    assert_eq!(output["reason"], "UnknownAccount", "{output}");
+    assert_eq!(output["outcome"], "stalled", "{output}");
     ask(world.cluster(), &["rotate", "ci", "-n", namespace])
         .expect(0)
-        .tells("is stalled, and its token stays as it is until that is mended: UnknownAccount");
+        .tells("is stalled, and its token stays as it is until you correct this: UnknownAccount");
     world
         .change("ci", json!({"spec": {"suspend": true}}))
         .await
         .unwrap();
-    let told = ask(world.cluster(), &wait).expect(3);
-    let told = told.tells("is suspended: nothing is done");
-    assert_eq!(told.json()["outcome"], "stalled");
-    let told = ask(world.cluster(), &["why", "ci", "-n", namespace]).expect(3);
-    let told = told.shows("Suspended");
-    assert!(!told.out.contains("is the operator running"), "{}", told.out);
-    // Nobody is told of a token that lives that it is dead.
+    let output = ask(world.cluster(), &wait).expect(3);
+    let output = output.tells("is suspended: the operator does nothing");
+    assert_eq!(output.json()["outcome"], "stalled");
+    let output = ask(world.cluster(), &["why", "ci", "-n", namespace]).expect(3);
+    let output = output.shows("Suspended");
+    assert!(!output.out.contains("is the operator running"), "{}", output.out);
+    // The command does not call a token dead that works.
     world.controller().stop().await;
     world
         .change("ci", json!({"spec": {"deletionPolicy": "Retain"}}))
@@ -162,10 +162,10 @@ async fn a_revocation_asks_first_and_leaves_no_old_token() {
     world.user("ci").editor(PAYMENTS).apply().await;
     world.ready("ci").await;
     let old = world.token("ci").await;
-    // Where nobody can be asked it wants to be told.
+    // Without a terminal it wants a flag.
     ask(world.cluster(), &["revoke", "ci", "-n", namespace])
         .expect(2)
-        .tells("give --yes where nobody can be asked");
+        .tells("give --yes where there is no terminal");
     // At a terminal it wants the name.
     for answer in ["n", "y", "other"] {
         let said = revoke_and_answer(&world, "ci", answer);
@@ -184,16 +184,17 @@ async fn a_revocation_asks_first_and_leaves_no_old_token() {
     assert!(!world.platform().accepts(&old).await);
 
     let second = world.token("ci").await;
-    let told = run(of_world(&world).args(["revoke", "ci", "-n", namespace, "--yes", "--wait", "-o", "json"]))
-        .expect(0)
-        .json();
-    assert_eq!(told["outcome"], "done");
-    assert_eq!(told["retiring"], json!([]));
+    let output =
+        run(of_world(&world).args(["revoke", "ci", "-n", namespace, "--yes", "--wait", "-o", "json"]))
+            .expect(0)
+            .json();
+    assert_eq!(output["outcome"], "done");
+    assert_eq!(output["retiring"], json!([]));
     assert!(!world.platform().accepts(&second).await);
     assert!(world.platform().accepts(&world.token("ci").await).await);
 }
 
-/// Runs `revoke` at a terminal where somebody types `answer`.
+/// Runs `revoke` at a terminal where a person types `answer`.
 fn revoke_and_answer(world: &World, name: &str, answer: &str) -> Said {
     let arguments = format!("revoke {name} -n {} --wait", world.namespace());
     let mut child = at_a_terminal(world.cluster(), &arguments)

@@ -1,4 +1,4 @@
-//! `unmanaged`: the platform's users that nobody manages.
+//! `unmanaged`: the platform's users that no object manages.
 
 use programmatic_users::api::DeletionPolicy;
 use programmatic_users::plan::Marker;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::asked::{ask_platform, at_a_terminal, kubeconfig_of, platform_flags, program, run};
 use crate::support::{PAYMENTS, World};
 
-/// A user that somebody makes on the platform.
+/// A user that a person creates on the platform.
 pub async fn by_hand(world: &World, name: &str) -> String {
     let body = json!({"name": name, "accounts": [{"id": PAYMENTS, "role": "viewer"}]});
     let answer = world
@@ -29,7 +29,7 @@ async fn platform_name(world: &World, id: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
+async fn every_unmanaged_user_is_shown_with_its_origin_and_age() {
     let world = World::new("unmanaged").await;
     let namespace = world.namespace().to_owned();
     for name in ["managed", "kept", "left"] {
@@ -70,11 +70,14 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
     .await;
     let plain = by_hand(&world, "terraform").await;
 
-    let told = ask_platform(&world, &["unmanaged", "-o", "json"])
+    let output = ask_platform(&world, &["unmanaged", "-o", "json"])
         .expect(0)
         .json();
-    assert_eq!((&told["programmatic"], &told["managed"]), (&json!(6), &json!(1)));
-    let found: Vec<(&str, &str, &Value)> = told["users"]
+    assert_eq!(
+        (&output["programmatic"], &output["managed"]),
+        (&json!(6), &json!(1))
+    );
+    let found: Vec<(&str, &str, &Value)> = output["users"]
         .as_array()
         .unwrap()
         .iter()
@@ -101,19 +104,19 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
         ]
     );
     assert!(
-        told["users"]
+        output["users"]
             .as_array()
             .unwrap()
             .iter()
             .all(|u| u["createdAt"].is_string() && u["tokens"] == 1),
-        "{told:#}"
+        "{output:#}"
     );
 
     let table = ask_platform(&world, &["unmanaged", "--details", "1"]).expect(0);
     let table = table.tells("4 users are shown without age");
     assert_eq!(table.line("terraform")[2], "-");
     assert!(table.line(&left)[2].ends_with('s'), "{}", table.out);
-    let table = table.shows("5 of 6 programmatic users are managed by nobody");
+    let table = table.shows("5 of 6 programmatic users are managed by no object");
     let table = table.shows("the operator's last count of Organization");
     // Elsewhere than at a terminal there is no bar.
     assert!(!table.err.contains(ASKING), "{table:#?}");
@@ -129,10 +132,10 @@ async fn every_user_that_nobody_manages_is_shown_with_its_origin_and_age() {
 }
 
 /// What the bar says.
-const ASKING: &str = "asking for age and last use";
+const ASKING: &str = "reading age and last use";
 
 #[tokio::test]
-async fn it_needs_to_see_all_objects_and_says_so() {
+async fn without_the_right_to_list_all_objects_it_is_refused() {
     let world = World::new("unmanaged-rights").await;
     let kubeconfig = kubeconfig_of(&world, "blind");
     let metadata = json!({"name": world.unique("blind")});
@@ -176,7 +179,7 @@ async fn it_needs_to_see_all_objects_and_says_so() {
     .tells("cannot list the users of all namespaces");
 }
 
-/// Somebody who may read the operator's Secret asks a platform that somebody else wrote into the Organization.
+/// A person who may read the operator's Secret asks a platform that another person wrote into the Organization.
 #[tokio::test]
 async fn a_command_sends_the_operators_credential_only_where_its_secret_says() {
     let world = World::builder("command-grant").controller_stopped().start().await;

@@ -25,7 +25,7 @@ fn why(world: &World, name: &str, args: &[&str]) -> Said {
 }
 
 #[tokio::test]
-async fn a_user_that_is_ready_is_said_to_be_so() {
+async fn a_ready_user_is_reported_as_ready() {
     let world = World::new("why-ready").await;
     world.user("fine").viewer(PAYMENTS).apply().await;
     world.ready("fine").await;
@@ -52,22 +52,22 @@ async fn a_user_that_is_stalled_is_explained_in_the_words_of_the_table_of_failur
     world.user("lost").viewer(PAYMENTS).class("nosuch").apply().await;
     let message = world.stalled("lost", "UnknownClass").await;
     let said = why(&world, "lost", &[]).expect(3);
-    let said = said.shows("is not ready, and stays so until somebody acts: UnknownClass");
+    let said = said.shows("is not ready, and stays so until you act: UnknownClass");
     let said = said.shows(&message);
     let said =
         said.shows("UnknownClass (stalled): no class of that name: correct `className`, or create the class");
     let said = said.shows("!! ProgrammaticUserClass nosuch: does not exist");
     let said = said.shows("!! Secret lost: is not there");
     said.shows("Warning UnknownClass: ");
-    let told = why(&world, "lost", &["-o", "json"]).expect(3).json();
+    let output = why(&world, "lost", &["-o", "json"]).expect(3).json();
     assert_eq!(
-        (&told["state"], &told["ready"], &told["reason"]),
+        (&output["state"], &output["ready"], &output["reason"]),
         (&json!("Stalled"), &json!("False"), &json!("UnknownClass"))
     );
-    assert_eq!(told["advice"][0]["course"], "stalled");
-    assert_eq!(told["events"][0]["reason"], "UnknownClass");
+    assert_eq!(output["advice"][0]["course"], "stalled");
+    assert_eq!(output["events"][0]["reason"], "UnknownClass");
     assert_eq!(
-        told["facts"][0],
+        output["facts"][0],
         json!({"kind": "ProgrammaticUserClass", "name": "nosuch", "ok": false, "message": "does not exist"})
     );
 
@@ -80,7 +80,7 @@ async fn a_user_that_is_stalled_is_explained_in_the_words_of_the_table_of_failur
     world.user("taken").viewer(PAYMENTS).apply().await;
     world.stalled("taken", "SecretConflict").await;
     let said = why(&world, "taken", &[]).expect(3);
-    said.shows("!! Secret taken: is there, and not made by the operator, which does not touch it");
+    said.shows("!! Secret taken: exists, and was not made by the operator, which does not change it");
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn without_an_operator_it_says_that_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_platform_that_is_down_and_a_credential_that_is_refused_are_told() {
+async fn a_platform_that_is_down_and_a_refused_credential_are_reported() {
     let world = World::new("why-down").await;
     world.user("early").viewer(PAYMENTS).apply().await;
     world.ready("early").await;
@@ -109,12 +109,12 @@ async fn a_platform_that_is_down_and_a_credential_that_is_refused_are_told() {
         })
         .await;
     let said = why(&world, "late", &[]).expect(3);
-    let said = said.shows("the operator is at it: CredentialInvalid");
+    let said = said.shows("the operator works on it: CredentialInvalid");
     said.shows("CredentialInvalid (tried again): the platform refuses the admin credential");
 }
 
 #[tokio::test]
-async fn what_may_not_be_read_is_said_to_be_so() {
+async fn unreadable_dependencies_are_reported_as_unknown() {
     let world = World::new("why-rights").await;
     world.user("fine").viewer(PAYMENTS).apply().await;
     world.ready("fine").await;

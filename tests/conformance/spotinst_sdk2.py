@@ -103,7 +103,7 @@ def round_trip(url, token):
     refused(400, admin.create_programmatic_user, "a+b", "d", accounts=[{"id": first, "role": "viewer"}])
     refused(400, admin.create_programmatic_user, "n", "d", accounts=[{"id": "act-00000000", "role": "viewer"}])
 
-    # Every call that the SDK has, as somebody who may only look into one account, and later with a token that is no more.
+    # Every call that the SDK has, as a user that may only read one account, and later with a token that is no more.
     changed = model.AccessPolicy(name="changed", description="d", type="ACCOUNT", policy_content=content)
     mine = [{"id": first, "role": "editor"}]
     more = [{"policyId": "1", "accountIds": ["*"]}]

@@ -150,18 +150,18 @@ func stopCommand(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	start, told := time.Now(), false
+	start, signalled := time.Now(), false
 	for {
 		is, err := running(run)
 		if err != nil {
 			return err
 		}
 		if !is {
-			if told {
+			if signalled {
 				say("stopped in %s", seconds(start))
 				return nil
 			}
-			// Nobody runs; a killed one may have left files.
+			// None runs; a killed one may have left files.
 			if _, err := os.Stat(filepath.Join(run, "config.json")); err == nil {
 				c := &config{Run: run, Data: filepath.Join(run, "data"), ID: runID(run)}
 				if c.Sockets, err = socketDir(run); err != nil {
@@ -173,10 +173,10 @@ func stopCommand(ctx context.Context, args []string) error {
 			say("no control plane runs in %s", run)
 			return nil
 		}
-		if !told {
+		if !signalled {
 			// The lock is held, so the process with this number is the holder.
 			if s, err := readState(run); err == nil && s.PID > 1 {
-				told = syscall.Kill(s.PID, syscall.SIGTERM) == nil
+				signalled = syscall.Kill(s.PID, syscall.SIGTERM) == nil
 			}
 		}
 		if time.Since(start) > time.Minute {

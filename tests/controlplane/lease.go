@@ -143,7 +143,7 @@ func (l *lease) follow(conn net.Conn) {
 	l.report()
 }
 
-// idle starts the countdown when nobody is connected. Called with the lock.
+// idle starts the countdown when no client is connected. Called with the lock.
 func (l *lease) idle() {
 	if l.line == nil || l.ended || len(l.clients) > 0 || l.c.Linger == 0 || l.timer != nil {
 		return

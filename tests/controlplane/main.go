@@ -48,7 +48,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	// Whoever reads our output may go away before us; that must not end us
+	// The reader of our output may go away before us; that must not end us
 	// without cleaning up. (Ignoring the signal would be inherited.)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	err := dispatch(ctx, os.Args[1], os.Args[2:])

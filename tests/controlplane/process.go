@@ -43,7 +43,7 @@ type process struct {
 	done     chan struct{} // closed when the current cmd has ended
 	wanted   bool
 	restarts []time.Time
-	failed   func(*process, error) // told when restarting is given up
+	failed   func(*process, error) // called when restarting is given up
 }
 
 // start runs the program and keeps it running.

@@ -40,7 +40,7 @@ pub enum Flow {
     RotateStaged,
     /// The controller was killed just after the new token was published.
     RotatePublished,
-    /// Somebody makes a Secret of that name while the token is on its way into it.
+    /// A person creates a Secret of that name while the token is on its way into it.
     Taken,
 }
 
@@ -53,9 +53,9 @@ pub enum End {
     Reported,
     /// Nothing left.
     Gone,
-    /// No object; one user, recorded once, and its token in a Secret of nobody.
+    /// No object; one user, recorded once, and its token in a Secret without an owner.
     Kept,
-    /// Nothing made, somebody's Secret as it was, and the object says so.
+    /// Nothing made, the foreign Secret as it was, and the object says so.
     Conflict,
 }
 

@@ -59,7 +59,7 @@ pub enum Point {
     Restart,
     /// W16: the record that a user stays.
     Record,
-    /// W17: the Secret becomes nobody's.
+    /// W17: the Secret loses its owner.
     Release,
 }
 

@@ -31,7 +31,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// A world with somebody else's Secret and somebody else's user in it.
+    /// A world with a foreign Secret and a foreign user in it.
     pub async fn new(index: usize, plan: Plan) -> Result<Self, String> {
         let mut world = World::builder(&format!("f{index}"))
             .proxied()
@@ -254,8 +254,8 @@ impl Stage {
             End::Ready => "one user, its token in the Secret, and Ready",
             End::Gone => "nothing to be left",
             End::Kept => "no object, and a user that is recorded",
-            End::Reported => "Ready, and a user that nobody can know of told",
-            End::Conflict => "nothing to be made, and the conflict to be told",
+            End::Reported => "Ready, and an unknown user reported",
+            End::Conflict => "nothing to be made, and the conflict to be reported",
         };
         eventually(what, PATIENCE, async || {
             keep_running(self.world.controller()).await?;

@@ -21,11 +21,11 @@ use crate::support::{PAYMENTS, UserBuilder, World, pod};
 
 /// The user of every plan, and its Secret.
 pub const NAME: &str = "ci";
-/// Somebody else's Secret, and somebody else's user.
+/// A foreign Secret, and a foreign user.
 const BYSTANDER: &str = "bystander";
 /// A Deployment that reads the Secret.
 const READER: &str = "reader";
-/// Pods that end when they are told to.
+/// Pods that end on request.
 const LOOP: &str = "trap 'exit 0' TERM; while true; do sleep 0.2; done";
 /// A pod comes late on a busy machine.
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(2);
@@ -129,12 +129,12 @@ impl Wanted {
         user.policy("second").group("second").try_apply().await.map(drop)
     }
 
-    /// Somebody makes a Secret of the user's name.
+    /// A person creates a Secret of the user's name.
     pub async fn take_secret(&self, world: &World) -> Result<(), String> {
         foreign(world, NAME).await
     }
 
-    /// Somebody else's Secret and user, as they are now.
+    /// The foreign Secret and user, as they are now.
     async fn others(&self, world: &World) -> Result<(Option<String>, Value), String> {
         let secret = world.secrets().get(BYSTANDER).await.map_err(text)?;
         let users = world.platform().users().await;
@@ -145,7 +145,7 @@ impl Wanted {
     /// Whether all is as it has to be; otherwise what is not. `first`: before the second wish.
     pub async fn holds(&self, world: &World, end: End, first: bool) -> Result<(), String> {
         if self.others(world).await? != self.bystanders {
-            return Err("S6, S12: somebody else's Secret or user was touched".to_owned());
+            return Err("S6, S12: a foreign Secret or user was touched".to_owned());
         }
         let users = world.platform().users().await;
         let ours: Vec<&Value> = users
@@ -159,10 +159,10 @@ impl Wanted {
             if left == [false; 3] {
                 return Ok(());
             }
-            let told = user.map(|u| conditions(&u.status.unwrap_or_default().conditions));
+            let reported = user.map(|u| conditions(&u.status.unwrap_or_default().conditions));
             return Err(format!(
                 "object, Secret, platform's user are left: {left:?}; {}",
-                told.unwrap_or_default()
+                reported.unwrap_or_default()
             ));
         }
         if end == End::Kept {
@@ -170,10 +170,10 @@ impl Wanted {
         }
         let user = user.ok_or("the object is gone")?;
         let status = user.status.clone().unwrap_or_default();
-        let told = conditions(&status.conditions);
+        let reported = conditions(&status.conditions);
         let journal = &status.journal;
         if journal.pending.is_some() || !journal.abandoned.is_empty() {
-            return Err(format!("the journal is not at rest: {journal:?}; {told}"));
+            return Err(format!("the journal is not at rest: {journal:?}; {reported}"));
         }
         if end == End::Conflict {
             let stalled = condition(&user, STALLED).is_some_and(|c| c.reason == "SecretConflict");
@@ -183,13 +183,13 @@ impl Wanted {
                 Ok(())
             } else {
                 Err(format!(
-                    "Stalled {stalled}, Secret untouched {untouched}, users {ours:?}; {told}"
+                    "Stalled {stalled}, Secret untouched {untouched}, users {ours:?}; {reported}"
                 ))
             };
         }
         let ready = condition(&user, READY).is_some_and(|c| c.status == "True");
         if !ready || status.observed_generation != user.metadata.generation {
-            return Err(told);
+            return Err(reported);
         }
         let current = journal
             .current
@@ -212,8 +212,8 @@ impl Wanted {
         if end == End::Reported {
             let strays = ids.len().saturating_sub(1);
             let message = condition(&user, HISTORY_REWOUND).map(|c| c.message.clone());
-            let told = |id: &str| message.as_ref().is_some_and(|m| m.contains(id));
-            ids.retain(|id| *id == current.user_id || !told(id));
+            let is_reported = |id: &str| message.as_ref().is_some_and(|m| m.contains(id));
+            ids.retain(|id| *id == current.user_id || !is_reported(id));
             if strays != 1 {
                 return Err(format!("{strays} users besides the current one"));
             }

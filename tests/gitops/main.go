@@ -44,7 +44,7 @@ type answer struct {
 	Error   string          `json:"error,omitempty"`
 }
 
-// scripts are what Argo CD is told about one kind.
+// scripts are what Argo CD knows of one kind.
 type scripts struct {
 	health  string
 	actions struct {

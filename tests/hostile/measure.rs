@@ -17,7 +17,7 @@ use crate::support::{Operator, PAYMENTS, Platform, World};
 const LIMIT: u64 = 256 * 1024 * 1024;
 /// A difference below this is the machine's, not the operator's: a turn of two busy cores.
 const FLOOR: Duration = Duration::from_millis(100);
-/// How long anybody waits before it counts as never.
+/// A wait that takes longer counts as endless.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Times by what was done.
@@ -37,7 +37,7 @@ impl Times {
     }
 }
 
-/// Somebody else's user: its object, and where its tokens are accepted.
+/// Another tenant's user: its object, and where its tokens are accepted.
 pub struct Other<'w> {
     pub world: &'w World,
     pub class: &'w str,

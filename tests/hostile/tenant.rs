@@ -304,7 +304,7 @@ impl Tenant {
     }
 }
 
-/// Names, versions and tokens of the other namespace's Secrets that nobody has a reason to touch.
+/// Names, versions and tokens of the other namespace's Secrets that no reconcile has a reason to touch.
 async fn untouched(world: &World, names: &[String]) -> Vec<(Secret, String)> {
     let mut all = Vec::new();
     for name in names {

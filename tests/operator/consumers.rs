@@ -61,7 +61,7 @@ pub async fn rotate(world: &World, name: &str, value: &str) -> ProgrammaticUser 
 }
 
 /// Waits for a condition; its message.
-async fn told(world: &World, name: &str, kind: &str, reason: &str) -> String {
+async fn message_of(world: &World, name: &str, kind: &str, reason: &str) -> String {
     let is = |u: &ProgrammaticUser| condition(u, kind).is_some_and(|c| c.reason == reason);
     let user = world.until(name, &format!("to be {kind}/{reason}"), is).await;
     condition(&user, kind).unwrap().message.clone()
@@ -147,7 +147,7 @@ async fn workloads_are_found_wherever_they_read_the_secret_and_nothing_is_writte
     world.ready("after").await;
     let written = world.written_from(mark).await;
     assert!(written.iter().all(|w| !w.contains(" ci ")), "{written:?}");
-    // What went while nobody watched.
+    // What was deleted while no watch was open.
     world.controller().kill().await;
     kubectl(&["delete", "deployment", "late"]);
     world.controller().resume().await.unwrap();
@@ -156,7 +156,7 @@ async fn workloads_are_found_wherever_they_read_the_secret_and_nothing_is_writte
 }
 
 #[tokio::test]
-async fn an_installation_that_may_not_restart_or_look_says_so_before_anything_is_made() {
+async fn an_installation_without_rights_to_consumers_refuses_before_a_creation() {
     let world = World::new("consumers-level").await;
     let restarts = world
         .user("restarts")
@@ -196,12 +196,12 @@ async fn an_installation_that_may_not_restart_or_look_says_so_before_anything_is
     let blind = crate::support::Operator::start(world.dir(), "blind", options)
         .await
         .unwrap();
-    let message = told(&world, "waits", "WaitingForConsumers", "ConsumersNotEnabled").await;
+    let message = message_of(&world, "waits", "WaitingForConsumers", "ConsumersNotEnabled").await;
     assert!(
         message.contains("--consumers=observe, and this one runs with --consumers=off"),
         "{message}"
     );
-    // A user that is there is looked after all the same.
+    // The operator manages an existing user all the same.
     let leaked = world.token("waits").await;
     let revoke = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});
     world.change("waits", revoke).await.unwrap();
@@ -257,7 +257,7 @@ fn rolled_out(world: &World, app: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
+async fn a_held_workload_keeps_its_token_until_its_pods_end_or_max_overlap_is_over() {
     let world = World::builder("consumers-held")
         .restarts_consumers()
         .reachable_from_pods()
@@ -309,9 +309,9 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
     for name in ["patient", "bounded"] {
         rotate(&world, name, "1").await;
     }
-    let message = told(&world, "patient", "RestartingConsumers", "RolloutHeld").await;
+    let message = message_of(&world, "patient", "RestartingConsumers", "RolloutHeld").await;
     assert!(message.starts_with("Deployment patient is paused"), "{message}");
-    let message = told(&world, "patient", "WaitingForConsumers", "PodsFromBefore").await;
+    let message = message_of(&world, "patient", "WaitingForConsumers", "PodsFromBefore").await;
     assert!(
         message.contains(&format!("pod {} of Deployment patient", old[0])),
         "{message}"
@@ -326,7 +326,7 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
         ],
     )
     .await;
-    // The bound comes: the token dies in use, and who has it is still told.
+    // The bound comes: the token dies in use, and the message still names the pod.
     let over = |u: &ProgrammaticUser| u.status.as_ref().is_some_and(|s| s.journal.retiring.is_empty());
     world.until("bounded", "to wait no longer", over).await;
     assert!(!world.platform().accepts(&tokens[1]).await);
@@ -364,7 +364,7 @@ async fn what_is_held_keeps_its_token_until_its_pods_go_or_the_bound_comes() {
 }
 
 #[tokio::test]
-async fn who_revokes_waits_for_no_pod_and_pods_are_restarted_all_the_same() {
+async fn a_revocation_waits_for_no_pod_and_workloads_are_restarted_all_the_same() {
     let world = World::builder("consumers-revoke")
         .restarts_consumers()
         .reachable_from_pods()

@@ -76,7 +76,7 @@ async fn a_user_of_the_organization_acts_in_several_accounts() {
 }
 
 #[tokio::test]
-async fn the_secret_has_the_keys_that_were_asked_for_and_no_newline() {
+async fn the_secret_has_the_keys_of_the_spec_and_no_newline() {
     let world = World::new("keys").await;
     let keys = SecretKeys {
         token: Some("token".to_owned()),
@@ -124,7 +124,7 @@ async fn a_deletion_leaves_no_user_no_secret_and_a_dead_token() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_and_nothing_changes_when_a_manifest_is_applied_again() {
+async fn applying_a_manifest_again_writes_and_changes_nothing() {
     let world = World::builder("again").drift("2s").start().await;
     world.user("same").editor(PAYMENTS).apply().await;
     let before = world.ready("same").await;
@@ -141,7 +141,7 @@ async fn nothing_is_written_and_nothing_changes_when_a_manifest_is_applied_again
 }
 
 #[tokio::test]
-async fn a_class_fills_in_what_a_user_leaves_out_and_writes_nothing_back() {
+async fn defaults_of_a_class_apply_and_are_not_written_back() {
     let world = World::new("defaults").await;
     let access = world.user("x").viewer(BILLING).object().spec.access;
     let class = world
@@ -230,7 +230,7 @@ async fn kubectl_has_a_value_for_each_cell_of_objects_with_everything_in_their_s
 }
 
 #[tokio::test]
-async fn kubectl_shows_what_people_ask_for() {
+async fn kubectl_get_shows_the_printer_columns() {
     let world = World::new("columns").await;
     world.user("shown").editor(PAYMENTS).apply().await;
     let user = world.ready("shown").await;

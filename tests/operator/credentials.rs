@@ -90,11 +90,11 @@ async fn no_secret_of_the_operators_namespace_is_sent_where_it_does_not_say() {
     }
     let controller = Operator::start(world.dir(), "thieves", options).await.unwrap();
     for name in &thieves {
-        let told = refused(&world, name, "CredentialNotGranted").await;
-        assert!(told.contains(" annotate secret "), "{told}");
+        let message = refused(&world, name, "CredentialNotGranted").await;
+        assert!(message.contains(" annotate secret "), "{message}");
         assert!(
-            told.contains(&format!("programmatic-users.io/endpoint='{url}'")),
-            "{told}"
+            message.contains(&format!("programmatic-users.io/endpoint='{url}'")),
+            "{message}"
         );
     }
     world.user("mine").viewer(PAYMENTS).apply().await;
@@ -163,7 +163,7 @@ async fn answering(reply: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn what_listens_at_an_endpoint_is_told_in_the_operators_namespace_only() {
+async fn details_of_an_endpoint_are_reported_in_the_operators_namespace_only() {
     let world = World::builder("oracle").controller_stopped().start().await;
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -199,7 +199,7 @@ async fn what_listens_at_an_endpoint_is_told_in_the_operators_namespace_only() {
         options.organizations.push(name);
     }
     let controller = Operator::start(world.dir(), "oracle", options).await.unwrap();
-    let mut told = Vec::new();
+    let mut messages = Vec::new();
     for (label, _, detail) in &cases {
         let name = world.unique(label);
         let organization = refused(&world, &name, "PlatformUnreachable").await;
@@ -222,14 +222,14 @@ async fn what_listens_at_an_endpoint_is_told_in_the_operators_namespace_only() {
             "{label}: {event}"
         );
         let public = events(&world, "default", &name, "PlatformUnreachable").await;
-        told.extend([organization, ready, public].map(|text| text.replace(&name, "NAME")));
+        messages.extend([organization, ready, public].map(|text| text.replace(&name, "NAME")));
     }
-    told.dedup();
-    assert_eq!(told.len(), 1, "all say the same: {told:#?}");
+    messages.dedup();
+    assert_eq!(messages.len(), 1, "all say the same: {messages:#?}");
     assert!(
-        told[0].contains("get events --field-selector reason=PlatformDetail"),
+        messages[0].contains("get events --field-selector reason=PlatformDetail"),
         "{}",
-        told[0]
+        messages[0]
     );
     controller.stop().await;
 }
@@ -259,13 +259,13 @@ async fn a_secret_that_says_nothing_stops_the_organization_until_it_does() {
     let bare =
         Patch::Merge(json!({"metadata": {"annotations": {"programmatic-users.io/endpoint": Value::Null}}}));
     own.patch("admin", &PatchParams::default(), &bare).await.unwrap();
-    let told = refused(&world, world.organization_name(), "CredentialNotGranted").await;
-    assert!(told.contains("does not say where it may be sent"), "{told}");
+    let message = refused(&world, world.organization_name(), "CredentialNotGranted").await;
+    assert!(message.contains("does not say where it may be sent"), "{message}");
     world.user("after").viewer(PAYMENTS).apply().await;
     world.stalled("after", "CredentialNotGranted").await;
     assert!(world.platform().accepts(&token).await, "what exists is untouched");
     // The command of the message, as it is.
-    let command = told.split("kubectl ").nth(1).unwrap().replace('\'', "");
+    let command = message.split("kubectl ").nth(1).unwrap().replace('\'', "");
     let args: Vec<&str> = command.split(' ').collect();
     world.cluster().kubectl(&args).unwrap();
     world.ready("after").await;

@@ -115,7 +115,7 @@ async fn a_user_that_people_delete_on_the_platform_is_made_anew() {
 }
 
 #[tokio::test]
-async fn users_that_nobody_manages_are_counted_and_left_alone() {
+async fn unmanaged_users_are_counted_and_not_changed() {
     let world = World::builder("unmanaged").drift("1s").start().await;
     world.user("managed").viewer(PAYMENTS).apply().await;
     world.ready("managed").await;

@@ -14,7 +14,7 @@ fn ready_reason(user: &ProgrammaticUser) -> Option<&str> {
         .map(|c| c.reason.as_str())
 }
 
-fn told(user: &ProgrammaticUser) -> String {
+fn ready_message(user: &ProgrammaticUser) -> String {
     let conditions = user.status.iter().flat_map(|s| &s.conditions);
     conditions
         .filter(|c| c.type_ == "Ready")
@@ -29,11 +29,11 @@ async fn says(world: &World, name: &str, reason: &'static str) -> String {
             ready_reason(u) == Some(reason)
         })
         .await;
-    told(&user)
+    ready_message(&user)
 }
 
 #[tokio::test]
-async fn what_is_missing_or_wrong_around_an_object_is_named() {
+async fn faults_of_the_objects_that_a_user_depends_on_are_named() {
     let world = World::builder("around")
         .controller_flags(&["--organization", "nowhere"])
         .start()
@@ -83,8 +83,8 @@ async fn an_endpoint_that_cannot_be_used_is_named() {
         .await;
     let public = elsewhere(&world, "public", |e| e.url = "http://198.51.100.7:80".to_owned()).await;
     world.user("clear").viewer(PAYMENTS).class(&public).apply().await;
-    let told = says(&world, "clear", "InvalidEndpoint").await;
-    assert!(told.contains("https"), "{told}");
+    let message = says(&world, "clear", "InvalidEndpoint").await;
+    assert!(message.contains("https"), "{message}");
     let untrusted = elsewhere(&world, "untrusted", |e| {
         e.ca_bundle = Some("no certificate".to_owned());
     })
@@ -95,10 +95,10 @@ async fn an_endpoint_that_cannot_be_used_is_named() {
         .class(&untrusted)
         .apply()
         .await;
-    let told = says(&world, "bundle", "InvalidConfiguration").await;
+    let message = says(&world, "bundle", "InvalidConfiguration").await;
     assert!(
-        told.contains("endpoint.caBundle holds no PEM certificate"),
-        "{told}"
+        message.contains("endpoint.caBundle holds no PEM certificate"),
+        "{message}"
     );
 }
 
@@ -116,8 +116,8 @@ async fn a_credential_that_may_not_be_read_is_named() {
         .arm_nth(Act::Refuse(403), 0, usize::MAX, admin);
     world.controller().resume().await.unwrap();
     world.user("waiting").viewer(PAYMENTS).apply().await;
-    let told = says(&world, "waiting", "CredentialUnreadable").await;
-    assert!(told.contains("/admin with the admin credential"), "{told}");
+    let message = says(&world, "waiting", "CredentialUnreadable").await;
+    assert!(message.contains("/admin with the admin credential"), "{message}");
     fault.disarm();
     world.ready("waiting").await;
 }
@@ -150,8 +150,8 @@ async fn a_secret_that_may_not_be_written_costs_no_user_and_is_tried_again() {
         })
         .await;
     world.user("poor").viewer(PAYMENTS).apply().await;
-    let told = says(&world, "poor", "SecretRejected").await;
-    assert!(told.contains("403"), "{told}");
+    let message = says(&world, "poor", "SecretRejected").await;
+    assert!(message.contains("403"), "{message}");
     assert_eq!(
         world.platform().users().await.len(),
         0,
@@ -173,7 +173,7 @@ async fn a_busy_platform_is_waited_for() {
     }
     world.controller().resume().await.unwrap();
     world
-        .eventually("somebody to wait", crate::support::wait::SOON, async || {
+        .eventually("a user to wait", crate::support::wait::SOON, async || {
             let mut reasons = Vec::new();
             for i in 0..4 {
                 reasons.push(ready_reason(&world.get(&format!("u{i}")).await).map(str::to_owned));
@@ -215,8 +215,8 @@ async fn no_more_than_four_users_wait_for_the_end_of_their_overlap() {
                 .await;
         }
     }
-    let told = says(&world, "restless", "TooManyUsers").await;
-    assert!(told.contains("spec.rotation.overlap"), "{told}");
+    let message = says(&world, "restless", "TooManyUsers").await;
+    assert!(message.contains("spec.rotation.overlap"), "{message}");
     assert_eq!(world.platform().users().await.len(), 5);
     assert!(world.platform().accepts(&world.token("restless").await).await);
 }

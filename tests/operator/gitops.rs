@@ -145,9 +145,9 @@ async fn of_consumers(examples: &mut Examples<'_>) {
 
 /// What each example is, and what Argo CD, kstatus and the action `rotate` have to make of it.
 const EXPECTED: [(&str, &str, &str, bool); 19] = [
-    ("a user that nobody has seen", "Progressing", "InProgress", false),
+    ("a user without a status", "Progressing", "InProgress", false),
     (
-        "an organization that nobody has seen",
+        "an organization without a status",
         "Progressing",
         "InProgress",
         false,
@@ -218,7 +218,7 @@ const EXPECTED: [(&str, &str, &str, bool); 19] = [
         false,
     ),
     (
-        "a user whose changed spec nobody has seen",
+        "a user whose changed spec was not observed",
         "Progressing",
         "InProgress",
         true,
@@ -233,7 +233,7 @@ const EXPECTED: [(&str, &str, &str, bool); 19] = [
 
 #[tokio::test]
 #[allow(clippy::too_many_lines, reason = "one state after the other")]
-async fn argo_cd_and_flux_see_what_is_the_case() {
+async fn argo_cd_and_flux_see_the_health_of_each_state() {
     let world = World::builder("gitops-health")
         .drift("1s")
         .restarts_consumers()
@@ -245,10 +245,8 @@ async fn argo_cd_and_flux_see_what_is_the_case() {
         found: vec![],
     };
     world.user("one").viewer(PAYMENTS).apply().await;
-    examples.user("a user that nobody has seen", "one").await;
-    examples
-        .organization("an organization that nobody has seen")
-        .await;
+    examples.user("a user without a status", "one").await;
+    examples.organization("an organization without a status").await;
 
     world.controller().resume().await.unwrap();
     world.ready("one").await;
@@ -352,7 +350,7 @@ async fn argo_cd_and_flux_see_what_is_the_case() {
     world.controller().stop().await;
     world.user("turned").editor(PAYMENTS).apply().await;
     examples
-        .user("a user whose changed spec nobody has seen", "turned")
+        .user("a user whose changed spec was not observed", "turned")
         .await;
     let api: Api<Organization> = Api::all(world.client());
     let kept = json!({"metadata": {"finalizers": ["programmatic-users.io/organization"]}});

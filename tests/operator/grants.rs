@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::{BILLING, PAYMENTS, World};
 
-/// What is taken from a class: the spec's fields, and what people are told.
+/// What is taken from a class: the spec's fields, and the message.
 fn withdrawals() -> [(serde_json::Value, &'static str); 4] {
     [
         (

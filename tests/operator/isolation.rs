@@ -134,7 +134,7 @@ async fn one_dead_organization_of_ten_does_not_slow_the_others_down() {
         ms(tail_dead),
     );
     assert!(ratio <= 2.0, "{ratio:.2}");
-    // A tail is less steady than a median: it was up to 1.5 on a busy machine. Whoever waited for the dead one would wait
+    // A tail is less steady than a median: it was up to 1.5 on a busy machine. A user that waited for the dead one would wait
     // for as long as a call may take, which is twenty times this p95.
     assert!(tails <= 3.0, "{tails:.2}");
     controller.stop().await;

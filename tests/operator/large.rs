@@ -19,11 +19,7 @@ const MOST: u64 = 208 * MIB;
 /// Some 0.9 MB: annotations up to their bound, and labels, which have none together. Half of it is the API server's own
 /// record of who set which field.
 fn large(world: &World, name: &str) -> ProgrammaticUser {
-    let mut object = world
-        .user(name)
-        .viewer(PAYMENTS)
-        .class("nobody-makes-this-class")
-        .object();
+    let mut object = world.user(name).viewer(PAYMENTS).class("missing").object();
     let labels = (0..900).map(|i| {
         let domain = ["d".repeat(60), "e".repeat(60), "f".repeat(60), "g".repeat(60)].join(".");
         (format!("{domain}/{i:0>63}"), "v".repeat(63))
@@ -55,7 +51,7 @@ async fn sixty_objects_of_almost_a_megabyte_leave_the_operator_within_its_memory
     let last = format!("large-{}", OBJECTS - 1);
     let stored = serde_json::to_vec(&api.get(&last).await.unwrap()).unwrap().len();
     assert!((800_000..1_400_000).contains(&stored), "{stored}");
-    let told = async || {
+    let all_are_refused = async || {
         for i in 0..OBJECTS {
             let user = world.get(&format!("large-{i}")).await;
             let conditions = user.status.iter().flat_map(|s| &s.conditions);
@@ -65,7 +61,7 @@ async fn sixty_objects_of_almost_a_megabyte_leave_the_operator_within_its_memory
         }
         Ok(())
     };
-    world.eventually("all to be looked at", SOON, told).await;
+    world.eventually("all to be refused", SOON, all_are_refused).await;
     let written = Memory::of(world.controller().id().await.unwrap()).most;
 
     // The first lists of a start have all of them.

@@ -17,10 +17,10 @@ async fn at_the_end_of_its_life_nothing_is_left_but_the_object() {
         .await;
     world.ready("guest").await;
     let token = world.token("guest").await;
-    let told = world.stalled("guest", "Expired").await;
+    let message = world.stalled("guest", "Expired").await;
     assert!(
-        told.contains("set a later time to have a new user made"),
-        "{told}"
+        message.contains("set a later time to have a new user made"),
+        "{message}"
     );
     assert!(!world.platform().accepts(&token).await);
     assert_eq!(world.platform().users().await.len(), 0);
@@ -87,7 +87,7 @@ async fn a_suspended_object_is_left_as_it_is_until_it_is_resumed_or_deleted() {
 }
 
 #[tokio::test]
-async fn what_is_to_be_retained_stays_with_its_token() {
+async fn a_retained_user_stays_with_its_token() {
     let world = World::new("retain").await;
     world
         .user("kept")
@@ -140,10 +140,10 @@ async fn without_its_organization_a_deletion_waits_and_says_for_what() {
     let kubectl = |args: &[&str]| world.cluster().kubectl(args).unwrap();
     kubectl(&["delete", "puo", world.organization_name()]);
     world.delete("stranded").await;
-    let told = world.stalled("stranded", "DeletionBlocked").await;
+    let message = world.stalled("stranded", "DeletionBlocked").await;
     assert!(
-        told.contains("create the Organization again, or delete the user there"),
-        "{told}"
+        message.contains("create the Organization again, or delete the user there"),
+        "{message}"
     );
     assert_eq!(world.platform().users().await.len(), 1);
     let again = Organization::new(world.organization_name(), organization.spec);

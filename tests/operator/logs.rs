@@ -68,7 +68,7 @@ const JSON: [&str; 4] = ["--log-format", "json", "--lease-name", "programmatic-u
 const CHANGED: &str = "the level of the log was changed";
 
 #[tokio::test]
-async fn a_reconcile_is_one_span_whose_fields_say_what_it_was_about() {
+async fn a_reconcile_is_one_span_whose_fields_name_its_object() {
     let world = World::builder("spans")
         .controller_flags(&JSON)
         .controller_env("RUST_LOG", "info")
@@ -76,14 +76,16 @@ async fn a_reconcile_is_one_span_whose_fields_say_what_it_was_about() {
         .proxied()
         .start()
         .await;
-    world.user("told").viewer(PAYMENTS).apply().await;
-    world.ready("told").await;
-    let user = world.get("told").await;
+    world.user("logged").viewer(PAYMENTS).apply().await;
+    world.ready("logged").await;
+    let user = world.get("logged").await;
     let nonce = user.status.unwrap().journal.current.unwrap().nonce;
     let all = lines(world.controller());
-    let told = closing(&all, "told");
-    let made = told.iter().find(|l| l["span"]["attempt"] == nonce.as_str());
-    let made = made.unwrap_or_else(|| panic!("{told:#?}"));
+    let closing_lines = closing(&all, "logged");
+    let made = closing_lines
+        .iter()
+        .find(|l| l["span"]["attempt"] == nonce.as_str());
+    let made = made.unwrap_or_else(|| panic!("{closing_lines:#?}"));
     let span = &made["span"];
     assert_eq!(made["level"], "INFO");
     assert_eq!(span["kind"], "ProgrammaticUser");
@@ -94,11 +96,17 @@ async fn a_reconcile_is_one_span_whose_fields_say_what_it_was_about() {
     let fields = span.as_object().unwrap();
     assert!(fields.values().all(|v| !v.is_object() && !v.is_array()), "{span}");
     // Each reconcile has an id of its own, and one closing line.
-    let ids: Vec<&str> = told.iter().filter_map(|l| l["span"]["id"].as_str()).collect();
+    let ids: Vec<&str> = closing_lines
+        .iter()
+        .filter_map(|l| l["span"]["id"].as_str())
+        .collect();
     let mut once = ids.clone();
     once.sort_unstable();
     once.dedup();
-    assert!(ids.len() == told.len() && once.len() == ids.len(), "{told:#?}");
+    assert!(
+        ids.len() == closing_lines.len() && once.len() == ids.len(),
+        "{closing_lines:#?}"
+    );
     let own = closing(&all, world.organization_name());
     assert!(
         own.iter().any(|l| l["span"]["kind"] == "Organization"),
@@ -123,7 +131,7 @@ async fn a_reconcile_is_one_span_whose_fields_say_what_it_was_about() {
 }
 
 #[tokio::test]
-async fn the_level_is_changed_by_an_annotation_of_the_lease_and_at_none_is_a_token_told() {
+async fn an_annotation_of_the_lease_changes_the_log_level_and_no_level_shows_a_token() {
     let world = World::builder("levels")
         .controller_flags(&JSON)
         .controller_env("RUST_LOG", "error")
@@ -141,11 +149,11 @@ async fn the_level_is_changed_by_an_annotation_of_the_lease_and_at_none_is_a_tok
     for each in [controller, &standby] {
         logs(&world, each, CHANGED, "info", 1).await;
     }
-    world.user("told").viewer(PAYMENTS).apply().await;
-    world.ready("told").await;
+    world.user("logged").viewer(PAYMENTS).apply().await;
+    world.ready("logged").await;
     world
         .eventually("its closing line", SOON, async || {
-            match closing(&lines(controller), "told").len() {
+            match closing(&lines(controller), "logged").len() {
                 0 => Err("none".to_owned()),
                 _ => Ok(()),
             }

@@ -87,7 +87,7 @@ async fn wakes(world: &World, prometheus: &Prometheus, names: &[&str], awake: bo
     }
 }
 
-/// As somebody who may do anything writes it.
+/// As a cluster admin writes it.
 fn patch_status(world: &World, name: &str, status: &Value) {
     let args = [
         "-n",
@@ -225,13 +225,13 @@ async fn users(world: &World, p: &Prometheus) {
     until(world, p, &of("token_overdue_seconds", ""), |n| n >= 7200.0).await;
     wakes(world, p, &["TokenTooOld"], true).await;
 
-    let told = |kind: &str, reason: &str| {
+    let series_of = |kind: &str, reason: &str| {
         let organization = world.organization_name();
         format!(
             "programmatic_users_conditions{{organization=\"{organization}\",type=\"{kind}\",reason=\"{reason}\"}}"
         )
     };
-    until(world, p, &told("Suspended", "Suspended"), |n| is(n, 1)).await;
+    until(world, p, &series_of("Suspended", "Suspended"), |n| is(n, 1)).await;
     let mut conditions = world.get("overdue").await.status.unwrap().conditions;
     let mut stuck = conditions[0].clone();
     "RestartingConsumers".clone_into(&mut stuck.type_);
@@ -239,13 +239,13 @@ async fn users(world: &World, p: &Prometheus) {
     "True".clone_into(&mut stuck.status);
     conditions.push(stuck);
     patch_status(world, "overdue", &json!({ "conditions": conditions }));
-    until(world, p, &told("RestartingConsumers", "RolloutStuck"), |n| {
+    until(world, p, &series_of("RestartingConsumers", "RolloutStuck"), |n| {
         is(n, 1)
     })
     .await;
     wakes(world, p, &["ConsumersNotRestarted"], true).await;
 
-    // Nobody has made its class for hours.
+    // Its class has been missing for hours.
     world
         .user("classless")
         .viewer(PAYMENTS)
@@ -277,7 +277,7 @@ async fn users(world: &World, p: &Prometheus) {
     wakes(world, p, &["Undecodable"], true).await;
 }
 
-/// Users that no object knows, first told and then deleted.
+/// Users that no object knows, first reported and then deleted.
 async fn orphans(world: &World, p: &Prometheus) {
     let organization = world.organization_name();
     let state = |state: &str| {
@@ -332,7 +332,7 @@ async fn platform_away(world: &World, p: &Prometheus) {
     for i in 0..40 {
         world.user(&format!("stuck{i}")).viewer(PAYMENTS).apply().await;
     }
-    // Whoever fails waits for longer each time: what is looked for may be over when it is asked for.
+    // The backoff grows with each failure: the state may be over when the test looks for it.
     let was = async |expression: &str, wanted: &dyn Fn(f64) -> bool| {
         let asked = || {
             format!(

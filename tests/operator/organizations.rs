@@ -51,7 +51,7 @@ fn answered(world: &World, status: u16) -> usize {
         .count()
 }
 
-/// A user of this installation on the platform, made by nobody's object.
+/// A user of this installation on the platform, without an object.
 pub async fn orphan(world: &World, uid8: &str, nonce: &str) -> String {
     let secrets: Api<Secret> = Api::namespaced(world.client(), world.operator_namespace());
     let secret = secrets.get("programmatic-users-instance").await.unwrap();
@@ -70,9 +70,9 @@ async fn made_by_hand(world: &World, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_platform_that_does_not_answer_holds_up_nobody_elses_users() {
+async fn a_platform_that_does_not_answer_delays_no_user_of_another_organization() {
     let world = World::builder("isolation").controller_stopped().start().await;
-    // Longer than any test: whoever waits for the frozen platform waits.
+    // Longer than any test: a request to the frozen platform stays open.
     change(&world, json!({"endpoint": {"timeout": "1h"}})).await;
     let options = platform::Options {
         address: "127.0.0.1".to_owned(),
@@ -146,7 +146,7 @@ async fn a_platform_that_asks_for_a_pause_gets_one() {
 }
 
 #[tokio::test]
-async fn users_beyond_what_an_hour_allows_wait_and_are_told_so() {
+async fn users_beyond_creates_per_hour_wait_with_a_reason() {
     let world = World::builder("budget").controller_stopped().start().await;
     change(&world, json!({"limits": {"createsPerHour": 2}})).await;
     world.controller().resume().await.unwrap();
@@ -156,16 +156,16 @@ async fn users_beyond_what_an_hour_allows_wait_and_are_told_so() {
     let user = world
         .until("three", "to tell", tells("CreateBudgetExhausted"))
         .await;
-    let told = user.status.unwrap().conditions;
-    let told = &told
+    let conditions = user.status.unwrap().conditions;
+    let message = &conditions
         .iter()
         .find(|c| c.reason == "CreateBudgetExhausted")
         .unwrap()
         .message;
-    assert!(told.contains("raise spec.limits.createsPerHour"), "{told}");
+    assert!(message.contains("raise spec.limits.createsPerHour"), "{message}");
     assert!(
-        told.contains("its share of limits.createsPerHour (half of 2)"),
-        "{told}"
+        message.contains("its share of limits.createsPerHour (half of 2)"),
+        "{message}"
     );
     assert_eq!(world.platform().users().await.len(), 1, "nothing was asked for");
     change(&world, json!({"limits": {"createsPerHour": 10}})).await;
@@ -224,15 +224,15 @@ async fn the_previous_token_is_used_while_the_current_one_is_refused() {
     world.controller().resume().await.unwrap();
     world.user("bridged").viewer(PAYMENTS).apply().await;
     world.ready("bridged").await;
-    let told = until(&world, "the organization to tell", |o| {
+    let reported = until(&world, "the organization to tell", |o| {
         condition(o.status.as_ref()?, CREDENTIAL_VALID).filter(|c| c.reason == "PreviousAccepted")
     })
     .await;
-    assert_eq!(told.status, "True");
+    assert_eq!(reported.status, "True");
     assert!(
-        told.message.contains("put a valid token under token"),
+        reported.message.contains("put a valid token under token"),
         "{}",
-        told.message
+        reported.message
     );
     let digits = |o: &Organization| {
         o.status
@@ -256,7 +256,7 @@ async fn users_that_no_object_knows_are_reported_and_left_alone() {
     world.ready("ours").await;
     made_by_hand(&world, "by-hand").await;
     let id = orphan(&world, "aaaaaaaa", "aaaabbbbccccdddd").await;
-    let found = until(&world, "the orphan to be told", |o| {
+    let found = until(&world, "the orphan to be reported", |o| {
         condition(o.status.as_ref()?, "OrphansFound")
     })
     .await;
@@ -310,7 +310,7 @@ async fn claims_retained(world: &World, name: &str, user_id: &str, nonce: &str) 
 }
 
 #[tokio::test]
-async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted() {
+async fn orphans_are_deleted_where_the_policy_says_so() {
     let world = World::builder("sweep")
         .drift("1s")
         .all_namespaces()
@@ -323,7 +323,7 @@ async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted(
     let by_hand = made_by_hand(&world, "by-hand").await;
     let gone = orphan(&world, "aaaaaaaa", "aaaabbbbccccdddd").await;
     let kept = orphan(&world, "bbbbbbbb", "aaaabbbbccccdddd").await;
-    // The label alone hides nobody, and neither does an attempt that is not this user's.
+    // The label alone hides no user, and neither does an attempt that is not this user's.
     let hidden = orphan(&world, "cccccccc", "aaaabbbbccccdddd").await;
     claims_retained(&world, "retained", &kept, "aaaabbbbccccdddd").await;
     claims_retained(&world, "forged", &hidden, "bbbbbbbbccccdddd").await;
@@ -365,16 +365,16 @@ async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted(
     assert!(own.get_opt("staged-by-others").await.unwrap().is_some());
 
     // Reported only, although two lists have shown it for longer than a settle window.
-    let told = until(&world, "the orphan to be told", |o| {
+    let reported = until(&world, "the orphan to be reported", |o| {
         condition(o.status.as_ref()?, "OrphansFound")
     })
     .await;
     assert!(
         [&gone, &kept, &hidden]
             .iter()
-            .all(|id| told.message.contains(*id)),
+            .all(|id| reported.message.contains(*id)),
         "{}",
-        told.message
+        reported.message
     );
     let there = async |id: &str| match world.platform().user(id).await {
         Ok(_) => Ok(()),
@@ -385,10 +385,10 @@ async fn what_objects_that_are_gone_left_behind_is_removed_where_that_is_wanted(
         .await;
 
     change(&world, json!({"orphanPolicy": "Delete"})).await;
-    // What an earlier version retained is told of and never deleted.
+    // What an earlier version retained is reported and never deleted.
     until(&world, "the condition to name one", |o| {
-        let told = condition(o.status.as_ref()?, "OrphansFound")?.message;
-        (!told.contains(&gone) && !told.contains(&hidden) && told.contains(&kept)).then_some(())
+        let message = condition(o.status.as_ref()?, "OrphansFound")?.message;
+        (!message.contains(&gone) && !message.contains(&hidden) && message.contains(&kept)).then_some(())
     })
     .await;
     assert!(there(&gone).await.is_err() && there(&hidden).await.is_err());
@@ -414,17 +414,18 @@ async fn an_organization_with_users_is_kept_until_they_are_gone() {
     api.delete(world.organization_name(), &DeleteParams::default())
         .await
         .unwrap();
-    let told = until(&world, "the organization to tell", |o| {
+    let reported = until(&world, "the organization to tell", |o| {
         condition(o.status.as_ref()?, "DeletionBlocked")
     })
     .await;
     assert!(
-        told.message
+        reported
+            .message
             .contains("1 ProgrammaticUsers still have users in this organization"),
         "{}",
-        told.message
+        reported.message
     );
-    assert_eq!(told.reason, "UsersExist");
+    assert_eq!(reported.reason, "UsersExist");
     world.delete("needy").await;
     world.gone("needy").await;
     assert!(!world.platform().accepts(&token).await);

@@ -54,7 +54,7 @@ async fn dead(world: &World, token: &str) {
 }
 
 /// Waits until an object that this version may be unable to read is not ready for this reason; all of it.
-async fn told(world: &World, name: &str, reason: &str) -> kube::core::DynamicObject {
+async fn not_ready(world: &World, name: &str, reason: &str) -> kube::core::DynamicObject {
     let wanted = |c: &Value| c["type"] == "Ready" && c["status"] == "False" && c["reason"] == reason;
     world
         .eventually(&format!("{name} to tell {reason}"), SOON, async || {
@@ -97,10 +97,10 @@ async fn an_object_that_cannot_be_read_is_withdrawn_revoked_expired_and_deleted(
         ("expired", &overlap),
     ] {
         poison(&world, name, spec).await;
-        let said = told(&world, name, "InvalidSpec").await.data["status"].to_string();
+        let said = not_ready(&world, name, "InvalidSpec").await.data["status"].to_string();
         assert!(said.contains("cannot read this object in full"), "{said}");
     }
-    // Nothing is lost by that alone, and others are looked after.
+    // That alone loses nothing, and the operator manages the others.
     for token in &tokens {
         assert!(world.platform().accepts(token).await);
     }
@@ -114,7 +114,7 @@ async fn an_object_that_cannot_be_read_is_withdrawn_revoked_expired_and_deleted(
     dead(&world, &tokens[2]).await;
     let expired = json!({"spec": {"expireAt": "2026-01-01T00:00:00Z"}});
     world.change("expired", expired).await.unwrap();
-    told(&world, "expired", "Expired").await;
+    not_ready(&world, "expired", "Expired").await;
     dead(&world, &tokens[3]).await;
 
     // Of a status that cannot be read, nothing is decided and nothing written over.
@@ -126,13 +126,13 @@ async fn an_object_that_cannot_be_read_is_withdrawn_revoked_expired_and_deleted(
         .unwrap();
     world.controller().stop().await;
     world.controller().resume().await.unwrap();
-    let found = told(&world, "status", "JournalInvalid").await;
+    let found = not_ready(&world, "status", "JournalInvalid").await;
     assert_eq!(found.data["status"]["tokenIssuedAt"], "2026-01-05T10:11:12+99:99");
     assert!(found.data["status"]["journal"]["current"].is_object());
     assert!(world.platform().accepts(&tokens[4]).await);
 
     change_class(&world, &class, json!({"namespaces": {"matchNames": []}})).await;
-    told(&world, "withdrawn", "NotAllowed").await;
+    not_ready(&world, "withdrawn", "NotAllowed").await;
     dead(&world, &tokens[0]).await;
 }
 
@@ -167,7 +167,7 @@ async fn a_suspended_object_does_not_outlive_what_its_class_allows() {
     }
     world.stalled("resting", "NotAllowed").await;
 
-    // Not allowed: it is looked after like any other, and says so.
+    // Not allowed: the operator reconciles it like any other, and it says so.
     let class = world
         .class("forbids")
         .with(|spec| spec.allow.suspend = false)
@@ -182,12 +182,16 @@ async fn a_suspended_object_does_not_outlive_what_its_class_allows() {
         .await;
     let user = world.ready("busy").await;
     let conditions = user.status.unwrap().conditions;
-    let told = conditions.iter().find(|c| c.type_ == "Suspended").unwrap();
+    let suspended = conditions.iter().find(|c| c.type_ == "Suspended").unwrap();
     assert_eq!(
-        (told.status.as_str(), told.reason.as_str()),
+        (suspended.status.as_str(), suspended.reason.as_str()),
         ("False", "NotAllowed")
     );
-    assert!(told.message.contains("allow.suspend: true"), "{}", told.message);
+    assert!(
+        suspended.message.contains("allow.suspend: true"),
+        "{}",
+        suspended.message
+    );
 }
 
 #[tokio::test]

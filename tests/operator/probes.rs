@@ -42,11 +42,11 @@ impl Stopped {
             .spawn()
             .expect("python3 is there");
         let pipe = helper.stdin.take();
-        let mut told = String::new();
+        let mut line = String::new();
         let mut out = BufReader::new(helper.stdout.take().unwrap());
-        out.read_line(&mut told).unwrap();
+        out.read_line(&mut line).unwrap();
         assert_eq!(
-            told.trim(),
+            line.trim(),
             "stopped",
             "a thread of another process cannot be stopped here: run this as root, or set kernel.yama.ptrace_scope=0"
         );
@@ -103,7 +103,7 @@ async fn a_main_loop_that_hangs_is_not_alive_and_one_that_goes_on_is() {
     says(&world, controller, "/livez", 200, "ok").await;
     world.user("after").viewer(PAYMENTS).apply().await;
     world.ready("after").await;
-    // With no thread left nobody answers, which fails the probe as well.
+    // With no thread left there is no answer, which fails the probe as well.
     controller.freeze().await;
     assert!(controller.probe("/livez").await.is_err());
     controller.thaw().await;

@@ -14,7 +14,7 @@ fn yaml(world: &World, spec: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_api_server_refuses_what_it_can_see() {
+async fn the_api_server_refuses_invalid_specs() {
     let world = World::builder("refused").controller_stopped().start().await;
     let one = format!("{{id: {PAYMENTS}}}");
     let two = format!("{one}, {{id: {BILLING}}}");
@@ -94,25 +94,25 @@ async fn an_organization_must_not_send_its_credential_in_clear_text() {
 }
 
 #[tokio::test]
-async fn the_operator_refuses_what_only_it_can_see_and_makes_nothing() {
+async fn the_operator_refuses_without_any_effect() {
     let world = World::new("stalled").await;
     world
         .user("no-class")
         .viewer(PAYMENTS)
-        .class("nobody-made-this")
+        .class("missing")
         .apply()
         .await;
     world.user("no-account").viewer("act-00000000").apply().await;
     world
         .user("no-policy")
         .policy_based(PAYMENTS)
-        .policy("nobody made this")
+        .policy("missing")
         .apply()
         .await;
     world
         .user("no-group")
         .viewer(PAYMENTS)
-        .group("nobody made this")
+        .group("missing")
         .apply()
         .await;
     let strict = world
@@ -143,29 +143,21 @@ async fn the_operator_refuses_what_only_it_can_see_and_makes_nothing() {
         (
             "no-class",
             "UnknownClass",
-            "there is no ProgrammaticUserClass nobody-made-this: correct spec.className",
+            "there is no ProgrammaticUserClass missing: correct spec.className",
         ),
         (
             "no-account",
             "UnknownAccount",
             "has no account act-00000000: correct the id",
         ),
-        (
-            "no-policy",
-            "UnknownPolicy",
-            "has no policy named \"nobody made this\"",
-        ),
-        (
-            "no-group",
-            "UnknownGroup",
-            "has no group named \"nobody made this\"",
-        ),
+        ("no-policy", "UnknownPolicy", "has no policy named \"missing\""),
+        ("no-group", "UnknownGroup", "has no group named \"missing\""),
         ("no-role", "NotAllowed", "does not allow role Editor"),
         ("no-ceiling", "NotAllowed", "among its accounts"),
         ("no-namespace", "NotAllowed", "is not open to namespace"),
     ] {
-        let told = world.stalled(name, reason).await;
-        assert!(told.contains(message), "{name}: {told}");
+        let reported = world.stalled(name, reason).await;
+        assert!(reported.contains(message), "{name}: {reported}");
         // The Event follows the status.
         let events = world
             .eventually("an Event", SOON, async || {
@@ -199,17 +191,17 @@ async fn a_class_that_is_made_together_with_its_user_is_not_called_unknown() {
     let class = world.class("late").apply().await;
     world.user("second").viewer(PAYMENTS).class(&class).apply().await;
     world.ready("second").await;
-    let told = world.events("second").await;
+    let events = world.events("second").await;
     assert!(
-        told.iter().all(|e| e.reason.as_deref() != Some("UnknownClass")),
-        "{told:?}"
+        events.iter().all(|e| e.reason.as_deref() != Some("UnknownClass")),
+        "{events:?}"
     );
     held.disarm();
     held.released.set();
 }
 
 #[tokio::test]
-async fn a_stalled_user_goes_on_when_what_it_lacked_is_there() {
+async fn a_stalled_user_continues_when_the_missing_object_exists() {
     let world = World::new("mended").await;
     let class = world.unique("late");
     world.user("early").viewer(PAYMENTS).class(&class).apply().await;
@@ -228,10 +220,10 @@ async fn a_foreign_secret_is_left_alone_and_nothing_is_made() {
         .unwrap();
     let before = world.secrets().get("mine").await.unwrap();
     world.user("taker").viewer(PAYMENTS).secret("mine").apply().await;
-    let told = world.stalled("taker", "SecretConflict").await;
+    let message = world.stalled("taker", "SecretConflict").await;
     assert!(
-        told.contains("Secret mine exists and was not made for this object; it is left alone"),
-        "{told}"
+        message.contains("Secret mine exists and was not made for this object; it is left alone"),
+        "{message}"
     );
     assert_eq!(world.secrets().get("mine").await.unwrap(), before);
     assert_eq!(world.platform().users().await, Vec::<serde_json::Value>::new());
@@ -244,14 +236,14 @@ async fn two_users_cannot_share_a_secret() {
     world.ready("first").await;
     let token = world.secret("one").await;
     world.user("second").viewer(PAYMENTS).secret("one").apply().await;
-    let told = world.stalled("second", "SecretConflict").await;
-    assert!(told.contains("belongs to ProgrammaticUser first"), "{told}");
+    let message = world.stalled("second", "SecretConflict").await;
+    assert!(message.contains("belongs to ProgrammaticUser first"), "{message}");
     assert_eq!(world.secret("one").await, token);
     assert_eq!(world.platform().users().await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_wrong_credential_is_told_on_the_organization_and_on_its_users_and_mends_itself() {
+async fn a_wrong_credential_is_reported_on_the_organization_and_its_users_until_it_is_replaced() {
     let world = World::builder("credential").controller_stopped().start().await;
     world.set_credential(&"0".repeat(64)).await;
     world.controller().resume().await.unwrap();
@@ -268,7 +260,7 @@ async fn a_wrong_credential_is_told_on_the_organization_and_on_its_users_and_men
         .eventually("the Organization to tell of it, too", SOON, async || {
             let conditions = world.organization().await.status.unwrap_or_default().conditions;
             let valid = conditions.into_iter().find(|c| c.type_ == CREDENTIAL_VALID);
-            valid.ok_or_else(|| "nothing is told".to_owned())
+            valid.ok_or_else(|| "nothing is reported".to_owned())
         })
         .await;
     assert_eq!(
@@ -293,7 +285,7 @@ async fn a_missing_credential_says_which_secret_to_create() {
         .kubectl(&["-n", operator, "delete", "secret", "admin"])
         .unwrap();
     world.controller().resume().await.unwrap();
-    let told = world
+    let message = world
         .eventually(
             "the organization to tell",
             crate::support::wait::SOON,
@@ -310,8 +302,8 @@ async fn a_missing_credential_says_which_secret_to_create() {
         )
         .await;
     assert!(
-        told.contains(&format!("create Secret {operator}/admin with key token")),
-        "{told}"
+        message.contains(&format!("create Secret {operator}/admin with key token")),
+        "{message}"
     );
 }
 

@@ -74,7 +74,7 @@ async fn a_standby_answers_probes_writes_nothing_and_takes_over_from_a_leader_th
 }
 
 #[tokio::test]
-async fn a_leader_that_is_asked_to_end_hands_over_long_before_its_lease_expires() {
+async fn a_leader_that_gets_sigterm_hands_over_long_before_its_lease_expires() {
     let world = world("hand-over", &LONG).start().await;
     made(&world, "first").await;
     let standby = world.replica("standby").await;
@@ -82,7 +82,7 @@ async fn a_leader_that_is_asked_to_end_hands_over_long_before_its_lease_expires(
     made(&world, "second").await;
     leads(&world, &standby).await;
     standby.stop().await;
-    // And the next one finds a lease that nobody holds.
+    // And the next one finds a lease without a holder.
     world.controller().resume().await.unwrap();
     made(&world, "third").await;
     assert_eq!(world.platform().users().await.len(), 3);

@@ -26,7 +26,7 @@ const ROUNDS: usize = 4;
 /// A round restarts two workloads of each user, one after the other, on a small machine.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// Calls all the time, and for two more seconds after it was told to end.
+/// Calls all the time, and for two more seconds after SIGTERM.
 const CALLS: &str = r#"
 calls=0; failed=0; end=
 trap 'end=$(($(date +%s) + 2))' TERM
@@ -56,7 +56,7 @@ struct Watch {
     looks: Mutex<usize>,
     /// The last rotation is.
     over: AtomicBool,
-    /// Nobody looks any more.
+    /// The test has ended.
     looked: AtomicBool,
 }
 
@@ -229,7 +229,7 @@ async fn answered(world: &World, code: u16) -> u64 {
     of.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
-#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
+#[expect(clippy::too_many_lines, reason = "one story, in its order")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_the_last_old_pod() {
     let world = World::builder("restarts")
@@ -318,7 +318,7 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
     let hearing = listen(&world, &pods, &watch.looked);
     let all = AssertUnwindSafe(async { tokio::join!(rounds, looking, hearing) });
     let (mut spans, (), heard) = Box::pin(all.catch_unwind()).await.unwrap_or_else(|panic| {
-        // Whoever listens to a pod does so until it ends.
+        // Each listener follows its pod to the end.
         delete_all();
         std::panic::resume_unwind(panic)
     });
@@ -342,7 +342,7 @@ async fn pods_that_call_all_the_time_see_no_failure_and_the_old_user_dies_after_
         answered(&world, 200).await,
     );
     println!(
-        "restarts: {} rotations, {} pods, {calls} calls of the {ended} that told their number, {} failed, {refused} refused by the platform; {} looks; a rotation with its restarts took {:.1} s in the middle, {:.1} s at most",
+        "restarts: {} rotations, {} pods, {calls} calls of the {ended} that reported their number, {} failed, {refused} refused by the platform; {} looks; a rotation with its restarts took {:.1} s in the middle, {:.1} s at most",
         spans.len(),
         heard.len(),
         failures.len(),

@@ -89,13 +89,13 @@ async fn a_cluster_that_went_back_in_time_deletes_nothing_that_is_in_use() {
         })
         .await;
     let conditions = user.status.unwrap().conditions;
-    let told = conditions.iter().find(|c| c.type_ == "HistoryRewound").unwrap();
+    let rewound = conditions.iter().find(|c| c.type_ == "HistoryRewound").unwrap();
     assert!(
-        told.message.contains(after.user_id.as_deref().unwrap()),
+        rewound.message.contains(after.user_id.as_deref().unwrap()),
         "{}",
-        told.message
+        rewound.message
     );
-    // Its own user is gone since the rotation, and is replaced; whoever has the token from after the backup goes on.
+    // Its own user is gone since the rotation, and is replaced; programs with the token from after the backup keep working.
     world
         .until("rotated", "to be replaced", |u| {
             u.status.as_ref().unwrap().user_id != before.user_id

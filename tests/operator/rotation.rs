@@ -1,4 +1,4 @@
-//! Tokens are replaced, and nobody who uses them notices.
+//! Tokens are replaced, and no program that uses them notices.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -171,7 +171,7 @@ async fn a_consumer_with_the_secrets_newest_token_sees_no_failure_over_fifty_rot
 }
 
 #[tokio::test]
-async fn what_only_a_new_user_can_have_is_reached_by_replacing_it() {
+async fn fields_that_only_a_new_user_can_have_cause_a_replacement() {
     let world = World::new("replacement").await;
     world.user("grows").viewer(PAYMENTS).apply().await;
     let old = user_id(&world.ready("grows").await);
@@ -238,7 +238,7 @@ async fn a_secret_that_is_deleted_or_edited_comes_back_with_a_new_token() {
 }
 
 #[tokio::test]
-async fn somebody_who_deletes_the_secret_again_and_again_gets_five_users_an_hour() {
+async fn a_secret_that_is_deleted_again_and_again_costs_five_users_an_hour() {
     let world = World::new("budget").await;
     world
         .user("hammered")
@@ -254,13 +254,13 @@ async fn somebody_who_deletes_the_secret_again_and_again_gets_five_users_an_hour
     }
     let args = ["-n", world.namespace(), "delete", "secret", "hammered"];
     world.cluster().kubectl(&args).unwrap();
-    let told = |u: &ProgrammaticUser| {
+    let is_exhausted = |u: &ProgrammaticUser| {
         let conditions = &u.status.as_ref().unwrap().conditions;
         conditions
             .iter()
             .any(|c| c.type_ == "Ready" && c.reason == "CreateBudgetExhausted")
     };
-    world.until("hammered", "to stop", told).await;
+    world.until("hammered", "to stop", is_exhausted).await;
 }
 
 #[tokio::test]
@@ -336,7 +336,7 @@ async fn a_token_that_is_old_enough_is_replaced_by_itself() {
 }
 
 #[tokio::test]
-async fn windows_and_bounds_that_make_no_sense_are_told() {
+async fn invalid_windows_and_bounds_are_reported() {
     let world = World::new("windows").await;
     let window = |cron: &str, zone: &str| RotationWindow {
         cron: cron.to_owned(),
@@ -354,8 +354,11 @@ async fn windows_and_bounds_that_make_no_sense_are_told() {
         .with(|s| s.rotation = Some(mars))
         .apply()
         .await;
-    let told = world.stalled("mars", "InvalidSpec").await;
-    assert!(told.contains("an IANA time zone such as Europe/Berlin"), "{told}");
+    let message = world.stalled("mars", "InvalidSpec").await;
+    assert!(
+        message.contains("an IANA time zone such as Europe/Berlin"),
+        "{message}"
+    );
     let berlin = with(window("0 2 * * SUN", "Europe/Berlin"));
     world
         .user("berlin")
@@ -377,8 +380,11 @@ async fn windows_and_bounds_that_make_no_sense_are_told() {
         .apply()
         .await;
     world.user("never").viewer(PAYMENTS).class(&class).apply().await;
-    let told = world.stalled("never", "NotAllowed").await;
-    assert!(told.contains("set rotation.every to 720h or less"), "{told}");
+    let message = world.stalled("never", "NotAllowed").await;
+    assert!(
+        message.contains("set rotation.every to 720h or less"),
+        "{message}"
+    );
     let hasty = rotation(Some("24h"), "1m");
     world
         .user("hasty")
@@ -387,7 +393,10 @@ async fn windows_and_bounds_that_make_no_sense_are_told() {
         .with(|s| s.rotation = Some(hasty))
         .apply()
         .await;
-    let told = world.stalled("hasty", "NotAllowed").await;
-    assert!(told.contains("set rotation.overlap to 1h or more"), "{told}");
+    let message = world.stalled("hasty", "NotAllowed").await;
+    assert!(
+        message.contains("set rotation.overlap to 1h or more"),
+        "{message}"
+    );
     assert_eq!(world.platform().users().await.len(), 1, "only berlin");
 }

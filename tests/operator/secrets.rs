@@ -1,4 +1,4 @@
-//! What a Secret may look like, and what nobody gets into it.
+//! What a Secret may look like, and what cannot get into it.
 
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
@@ -95,7 +95,7 @@ async fn a_template_reads_nothing_but_the_values_of_its_secret() {
 }
 
 #[tokio::test]
-async fn an_immutable_secret_is_told_of_and_costs_no_user() {
+async fn an_immutable_secret_is_reported_and_costs_no_user() {
     let world = World::new("immutable").await;
     world.user("ci").viewer(PAYMENTS).apply().await;
     world.ready("ci").await;
@@ -110,7 +110,7 @@ async fn an_immutable_secret_is_told_of_and_costs_no_user() {
     assert_eq!(world.token("ci").await, before);
     assert_eq!(world.platform().users().await.len(), 1);
 
-    // As told.
+    // As the message says.
     world
         .secrets()
         .delete("ci", &kube::api::DeleteParams::default())

@@ -58,14 +58,14 @@ async fn a_namespace_that_makes_and_deletes_users_leaves_half_of_the_hours_creat
         .until("more", "to tell", |u| has(u, "CreateBudgetExhausted"))
         .await;
     let conditions = user.status.unwrap().conditions;
-    let told = &conditions
+    let message = &conditions
         .iter()
         .find(|c| c.reason == "CreateBudgetExhausted")
         .unwrap()
         .message;
     assert!(
-        told.contains(&format!("2 users were made for namespace {}", world.namespace())),
-        "{told}"
+        message.contains(&format!("2 users were made for namespace {}", world.namespace())),
+        "{message}"
     );
     other_is_ready(&world, "first").await;
 }
@@ -97,10 +97,10 @@ async fn floods_of_replacements_and_revocations_count_within_the_same_share() {
             async || {
                 let made = calls(&world, "POST", "/setup/user/programmatic");
                 let users = [world.get(names[0]).await, world.get(names[1]).await];
-                let told = users.iter().any(|u| has(u, "CreateBudgetExhausted"));
-                (made == most && told)
+                let is_reported = users.iter().any(|u| has(u, "CreateBudgetExhausted"));
+                (made == most && is_reported)
                     .then_some(())
-                    .ok_or_else(|| format!("{made}, told: {told}"))
+                    .ok_or_else(|| format!("{made}, reported: {is_reported}"))
             },
         )
         .await
@@ -191,13 +191,13 @@ async fn many_users_of_one_namespace_hold_up_no_other_namespaces_for_long() {
 }
 
 #[tokio::test]
-async fn objects_that_name_what_there_is_not_share_one_look_up_in_half_a_minute() {
+async fn objects_with_unknown_names_share_one_catalog_read_in_half_a_minute() {
     const OBJECTS: usize = 42;
     let world = World::builder("unknown").start().await;
     let all = || (0..OBJECTS).map(|n| format!("u{n}"));
     let begun = Instant::now();
     for name in all() {
-        world.user(&name).viewer(PAYMENTS).group("nobody").apply().await;
+        world.user(&name).viewer(PAYMENTS).group("missing").apply().await;
     }
     for name in all() {
         world.stalled(&name, "UnknownGroup").await;

@@ -1,4 +1,4 @@
-//! What an earlier version made is looked after as before.
+//! The operator manages users of an earlier version as before.
 
 use programmatic_users::api::ROTATE_AT_ANNOTATION;
 use programmatic_users::plan::Marker;

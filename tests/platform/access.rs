@@ -296,11 +296,11 @@ async fn conditions_are_about_names_and_tags_and_each_answer_can_be_explained() 
         let query = format!(
             "userId={user}&action=elastigroup:deleteGroup&resource=elastigroup:{group}&accountId={A}"
         );
-        let told = server
+        let answer = server
             .get(ADMIN, &format!("/setup/access/explain?{query}"))
             .await
             .expect(200);
-        let item = told.item();
+        let item = answer.item();
         (item["decision"].clone(), item["statement"].clone())
     };
     let expected = [
@@ -344,14 +344,14 @@ async fn conditions_are_about_names_and_tags_and_each_answer_can_be_explained() 
 }
 
 #[tokio::test]
-async fn only_administrators_are_told_why() {
+async fn only_administrators_may_ask_for_an_explanation() {
     let server = Server::start().await;
     let (id, token) = server.user("viewer", A).await;
     let path = format!("/setup/access/explain?userId={id}&action=setup:createProgrammaticUser");
     server.get(&token, &path).await.expect(403);
-    let told = server.get(ADMIN, &path).await.expect(200);
+    let answer = server.get(ADMIN, &path).await.expect(200);
     assert_eq!(
-        (&told.item()["decision"], &told.item()["administratorOnly"]),
+        (&answer.item()["decision"], &answer.item()["administratorOnly"]),
         (&json!("DENY"), &json!(true))
     );
     for (query, field) in [

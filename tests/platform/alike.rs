@@ -1,4 +1,4 @@
-//! Whoever guesses learns nothing: neither from what is said nor from how long it takes.
+//! A client that guesses learns nothing: neither from the reply nor from the time that it takes.
 
 use std::time::{Duration, Instant};
 
@@ -87,9 +87,9 @@ async fn an_unknown_token_and_a_revoked_one_at_the_console() {
         assert_eq!(by_form(&unknown).await, by_form(revoked).await);
         assert_eq!(knock(&unknown).await, knock(revoked).await);
     }
-    // The audit log does: it is not for whoever guesses.
-    let told = server.events("").await;
-    let knocked = told.iter().filter(|e| e["actionType"] == "openConsole");
+    // The audit log does: a client that guesses cannot read it.
+    let events = server.events("").await;
+    let knocked = events.iter().filter(|e| e["actionType"] == "openConsole");
     let actors: Vec<_> = knocked.filter_map(|e| e["actorId"].as_str()).collect();
     assert_eq!(actors, [id, person]);
 }
@@ -102,7 +102,7 @@ async fn an_unknown_address_and_a_wrong_password() {
     for _ in 0..3 {
         let server = Server::start().await;
         let known = said(sign_in(&server, EMAIL, "wrong").await);
-        let unknown = said(sign_in(&server, "nobody@example.com", "wrong").await);
+        let unknown = said(sign_in(&server, "unknown@example.com", "wrong").await);
         assert_eq!(known, unknown);
         assert_eq!(known.0, 401);
         let guess = async |email: &str| drop(sign_in(&server, email, "wrong").await);
@@ -110,7 +110,7 @@ async fn an_unknown_address_and_a_wrong_password() {
             ratio(
                 3,
                 async || guess(EMAIL).await,
-                async || guess("nobody@example.com").await,
+                async || guess("unknown@example.com").await,
             )
             .await,
         );
@@ -123,13 +123,13 @@ async fn an_unknown_address_and_a_wrong_password() {
 /// A letter that some databases take for another one makes no other spelling of an address: with its own count of failures
 /// it would be one more series of guesses.
 #[tokio::test]
-async fn an_address_with_a_letter_from_elsewhere_is_nobodys() {
+async fn an_address_with_a_lookalike_letter_is_unknown() {
     let server = Server::start().await;
     let person = json!({"firstName": "Kim", "lastName": "Lee", "email": "kim@example.com", "password": PASSWORD, "role": "user"});
     server.post(ADMIN, "/setup/user", person).await.expect(200);
     let kelvin = "\u{212a}im@example.com";
     assert_eq!(kelvin.to_lowercase(), "kim@example.com");
-    let unknown = words(&sign_in(&server, "nobody@example.com", "wrong").await);
+    let unknown = words(&sign_in(&server, "unknown@example.com", "wrong").await);
     for _ in 0..5 {
         assert_eq!(words(&sign_in(&server, kelvin, PASSWORD).await), unknown);
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{A, ADMIN, B, EMAIL, LOG, Server, on_disk};
 
 #[tokio::test]
-async fn it_tells_the_types_of_users_apart() {
+async fn the_audit_log_distinguishes_the_types_of_users() {
     let server = Server::start().await;
     let (id, token) = server.user("editor", A).await;
     let path = format!("/aws/ec2/group?accountId={A}");
@@ -22,7 +22,7 @@ async fn it_tells_the_types_of_users_apart() {
     server.get(&token, "/setup/account").await.expect(401);
     server.get("00000000", "/setup/account").await.expect(401);
 
-    let told: Vec<_> = server
+    let actions: Vec<_> = server
         .events("")
         .await
         .iter()
@@ -38,7 +38,7 @@ async fn it_tells_the_types_of_users_apart() {
         })
         .collect();
     assert_eq!(
-        told,
+        actions,
         [
             "System SYSTEM createOrganization success 200",
             "UI API createProgrammaticUser success 200",
@@ -92,7 +92,7 @@ async fn it_tells_the_types_of_users_apart() {
 }
 
 #[tokio::test]
-async fn failed_changes_are_on_record_and_successes_match_what_is_there() {
+async fn failed_changes_are_in_the_audit_log_and_successes_match_the_database() {
     let server = Server::start().await;
     server
         .post(ADMIN, "/setup/user/programmatic", json!({}))
@@ -115,7 +115,7 @@ async fn failed_changes_are_on_record_and_successes_match_what_is_there() {
 }
 
 #[tokio::test]
-async fn nothing_told_or_logged_contains_a_token() {
+async fn no_event_reply_or_log_line_contains_a_token() {
     let server = Server::start().await;
     let (id, token) = server.user("viewer", A).await;
     server.get(&token, "/setup/account").await.expect(200);
@@ -154,9 +154,9 @@ async fn nothing_told_or_logged_contains_a_token() {
         .expect(200);
     server.get(&token, "/setup/account").await.expect(401);
     let all = "/audit/events?fromDate=0&toDate=99999999999999&responseStatus=all";
-    let told = server.get(ADMIN, all).await.body.to_string();
+    let body = server.get(ADMIN, all).await.body.to_string();
     assert!(
-        told.contains(&id) && told.contains("[redacted]") && !told.contains(&token) && !told.contains(ADMIN)
+        body.contains(&id) && body.contains("[redacted]") && !body.contains(&token) && !body.contains(ADMIN)
     );
     let directory = server.stop().await;
     assert!(!on_disk(&directory, &token));
@@ -166,7 +166,7 @@ async fn nothing_told_or_logged_contains_a_token() {
     assert!(!LOG.contains(EMAIL));
 }
 
-/// Whoever knocks chooses how long what it sends is, but not how long the row is.
+/// A client without a credential chooses the length of its request, and not that of the row.
 #[tokio::test]
 async fn a_row_has_a_bound() {
     let server = Server::start().await;
@@ -188,9 +188,9 @@ async fn a_row_has_a_bound() {
     let page = server.url(&format!("/console/{long}"));
     let knock = server.http.request(method, page).bearer_auth("x");
     knock.header("user-agent", &agent).send().await.unwrap();
-    let told = server.events("").await;
-    assert!(told.len() >= 5, "{}", told.len());
-    for event in &told {
+    let events = server.events("").await;
+    assert!(events.len() >= 5, "{}", events.len());
+    for event in &events {
         let length = event.to_string().len();
         assert!(length < 2_000, "{length}");
     }

@@ -22,8 +22,8 @@ async fn names(server: &Server, token: &str, account: &str) -> Vec<String> {
 async fn explained(server: &Server, user: &str, action: &str, account: Option<&str>) -> (Value, Value) {
     let account = account.map_or(String::new(), |a| format!("&accountId={a}"));
     let path = format!("/setup/access/explain?userId={user}&action={action}{account}");
-    let told = server.get(ADMIN, &path).await.expect(200);
-    (told.item()["decision"].clone(), told.item()["reason"].clone())
+    let answer = server.get(ADMIN, &path).await.expect(200);
+    (answer.item()["decision"].clone(), answer.item()["reason"].clone())
 }
 
 /// A user with one policy of these statements in an account.
@@ -34,7 +34,7 @@ async fn user(server: &Server, statements: Value, account: &str) -> (String, Str
 }
 
 #[tokio::test]
-async fn a_condition_decides_what_is_made_and_listed() {
+async fn a_condition_applies_to_creations_and_lists() {
     let server = Server::start().await;
     for name in ["payments-1", "other"] {
         assert_eq!(make(&server, ADMIN, A, name).await, 200);
@@ -74,7 +74,7 @@ async fn a_denial_with_a_condition_is_no_empty_word() {
 
 /// A tag that is not there, and the address of a caller without one: neither opens what others are denied.
 #[tokio::test]
-async fn what_is_missing_escapes_no_denial() {
+async fn a_missing_value_escapes_no_denial() {
     let server = Server::start().await;
     let path = format!("/aws/ec2/group?accountId={A}");
     let tags =
@@ -82,7 +82,7 @@ async fn what_is_missing_escapes_no_denial() {
     let mut ids = Vec::new();
     for group in [
         json!({"name": "of ann", "compute": tags("ann@example.com")}),
-        json!({"name": "of nobody"}),
+        json!({"name": "unused"}),
     ] {
         let made = server
             .post(ADMIN, &path, json!({"group": group}))
@@ -182,7 +182,7 @@ async fn a_right_to_one_resource_lists_that_one_and_makes_none() {
     assert_eq!(make(&server, &token, A, "three").await, 403);
 }
 
-/// Whoever is only denied things is given nothing by it.
+/// A policy that only denies grants nothing.
 #[tokio::test]
 async fn a_denial_shows_no_account() {
     let server = Server::start().await;
@@ -233,7 +233,7 @@ async fn a_denial_shows_no_account() {
 
 /// What is explained is what the gate does, of actions in the organization too.
 #[tokio::test]
-async fn an_explanation_looks_where_the_gate_does() {
+async fn an_explanation_reads_the_same_grants_as_the_authorization() {
     let server = Server::start().await;
     let body = json!({"name": "local", "policies": [{"policyId": "1", "accountIds": [A]}]});
     let (id, token) = server.user_with(body).await;
@@ -264,7 +264,7 @@ async fn an_explanation_looks_where_the_gate_does() {
 
 /// A pattern is a regular expression. Found in a part of a name only it gives nothing, and denies.
 #[tokio::test]
-async fn a_pattern_denies_what_it_is_found_in_and_allows_what_it_is_the_whole_of() {
+async fn a_pattern_denies_where_it_matches_a_part_and_allows_where_it_matches_the_whole() {
     let server = Server::start().await;
     let pattern = |text: &str| json!({"StringPatternMatch": {"spot:elastigroup:name": text}});
     let statements = json!([
@@ -296,9 +296,9 @@ async fn a_pattern_denies_what_it_is_found_in_and_allows_what_it_is_the_whole_of
     }
 }
 
-/// Of what is no elastigroup too: of a user whoever asks may leave open which, of an account it is the account.
+/// Of what is no elastigroup too: for a user the caller may leave open which one, for an account it is the account.
 #[tokio::test]
-async fn an_explanation_of_users_and_accounts_is_what_the_gate_does() {
+async fn an_explanation_of_users_and_accounts_matches_the_authorization() {
     let server = Server::start().await;
     let statement = |effect: &str, action: &str, resource: &str| json!([{"effect": effect, "actions": [action], "resources": [resource]}]);
     let (other, _) = server.user("viewer", A).await;
@@ -320,11 +320,11 @@ async fn an_explanation_of_users_and_accounts_is_what_the_gate_does() {
         {"policyId": "3", "accountIds": [A, B]}, {"policyId": hidden, "accountIds": [A, B]}]});
     let (id, token) = server.user_with(body).await;
     let allowed = (json!("ALLOW"), json!("STATEMENT"));
-    for (account, status, told) in [(A, 403, &denied), (B, 200, &allowed)] {
+    for (account, status, expected) in [(A, 403, &denied), (B, 200, &allowed)] {
         let path = format!("/setup/account/{account}");
         server.get(&token, &path).await.expect(status);
         let reading = explained(&server, &id, "setup:describeAccount", Some(account)).await;
-        assert_eq!(&reading, told, "{account}");
+        assert_eq!(&reading, expected, "{account}");
     }
 
     let renames = statement("ALLOW", "setup:updateAccount", &format!("setup:{A}"));
@@ -332,11 +332,11 @@ async fn an_explanation_of_users_and_accounts_is_what_the_gate_does() {
     let body = json!({"name": "renames", "policies": [{"policyId": renames, "accountIds": [A, B]}]});
     let (id, token) = server.user_with(body).await;
     let nothing = (json!("DENY"), json!("DEFAULT"));
-    for (account, status, told) in [(A, 200, &allowed), (B, 403, &nothing)] {
+    for (account, status, expected) in [(A, 200, &allowed), (B, 403, &nothing)] {
         let name = json!({"account": {"name": "renamed"}});
         let path = format!("/setup/account/{account}");
         server.put(&token, &path, name).await.expect(status);
         let update = explained(&server, &id, "setup:updateAccount", Some(account)).await;
-        assert_eq!(&update, told, "{account}");
+        assert_eq!(&update, expected, "{account}");
     }
 }

@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote: the vendor's own SDKs for Python and Go.
+//! Clients of others: the vendor's own SDKs for Python and Go.
 
 use serde_json::Value;
 

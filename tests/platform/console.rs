@@ -137,7 +137,7 @@ async fn people_sign_in_and_out() {
             .status,
         303
     );
-    let told: Vec<_> = server
+    let actions: Vec<_> = server
         .events("")
         .await
         .iter()
@@ -153,7 +153,7 @@ async fn people_sign_in_and_out() {
         })
         .collect();
     assert_eq!(
-        told,
+        actions,
         [
             "UI UI signIn 401",
             "UI UI signIn 200",
@@ -206,7 +206,7 @@ async fn programmatic_users_have_no_access() {
 #[tokio::test]
 async fn failures_lock_known_and_unknown_addresses_alike() {
     let server = Server::start().await;
-    for email in [EMAIL, "nobody@example.com"] {
+    for email in [EMAIL, "unknown@example.com"] {
         for _ in 0..5 {
             assert_eq!(sign_in(&server, email, "wrong").await.status, 401);
         }
@@ -261,16 +261,16 @@ async fn knocks_are_limited() {
     }
     // What is counted together is written at the end, too.
     let (server, _) = Server::open(server.stop().await, |_| ()).await;
-    let told = server.events("").await;
+    let events = server.events("").await;
     let of = |action: &str| -> u64 {
-        let rows = told.iter().filter(|e| e["actionType"] == action);
+        let rows = events.iter().filter(|e| e["actionType"] == action);
         rows.map(|e| e["requests"].as_u64().unwrap()).sum()
     };
     assert_eq!((of("openConsole"), of("signIn")), (3, 3));
 }
 
 #[tokio::test]
-async fn whoever_has_one_account_begins_with_it() {
+async fn a_person_with_one_account_begins_with_it() {
     let server = Server::start().await;
     let person = json!({"firstName": "Ann", "lastName": "Lee", "email": "ann@example.com", "password": PASSWORD, "role": "user"});
     let made = server.post(ADMIN, "/setup/user", person).await.expect(200);
@@ -326,13 +326,13 @@ async fn forged_forms_are_on_record() {
         answers.push(open(form(post, &cookie, "csrf=0&name=n&number=1")).await.status);
     }
     assert_eq!(answers, [403, 403, 403, 429]);
-    let mut told = server.events("&actorType=ui").await;
-    told.retain(|e| e["result"] == "refused" && e["source"] == "UI" && e["responseStatus"] == 403);
-    let actions: Vec<_> = told.iter().map(|e| e["actionType"].as_str().unwrap()).collect();
+    let mut events = server.events("&actorType=ui").await;
+    events.retain(|e| e["result"] == "refused" && e["source"] == "UI" && e["responseStatus"] == 403);
+    let actions: Vec<_> = events.iter().map(|e| e["actionType"].as_str().unwrap()).collect();
     assert_eq!(actions, ["createProgrammaticUser", "deleteUser", "signOut"]);
 }
 
-/// What was refused made nobody, and a page that is loaded again does not say that it did.
+/// A refused form created no user, and a page that is loaded again does not say that it did.
 #[tokio::test]
 async fn a_refused_form_that_is_sent_again_tells_of_no_token() {
     let server = Server::start_with(|c| c.requests_per_minute = 1).await.0;
@@ -360,7 +360,7 @@ async fn a_refused_form_that_is_sent_again_tells_of_no_token() {
 
 /// In an account nothing is offered that is not for accounts; beside what is for the organization it says so.
 #[tokio::test]
-async fn the_forms_offer_what_is_applicable() {
+async fn the_forms_offer_applicable_policies_only() {
     let server = Server::start().await;
     let allow = json!([{"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]}]);
     let narrow = server.policy("ACCOUNT", allow.clone()).await;
@@ -390,7 +390,7 @@ async fn the_forms_offer_what_is_applicable() {
 
 /// A session begins and ends with its row in the audit log, or not at all.
 #[tokio::test]
-async fn what_cannot_be_recorded_opens_and_ends_no_session() {
+async fn a_sign_in_that_cannot_be_audited_opens_and_ends_no_session() {
     let server = Server::start().await;
     let cookie = sign_in(&server, EMAIL, PASSWORD).await.session();
     let home = || open(server.http.get(server.url("/console")).header("cookie", &cookie));
@@ -410,7 +410,7 @@ async fn what_cannot_be_recorded_opens_and_ends_no_session() {
     conn.close().await.unwrap();
     assert_eq!(home().await.status, 200, "the session goes on");
     assert_eq!(out().await.status, 303);
-    let told = server.events("").await;
-    let of = |action: &str| told.iter().filter(|e| e["actionType"] == action).count();
+    let events = server.events("").await;
+    let of = |action: &str| events.iter().filter(|e| e["actionType"] == action).count();
     assert_eq!((of("signIn"), of("signOut")), (1, 1));
 }

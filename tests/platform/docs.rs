@@ -1,4 +1,4 @@
-//! The commands and the policy of `docs/platform.md`, as somebody types them one after the other.
+//! The commands and the policy of `docs/platform.md`, as a person types them one after the other.
 
 use std::net::TcpListener;
 use std::path::Path;

@@ -70,15 +70,15 @@ async fn a_flood_of_refusals_has_few_rows_and_the_right_number() {
         flood(&server, 5_000).await;
         let server = Server::open(server.stop().await, |_| ()).await.0;
         let rows = server.events("&actorType=anonymous").await;
-        let told: u64 = rows.iter().map(|e| e["requests"].as_u64().unwrap()).sum();
+        let counted: u64 = rows.iter().map(|e| e["requests"].as_u64().unwrap()).sum();
         let bytes: usize = rows.iter().map(|e| e.to_string().len()).sum();
         println!(
-            "limit {limit}: {} rows, {} bytes for {told} refusals",
+            "limit {limit}: {} rows, {} bytes for {counted} refusals",
             rows.len(),
             bytes
         );
         assert!(rows.len() <= 70, "{}", rows.len());
-        assert_eq!(told, 5_000);
+        assert_eq!(counted, 5_000);
         assert!(rows.iter().all(|e| e["peer"] == "127.0.0.1"));
     }
 }
@@ -92,12 +92,12 @@ async fn further_refusals_are_written_at_the_end_of_a_window() {
     for _ in 0..10 {
         server.get("x", "/setup/account").await.expect(401);
     }
-    let told = async || {
+    let all_are_counted = async || {
         let rows = server.events("&actorType=anonymous").await;
-        let told: u64 = rows.iter().map(|e| e["requests"].as_u64().unwrap()).sum();
-        (told == 10).then_some(()).ok_or(format!("{told}"))
+        let counted: u64 = rows.iter().map(|e| e["requests"].as_u64().unwrap()).sum();
+        (counted == 10).then_some(()).ok_or(format!("{counted}"))
     };
-    eventually("ten refusals to be told of", SOON, told)
+    eventually("ten refusals to be in the audit log", SOON, all_are_counted)
         .await
         .unwrap();
 }
@@ -232,7 +232,7 @@ async fn rows_stay_while_they_cannot_be_exported_and_are_not_lost_by_a_crash() {
 
 /// Five wrong passwords of a stranger, and then the right one, from elsewhere.
 #[tokio::test]
-async fn a_stranger_locks_itself_out_and_nobody_else() {
+async fn a_client_that_fails_again_and_again_is_limited_and_no_other_is() {
     let server = Server::start().await;
     let stranger = client_at(9);
     let of_stranger = async |password: &str| sign_in_by(&stranger, &server, "", EMAIL, password).await;
@@ -245,7 +245,7 @@ async fn a_stranger_locks_itself_out_and_nobody_else() {
     assert_eq!(sign_in(&server, EMAIL, PASSWORD).await.status, 303);
 }
 
-/// A browser in which somebody has signed in has its own count, wherever strangers are: behind one proxy, say.
+/// A browser with a session has its own count, apart from clients without one: behind one proxy, say.
 #[tokio::test]
 async fn a_known_browser_is_not_locked_out_by_its_own_network() {
     let server = Server::start().await;
@@ -324,7 +324,7 @@ async fn a_crowd_of_strangers_has_a_bounded_line() {
                 .post(server.url("/console/sign-in"))
                 .header("cookie", cookie);
             let post = post.header("content-type", "application/x-www-form-urlencoded");
-            let body = format!("email=nobody{n}%40example.com&password=wrong&csrf={csrf}");
+            let body = format!("email=unknown{n}%40example.com&password=wrong&csrf={csrf}");
             tokio::spawn(async move {
                 let started = Instant::now();
                 let page: Page = open(post.body(body)).await;
@@ -412,9 +412,9 @@ async fn contradictory_lengths_are_refused() {
     let both = format!("{head}Content-Length: 2\r\n\r\n{{}}{head}Connection: close\r\n{chunked}{body}");
     let reply = raw(server.address, both.as_bytes()).await;
     assert_eq!(reply.matches("HTTP/1.1 403 ").count(), 2, "{reply}");
-    let told = server.events("").await;
+    let events = server.events("").await;
     assert!(
-        !told
+        !events
             .iter()
             .any(|e| e["actionType"] == "updateAccount" && e["result"] == "success")
     );
@@ -422,7 +422,7 @@ async fn contradictory_lengths_are_refused() {
 
 /// Connections that send a byte now and then, or nothing, hold their own share and no more.
 #[tokio::test]
-async fn slow_connections_of_one_peer_stop_nobody_else() {
+async fn slow_connections_of_one_peer_do_not_delay_other_peers() {
     let server = Server::start_with(|c| c.max_connections = 8).await.0;
     let mut slow = Vec::new();
     for _ in 0..20 {
@@ -452,7 +452,7 @@ async fn slow_connections_of_one_peer_stop_nobody_else() {
     assert_eq!(again.status().as_u16(), 200);
 }
 
-/// A page of somebody who is signed in.
+/// A page of a person who is signed in.
 async fn page(server: &Server, cookie: &str, path: &str) -> Page {
     open(server.http.get(server.url(path)).header("cookie", cookie)).await
 }
@@ -565,8 +565,8 @@ async fn a_person_changes_their_own_password() {
     assert_eq!(page(&server, &elsewhere, "/console").await.status, 303);
     assert_eq!(sign_in(&server, EMAIL, PASSWORD).await.status, 401);
     assert_eq!(sign_in(&server, EMAIL, new).await.status, 303);
-    let told = server.events("").await;
-    let rows = told.iter().filter(|e| e["actionType"] == "updatePassword");
+    let events = server.events("").await;
+    let rows = events.iter().filter(|e| e["actionType"] == "updatePassword");
     let results: Vec<_> = rows.map(|e| e["result"].as_str().unwrap()).collect();
     assert_eq!(results, ["failed", "failed", "success"]);
     // A token is no way around the current password, and does not guess it.

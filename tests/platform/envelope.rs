@@ -16,7 +16,7 @@ async fn every_status_has_the_envelope() {
         .get(&"0".repeat(64), "/setup/organization/user")
         .await
         .expect(401);
-    // Uniform: nobody learns whether a token ever was one.
+    // Uniform: no reply shows whether a token ever was one.
     assert_eq!(anonymous.body["response"], unknown.body["response"]);
     server.get(ADMIN, "/nowhere").await.expect(404);
     server.get(ADMIN, "/").await.expect(404);
@@ -80,7 +80,7 @@ async fn the_request_is_echoed() {
 }
 
 #[tokio::test]
-async fn what_clients_do_is_tolerated() {
+async fn usual_deviations_of_clients_are_tolerated() {
     let server = Server::start().await;
     // A body on a GET, no content type on a POST, a scheme in lower case.
     server
@@ -200,7 +200,7 @@ async fn the_rate_limit_has_its_own_form() {
 
 /// Who has no right to something cannot keep those from it who have.
 #[tokio::test]
-async fn what_is_refused_uses_up_nothing_of_others() {
+async fn refused_requests_do_not_use_the_limit_of_others() {
     let server = Server::start_with(|c| c.requests_per_minute = 3).await.0;
     let (id, token) = server.user("viewer", A).await;
     let path = format!("/setup/user/{id}");
@@ -209,7 +209,7 @@ async fn what_is_refused_uses_up_nothing_of_others() {
     }
     let deleted = server.delete(ADMIN, &path).await.expect(200);
     assert_eq!(deleted.headers["x-ratelimit-remaining"], "2");
-    // What is allowed is the organization's, whoever asks.
+    // The limit is the organization's, for all callers together.
     let (_, token) = server.user("viewer", A).await;
     for token in [&token, ADMIN, &token] {
         server.get(token, "/setup/account").await.expect(200);

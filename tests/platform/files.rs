@@ -14,7 +14,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[tokio::test]
-async fn nobody_else_may_read_them() {
+async fn only_the_owner_may_read_the_files() {
     let server = Server::start().await;
     server.user("viewer", A).await;
     for entry in std::fs::read_dir(server.directory.path()).unwrap() {
@@ -81,40 +81,43 @@ async fn a_copy_is_restored_into_a_folder_without_a_database_only() {
     ] {
         let used = tempfile::tempdir().unwrap();
         std::fs::write(used.path().join(left), "kept").unwrap();
-        let told = restore(&copy, used.path()).await.unwrap_err();
-        assert!(told.contains(&format!("{left} is there already")), "{told}");
+        let message = restore(&copy, used.path()).await.unwrap_err();
+        assert!(message.contains(&format!("{left} is there already")), "{message}");
         let there: Vec<_> = std::fs::read_dir(used.path()).unwrap().collect();
         assert_eq!(there.len(), 1);
         assert_eq!(std::fs::read_to_string(used.path().join(left)).unwrap(), "kept");
     }
     // What is none.
     let missing = folder.path().join("missing");
-    let told = restore(&missing, &folder.path().join("a")).await.unwrap_err();
-    assert!(told.contains("missing: No such file"), "{told}");
+    let message = restore(&missing, &folder.path().join("a")).await.unwrap_err();
+    assert!(message.contains("missing: No such file"), "{message}");
     let nonsense = folder.path().join("nonsense");
     std::fs::write(&nonsense, "nonsense").unwrap();
-    let told = restore(&nonsense, &folder.path().join("a")).await.unwrap_err();
-    assert!(told.ends_with("is no copy of a platform's database"), "{told}");
+    let message = restore(&nonsense, &folder.path().join("a")).await.unwrap_err();
+    assert!(
+        message.ends_with("is no copy of a platform's database"),
+        "{message}"
+    );
     // A log beside it would be read as part of it.
     let used = folder.path().join("used.db");
     std::fs::copy(&copy, &used).unwrap();
     std::fs::write(folder.path().join("used.db-wal"), "of another").unwrap();
-    let told = restore(&used, &folder.path().join("a")).await.unwrap_err();
+    let message = restore(&used, &folder.path().join("a")).await.unwrap_err();
     assert!(
-        told.contains("used.db-wal: is there, so that this is no copy"),
-        "{told}"
+        message.contains("used.db-wal: is there, so that this is no copy"),
+        "{message}"
     );
     let late = folder.path().join("late.db");
     std::fs::write(folder.path().join("late.db-wal"), "of another").unwrap();
-    let told = server::backup(server.directory.path(), &late)
+    let message = server::backup(server.directory.path(), &late)
         .await
         .unwrap_err()
         .to_string();
-    assert!(told.contains("late.db-wal is there already"), "{told}");
+    assert!(message.contains("late.db-wal is there already"), "{message}");
     assert!(!folder.path().join("a").exists());
 
     let new = tempfile::tempdir().unwrap();
-    // What a restore that was killed leaves is in nobody's way.
+    // What a killed restore leaves does not hinder the next one.
     std::fs::create_dir_all(new.path().join("deep/data")).unwrap();
     std::fs::write(new.path().join("deep/data/platform.db.part"), "half").unwrap();
     std::fs::set_permissions(
@@ -149,11 +152,11 @@ async fn the_command_takes_a_relative_folder() {
         .output()
         .unwrap();
     let wrong = String::from_utf8(done.stderr).unwrap();
-    let told = String::from_utf8(done.stdout).unwrap();
+    let message = String::from_utf8(done.stdout).unwrap();
     assert!(
-        told.starts_with("password of admin@example.com (shown once): "),
+        message.starts_with("password of admin@example.com (shown once): "),
         "{wrong}"
     );
-    let password = told.trim_end().rsplit(' ').next().unwrap();
+    let password = message.trim_end().rsplit(' ').next().unwrap();
     assert_eq!(sign_in(&server, EMAIL, password).await.status, 303);
 }

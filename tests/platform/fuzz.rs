@@ -1,4 +1,4 @@
-//! Requests that nobody would send: never a 500, never a reply without the envelope, and the platform goes on.
+//! Random requests: never a 500, never a reply without the envelope, and the platform goes on.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -277,7 +277,7 @@ fn part() -> impl Strategy<Value = String> {
 enum Who {
     Token,
     Session,
-    Nobody,
+    Anonymous,
 }
 
 #[derive(Debug, Clone)]
@@ -329,7 +329,7 @@ fn case() -> impl Strategy<Value = Case> {
     );
     let path = (prop::sample::select(&PATHS[..]), part()).prop_map(|(path, id)| path.replace("{id}", &id));
     let anything = (methods, path, bytes).prop_map(|(method, path, body)| (method, path, body));
-    let who = prop_oneof![8 => Just(Who::Token), 2 => Just(Who::Session), 1 => Just(Who::Nobody)];
+    let who = prop_oneof![8 => Just(Who::Token), 2 => Just(Who::Session), 1 => Just(Who::Anonymous)];
     let what = prop_oneof![2 => anything, 1 => nearly()];
     (what, query, who, kinds).prop_map(|((method, path, body), query, who, kind)| Case {
         method,
@@ -342,7 +342,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 #[test]
-fn nothing_that_is_sent_breaks_it() {
+fn random_requests_break_nothing() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = runtime.block_on(Server::start());
     let (known, session) = runtime.block_on(async {
@@ -383,7 +383,7 @@ fn nothing_that_is_sent_breaks_it() {
         match case.who {
             Who::Token => request = request.bearer_auth(ADMIN),
             Who::Session => request = request.header("cookie", &session),
-            Who::Nobody => {}
+            Who::Anonymous => {}
         }
         if !case.kind.is_empty() {
             request = request.header("content-type", case.kind);

@@ -95,7 +95,7 @@ fn changes(user: &str, group: &str, policy: &str) -> Vec<(String, Value)> {
 }
 
 #[tokio::test]
-async fn what_was_open_when_a_right_went_is_refused() {
+async fn an_open_request_is_refused_when_its_right_is_revoked() {
     let server = Server::start().await;
     let (user, _) = server.user("viewer", A).await;
     let group = server
@@ -132,16 +132,16 @@ async fn what_was_open_when_a_right_went_is_refused() {
             let body: Value = serde_json::from_str(body).unwrap();
             assert_eq!(body["response"]["errors"][0]["code"], code, "{line}");
         }
-        let mut told = server.events("").await;
-        told.retain(|e| e["actorId"] == id.as_str());
+        let mut events = server.events("").await;
+        events.retain(|e| e["actorId"] == id.as_str());
         let refused = |e: &Value| e["result"] == "refused" && e["responseStatus"] == status;
-        assert!(told.len() == asked && told.iter().all(refused), "{told:#?}");
+        assert!(events.len() == asked && events.iter().all(refused), "{events:#?}");
     }
 }
 
 /// Its user stays, with all its rights.
 #[tokio::test]
-async fn what_was_open_when_a_token_was_replaced_is_refused() {
+async fn an_open_request_is_refused_when_its_token_is_replaced() {
     let server = Server::start().await;
     let bearer = format!("Authorization: Bearer {ADMIN}\r\nContent-Type: application/json");
     let mut held = Vec::new();

@@ -43,7 +43,7 @@ async fn a_restart_keeps_users_and_tokens() {
 }
 
 #[tokio::test]
-async fn what_is_not_given_is_made_up_and_told_once() {
+async fn secrets_that_are_not_given_are_generated_and_printed_once() {
     let (server, first) = Server::start_with(|c| {
         c.admin_token = None;
         c.admin_password = None;
@@ -75,7 +75,7 @@ async fn what_is_not_given_is_made_up_and_told_once() {
 }
 
 #[tokio::test]
-async fn given_secrets_are_not_told() {
+async fn given_secrets_are_not_printed() {
     let (_server, first) = Server::start_with(|_| ()).await;
     let first = first.unwrap();
     assert!(first.admin_password.is_none() && first.admin_token.is_none());
@@ -92,7 +92,7 @@ async fn settings_that_cannot_be_used_make_nothing() {
     assert!(first.is_some(), "the failed start made nothing");
 }
 
-/// With any of these nobody could sign in.
+/// With any of these no person could sign in.
 #[tokio::test]
 async fn an_address_that_the_api_would_not_take_makes_nothing() {
     for address in [
@@ -134,7 +134,7 @@ async fn users_made_at_once_all_exist() {
 
 /// Each holds one connection at most: with a second one, as many as there are connections would wait for each other.
 #[tokio::test]
-async fn many_who_read_at_once_are_all_answered() {
+async fn many_concurrent_readers_are_all_answered() {
     let server = Server::start().await;
     let (id, token) = server.user("viewer", A).await;
     let details = format!("/setup/user/{id}");
@@ -144,7 +144,7 @@ async fn many_who_read_at_once_are_all_answered() {
         &details,
         "/setup/organization/policy",
     ];
-    // The time of their first use is written by then, so that the gate leaves its connection to whoever comes later.
+    // The time of their first use is written by then, so that the gate leaves its connection to later requests.
     for token in [ADMIN, &token] {
         server.get(token, "/setup/account").await.expect(200);
     }
@@ -167,7 +167,7 @@ async fn many_who_read_at_once_are_all_answered() {
 
 /// A planned restart under load: who was answered is there, who was not was not served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_graceful_stop_answers_what_it_has_begun() {
+async fn a_graceful_stop_answers_begun_requests() {
     let mut folder = tempfile::tempdir().unwrap();
     let mut answered = BTreeSet::new();
     for round in 0..4 {

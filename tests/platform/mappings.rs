@@ -48,7 +48,7 @@ async fn a_console_user_is_added_to_an_account_changed_and_taken_out() {
         json!({"userId": id, "userEmail": "Ada@example.com", "accountId": A,
             "permissionStrategy": "ROLE_BASED", "role": "editor"})
     );
-    // Nobody but an administrator.
+    // Only an administrator.
     server.post(&token, &path, as_role("editor")).await.expect(403);
     delete(&server, &path, json!({"userEmail": "ada@example.com"}))
         .await
@@ -56,8 +56,8 @@ async fn a_console_user_is_added_to_an_account_changed_and_taken_out() {
     server.get(&token, &groups).await.expect(403);
     let again = delete(&server, &path, json!({"userId": id})).await.expect(400);
     assert_eq!(again.error().0, "USER_NOT_IN_ACCOUNT");
-    let told = server.events("").await;
-    let actions: Vec<_> = told
+    let events = server.events("").await;
+    let actions: Vec<_> = events
         .iter()
         .filter(|e| e["resourceId"] == id.as_str())
         .map(|e| e["actionType"].as_str().unwrap())
@@ -143,9 +143,9 @@ async fn a_console_user_is_given_policies_in_an_account() {
     assert_eq!(held().await, expected);
 }
 
-/// Whoever asks for one account's events gets what was done to it too, though the right to that is the organization's.
+/// A query for one account's events has what was done to it, too, though the right to that is the organization's.
 #[tokio::test]
-async fn the_audit_log_of_an_account_has_who_was_let_in() {
+async fn the_audit_log_of_an_account_has_its_grants() {
     let server = Server::start().await;
     let (id, token) = person(&server, "ada@example.com").await;
     let path = format!("/setup/account/{A}/user");
@@ -164,13 +164,13 @@ async fn the_audit_log_of_an_account_has_who_was_let_in() {
         .delete(ADMIN, &format!("/setup/account/{B}"))
         .await
         .expect(200);
-    let told = async |account: &str| -> Vec<String> {
+    let events_of = async |account: &str| -> Vec<String> {
         let events = server.events(&format!("&accountId={account}")).await;
         let words = |e: &Value| format!("{} {}", e["actionType"].as_str().unwrap(), e["responseStatus"]);
         events.iter().map(words).collect()
     };
     assert_eq!(
-        told(A).await,
+        events_of(A).await,
         [
             "createUserMapping 200",
             "updateUserMapping 400",
@@ -179,7 +179,7 @@ async fn the_audit_log_of_an_account_has_who_was_let_in() {
             "updateUserMapping 200",
         ]
     );
-    assert_eq!(told(B).await, ["updateUserMapping 200", "deleteAccount 200"]);
+    assert_eq!(events_of(B).await, ["updateUserMapping 200", "deleteAccount 200"]);
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn several_are_assigned_at_once_or_none_is() {
     // One that is wrong spoils all, and is named.
     for (change, field, code) in [
         (
-            json!({"userEmail": "nobody@example.com"}),
+            json!({"userEmail": "unknown@example.com"}),
             "mappings.1.userEmail",
             "USER_DOESNT_EXIST",
         ),
@@ -281,7 +281,7 @@ async fn several_are_assigned_at_once_or_none_is() {
     server.get(ADMIN, "/setup/accountUserMapping").await.expect(400);
 }
 
-/// The built-in ones, and those that somebody has there: what one says that is used elsewhere is not shown.
+/// The built-in ones, and those of the account's people: what a policy says that is used elsewhere is not shown.
 #[tokio::test]
 async fn the_policies_of_an_account_are_those_that_hold_there() {
     let server = Server::start().await;

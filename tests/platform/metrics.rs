@@ -22,7 +22,7 @@ async fn scrape(server: &Server) -> (String, impl Fn(&str) -> f64) {
 }
 
 #[tokio::test]
-async fn they_count_what_was_answered_and_name_nobody() {
+async fn metrics_count_replies_and_have_no_user_in_a_label() {
     let (server, _) = Server::start_with(|c| c.requests_per_minute = 3).await;
     let (id, token) = server.user("viewer", A).await;
     for status in [200, 200, 200, 429] {

@@ -154,7 +154,7 @@ async fn groups_live_and_die() {
 
 /// What is passed over could be what was to narrow a right.
 #[tokio::test]
-async fn nothing_in_a_policy_is_passed_over() {
+async fn no_field_of_a_policy_is_ignored() {
     let server = Server::start().await;
     let allow = || json!({"effect": "ALLOW", "actions": ["elastigroup:*"], "resources": ["*"]});
     let with = |field: &str, value: Value| {

@@ -1,4 +1,4 @@
-//! Whoever lost what the first start printed gets in again, by the database of a platform that runs.
+//! An administrator who lost what the first start printed gets in again, by the database of a platform that runs.
 
 use std::process::Command;
 
@@ -25,11 +25,11 @@ async fn group(server: &Server, name: &str, user: &str, policy: &str) {
 }
 
 async fn details(server: &Server, token: &str, user: &str) -> Value {
-    let told = server
+    let reply = server
         .get(token, &format!("/setup/user/{user}"))
         .await
         .expect(200);
-    told.item().clone()
+    reply.item().clone()
 }
 
 /// What the command did to a user, the first first, as the audit log tells it.
@@ -72,8 +72,8 @@ async fn a_lost_token_is_replaced_and_the_old_ones_end() {
     let token = made.token.unwrap();
     server.get(ADMIN, "/setup/account").await.expect(401);
     assert!(!on_disk(&server.directory, token.expose()));
-    let told = details(&server, token.expose(), &made.user_id).await;
-    assert_eq!(told["tokens"].as_array().unwrap().len(), 1);
+    let user = details(&server, token.expose(), &made.user_id).await;
+    assert_eq!(user["tokens"].as_array().unwrap().len(), 1);
     let done = done(&server, token.expose(), &made.user_id).await;
     assert_eq!(done, ["replacePassword", "replaceTokens"]);
 }
@@ -128,8 +128,8 @@ async fn rights_are_given_and_no_more_is_taken_than_stands_against_them() {
             .expect(200);
         let password = made.password.expose();
         assert_eq!(sign_in(&server, email, password).await.status, 303);
-        let told = details(&server, token.expose(), id).await;
-        let mut held: Vec<&str> = told["policies"]
+        let user = details(&server, token.expose(), id).await;
+        let mut held: Vec<&str> = user["policies"]
             .as_array()
             .unwrap()
             .iter()
@@ -137,7 +137,7 @@ async fn rights_are_given_and_no_more_is_taken_than_stands_against_them() {
             .collect();
         held.sort_unstable();
         assert_eq!(
-            (held.as_slice(), told["groups"].as_array().unwrap().len()),
+            (held.as_slice(), user["groups"].as_array().unwrap().len()),
             (policies, groups),
             "{email}"
         );
@@ -168,17 +168,17 @@ async fn a_sign_in_with_the_old_password_does_not_outlive_it() {
 }
 
 #[tokio::test]
-async fn nobody_is_made_and_no_table_is() {
+async fn a_refused_recovery_creates_no_user_and_no_table() {
     let server = Server::start().await;
     let database = crate::database(server.directory.path());
-    let told = recover_admin(&database, "typo@example.com", true)
+    let message = recover_admin(&database, "typo@example.com", true)
         .await
         .err()
         .unwrap()
         .to_string();
     assert!(
-        told.contains("no console user has the address typo@example.com"),
-        "{told}"
+        message.contains("no console user has the address typo@example.com"),
+        "{message}"
     );
     assert_eq!(
         server.get(ADMIN, "/setup/organization/user").await.items().len(),
@@ -193,18 +193,18 @@ async fn nobody_is_made_and_no_table_is() {
         .await
         .unwrap();
     conn.close().await.unwrap();
-    let told = recover_admin(&database, EMAIL, true)
+    let message = recover_admin(&database, EMAIL, true)
         .await
         .err()
         .unwrap()
         .to_string();
-    assert!(told.contains("a platform of another release"), "{told}");
+    assert!(message.contains("a platform of another release"), "{message}");
     server.get(ADMIN, "/setup/account").await.expect(200);
 
     let empty = tempfile::tempdir().unwrap();
     let database = crate::database(empty.path());
     for _ in 0..2 {
-        let told = recover_admin(&database, EMAIL, false)
+        let message = recover_admin(&database, EMAIL, false)
             .await
             .err()
             .unwrap()
@@ -214,7 +214,7 @@ async fn nobody_is_made_and_no_table_is() {
             format!("there is no {}", file.display()),
             "no platform has started on this database".to_owned(),
         ];
-        assert!(wanted.iter().any(|w| told.ends_with(w)), "{told}");
+        assert!(wanted.iter().any(|w| message.ends_with(w)), "{message}");
         assert!(!file.exists());
     }
 }
@@ -228,11 +228,11 @@ fn the_command_says_where_nothing_is() {
         .output()
         .unwrap();
     assert_eq!(done.status.code(), Some(1));
-    let told = String::from_utf8(done.stderr).unwrap();
+    let message = String::from_utf8(done.stderr).unwrap();
     let file = folder.path().join("platform.db");
     let wanted = format!(
         "error: cannot recover the administrator: there is no {}\n",
         file.display()
     );
-    assert_eq!(told, wanted);
+    assert_eq!(message, wanted);
 }

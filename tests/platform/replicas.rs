@@ -29,7 +29,7 @@ async fn pair(change: impl Fn(&mut PlatformConfig)) -> (Server, Server) {
 }
 
 #[tokio::test]
-async fn what_one_answers_holds_at_the_other_at_once() {
+async fn an_answered_change_holds_at_the_other_replica_at_once() {
     let (one, two) = pair(|_| ()).await;
     let (id, token) = one.user("viewer", A).await;
     let group = json!({"group": {"name": "g"}});
@@ -43,10 +43,10 @@ async fn what_one_answers_holds_at_the_other_at_once() {
     one.post(&token, &path, group).await.expect(200);
     two.delete(ADMIN, &format!("/setup/user/{id}")).await.expect(200);
     one.get(&token, &path).await.expect(401);
-    let told = one.events("").await;
-    let of_both: Vec<_> = told.iter().filter(|e| e["resourceId"] == id.as_str()).collect();
-    assert_eq!(of_both.len(), 3, "created, mapped, deleted: {told:#?}");
-    assert_eq!(two.events("").await, told);
+    let events = one.events("").await;
+    let of_both: Vec<_> = events.iter().filter(|e| e["resourceId"] == id.as_str()).collect();
+    assert_eq!(of_both.len(), 3, "created, mapped, deleted: {events:#?}");
+    assert_eq!(two.events("").await, events);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn sessions_forms_and_locks_are_shared() {
     assert_eq!(locked.status, 429, "{}", locked.text);
 }
 
-/// What a change has checked still holds when it writes, whoever else writes at the same moment.
+/// What a change has checked still holds when it writes, also with other writers at the same moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_of_both_are_one_after_the_other() {
     let (one, two) = pair(|_| ()).await;
@@ -150,7 +150,7 @@ async fn users_made_at_both_at_once_all_exist() {
 }
 
 #[tokio::test]
-async fn together_they_allow_what_one_would() {
+async fn replicas_share_one_rate_limit() {
     let (one, two) = pair(|c| c.requests_per_minute = 6).await;
     for (n, server) in [&one, &two, &one, &two, &two, &one].into_iter().enumerate() {
         let answer = server.get(ADMIN, "/setup/account").await.expect(200);
@@ -218,7 +218,7 @@ async fn one_stops_and_the_other_goes_on() {
     assert!(each[1] == 100 && each[3] == 100 && each[0] + each[2] < 200);
 }
 
-/// A platform that hangs in the middle of a change stops nobody from reading, and nobody from writing for long.
+/// A platform that hangs in the middle of a change stops no reader, and no writer for long.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_hangs_stops_no_reads() {
     let (one, two) = pair(|_| ()).await;

@@ -7,7 +7,7 @@ use crate::support::{A, ADMIN, Answer, B, Server};
 
 /// What a reply has.
 enum Shape {
-    /// No items and no kind: whoever asked knows what was done.
+    /// No items and no kind: the caller knows what was done.
     Status,
     /// Items of a kind, each with these fields and no others.
     Items(&'static str, &'static [&'static str]),
@@ -255,7 +255,7 @@ async fn users(t: &mut Table, group: &str, policy: &str) {
         "userId",
         "username",
     ];
-    // Of a person nobody has a description.
+    // A person has no description.
     for (user, fields) in [(&programmatic, details), (&personal, &details[1..])] {
         let details = Items("spotinst:setup:access:user", fields);
         t.row("GET /setup/user/{id}", &[user], None, details).await;

@@ -42,7 +42,7 @@ fn client(issuer: &CertifiedIssuer<'static, KeyPair>) -> reqwest::Client {
 }
 
 #[tokio::test]
-async fn it_speaks_tls_alone_and_takes_a_renewed_certificate() {
+async fn the_platform_speaks_tls_only_and_loads_a_renewed_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (issuer("first"), issuer("second"));
     let (certificate, key) = issue(&first, folder.path());
@@ -132,7 +132,7 @@ async fn it_speaks_tls_alone_and_takes_a_renewed_certificate() {
 }
 
 #[tokio::test]
-async fn what_is_no_pair_is_said_at_the_start() {
+async fn a_certificate_without_its_key_is_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = issue(&issuer("one"), folder.path());
     let bind = async |certificate: &Path, key: &Path| {

@@ -80,7 +80,7 @@ async fn the_token_is_stored_as_a_hash_only() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_creation_is_said_field_by_field() {
+async fn errors_of_a_creation_are_reported_field_by_field() {
     let server = Server::start().await;
     let viewer = json!([{"id": A, "role": "viewer"}]);
     let policies = json!([{"policyId": "3", "accountIds": [A]}]);
@@ -319,13 +319,13 @@ async fn a_console_user_may_begin_with_a_role_in_an_account() {
         let id = made.item()["userId"].as_str().unwrap();
         let details = server.get(ADMIN, &format!("/setup/user/{id}")).await.expect(200);
         let policies = details.item()["policies"].as_array().unwrap();
-        let told: Vec<_> = policies
+        let shown: Vec<_> = policies
             .iter()
             .map(|p| (p["policyId"].as_str().unwrap(), &p["accountIds"]))
             .collect();
         let held: Vec<_> = held.iter().map(|(id, account)| (*id, json!([account]))).collect();
         let expected: Vec<_> = held.iter().map(|(id, accounts)| (*id, accounts)).collect();
-        assert_eq!(told, expected, "{role}{query}");
+        assert_eq!(shown, expected, "{role}{query}");
     }
     for (role, query, refusal) in [
         (
@@ -374,7 +374,7 @@ async fn the_last_administrator_stays() {
 
 /// A user is made of what was looked up a moment before: whatever goes in between, it is made whole or refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_goes_while_users_are_made_is_given_to_nobody() {
+async fn policies_and_groups_deleted_during_a_creation_are_not_granted() {
     let server = std::sync::Arc::new(Server::start().await);
     let mut refused = 0;
     for round in 0..6 {

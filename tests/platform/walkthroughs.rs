@@ -86,7 +86,7 @@ async fn a_programmatic_user_is_added_to_the_organization() {
             .expect(200);
     }
 
-    // The token is gone after a reload, and nobody was made by it.
+    // The token is gone after a reload, and the reload created no user.
     is_gone_after_a_reload(&browser, &token).await;
     assert_eq!(
         names(&server)
@@ -193,7 +193,7 @@ async fn a_viewer_is_offered_nothing_and_refused_by_hand() {
 
 /// A post that no page of the session made, even with its cookie.
 #[tokio::test]
-async fn a_form_of_another_site_makes_and_deletes_nobody() {
+async fn a_form_of_another_site_creates_and_deletes_no_user() {
     let server = Server::start().await;
     let (id, _) = server.user("editor", A).await;
     let browser = Browser::of_admin(&server).await;
@@ -207,7 +207,7 @@ async fn a_form_of_another_site_makes_and_deletes_nobody() {
         let post = format!(
             "const done = arguments[arguments.length - 1]; fetch('{path}', {{method: 'POST', headers: {{'content-type': 'application/x-www-form-urlencoded'}}, body: '{fields}'}}).then(r => done(r.status), e => done(String(e)));"
         );
-        // The page's own policy forbids scripts to talk to anybody.
+        // The page's own policy forbids scripts to send requests.
         let sent = browser.page.execute_async(&post, vec![]).await.unwrap();
         assert_ne!(sent, json!(200), "{path}");
         let cookie = browser.page.get_named_cookie("session").await.unwrap();

@@ -39,7 +39,7 @@ const ACTS: [Act; 5] = [
 #[derive(Debug)]
 pub struct Story {
     name: String,
-    told: Vec<String>,
+    steps: Vec<String>,
     replaced: usize,
     wrong: Option<String>,
 }
@@ -56,7 +56,7 @@ impl Story {
 
 impl fmt::Display for Story {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.told.join(", "))?;
+        write!(f, "{}: {}", self.name, self.steps.join(", "))?;
         self.wrong
             .as_ref()
             .map_or(Ok(()), |wrong| write!(f, "; WRONG: {wrong}"))
@@ -67,7 +67,7 @@ impl fmt::Display for Story {
 pub async fn live(world: &World, dice: &Dice, n: u64) -> Story {
     let mut story = Story {
         name: format!("u{n}"),
-        told: Vec::new(),
+        steps: Vec::new(),
         replaced: 0,
         wrong: None,
     };
@@ -90,19 +90,19 @@ async fn go(world: &World, dice: &Dice, story: &mut Story) -> Result<(), String>
     // Some are deleted before they are ready.
     if dice.roll(&format!("{name} hasty"), 10) > 0 {
         let mut ready = good(world, &name, None).await?;
-        story.told.push("made".to_owned());
+        story.steps.push("made".to_owned());
         for i in 0..dice.roll(&format!("{name} acts"), 3) {
             let Some(user) = &ready else { break };
             let act = ACTS[usize::try_from(dice.roll(&format!("{name} act {i}"), 5)).unwrap_or_default()];
             let old = user.status.as_ref().and_then(|s| s.user_id.clone());
             act.on(world, &name, &format!("{i}")).await?;
             ready = good(world, &name, old).await?;
-            story.told.push(format!("{act:?}"));
+            story.steps.push(format!("{act:?}"));
             story.replaced += usize::from(ready.is_some());
         }
     }
     delete(world, &name).await?;
-    story.told.push("deleted".to_owned());
+    story.steps.push("deleted".to_owned());
     Ok(())
 }
 
@@ -139,7 +139,7 @@ async fn good(world: &World, name: &str, old: Option<String>) -> Result<Option<P
     eventually(&format!("{name} to be Ready"), PATIENCE, async || {
         let user = world.users().get(name).await.map_err(|e| e.to_string())?;
         let status = user.status.clone().unwrap_or_default();
-        let told = conditions(&status.conditions);
+        let reported = conditions(&status.conditions);
         let ready = condition(&user, READY);
         if ready.is_some_and(|c| c.reason == "CreateBudgetExhausted") {
             return Ok(None);
@@ -147,7 +147,7 @@ async fn good(world: &World, name: &str, old: Option<String>) -> Result<Option<P
         let settled =
             ready.is_some_and(|c| c.status == "True" && c.observed_generation == user.metadata.generation);
         if !settled || status.journal.pending.is_some() || (old.is_some() && status.user_id == old) {
-            return Err(told);
+            return Err(reported);
         }
         let secret = world
             .secrets()
@@ -159,7 +159,7 @@ async fn good(world: &World, name: &str, old: Option<String>) -> Result<Option<P
         if world.platform().accepts(&token).await {
             Ok(Some(user))
         } else {
-            Err(format!("Ready, and its token does not work; {told}"))
+            Err(format!("Ready, and its token does not work; {reported}"))
         }
     })
     .await

@@ -138,7 +138,7 @@ async fn whatever_happens_no_user_is_left_over_and_no_token_is_lost() {
     assert!(dice.struck() > 0, "nothing went wrong: no soak");
 }
 
-/// Starts again whoever was killed, or ended because its Lease was lost.
+/// Starts the operators again that were killed, or ended because their Lease was lost.
 async fn supervise(controllers: [&Operator; 2]) {
     let mut tick = tokio::time::interval(Duration::from_millis(200));
     loop {

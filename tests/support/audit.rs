@@ -21,7 +21,7 @@ pub struct Entry {
     pub verb: String,
     #[serde(default)]
     pub user: Who,
-    /// As whom, if it was sent on somebody else's behalf.
+    /// The impersonated user, if there was one.
     #[serde(default)]
     pub impersonated_user: Who,
     #[serde(default)]

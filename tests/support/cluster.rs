@@ -46,7 +46,7 @@ pub fn binary() -> PathBuf {
 pub struct Cluster {
     info: Info,
     lease: Option<Mutex<Lease>>,
-    /// Somebody's cluster: what tests make there has to be removed again.
+    /// A cluster of the developer: what tests create there has to be removed again.
     external: bool,
 }
 
@@ -234,7 +234,7 @@ impl Cluster {
         &self.info
     }
 
-    /// Whether the cluster is somebody's, and not one that goes with the tests.
+    /// Whether the cluster is the developer's, and not one that ends with the tests.
     #[must_use]
     pub fn is_external(&self) -> bool {
         self.external
@@ -261,7 +261,7 @@ impl Cluster {
         kube::Client::try_from(config).expect("the kubeconfig makes a client")
     }
 
-    /// A client of somebody else, by impersonation.
+    /// A client with another account, by impersonation.
     pub async fn client_of(&self, user: &str, groups: &[&str]) -> kube::Client {
         let mut config = self.config().await;
         config.auth_info.impersonate = Some(user.to_owned());

@@ -1,4 +1,4 @@
-//! The connection to a running control plane; it lives as long as somebody holds one.
+//! The connection to a running control plane; it lives as long as a client holds one.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;

@@ -156,7 +156,7 @@ impl World {
         self.until(name, "to be Ready", good).await
     }
 
-    /// Waits until the user is stalled for this reason; the message that users are told.
+    /// Waits until the user is stalled for this reason; the message of the condition.
     pub async fn stalled(&self, name: &str, reason: &str) -> String {
         let good = |u: &ProgrammaticUser| {
             current(u) && condition(u, STALLED).is_some_and(|c| c.status == "True" && c.reason == reason)
@@ -254,7 +254,7 @@ impl World {
 
     /// Ends the test with all that is known: objects, Events, the controller's last lines.
     pub async fn fail(&self, message: &str) -> ! {
-        self.told.store(true, Ordering::Relaxed);
+        self.is_reported.store(true, Ordering::Relaxed);
         let mut text = format!("{message}\n");
         for namespace in self.namespaces() {
             let api: Api<ProgrammaticUser> = Api::namespaced(self.client(), namespace);

@@ -95,8 +95,8 @@ impl Operator {
         for organization in &o.organizations {
             command.args(["--organization", organization]);
         }
-        // Each test's controller leads by a Lease of its own, and each that comes after one that was killed: nobody
-        // has to wait until the time of a process is over that is known to be gone. Tests of the Lease name it.
+        // Each test's controller leads by a Lease of its own, and so does each that starts after a killed one: no test
+        // waits for the end of the lease of a process that is known to be gone. Tests of the Lease name it.
         if !o.flags.iter().any(|f| f == "--lease-name") {
             let killed = self.killed.load(Ordering::Relaxed);
             command.args(["--lease-name", &format!("{}-{killed}", self.name)]);
@@ -104,7 +104,7 @@ impl Operator {
         command.args(&o.flags).env("KUBECONFIG", &o.kubeconfig);
         command.env("RUST_LOG", "info,programmatic_users=debug");
         command.envs(o.env.iter().map(|(k, v)| (k, v)));
-        // Whoever wants to kill it has to wait until it is there to be killed.
+        // A test that kills it has to wait until it runs.
         let mut process = self.process.lock().await;
         *process = Some(Managed::start(command, &self.dir, &self.name).await?);
         Ok(())

@@ -186,7 +186,7 @@ impl Platform {
         drop(self.process.lock().await.take());
     }
 
-    /// SIGSTOP: connections are accepted by the kernel, and nobody answers.
+    /// SIGSTOP: the kernel accepts connections, and no reply comes.
     pub async fn freeze(&self) {
         process::freeze(self.process_id().await).await;
     }

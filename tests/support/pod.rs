@@ -65,7 +65,7 @@ pub async fn run(
     }
 }
 
-/// Last line of a pod's output: a container's end may be told a moment before its last words are in the log.
+/// Last line of a pod's output: a container's end may be reported a moment before its last words are in the log.
 const END: &str = "-- end of output --";
 
 async fn run_pod(

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a PostgreSQL of its own in the new folder $1, with a socket there and no port, until standard input ends: with
-# whoever started it, however that ends. Then nothing of it is left. Says "ready" when it is.
+# the process that started it, however that ends. Then nothing of it is left. Says "ready" when it is.
 set -eu
 dir=$1
 command -v initdb >/dev/null || PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)

@@ -49,12 +49,12 @@ impl Managed {
         announcement: Announcement,
     ) -> Result<Self, String> {
         let (out, err) = files(dir, name);
-        let told = if announcement.on_stderr { &err } else { &out };
+        let output = if announcement.on_stderr { &err } else { &out };
         let open = |path: &PathBuf| {
             let file = OpenOptions::new().create(true).append(true).open(path);
             file.map_err(|e| format!("{}: {e}", path.display()))
         };
-        let before = std::fs::metadata(told).map_or(0, |m| m.len());
+        let before = std::fs::metadata(output).map_or(0, |m| m.len());
         command
             .stdin(Stdio::null())
             .stdout(open(&out)?)
@@ -72,7 +72,7 @@ impl Managed {
         };
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
-            if let Some(url) = announced(told, before, announcement.before) {
+            if let Some(url) = announced(output, before, announcement.before) {
                 managed.url = url;
                 return Ok(managed);
             }
@@ -221,8 +221,8 @@ pub fn files(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     (dir.join(format!("{name}.out")), dir.join(format!("{name}.err")))
 }
 
-fn announced(told: &Path, before: u64, words: &str) -> Option<String> {
-    let text = std::fs::read(told).ok()?;
+fn announced(output: &Path, before: u64, words: &str) -> Option<String> {
+    let text = std::fs::read(output).ok()?;
     let fresh = text.get(usize::try_from(before).ok()?..)?;
     let fresh = String::from_utf8_lossy(fresh);
     // Only whole lines.

@@ -100,7 +100,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// In front of the API server of this client, whose rights whoever comes through has.
+    /// In front of the API server of this client, whose rights every request through it has.
     pub async fn kubernetes(client: kube::Client, namespace: &str) -> Self {
         let namespace = namespace.to_owned();
         Self::start(Upstream::Kubernetes { client, namespace }).await
@@ -209,7 +209,7 @@ impl Proxy {
     }
 }
 
-/// Handles a request to its end, also if whoever sent it goes away in between.
+/// Handles a request to its end, also if its sender goes away in between.
 async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Answer, Severed> {
     let (parts, body) = request.into_parts();
     let bytes = body.collect().await.map_err(|_| Severed)?.to_bytes();
@@ -221,7 +221,7 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Answer, 
     work.await.map_err(|_| Severed)?
 }
 
-/// Tells when nobody waits for the answer any more.
+/// Tells when no client waits for the answer any more.
 struct GivenUp(Arc<Fault>);
 
 impl Drop for GivenUp {

@@ -115,7 +115,7 @@ fn typed<K: serde::de::DeserializeOwned>(object: Value) -> K {
     serde_json::from_value(object).expect("an object of its kind")
 }
 
-/// They are the same for all worlds of a cluster; whoever comes later changes nothing.
+/// They are the same for all worlds of a cluster; a later world changes nothing.
 async fn make_roles(client: &Client, snapshot: &str) -> Result<(), String> {
     // That this is what the chart renders, tests of the chart say.
     let path = root().join(format!("tests/chart/snapshots/{snapshot}.yaml"));

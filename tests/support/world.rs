@@ -46,8 +46,8 @@ pub struct World {
     pub(super) audit_start: u64,
     /// Tokens seen, which may be nowhere but in their Secrets.
     pub(super) tokens: Mutex<BTreeMap<String, String>>,
-    /// Whether the failure has been told with all that is known.
-    pub(super) told: AtomicBool,
+    /// Whether the failure was reported with all that is known.
+    pub(super) is_reported: AtomicBool,
 }
 
 /// Letters and digits that no other test has.
@@ -254,7 +254,7 @@ pub async fn make_namespace(client: &Client, name: &str) {
 
 impl Drop for World {
     fn drop(&mut self) {
-        if std::thread::panicking() && !self.told.load(Ordering::Relaxed) {
+        if std::thread::panicking() && !self.is_reported.load(Ordering::Relaxed) {
             eprintln!(
                 "the last lines of the controller ({} has all output):\n{}",
                 self.dir.display(),

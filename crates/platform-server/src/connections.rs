@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_what_one_owner_has() {
+    fn a_network_is_an_address_of_version_4_or_64_bits_of_version_6() {
         for (address, expected) in [
             ("192.0.2.7", "192.0.2.7"),
             ("::ffff:192.0.2.7", "192.0.2.7"),

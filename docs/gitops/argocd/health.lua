@@ -1,8 +1,8 @@
 -- Health of a ProgrammaticUser or an Organization for Argo CD.
 --
--- Healthy      what is asked for is true; also while a token is being replaced, because the one in the Secret works
+-- Healthy      the spec is carried out; also while a token is being replaced, because the one in the Secret works
 -- Progressing  the operator is at it, or tries again by itself; or has not seen the object as it is now
--- Degraded     nothing will change until somebody acts; the message says how
+-- Degraded     nothing will change until you act; the message says how
 -- Suspended    spec.suspend is true
 
 local conditions = {}

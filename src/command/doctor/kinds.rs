@@ -20,24 +20,24 @@ const APPLY: &str = "`programmatic-users crds | kubectl apply --server-side -f -
 const POLICIES: [(&str, &str); 6] = [
     (
         "use-of-a-class",
-        "whoever may make users may use every class that is open to the namespace",
+        "an account that may create ProgrammaticUsers may use every class that is open to the namespace",
     ),
     (
         "rotation",
-        "whoever may change users may have tokens replaced and revoked",
+        "an account that may change ProgrammaticUsers may have tokens replaced and revoked",
     ),
     (
         "status",
-        "whoever may write the status decides which users are deleted",
+        "an account that may write the status decides which users are deleted",
     ),
-    ("finalizer", "users can be left behind on the platform"),
+    ("finalizer", "users may stay behind on the platform"),
     (
         "credential",
-        "whoever may write Organizations may have credentials sent elsewhere, where their Secrets name no endpoint",
+        "an account that may write Organizations may have credentials sent elsewhere, where their Secrets name no endpoint",
     ),
     (
         "protection",
-        "whoever may write Organizations can leave users behind on the platform",
+        "an account that may write Organizations can leave users behind on the platform",
     ),
 ];
 
@@ -62,7 +62,7 @@ pub(super) async fn definitions(cluster: &Cluster) -> Vec<Check> {
                 NAME,
                 &name,
                 format!(
-                    "differs from version {} of this program: bring it up to date by {APPLY}",
+                    "differs from version {} of this program: update it by {APPLY}",
                     env!("CARGO_PKG_VERSION")
                 ),
             ),

@@ -35,7 +35,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
                     Err(error) => unreadable.push(Check::failed(
                         NAME,
                         &name,
-                        format!("cannot be read, so that the operator passes it over: {error}"),
+                        format!("cannot be read, so that the operator ignores it: {error}"),
                     )),
                 }
             }
@@ -63,12 +63,12 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
     let fits = count == 1 || std::env::var_os(TOKEN).is_none();
     let mut checks = unreadable;
     for organization in &organizations {
-        checks.extend(as_told(organization));
+        checks.extend(conditions_of(organization));
         checks.push(limits(organization));
         if fits {
             checks.extend(reach(cluster, args, organization).await);
         } else {
-            let message = format!("{TOKEN} is good for one organization: choose it with --organization");
+            let message = format!("{TOKEN} is a token of one organization: choose it with --organization");
             checks.push(Check::warning("platform", &organization.name_any(), message));
         }
     }
@@ -76,7 +76,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
 }
 
 /// What the operator says of it.
-fn as_told(organization: &Organization) -> Vec<Check> {
+fn conditions_of(organization: &Organization) -> Vec<Check> {
     const NAME: &str = "organization";
     let name = organization.name_any();
     let conditions = organization
@@ -86,10 +86,10 @@ fn as_told(organization: &Organization) -> Vec<Check> {
         .unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|c| c.type_ == kind);
     let Some(ready) = find(READY) else {
-        let message = "has no status: no operator looks after it";
+        let message = "has no status: no operator manages it";
         return vec![Check::failed(NAME, &name, message)];
     };
-    let told = |c: &Condition| {
+    let message_of = |c: &Condition| {
         let what = advice::about(&c.reason).or_else(|| advice::about(&c.type_));
         let what = what.map(|a| format!("; {}", a.text)).unwrap_or_default();
         format!("{}: {}{what}", c.reason, c.message)
@@ -101,15 +101,15 @@ fn as_told(organization: &Organization) -> Vec<Check> {
         checks.push(Check::failed(
             NAME,
             &name,
-            format!("is not ready: {}", told(ready)),
+            format!("is not ready: {}", message_of(ready)),
         ));
     }
     let refused = |c: &&Condition| c.status != "True" && c.message != ready.message;
     if let Some(credential) = find(CREDENTIAL_VALID).filter(refused) {
-        checks.push(Check::failed(NAME, &name, told(credential)));
+        checks.push(Check::failed(NAME, &name, message_of(credential)));
     }
     if let Some(orphans) = find(ORPHANS_FOUND).filter(|c| c.status == "True") {
-        checks.push(Check::warning(NAME, &name, told(orphans)));
+        checks.push(Check::warning(NAME, &name, message_of(orphans)));
     }
     checks
 }
@@ -123,19 +123,19 @@ fn limits(organization: &Organization) -> Check {
         .as_ref()
         .and_then(|s| s.users)
         .and_then(|u| usize::try_from(u.managed).ok());
-    let told = format!("{requests} requests a minute, {flight} at once, {creates} new users an hour");
+    let message = format!("{requests} requests a minute, {flight} at once, {creates} new users an hour");
     let name = organization.name_any();
     match managed {
-        // All tokens at once is what a leak asks for.
+        // After a leak all tokens have to be replaced at once.
         Some(managed) if managed / creates >= 24 => Check::warning(
             "limits",
             &name,
             format!(
-                "{told}: to replace the tokens of all {managed} users takes {} hours; raise limits.createsPerHour if that is too long",
+                "{message}: to replace the tokens of all {managed} users takes {} hours; raise limits.createsPerHour if that is too long",
                 managed.div_ceil(creates)
             ),
         ),
-        _ => Check::ok("limits", &name, told),
+        _ => Check::ok("limits", &name, message),
     }
 }
 
@@ -157,13 +157,13 @@ async fn reach(cluster: &Cluster, args: &PlatformArgs, organization: &Organizati
             } else {
                 ""
             };
-            let told = format!(
+            let message = format!(
                 "{} takes the token{previous} that ends in {digits}; {} users",
                 reached.url,
                 users.len()
             );
             vec![
-                Check::ok(NAME, &name, told),
+                Check::ok(NAME, &name, message),
                 Check::clock(
                     &format!("platform of {name}"),
                     reached
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn limits_that_make_a_day_of_replacing_all_tokens_are_a_warning() {
-        for (managed, verdict, told) in [
+        for (managed, verdict, part) in [
             (None, Verdict::Ok, "10 new users an hour"),
             (Some(239), Verdict::Ok, "10 new users an hour"),
             (Some(240), Verdict::Warning, "of all 240 users takes 24 hours"),
@@ -207,7 +207,7 @@ mod tests {
         ] {
             let check = limits(&organization(managed));
             assert_eq!(check.verdict, verdict, "{managed:?}");
-            assert!(check.message.contains(told), "{managed:?}: {}", check.message);
+            assert!(check.message.contains(part), "{managed:?}: {}", check.message);
         }
     }
 }

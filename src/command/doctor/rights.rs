@@ -15,7 +15,7 @@ use crate::api::GROUP;
 use crate::command::cluster::{Cluster, is_forbidden};
 use crate::command::view::UserView;
 
-/// The most namespaces whose rights are looked at.
+/// The most namespaces whose rights are checked.
 const NAMESPACES: usize = 50;
 
 /// API group, resource, verbs.
@@ -104,7 +104,7 @@ fn is_of_workloads(right: &ResourceAttributes) -> bool {
     right.group.as_deref() == Some("apps") || right.resource.as_deref() == Some("pods")
 }
 
-/// One check a place. Needs the right to ask what others may do. `consumers` is the operator's flag, if it is known.
+/// One check a place. Needs the right to create SubjectAccessReviews. `consumers` is the operator's flag, if it is known.
 pub(super) async fn of_operator(
     cluster: &Cluster,
     own: &str,
@@ -140,7 +140,8 @@ pub(super) async fn of_operator(
                     missing.push(shown(right));
                 }
                 Err(error) if is_forbidden(&error) => {
-                    let message = "you may not ask what the operator may do (create subjectaccessreviews)";
+                    let message =
+                        "you have no right to check the operator's rights (create subjectaccessreviews)";
                     checks.push(Check::warning(NAME, &place, message));
                     return checks;
                 }
@@ -150,12 +151,12 @@ pub(super) async fn of_operator(
                 }
             }
         }
-        let without = "as it should be with `--consumers off`; otherwise install the chart's roles";
+        let without = "as intended with `--consumers off`; otherwise install the chart's roles";
         checks.push(if !missing.is_empty() && workloads {
             let message = format!("{user} may not {}: {without}", missing.join(", "));
             Check::warning(NAME, &place, message)
         } else if missing.is_empty() {
-            Check::ok(NAME, &place, format!("{user} has all that it needs"))
+            Check::ok(NAME, &place, format!("{user} has all rights that it needs"))
         } else {
             Check::failed(
                 NAME,
@@ -168,7 +169,7 @@ pub(super) async fn of_operator(
         });
     }
     if more > 0 {
-        let message = format!("{more} more namespaces have users and were not looked at: choose one with -n");
+        let message = format!("{more} more namespaces with users were not checked: choose one with -n");
         checks.push(Check::warning(NAME, "other namespaces", message));
     }
     checks

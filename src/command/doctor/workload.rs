@@ -15,7 +15,7 @@ const LABELS: &str = "app.kubernetes.io/name=programmatic-users";
 /// Of its pods only: what a part of the chart is for.
 const COMPONENT: &str = "app.kubernetes.io/component";
 
-/// What its Deployment tells the operator.
+/// The operator's flags, from its Deployment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     /// Value of `--lease-name`.
@@ -26,7 +26,7 @@ pub(super) struct Settings {
     pub(super) consumers: Option<String>,
 }
 
-/// One check a Deployment; and what the first of them tells the operator, as far as it is known.
+/// One check a Deployment; and the flags of the first one, as far as they are known.
 pub(super) async fn deployments(cluster: &Cluster, namespace: &str) -> (Vec<Check>, Settings) {
     let api: Api<Deployment> = Api::namespaced(cluster.client.clone(), namespace);
     match objects::list(&api, ListParams::default().labels(LABELS)).await {
@@ -70,7 +70,7 @@ fn settings(deployment: &Deployment) -> Option<Settings> {
 fn judge(namespace: &str, found: &[Deployment]) -> Vec<Check> {
     if found.is_empty() {
         let message = format!(
-            "namespace {namespace} has no Deployment with the chart's labels: say with --operator-namespace where the operator is"
+            "namespace {namespace} has no Deployment with the chart's labels: name the operator's namespace with --operator-namespace"
         );
         return vec![Check::warning(NAME, namespace, message)];
     }
@@ -82,32 +82,32 @@ fn judge(namespace: &str, found: &[Deployment]) -> Vec<Check> {
             .and_then(|s| s.ready_replicas)
             .unwrap_or_default();
         let subject = format!("{namespace}/{}", d.name_any());
-        let told = format!("{ready} of {wanted} replicas are ready");
+        let message = format!("{ready} of {wanted} replicas are ready");
         let look = format!("`kubectl -n {namespace} describe pods` says why");
         match ready {
-            0 => Check::failed(NAME, &subject, format!("{told}: {look}")),
-            ready if ready < wanted => Check::warning(NAME, &subject, format!("{told}: {look}")),
-            _ => Check::ok(NAME, &subject, told),
+            0 => Check::failed(NAME, &subject, format!("{message}: {look}")),
+            ready if ready < wanted => Check::warning(NAME, &subject, format!("{message}: {look}")),
+            _ => Check::ok(NAME, &subject, message),
         }
     };
     found.iter().map(judge).collect()
 }
 
-/// Whether somebody leads.
+/// Whether an operator holds the Lease.
 pub(super) async fn lease(cluster: &Cluster, namespace: &str, name: &str) -> Check {
     const NAME: &str = "lease";
     let subject = format!("{namespace}/{name}");
     match operator::leader(cluster, namespace, name).await {
-        Ok(Leader::Leads(told)) => Check::ok(NAME, &subject, told),
-        Ok(Leader::Nobody(told)) => Check::failed(
+        Ok(Leader::Leads(message)) => Check::ok(NAME, &subject, message),
+        Ok(Leader::Vacant(message)) => Check::failed(
             NAME,
             &subject,
-            format!("{told}: no operator is at work; look at its pods and their logs"),
+            format!("{message}: no operator leads; check its pods and their logs"),
         ),
         Ok(Leader::NoLease) => Check::failed(
             NAME,
             &subject,
-            "is not there: no operator has run here; --operator-namespace and --lease-name say where it is",
+            "is not there: no operator has run here; give its namespace with --operator-namespace and its Lease with --lease-name",
         ),
         Err(error) => Check::warning(NAME, &subject, cluster.explain(&error)),
     }

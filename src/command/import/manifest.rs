@@ -1,4 +1,4 @@
-//! From what the platform tells of a user to a manifest. Pure.
+//! From the platform's details of a user to a manifest. Pure.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::command::platform::TOKEN;
 use crate::plan::Marker;
 use crate::platform::{UserDetails, UserPolicy};
 
-/// Longest name of an object that is made up here.
+/// Longest name of an object that is derived here.
 const MAX_NAME: usize = 63;
 /// Longest display name, in characters.
 const MAX_DISPLAY: usize = 64;
@@ -27,7 +27,7 @@ pub(super) struct Place<'a> {
     pub(super) url: &'a str,
 }
 
-/// An object that asks for what the user has.
+/// An object whose spec is what the user has.
 pub(super) fn draft(
     details: &UserDetails,
     class: &str,
@@ -93,7 +93,7 @@ fn object_name(display_name: &str) -> String {
 
 /// The role that a built-in policy is, as the operator gives it.
 fn role(policy: &UserPolicy) -> Option<Role> {
-    // The ids of built-in policies are bare numbers, so that nobody's own policy passes for one.
+    // The ids of built-in policies are bare numbers, so that no policy of a customer passes for one.
     let built_in = policy.policy_id.bytes().all(|b| b.is_ascii_digit());
     match policy.policy_name.as_str() {
         "Account Editor" if built_in => Some(Role::Editor),
@@ -244,8 +244,8 @@ pub(super) fn yaml(
         "The platform shows a token once, so that the old user cannot be taken over: applying this makes a NEW user with".to_owned(),
         format!("the same rights, and puts its token into Secret {namespace}/{name}. Users are never matched by name."),
         format!("1. kubectl apply this, and kubectl -n {namespace} wait --for=condition=Ready pu/{name}"),
-        format!("2. Have everybody who uses {token} take the one in the Secret."),
-        "3. Delete the old user when it is not used any more (`programmatic-users unmanaged` shows its last use):".to_owned(),
+        format!("2. Switch every program that uses {token} to the one in the Secret."),
+        "3. Delete the old user when no program uses it any more (`programmatic-users unmanaged` shows its last use):".to_owned(),
         // By standard input: others on the machine see a process's arguments.
         format!(
             "     printf 'Authorization: Bearer %s' \"${TOKEN}\" | curl -X DELETE -H @- {}/setup/user/{id}",
@@ -267,7 +267,7 @@ pub(super) fn yaml(
         lines.push(format!("Group {} is {:?}.", group.id, group.name));
     }
     lines.extend(notes.iter().map(|note| format!("NOTE: {note}")));
-    // What the platform tells must not end a comment.
+    // A text of the platform must not end a comment.
     let mut text = String::new();
     for line in lines {
         let _ = writeln!(text, "# {}", clean(&line).replace('\n', " "));

@@ -21,7 +21,7 @@ use crate::command::view::UserView;
 pub(super) struct Fact {
     pub(super) kind: &'static str,
     pub(super) name: String,
-    /// `None` if it cannot be told.
+    /// `None` if it is not known.
     pub(super) ok: Option<bool>,
     pub(super) message: String,
 }
@@ -128,7 +128,7 @@ async fn organization(cluster: &Cluster, name: &str) -> Fact {
             name,
             format!("is not ready: {}: {}", text(c, "reason"), text(c, "message")),
         ),
-        None => Fact::bad(KIND, name, "has no status: the operator has not looked at it"),
+        None => Fact::bad(KIND, name, "has no status: the operator has not observed it"),
     }
 }
 
@@ -146,14 +146,14 @@ async fn secret(cluster: &Cluster, object: &DynamicObject, view: &UserView) -> F
         return Fact::bad(
             KIND,
             &name,
-            "is there, and not made by the operator, which does not touch it",
+            "exists, and was not made by the operator, which does not change it",
         );
     }
     if secret.labels().contains_key(RETAINED_LABEL) {
         return Fact::bad(
             KIND,
             &name,
-            "was kept when another object was deleted, and is nobody's",
+            "was retained when another object was deleted, and has no owner",
         );
     }
     let owners = secret.owner_references();
@@ -191,12 +191,12 @@ async fn operator(cluster: &Cluster, namespace: &str, lease: &str) -> Fact {
     const KIND: &str = "Lease";
     let name = format!("{namespace}/{lease}");
     match operator::leader(cluster, namespace, lease).await {
-        Ok(Leader::Leads(told)) => Fact::good(KIND, &name, told),
-        Ok(Leader::Nobody(told)) => Fact::bad(KIND, &name, format!("no operator is at work: {told}")),
+        Ok(Leader::Leads(message)) => Fact::good(KIND, &name, message),
+        Ok(Leader::Vacant(message)) => Fact::bad(KIND, &name, format!("no operator leads: {message}")),
         Ok(Leader::NoLease) => Fact::bad(
             KIND,
             &name,
-            "does not exist: no operator runs there; --operator-namespace and --lease-name say where it is",
+            "does not exist: no operator runs there; give its namespace with --operator-namespace and its Lease with --lease-name",
         ),
         Err(error) => Fact::unknown(KIND, &name, cluster.explain(&error)),
     }

@@ -34,7 +34,7 @@ fn users_are_counted_by_reasons_of_a_closed_set() {
     add(json!(null));
     add(json!({"conditions": ready("True", "Ready")}));
     add(json!({"conditions": ready("False", "SecretConflict")}));
-    add(json!({"conditions": ready("perhaps", "made-up-by-somebody")}));
+    add(json!({"conditions": ready("perhaps", "made-up")}));
     let by: Vec<_> = found.by_condition.into_iter().collect();
     let expected = [
         (("False", "SecretConflict"), 1),
@@ -48,12 +48,12 @@ fn users_are_counted_by_reasons_of_a_closed_set() {
 }
 
 #[test]
-fn conditions_that_ready_does_not_tell_are_counted_while_they_are_true() {
+fn conditions_beside_ready_are_counted_while_they_are_true() {
     let mut found = UserGauges::default();
     let mut conditions = ready("True", "Ready");
     for (kind, status, reason) in [
         ("RestartingConsumers", "True", "RolloutStuck"),
-        ("WaitingForConsumers", "True", "made-up-by-somebody"),
+        ("WaitingForConsumers", "True", "made-up"),
         ("Suspended", "False", "Suspended"),
         ("Other", "True", "Ready"),
     ] {
@@ -63,12 +63,12 @@ fn conditions_that_ready_does_not_tell_are_counted_while_they_are_true() {
     let facts = UserFacts::from(&user(&json!({"conditions": conditions})));
     found.add(&facts, None, at(0), at(0));
     found.add(&facts, None, at(0), at(0));
-    let told: Vec<_> = found.told.into_iter().collect();
+    let conditions: Vec<_> = found.conditions.into_iter().collect();
     let expected = [
         (("RestartingConsumers", "RolloutStuck"), 2),
         (("WaitingForConsumers", "Other"), 2),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(conditions, expected);
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn a_token_is_overdue_by_its_rotation_or_by_what_the_class_allows() {
 }
 
 #[test]
-fn nobody_is_no_series() {
+fn without_users_there_is_no_series() {
     let registry = Gauges::default().registry();
     let mut text = String::new();
     prometheus_client::encoding::text::encode_registry(&mut text, &registry).unwrap();

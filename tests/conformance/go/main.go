@@ -164,7 +164,7 @@ func methods(service any) map[string]bool {
 	return names
 }
 
-// refused tries every call that the SDK has as somebody who may do none of them, or whose token is no more. An account's
+// refused tries every call that the SDK has as a user that may do none of them, or whose token is no more. An account's
 // viewer may read the account.
 func refused(url, token, where string, want int) {
 	s := connect(url, token)
@@ -208,8 +208,8 @@ func refused(url, token, where string, want int) {
 		tries["ReadAccount"], tries["ReadAccount of AWS"] = reading, readingOfAWS
 	}
 	for what, err := range tries {
-		var told client.Errors
-		if !errors.As(err, &told) || len(told) == 0 || told[0].Response == nil || told[0].Response.StatusCode != want {
+		var refusals client.Errors
+		if !errors.As(err, &refusals) || len(refusals) == 0 || refusals[0].Response == nil || refusals[0].Response.StatusCode != want {
 			fmt.Fprintf(os.Stderr, "%s: wanted %d, got %v\n", what, want, err)
 			os.Exit(1)
 		}

@@ -25,7 +25,7 @@ fn is_worked_on(object: &Value) -> bool {
 }
 
 #[tokio::test]
-async fn what_was_applied_is_found_as_it_was_applied_and_applied_again_changes_nothing() {
+async fn applied_objects_stay_as_applied_and_another_apply_changes_nothing() {
     // The organizations that this test makes are not the world's own.
     let world = World::builder("gitops-apply").controller_stopped().start().await;
     let everything = json!({"statements": [{"effect": "ALLOW", "actions": ["*"], "resources": ["*"]}]});

@@ -36,7 +36,7 @@ async fn a_programmatic_user_is_added_to_an_account() {
         "the account is the one of the tab"
     );
 
-    // Without a policy nobody is made, and what was typed is still there.
+    // Without a policy no user is created, and what was typed is still there.
     browser.submit("form.add button").await;
     assert!(
         browser

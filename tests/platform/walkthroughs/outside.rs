@@ -4,7 +4,7 @@ use crate::browser::{Browser, WIDE};
 use crate::support::{A, EMAIL, Server};
 
 #[tokio::test]
-async fn a_programmatic_user_is_told_so_and_stays_outside() {
+async fn a_programmatic_user_is_refused_with_a_reason() {
     let server = Server::start().await;
     let (id, token) = server.user("editor", A).await;
     let browser = Browser::start(&server, WIDE).await;
@@ -30,8 +30,8 @@ async fn a_programmatic_user_is_told_so_and_stays_outside() {
         browser.open("/console/settings").await;
         assert_eq!(browser.path().await, "/console/sign-in");
     }
-    let told = server.events("&actorType=programmatic").await;
+    let events = server.events("&actorType=programmatic").await;
     let refused = |e: &&serde_json::Value| e["actionType"] == "openConsole" && e["actorId"] == id.as_str();
-    assert_eq!(told.iter().filter(refused).count(), tries.len());
+    assert_eq!(events.iter().filter(refused).count(), tries.len());
     browser.stop().await;
 }

@@ -11,7 +11,7 @@ use super::seen::Seen;
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// The controller is killed before anybody saw the request.
+    /// The controller is killed before the server saw the request.
     KillBefore,
     /// The request takes effect, and the controller is killed before it hears of it.
     KillAfter,
@@ -23,7 +23,7 @@ pub enum Act {
     Echo(u16),
     /// It takes effect, and is answered with this status all the same.
     ApplyThen(u16),
-    /// It waits until it is released, and then takes effect, also if nobody waits for the answer any more.
+    /// It waits until it is released, and then takes effect, also if no client waits for the answer any more.
     Hold,
     /// It is answered with an older version of the object.
     Stale,

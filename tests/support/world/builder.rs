@@ -222,7 +222,7 @@ impl WorldBuilder {
             proxies,
             audit_start,
             tokens: Mutex::new(tokens),
-            told: AtomicBool::new(false),
+            is_reported: AtomicBool::new(false),
         };
         if self.running {
             world.operator.resume().await?;

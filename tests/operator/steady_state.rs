@@ -1,4 +1,4 @@
-//! What it costs: writes, calls, time. Printed; times are not asserted.
+//! The cost of a creation and of settled objects: writes, requests, time. Times are printed and not asserted.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ const INTERVAL: u64 = 15;
 const CALLS: usize = 1 + 3 + 5 * 2;
 
 #[tokio::test]
-async fn a_new_user_costs_four_writes_and_two_hundred_at_rest_cost_none() {
+async fn a_creation_costs_four_writes_and_two_hundred_settled_objects_cost_none() {
     let world = World::builder("figures")
         .drift(&format!("{INTERVAL}s"))
         .start()

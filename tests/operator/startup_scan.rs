@@ -1,4 +1,4 @@
-//! After a start: who has nothing to do is not read one by one, and who has is found all the same.
+//! After a start: settled objects are not read one by one, and those with something to do are found all the same.
 
 use std::collections::BTreeSet;
 
@@ -77,13 +77,13 @@ async fn read(world: &World, mark: u64) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
+async fn settled_objects_are_not_read_after_a_start_and_changed_ones_are_found() {
     let world = World::new("first-look").await;
     let logged = settled(&world).await;
     let users = async |name: &str| world.get(name).await.status.unwrap().user_id.unwrap();
     let before: Vec<String> = futures::future::join_all(["u0", "u1", "u2", "u3"].map(users)).await;
 
-    // While nobody looks.
+    // While no operator runs.
     let (secrets, here) = (world.secrets(), PatchParams::default());
     secrets.delete("u0", &DeleteParams::default()).await.unwrap();
     let edited = json!({"stringData": {"SPOTINST_TOKEN": "edited"}});
@@ -119,7 +119,7 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
     // The organization looks again when it sees its credential.
     assert!(read.len() <= 4 + 3 * CHECKED, "{read:?} were read");
 
-    // Whoever was at rest is noticed like everybody else.
+    // A change of a settled object is noticed like any other.
     let untouched = names().skip(4).find(|name| !read.contains(name)).unwrap();
     let old = world.get(&untouched).await.status.unwrap().user_id;
     let secret = world.get(&untouched).await.status.unwrap().secret_name.unwrap();
@@ -133,7 +133,7 @@ async fn users_at_rest_are_not_read_and_what_changed_meanwhile_is_found() {
 }
 
 #[tokio::test]
-async fn large_secrets_that_somebody_labels_as_ours_come_a_few_at_a_time() {
+async fn large_secrets_with_our_label_are_listed_in_small_pages() {
     let world = World::new("first-look-large").await;
     let logged = settled(&world).await;
     // Twelve MiB in all, between the others by their names.
@@ -165,7 +165,7 @@ fn lists(seen: &Seen) -> bool {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_something_does_not_wait_for_the_lists() {
+async fn objects_with_an_open_request_do_not_wait_for_the_scan() {
     let world = World::builder("first-look-held").proxied().start().await;
     let logged = settled(&world).await;
     let fault = world.proxies().api.arm_nth(Act::Hold, 1, 1, lists);
@@ -216,13 +216,13 @@ async fn whoever_asks_for_something_does_not_wait_for_the_lists() {
 }
 
 #[tokio::test]
-async fn a_platform_that_does_not_answer_is_not_waited_for_by_each_of_its_users() {
+async fn the_scan_waits_once_for_a_platform_that_does_not_answer() {
     let world = World::new("first-look-silent").await;
     let logged = settled(&world).await;
     let before = world.get("u9").await.status.unwrap().user_id;
     world.platform().freeze().await;
     let at_rest = at_rest(&world, logged).await;
-    assert_eq!(at_rest, 0, "what is due, nobody knows");
+    assert_eq!(at_rest, 0, "it is not known what is due");
     world.platform().thaw().await;
     let rotate = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
     world.change("u9", rotate).await.unwrap();
@@ -235,7 +235,7 @@ async fn a_platform_that_does_not_answer_is_not_waited_for_by_each_of_its_users(
 }
 
 #[tokio::test]
-async fn without_the_lists_everybody_is_read() {
+async fn without_the_lists_every_object_is_read() {
     let world = World::builder("no-first-look").proxied().start().await;
     let logged = settled(&world).await;
     let begun = world.proxies().api.trace().len();

@@ -1,4 +1,4 @@
-//! Things that go wrong on the way.
+//! Outages: the platform is down or does not answer, the controller is killed, people change journal and finalizer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -136,7 +136,7 @@ async fn a_platform_that_never_answers_is_given_up_and_no_user_is_left_twice() {
 }
 
 #[tokio::test]
-async fn a_journal_that_names_somebody_else_deletes_nobody() {
+async fn a_journal_with_a_foreign_user_id_deletes_no_user() {
     let world = World::new("forged").await;
     world.user("victim").viewer(PAYMENTS).apply().await;
     world.user("forger").viewer(PAYMENTS).apply().await;
@@ -154,16 +154,16 @@ async fn a_journal_that_names_somebody_else_deletes_nobody() {
         .await
         .unwrap();
     world.controller().resume().await.unwrap();
-    let told = world.stalled("forger", "JournalInvalid").await;
+    let message = world.stalled("forger", "JournalInvalid").await;
     assert!(
-        told.contains("restore the status from a backup, or remove status.journal"),
-        "{told}"
+        message.contains("restore the status from a backup, or remove status.journal"),
+        "{message}"
     );
     world.delete("forger").await;
-    let told = world.stalled("forger", "DeletionBlocked").await;
-    assert!(told.contains("nothing in it can be relied on"), "{told}");
+    let message = world.stalled("forger", "DeletionBlocked").await;
+    assert!(message.contains("nothing in it can be relied on"), "{message}");
     for token in [&token, &own] {
-        assert!(world.platform().accepts(token).await, "nobody was deleted");
+        assert!(world.platform().accepts(token).await, "no user was deleted");
     }
     // What the message says helps.
     let patch = kube::api::Patch::Merge(serde_json::json!({"status": {"journal": null}}));
@@ -180,7 +180,7 @@ async fn a_journal_that_names_somebody_else_deletes_nobody() {
 }
 
 #[tokio::test]
-async fn a_finalizer_that_is_taken_off_by_force_is_put_back_and_nobody_is_left_behind() {
+async fn a_finalizer_that_is_removed_by_force_is_restored_and_no_user_is_left_behind() {
     let world = World::new("finalizer").await;
     world.user("stripped").viewer(PAYMENTS).apply().await;
     world.ready("stripped").await;
