@@ -1,7 +1,7 @@
 //! Typed client of the platform's API.
 //!
-//! Written for what is known of the wire: only HTTP 200 is success, "not found" comes in three shapes, 429 has a
-//! body of its own, and nobody promises that a body is JSON at all. It never follows a redirect (the credential
+//! It relies on what is known of the wire: only HTTP 200 is success, "not found" comes in three shapes, 429 has a
+//! body of its own, and a body need not be JSON at all. It never follows a redirect (the credential
 //! would go along), never repeats a request that may have been acted on, bounds every body in size and time, and
 //! lets no token into an error.
 
@@ -320,8 +320,8 @@ impl Client {
                 Ok(_) if how == Attempt::Probe => self.admin.accepted(),
                 Err(e) if e.kind == Kind::Unauthorized => {
                     let refusal = self.admin.refused(used, e);
-                    self.tell(how, refusal);
-                    // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
+                    self.report_refusal(how, refusal);
+                    // The platform did nothing, so that the call may be repeated. A create call is sent once, whatever the answer.
                     let other = matches!(
                         refusal,
                         CredentialFailover::Switched | CredentialFailover::TryNext
@@ -330,10 +330,10 @@ impl Client {
                         continue;
                     }
                 }
-                // Whoever administers an organization may list its users. Other routes may refuse single objects.
+                // An administrator of an organization may list its users. Other routes may refuse single objects.
                 Err(e) if e.kind == Kind::Forbidden && route.is_list_of_users() => {
                     let refusal = self.admin.forbidden(e);
-                    self.tell(how, refusal);
+                    self.report_refusal(how, refusal);
                 }
                 _ => {}
             }
@@ -341,8 +341,8 @@ impl Client {
         }
     }
 
-    /// Whoever probes the credential hears once of what another call found.
-    fn tell(&self, how: Attempt, refusal: CredentialFailover) {
+    /// Reports what a call other than the probe found: the probe returns its own result.
+    fn report_refusal(&self, how: Attempt, refusal: CredentialFailover) {
         if how != Attempt::Probe && matches!(refusal, CredentialFailover::Switched | CredentialFailover::New)
         {
             self.gate.refused();
@@ -393,7 +393,7 @@ impl Client {
             request = request.timeout(self.timeout.saturating_add(body::PATIENCE));
             patience = self.timeout;
         }
-        // A connection that is not made in time is told by the HTTP client, which knows that nothing was sent.
+        // The HTTP client reports a connect timeout itself: it knows that it sent nothing.
         patience = patience.saturating_add(SLACK);
         let begun = Instant::now();
         let response = tokio::time::timeout(patience, request.send()).await;

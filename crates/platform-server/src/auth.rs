@@ -1,4 +1,4 @@
-//! The gate before every route of the API: who calls, how often, and whether that is allowed.
+//! Middleware of every route of the API: authentication, rate limit, authorization, and the audit of refusals.
 
 mod caller;
 mod reader;
@@ -36,7 +36,7 @@ pub(super) const ANONYMOUS: &str = "anonymous";
 /// How long a request waits for the time of its token's use to be written; it is written anyway.
 const TOUCH: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// What is known of a request before anyone is recognised.
+/// What is known of a request before its caller is authenticated.
 #[derive(Debug, Clone)]
 pub(super) struct RequestContext {
     pub(super) request_id: String,
@@ -145,7 +145,7 @@ pub(super) async fn gate(
     response
 }
 
-/// What the gate learned on the way, needed whether it opened or not.
+/// What the middleware found out, needed whether it admits the request or not.
 struct Admission {
     caller: Option<Caller>,
     allowance: Option<Allowance>,
@@ -160,32 +160,32 @@ impl Admission {
         trace: &RequestContext,
     ) -> Result<(AuthorizedRequest, Option<ReadConnection>), ApiError> {
         let mut conn = app.store.acquire_reader().await?;
-        let recognised = match self.recognise(app, &mut conn, request).await {
+        let authenticated = match self.authenticate(app, &mut conn, request).await {
             Ok((credential, holder)) => {
                 let allowed = self.permit(&mut conn, &holder, request).await;
                 Ok((credential, holder, allowed))
             }
             Err(error) => Err(error),
         };
-        // Given back before anything is waited for: a body, a writer, the count of several platforms.
+        // Released before the request waits for a body, a writer, or the count of several platforms.
         let goes_on = self.aim.rule.method == Method::GET
             && !app.store.is_shared()
-            && matches!(&recognised, Ok((_, holder, Ok(_))) if holder.used.is_none());
+            && matches!(&authenticated, Ok((_, holder, Ok(_))) if holder.used.is_none());
         let left = goes_on.then_some(conn);
-        // Counted before anything is answered, refusals included. These by themselves: they must not use up what those have
-        // who may do it, the deletion of whoever sends them for one.
-        let who = match &recognised {
+        // Every request counts, refusals included. Refused callers count by themselves: they must not use up the requests of
+        // callers with the right, such as an administrator who deletes the refused user.
+        let counted_for = match &authenticated {
             Ok((.., Ok(_))) => app.organization.id.as_str(),
             Ok((_, holder, Err(_))) => holder.caller.id.as_str(),
             Err(_) => ANONYMOUS,
         };
-        // Those of callers without a valid credential together: for each route of its own they would be many times as many.
-        let (method, route) = match &recognised {
+        // Callers without a valid credential share one count: one for each route would allow many times as many requests.
+        let (method, route) = match &authenticated {
             Ok(_) => (self.aim.rule.method.as_str(), self.aim.rule.path),
             Err(_) => ("*", "*"),
         };
         let key = Key {
-            caller: who.to_owned(),
+            caller: counted_for.to_owned(),
             method,
             route,
         };
@@ -193,11 +193,11 @@ impl Admission {
         if self.allowance.is_some_and(|a| a.blocked) {
             return Err(ApiError::RateLimited);
         }
-        let (credential, holder, allowed) = recognised?;
+        let (credential, holder, allowed) = authenticated?;
         if let Some(token) = holder.used
             && let Err(error) = record_use(app, token).await
         {
-            // Not worth failing a read for.
+            // No reason to fail a read.
             tracing::error!(%error, "the time of a token's use was not written");
         }
         let call = AuthorizedRequest {
@@ -211,7 +211,7 @@ impl Admission {
         Ok((call, left))
     }
 
-    async fn recognise(
+    async fn authenticate(
         &mut self,
         app: &App,
         conn: &mut Connection,
@@ -254,8 +254,8 @@ impl Admission {
         self.aim.permit(conn, holder).await
     }
 
-    /// Refusals of any request and failures of changes are on record too. Not those of the rate limit, which
-    /// would let a flood of requests fill the disk.
+    /// Records refusals of any request and failures of changes; not those of the rate limit, by which a flood of requests
+    /// would fill the disk.
     async fn audit_failure(&self, app: &App, trace: &RequestContext, status: u16) {
         let refused = matches!(status, 401 | 403);
         if !(refused || (status >= 400 && status != 429 && trace.method != "GET")) {
@@ -284,7 +284,7 @@ impl Admission {
     }
 }
 
-/// A method as it is counted: anyone can make up more.
+/// A method as a label of metrics and counts: callers can invent others.
 pub(super) fn known_method(method: &str) -> &'static str {
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE"];
     known.into_iter().find(|k| *k == method).unwrap_or("other")

@@ -59,7 +59,7 @@ pub(super) fn session_cookie(app: &App, headers: &HeaderMap) -> Option<String> {
     cookie(app, headers, SESSION)
 }
 
-/// The person behind a session.
+/// The console user of a session.
 pub(super) fn caller(session: &store::Session) -> Caller {
     person(&session.user_id, &session.user_name)
 }
@@ -104,12 +104,12 @@ fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, secon
     }
 }
 
-/// Refuses whoever comes with a token.
+/// Refuses requests with a token.
 async fn browser_only(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some(value) = request.headers().get(header::AUTHORIZATION) else {
         return next.run(request).await;
     };
-    // A knock is refused by whatever method it comes.
+    // All methods share one count.
     if is_flooded(&app, auth::ANONYMOUS, "*", "/console").await {
         return too_many();
     }
@@ -126,7 +126,7 @@ async fn browser_only(State(app): State<App>, request: Request, next: Next) -> R
     }
 }
 
-/// Whether there were too many of what costs a write each time: as many as of any route are let through.
+/// Whether a caller has used up the rate limit of a console route whose refusals cost a write each.
 async fn is_flooded(app: &App, caller: &str, method: &'static str, route: &'static str) -> bool {
     let caller = caller.to_owned();
     let key = Key {
@@ -158,7 +158,7 @@ fn too_many() -> Response {
         .into_response()
 }
 
-/// The answer to who meets a full line.
+/// The answer when the hashing queue is full.
 fn busy() -> Response {
     let what = "Too many people sign in at this moment. Wait some seconds, and try again.";
     let wait = [(header::RETRY_AFTER, reply::BUSY_FOR)];
@@ -170,7 +170,8 @@ fn busy() -> Response {
         .into_response()
 }
 
-/// Who holds, or held, a token: for the audit log. And whether it is valid: a revoked one is answered as an unknown one is.
+/// The holder, or former holder, of a token for the audit log, and whether the token is valid: a revoked one gets the answer
+/// of an unknown one.
 async fn holder(app: &App, token: &str) -> Result<(Option<Caller>, bool), ApiError> {
     let mut tx = app.store.read().await?;
     let hash = secret::digest(token);
@@ -198,12 +199,12 @@ async fn refuse_token(
     answer
 }
 
-/// Records a refusal of somebody with a valid credential.
+/// Records a refusal of a caller with a valid credential.
 async fn record(app: &App, trace: &RequestContext, who: Option<&Caller>, action: &str, status: StatusCode) {
     auth::write(app, &event(trace, who, action, status)).await;
 }
 
-/// Records a refusal that anyone can cause; `who` is who it is about.
+/// Records a refusal without a valid credential; `who` is the user that it concerns.
 async fn record_stranger(
     app: &App,
     trace: &RequestContext,
@@ -264,7 +265,7 @@ async fn script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
 }
 
-/// Whoever is signed in; everybody else is sent to the sign-in form.
+/// The signed-in user; other requests are redirected to the sign-in form.
 struct Visitor(Client);
 
 impl FromRequestParts<App> for Visitor {
@@ -310,7 +311,7 @@ async fn nothing() -> Response {
         .into_response()
 }
 
-/// The session of a request. This is a use of it: the time without one begins anew.
+/// The session of a request. Each use restarts its idle timeout.
 async fn session(app: &App, headers: &HeaderMap) -> Result<Option<store::Session>, ApiError> {
     let Some(cookie) = session_cookie(app, headers) else {
         return Ok(None);
@@ -319,7 +320,7 @@ async fn session(app: &App, headers: &HeaderMap) -> Result<Option<store::Session
     if session.as_ref().is_some_and(|s| s.use_is_news(app.sessions.idle))
         && let Err(error) = store::extend_session(&app.store, &cookie, app.sessions).await
     {
-        // Not worth failing a page for.
+        // No reason to fail a page.
         tracing::error!(%error, "the time of a session's use was not written");
     }
     Ok(session)

@@ -22,11 +22,11 @@ use platform_api::{RequestInfo, format_time};
 /// The longest that a request may take, its body included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The id of a request, for whoever handles it.
+/// The id of a request, in its extensions.
 #[derive(Debug, Clone)]
 pub(super) struct RequestId(pub(super) String);
 
-/// Who was recognised, for the request log.
+/// The authenticated caller, for the request log.
 #[derive(Debug, Clone)]
 pub(super) struct Actor(pub(super) String);
 
@@ -114,7 +114,7 @@ async fn request_layer(State(app): State<App>, mut request: Request, next: Next)
     response
 }
 
-/// Headers of every reply: nothing of it is kept, guessed at, framed, or tells another site where it was found.
+/// Security headers of every reply: no caching, no content sniffing, no frames, no referrer.
 fn harden(app: &App, response: &mut Response, is_page: bool) {
     let policy = if is_page {
         console::POLICY

@@ -44,7 +44,7 @@ pub(super) fn invalid(field: &str, what: &str) -> ApiError {
     ApiError::Invalid(problems.0)
 }
 
-/// Says what is wrong with an e-mail address. In ASCII, so that upper and lower case are the same to everybody who compares;
+/// Says what is wrong with an e-mail address. In ASCII, so that all databases compare upper and lower case alike;
 /// no longer than one can be.
 pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
     let has_parts = email
@@ -59,7 +59,7 @@ pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A JSON object and where it stands in the body. Fields that nobody asks for are ignored, `null` is absence.
+/// A JSON object and its path in the body. Fields that no route reads are ignored, `null` is absence.
 #[derive(Debug)]
 pub(super) struct Object {
     map: Map<String, Value>,

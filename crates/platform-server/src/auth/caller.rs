@@ -1,4 +1,4 @@
-//! Who calls, and by what.
+//! Callers and their credentials.
 
 use axum::http::header;
 use axum::http::request::Parts;
@@ -10,7 +10,7 @@ use crate::store::batch::Batch;
 use crate::store::callers::{self, Rights};
 use crate::store::{Connection, audit, credentials, sign_in};
 
-/// Who was recognised, allowed or not.
+/// An authenticated caller, allowed or not.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) id: String,
@@ -48,19 +48,19 @@ impl Caller {
     }
 }
 
-/// The refusal of who shows nothing, or nothing that is valid.
+/// Refuses a request without a valid credential.
 pub(super) const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missing or not valid");
 
-/// What a caller shows, by which it is looked up again when a change begins.
+/// What a request authenticates with; looked up again when a change begins.
 #[derive(Clone)]
 pub(super) enum Credential {
     /// The hash of a token.
     Token([u8; 32]),
-    /// The cookie of a session, in which the console asks.
+    /// The cookie of the session on whose behalf the console calls.
     Session(String),
 }
 
-/// Who holds a credential now, and may do what.
+/// The current holder of a credential and its rights.
 pub(super) struct Holder {
     pub(super) caller: Caller,
     pub(super) rights: Rights,
@@ -69,7 +69,6 @@ pub(super) struct Holder {
 }
 
 impl Credential {
-    /// What a request shows.
     pub(super) fn of(request: &Parts) -> Option<Self> {
         if let Some(SignedIn(cookie)) = request.extensions.get() {
             return Some(Self::Session(cookie.clone()));
@@ -78,7 +77,7 @@ impl Credential {
         bearer(value).map(|token| Self::Token(secret::digest(token)))
     }
 
-    /// Who holds it; fails if nobody does any more, or ever did.
+    /// The holder of the credential; fails if it is unknown or has ended.
     pub(super) async fn holder(&self, conn: &mut Connection) -> Result<Holder, ApiError> {
         match self {
             Self::Token(hash) => {
@@ -101,7 +100,7 @@ impl Credential {
         }
     }
 
-    /// Fails with the batch unless somebody holds it by then.
+    /// Makes the batch fail unless the credential is still valid when it commits.
     pub(super) fn require(&self, batch: &mut Batch) {
         match self {
             Self::Token(hash) => credentials::require(batch, hash),
@@ -109,7 +108,7 @@ impl Credential {
         }
     }
 
-    /// Who held it, for the audit log.
+    /// The former holder of a revoked token, for the audit log.
     pub(super) async fn former_holder(&self, conn: &mut Connection) -> Result<Option<Caller>, ApiError> {
         let Self::Token(hash) = self else {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! A request that passed the gate, in the hands of its handler.
+//! A request that was authorized, for its handler.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::store::batch::Batch;
 use crate::store::callers::{self, Rights};
 use crate::store::{Connection, Transaction, audit};
 
-/// A request that passed the gate.
+/// An authenticated and authorized request.
 #[derive(Clone)]
 pub(crate) struct AuthorizedRequest {
     pub(super) trace: RequestContext,
@@ -20,14 +20,13 @@ pub(crate) struct AuthorizedRequest {
     pub(super) caller: Caller,
     pub(super) rights: Rights,
     pub(super) aim: Target,
-    /// What the policies were asked with.
+    /// The facts that the decision was made with.
     pub(super) facts: Facts,
 }
 
 impl AuthorizedRequest {
-    /// Begins a change: the call as it is then, in a transaction that no other one writes beside. The gate decided before the
-    /// body was there, which the caller may keep back for long; what it decided by may have gone meanwhile, and is looked up
-    /// again.
+    /// Begins a change in the only transaction that writes, and authorizes the request again in it: a caller may hold its body
+    /// back for long after the middleware has decided, and lose its rights meanwhile.
     pub(crate) async fn begin(&self, app: &App) -> Result<(Self, Transaction), ApiError> {
         let mut tx = app.store.write().await?;
         let holder = self.credential.holder(&mut tx).await?;
@@ -41,22 +40,21 @@ impl AuthorizedRequest {
         Ok((call, tx))
     }
 
-    /// The same for a batch: it fails when it is committed, see [`crate::store::queue::is_overtaken`], unless the caller
-    /// has by then the credential, and the very rights that were decided by.
+    /// The same for a batch: its commit fails, see [`crate::store::queue::is_overtaken`], unless the caller still has the
+    /// credential and the rights that the decision was made with.
     pub(crate) fn require_unchanged(&self, batch: &mut Batch) {
         self.credential.require(batch);
         callers::require_unchanged(batch, &self.caller.id, &self.rights);
     }
 
-    /// Adds the row of a success to the audit log; in the transaction of the change, so that there is never one
-    /// without the other.
+    /// Adds the row of a success to the audit log, in the transaction of the change: neither exists without the other.
     pub(crate) async fn record(&self, conn: &mut Connection, resource_id: &str) -> Result<(), sqlx::Error> {
         let mut batch = Batch::default();
         self.audit(&mut batch, resource_id);
         batch.execute(conn).await
     }
 
-    /// The same, of what was done in an account that the body names.
+    /// The same for a change in an account that the body names.
     pub(crate) async fn record_in(
         &self,
         conn: &mut Connection,
@@ -70,7 +68,7 @@ impl AuthorizedRequest {
         batch.execute(conn).await
     }
 
-    /// The same as [`Self::record`], together with the change.
+    /// The same as [`Self::record`], in the batch of the change.
     pub(crate) fn audit(&self, batch: &mut Batch, resource_id: &str) {
         audit::add(batch, &self.event(resource_id));
     }
@@ -87,14 +85,14 @@ impl AuthorizedRequest {
         event
     }
 
-    /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
+    /// Ends a change that answers by status alone: adds its row to the audit log and commits.
     pub(crate) async fn done(&self, mut tx: Transaction, resource_id: &str) -> Result<Answer, ApiError> {
         self.record(&mut tx, resource_id).await?;
         tx.commit().await?;
         Ok(Answer::Done)
     }
 
-    /// Id of the person who calls; programmatic users have neither a password nor a session.
+    /// Id of the console user that calls; programmatic users have neither a password nor a session.
     pub(crate) fn person(&self) -> Result<&str, ApiError> {
         if self.caller.kind != "ui" {
             let action = self.aim.rule.action;
@@ -105,7 +103,7 @@ impl AuthorizedRequest {
         Ok(&self.caller.id)
     }
 
-    /// The cookie of the session in which the console asks; empty for who calls with a token.
+    /// The cookie of the session on whose behalf the console calls; empty for a call with a token.
     pub(crate) fn session(&self) -> &str {
         match &self.credential {
             Credential::Session(cookie) => cookie,
@@ -113,7 +111,7 @@ impl AuthorizedRequest {
         }
     }
 
-    /// Whether the caller has to do with an account.
+    /// Whether the caller has rights in an account.
     pub(crate) fn sees(&self, account: &str) -> bool {
         authz::sees(&self.rights.grants, account)
     }

@@ -1,4 +1,4 @@
-//! The console's way to the API: the same routes, rights and audit log as for everybody, as the person who is signed in.
+//! The console's client of the API: it calls the same routes, with the rights of the signed-in user, and with the same audit.
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
@@ -14,15 +14,15 @@ use crate::store::{callers, sign_in};
 use crate::{App, reply, reply::ApiError, routes};
 use platform_api::{ErrorItem, RequestInfo, format_time};
 
-/// Longest reply that a page is made of.
+/// Longest reply that a page is rendered from.
 const LONGEST: usize = 64 * 1024 * 1024;
 
-/// Says to the gate on whose behalf a request comes. Nothing that arrives from outside can carry it.
-/// It is the cookie of the session, which may have ended before the body of the request was there.
+/// The session cookie on whose behalf the console calls, as an extension: no request from outside can carry it. The session
+/// may have ended before the body of the request was there.
 #[derive(Clone)]
 pub(crate) struct SignedIn(pub(crate) String);
 
-/// One person's requests while one page is made.
+/// The calls that render one page, for one user.
 pub(super) struct Client {
     app: App,
     session: sign_in::Session,
@@ -30,7 +30,7 @@ pub(super) struct Client {
     trace: RequestContext,
 }
 
-/// What the API refused, in its own words.
+/// A refusal of the API, with its messages.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
@@ -135,14 +135,14 @@ impl Client {
         super::csrf_failed(&self.app, &self.trace, &self.session, action).await
     }
 
-    /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.
+    /// Whether the user administers the organization. It decides what a page offers; the API decides what is allowed.
     pub(super) async fn administers(&self) -> Result<bool, ApiError> {
         let mut tx = self.app.store.read().await?;
         let rights = callers::effective(&mut tx, &self.session.user_id).await?;
         Ok(authz::administers(&rights.grants))
     }
 
-    /// Whether the person may list the organization's users.
+    /// Whether the user may list the organization's users.
     pub(super) async fn sees_users(&self) -> Result<bool, ApiError> {
         let rights = callers::effective(
             &mut *self.app.store.acquire_reader().await?,

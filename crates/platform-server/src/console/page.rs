@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::store::sign_in::Session;
 
-/// A page for somebody who is not signed in.
+/// A page before the sign-in.
 fn page(title: &str, body: &Markup) -> Markup {
     frame(
         title,
@@ -16,7 +16,7 @@ fn page(title: &str, body: &Markup) -> Markup {
     )
 }
 
-/// A page for somebody who is.
+/// A page after the sign-in.
 pub(super) fn signed_in(title: &str, organization: &str, session: &Session, body: &Markup) -> Markup {
     let banner = banner(organization, session);
     frame(title, Some(&banner), &html! { main id="content" { (body) } })
@@ -84,7 +84,7 @@ pub(super) fn message(title: &str, text: &str) -> Markup {
     )
 }
 
-/// For whoever comes with a token.
+/// The answer to a request with a token.
 pub(super) fn no_access(personal: bool) -> Markup {
     let what = if personal {
         "Tokens do not open the console. Sign in with your e-mail address and password."
@@ -116,7 +116,7 @@ pub(super) fn sign_in(csrf: &str, problem: Option<&str>) -> Markup {
     )
 }
 
-/// Who is signed in, and where to go.
+/// The signed-in user, and where the settings are.
 pub(super) fn home(organization: &str, session: &Session) -> Markup {
     signed_in(
         organization,

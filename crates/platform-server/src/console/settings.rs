@@ -1,4 +1,4 @@
-//! Settings: what there is, for whoever may see it. Every page is made of replies of the API.
+//! Settings. Every page is rendered from replies of the API, so that a user sees what its rights allow.
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
@@ -29,7 +29,7 @@ pub(super) fn pages() -> Router<App> {
         .merge(programmatic::pages())
 }
 
-/// Whoever may see the organization's users begins with them, everybody else with an account.
+/// Starts with the organization's users where the user may list them, else with an account.
 async fn first(Visitor(client): Visitor) -> Response {
     match client.sees_users().await {
         Ok(true) => Redirect::to(&programmatic::base(None)).into_response(),
@@ -38,7 +38,7 @@ async fn first(Visitor(client): Visitor) -> Response {
     }
 }
 
-/// What the API refused, as a page in its words.
+/// A page with the refusal of the API.
 pub(super) fn refused(client: &Client, refused: &Refused) -> Response {
     let title = match refused.status {
         StatusCode::NOT_FOUND => "Not found",
@@ -125,7 +125,7 @@ async fn body(client: &Client, name: &str, title: &str, filter: &Filter) -> Resu
     Ok(lists::section(name, title, &items))
 }
 
-/// The Account tab begins with the first account that the person has to do with.
+/// The Account tab starts with the first account that the user has rights in.
 async fn first_account(Visitor(client): Visitor) -> Response {
     shown(&client, async {
         let accounts = client.get("/setup/account").await?;

@@ -77,7 +77,7 @@ pub(super) async fn sign_in_with_password(State(app): State<App>, request: Reque
     response
 }
 
-/// Who the given address belongs to, and from where the attempt comes.
+/// The user of the given address, and the origin of the attempt.
 struct Attempted {
     email: String,
     known: Option<(String, String, String)>,
@@ -140,7 +140,7 @@ async fn try_sign_in(
 ) -> Result<Response, ApiError> {
     let attempted = Attempted::of(app, trace, &given, device).await?;
     attempted.count(app).await?;
-    // A token pasted into the form: say what is wrong instead of letting people guess. A revoked one is as good as unknown.
+    // A token pasted into the form: the answer says so. A revoked token gets the answer of an unknown one.
     for field in [given.password.trim(), given.email.trim()] {
         let owner =
             credentials::owner(&mut *app.store.acquire_reader().await?, &secret::digest(field)).await?;

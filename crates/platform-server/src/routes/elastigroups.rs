@@ -1,4 +1,4 @@
-//! What accounts hold: groups of machines. They run nothing; they are there to be allowed or not.
+//! The resources of accounts: groups of machines. They run nothing; policies allow or deny access to them.
 
 use std::collections::HashSet;
 
@@ -99,7 +99,7 @@ mod tests {
     use crate::routes::tests::platform;
     use crate::store::accounts;
 
-    /// Between the gate and the write.
+    /// Between authorization and write.
     #[tokio::test]
     async fn what_is_made_in_an_account_that_goes_meanwhile_is_refused() {
         let directory = tempfile::tempdir().unwrap();
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(send(Method::GET).await.unwrap().status(), StatusCode::OK);
         let mut tx = platform.app.store.write().await.unwrap();
         let made = tokio::spawn(send(Method::POST));
-        // Whoever has passed the gate waits for the lock.
+        // The request is authorized and waits for the lock.
         tokio::time::sleep(Duration::from_millis(500)).await;
         accounts::delete(&mut tx, &account).await.unwrap();
         tx.commit().await.unwrap();

@@ -5,7 +5,7 @@ use crate::store::{Connection, access, accounts};
 use crate::validate::{Object, Problems, invalid};
 use platform_api::PolicyGrant;
 
-/// What a grant may have. Answers have the policy's name and type, which whoever sends one back leaves in.
+/// Fields of a grant. Answers also have the policy's name and type, which clients send back.
 const GRANT: &[&str] = &["policyId", "accountIds", "accounts", "policyName", "policyType"];
 
 /// The accounts of a grant. The vendor's description of user groups calls them `accounts`, its example and all else

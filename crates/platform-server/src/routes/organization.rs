@@ -1,5 +1,5 @@
-//! The organization. An embedded platform has one, made at its first start, so these routes check who asks for what
-//! and then say what to do instead.
+//! The organization. An embedded platform has one, made at its first start, so these routes check the request
+//! and then answer what to do instead.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};

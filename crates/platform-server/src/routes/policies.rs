@@ -21,8 +21,8 @@ pub(super) async fn list(mut conn: Reader) -> Outcome {
     )
 }
 
-/// Those of an account, for whoever reads there: what others are given elsewhere is not for them. Whoever is to give a
-/// policy reads all of the organization.
+/// The policies of an account: its readers do not see what is granted in other accounts. A caller that grants policies lists
+/// those of the organization.
 pub(super) async fn of_account(Extension(call): Admitted, mut conn: Reader) -> Outcome {
     Answer::list(
         "spotinst:setup:access:policy",
@@ -30,7 +30,7 @@ pub(super) async fn of_account(Extension(call): Admitted, mut conn: Reader) -> O
     )
 }
 
-/// What a policy may have. Answers have more than can be set, which whoever sends one back leaves in.
+/// Fields of a policy. Answers have more than can be set, which clients send back.
 const POLICY: &[&str] = &[
     "id",
     "name",

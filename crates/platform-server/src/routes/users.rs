@@ -76,15 +76,15 @@ struct Wanted<'a> {
     token: &'a Token,
 }
 
-/// Makes the user: this is what many do at the same time, so that they look without the lock, and commit together.
+/// Creates the user. Many callers do this at once, so that it reads without the lock, and commits together with others.
 async fn make(app: &App, call: &AuthorizedRequest, wanted: &Wanted<'_>) -> Result<String, ApiError> {
     let mut conn = app.store.acquire_reader().await?;
     let (id, mut batch) = plan(&mut conn, call, wanted).await?;
     drop(conn);
     call.require_unchanged(&mut batch);
     match app.store.commit(batch).await {
-        // The caller, an account or a policy went between the look and the commit, or another user got the id: look again,
-        // with the lock.
+        // The caller, an account or a policy was deleted between read and commit, or another user got the id: read again, with
+        // the lock.
         Err(error) if is_overtaken(&error) => {
             let (call, mut tx) = call.begin(app).await?;
             let (id, batch) = plan(&mut tx, &call, wanted).await?;
@@ -96,7 +96,7 @@ async fn make(app: &App, call: &AuthorizedRequest, wanted: &Wanted<'_>) -> Resul
     }
 }
 
-/// Looks at what is there: the id of the user, and what makes it.
+/// Reads what the user depends on; its id, and the batch that creates it.
 async fn plan(
     conn: &mut Connection,
     call: &AuthorizedRequest,
@@ -263,8 +263,8 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     Answer::list("spotinst:setup:organization:user", &users::list(&mut tx).await?)
 }
 
-/// Whoever has rights in one account, directly, by a group, or in all accounts; with the accounts where they have any,
-/// as far as the caller has to do with these.
+/// The users with rights in one account, directly, by a group, or in all accounts; with those of their accounts in which the
+/// caller has rights, too.
 pub(super) async fn of_account(State(app): State<App>, Extension(call): Admitted) -> Outcome {
     let account = call.account()?;
     let mut tx = app.store.read().await?;

@@ -1,4 +1,4 @@
-//! Policies, groups, and who has which.
+//! Policies, groups and grants.
 
 use serde_json::Value;
 use sqlx::FromRow;
@@ -11,7 +11,7 @@ use platform_api::{Policy, PolicyGrant, UserGroup, UserPolicy};
 
 const GROUP_EXISTS: &str = "SELECT count(*) FROM user_group WHERE id = $1";
 
-/// Who a policy is given to.
+/// The holder of a grant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Subject<'a> {
     User(&'a str),
@@ -150,12 +150,12 @@ pub(crate) async fn update_policy(
     Ok(())
 }
 
-/// Whether anyone has a policy.
+/// Whether a user or group has the policy.
 pub(crate) async fn policy_in_use(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
     exists(conn, "SELECT count(*) FROM policy_grant WHERE policy_id = $1", id).await
 }
 
-/// Removes a policy that nobody has.
+/// Removes a policy that is not in use.
 pub(crate) async fn delete_policy(conn: &mut Connection, id: &str) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM policy WHERE id = $1")
         .bind(id)
@@ -181,7 +181,7 @@ pub(crate) async fn set_grants(
 /// Gives policies, each once, to a user or group that has none.
 pub(crate) fn give(batch: &mut Batch, subject: Subject<'_>, grants: &[PolicyGrant]) {
     let (user, group) = subject.columns();
-    // By the one column or by the other: for "or" SQLite would look at everybody who has the policy. An account that is
+    // By the one column or by the other: for "or" SQLite would scan all grants of the policy. An account that is
     // not there is no value, which the table refuses.
     let account_too = match subject {
         Subject::User(_) => {

@@ -17,7 +17,7 @@ pub(crate) struct Counted {
 }
 
 impl Store {
-    /// Counts a request; `None` if nobody shares the database.
+    /// Counts a request; `None` if no other platform shares the database.
     pub(crate) async fn count_request(&self, key: &Key) -> Result<Option<Counted>, sqlx::Error> {
         let Some(counters) = &self.counters else {
             return Ok(None);

@@ -255,22 +255,22 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
         let namespace = ["a", "b", "c"][n % 3];
         assert_eq!(make(namespace, Purpose::Replacement).await, Ok(()));
     }
-    let told = make("d", Purpose::Replacement).await.unwrap_err();
+    let message = make("d", Purpose::Replacement).await.unwrap_err();
     assert!(
-        told.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
-        "{told}"
+        message.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
+        "{message}"
     );
     assert_eq!(make("a", Purpose::First).await, Ok(()));
-    let told = make("d", Purpose::First).await.unwrap_err();
+    let message = make("d", Purpose::First).await.unwrap_err();
     assert!(
-        told.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
-        "{told}"
+        message.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
+        "{message}"
     );
     assert_eq!(make("a", Purpose::Revocation).await, Ok(()));
-    let told = make("d", Purpose::Revocation).await.unwrap_err();
+    let message = make("d", Purpose::Revocation).await.unwrap_err();
     assert!(
-        told.contains("11 users were made within an hour") && told.contains("with the tenth more"),
-        "{told}"
+        message.contains("11 users were made within an hour") && message.contains("with the tenth more"),
+        "{message}"
     );
     let most = |purpose: Purpose| [1, 2, 10, 1000].map(|all| purpose.most(all));
     assert_eq!(most(Purpose::Replacement), [1, 1, 9, 900]);
@@ -278,7 +278,7 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
 }
 
 #[tokio::test]
-async fn a_namespace_that_has_used_its_share_is_told_which() {
+async fn the_error_of_a_used_up_share_names_the_namespace() {
     let limits = Limits {
         creates_per_hour: 10,
         ..Limits::default()
@@ -293,10 +293,10 @@ async fn a_namespace_that_has_used_its_share_is_told_which() {
     for _ in 0..5 {
         assert_eq!(make("payments").await, Ok(()));
     }
-    let told = make("payments").await.unwrap_err();
+    let message = make("payments").await.unwrap_err();
     assert!(
-        told.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
-        "{told}"
+        message.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
+        "{message}"
     );
     assert_eq!(make("search").await, Ok(()));
 }
