@@ -62,7 +62,7 @@ pub struct Config {
 pub struct Client {
     base: Arc<str>,
     admin: Arc<AdminCredential>,
-    gate: Arc<RateLimiter>,
+    limiter: Arc<RateLimiter>,
     caller: Caller,
     shared: reqwest::Client,
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
@@ -119,7 +119,7 @@ impl Client {
             timeout: config.timeout,
             create_timeout: config.create_timeout,
             admin: Arc::new(AdminCredential::new(config.token, config.previous)),
-            gate: config.gate,
+            limiter: config.gate,
             caller: Caller {
                 priority: Priority::Normal,
                 namespace: "".into(),
@@ -214,7 +214,7 @@ impl Client {
         match self.send(&route, Attempt::Usual, NO_BODY).await {
             Err(e) if !e.is_not_found() => Err(e),
             _ => {
-                self.gate.note_deleted(id);
+                self.limiter.note_deleted(id);
                 Ok(())
             }
         }
@@ -265,8 +265,8 @@ impl Client {
         let route = Route::new(Method::GET, "/setup/account");
         self.admin
             .check()
-            .inspect_err(|e| self.gate.record_local_rejection(e))?;
-        let _turn = self.gate.acquire(&self.caller).await?;
+            .inspect_err(|e| self.limiter.record_local_rejection(e))?;
+        let _turn = self.limiter.acquire(&self.caller).await?;
         match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == Kind::Forbidden => Ok(true),
@@ -296,7 +296,7 @@ impl Client {
             } else {
                 self.admin
                     .check()
-                    .inspect_err(|e| self.gate.record_local_rejection(e))
+                    .inspect_err(|e| self.limiter.record_local_rejection(e))
             }
         };
         loop {
@@ -304,11 +304,11 @@ impl Client {
             let _turn = match how {
                 Attempt::Create(purpose) => {
                     let timeout = self.create_timeout;
-                    self.gate
+                    self.limiter
                         .acquire_create(&route.name(), timeout, purpose, &self.caller)
                         .await?
                 }
-                Attempt::Usual | Attempt::Probe => self.gate.acquire(&self.caller).await?,
+                Attempt::Usual | Attempt::Probe => self.limiter.acquire(&self.caller).await?,
             };
             // It may have been refused while this call waited.
             check()?;
@@ -345,7 +345,7 @@ impl Client {
     fn report_refusal(&self, how: Attempt, refusal: CredentialFailover) {
         if how != Attempt::Probe && matches!(refusal, CredentialFailover::Switched | CredentialFailover::New)
         {
-            self.gate.refused();
+            self.limiter.refused();
         }
     }
 
@@ -361,7 +361,7 @@ impl Client {
         let _list = OptionFuture::from(list).await;
         let begun = Instant::now();
         let reply = self.exchange(http, route, token, body).await;
-        self.gate.called(route, &reply, begun.elapsed());
+        self.limiter.called(route, &reply, begun.elapsed());
         reply
     }
 
@@ -403,7 +403,7 @@ impl Client {
         let reset = reset_after(response.headers());
         // Overlaps end by this clock: it is not taken from whatever answers on the way to the platform.
         if let Some(at) = time(response.headers()).filter(|_| status == 200) {
-            self.gate.note_time(at);
+            self.limiter.note_time(at);
         }
         let left = patience.saturating_sub(begun.elapsed());
         let bytes = body::read(route, response, left).await?;
@@ -414,7 +414,7 @@ impl Client {
         tokens.push(token);
         let error = Error::refused(&name, status, reset, &bytes, &tokens);
         if let Kind::RateLimited(Some(span)) = error.kind {
-            self.gate.pause(&error, span);
+            self.limiter.pause(&error, span);
         }
         Err(error)
     }

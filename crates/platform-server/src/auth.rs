@@ -96,14 +96,14 @@ impl RequestContext {
 }
 
 /// The middleware.
-pub(super) async fn gate(
+pub(super) async fn authorize(
     State(app): State<App>,
     matched: MatchedPath,
     params: RawPathParams,
     request: Request,
     next: Next,
 ) -> Response {
-    let trace = RequestContext::of(&request);
+    let context = RequestContext::of(&request);
     let id = params
         .iter()
         .find(|(name, _)| *name == "id")
@@ -113,16 +113,16 @@ pub(super) async fn gate(
         return axum::http::StatusCode::METHOD_NOT_ALLOWED.into_response();
     };
     let (mut parts, body) = request.into_parts();
-    let mut visit = Admission {
+    let mut admission = Admission {
         caller: None,
         allowance: None,
-        aim: Target {
+        target: Target {
             rule,
             id,
             account: None,
         },
     };
-    let mut response = match visit.admit(&app, &parts, &trace).await {
+    let mut response = match admission.admit(&app, &parts, &context).await {
         Ok((call, left)) => {
             parts.extensions.insert(Arc::new(call));
             if let Some(conn) = left {
@@ -132,15 +132,15 @@ pub(super) async fn gate(
         }
         Err(error) => error.into_response(),
     };
-    if let Some(allowance) = visit.allowance {
+    if let Some(allowance) = admission.allowance {
         edge::show(&mut response, allowance);
     }
-    if let Some(caller) = &visit.caller {
+    if let Some(caller) = &admission.caller {
         response.extensions_mut().insert(Actor(caller.id.clone()));
     }
     response.extensions_mut().insert(Route(rule.path));
-    visit
-        .audit_failure(&app, &trace, response.status().as_u16())
+    admission
+        .audit_failure(&app, &context, response.status().as_u16())
         .await;
     response
 }
@@ -149,7 +149,7 @@ pub(super) async fn gate(
 struct Admission {
     caller: Option<Caller>,
     allowance: Option<Allowance>,
-    aim: Target,
+    target: Target,
 }
 
 impl Admission {
@@ -157,7 +157,7 @@ impl Admission {
         &mut self,
         app: &App,
         request: &Parts,
-        trace: &RequestContext,
+        context: &RequestContext,
     ) -> Result<(AuthorizedRequest, Option<ReadConnection>), ApiError> {
         let mut conn = app.store.acquire_reader().await?;
         let authenticated = match self.authenticate(app, &mut conn, request).await {
@@ -168,7 +168,7 @@ impl Admission {
             Err(error) => Err(error),
         };
         // Released before the request waits for a body, a writer, or the count of several platforms.
-        let goes_on = self.aim.rule.method == Method::GET
+        let goes_on = self.target.rule.method == Method::GET
             && !app.store.is_shared()
             && matches!(&authenticated, Ok((_, holder, Ok(_))) if holder.used.is_none());
         let left = goes_on.then_some(conn);
@@ -181,7 +181,7 @@ impl Admission {
         };
         // Callers without a valid credential share one count: one for each route would allow many times as many requests.
         let (method, route) = match &authenticated {
-            Ok(_) => (self.aim.rule.method.as_str(), self.aim.rule.path),
+            Ok(_) => (self.target.rule.method.as_str(), self.target.rule.path),
             Err(_) => ("*", "*"),
         };
         let key = Key {
@@ -201,12 +201,13 @@ impl Admission {
             tracing::error!(%error, "the time of a token's use was not written");
         }
         let call = AuthorizedRequest {
+            app: app.clone(),
             facts: allowed?,
-            trace: trace.clone(),
+            context: context.clone(),
             credential,
             caller: holder.caller,
             rights: holder.rights,
-            aim: self.aim.clone(),
+            target: self.target.clone(),
         };
         Ok((call, left))
     }
@@ -250,34 +251,34 @@ impl Admission {
         holder: &Holder,
         request: &Parts,
     ) -> Result<Facts, ApiError> {
-        self.aim.locate(conn, &holder.rights.grants, request).await?;
-        self.aim.permit(conn, holder).await
+        self.target.locate(conn, &holder.rights.grants, request).await?;
+        self.target.permit(conn, holder).await
     }
 
     /// Records refusals of any request and failures of changes; not those of the rate limit, by which a flood of requests
     /// would fill the disk.
-    async fn audit_failure(&self, app: &App, trace: &RequestContext, status: u16) {
+    async fn audit_failure(&self, app: &App, context: &RequestContext, status: u16) {
         let refused = matches!(status, 401 | 403);
-        if !(refused || (status >= 400 && status != 429 && trace.method != "GET")) {
+        if !(refused || (status >= 400 && status != 429 && context.method != "GET")) {
             return;
         }
         // Of the path and the query too: what was refused may be anything.
-        let id = self.aim.id.as_deref().map(secret::redact);
-        let account = self.aim.account.as_deref().map(secret::redact);
-        let mut event = trace.event();
+        let id = self.target.id.as_deref().map(secret::redact);
+        let account = self.target.account.as_deref().map(secret::redact);
+        let mut event = context.event();
         event.actor_name = ANONYMOUS;
         event.source = "API";
         if let Some(caller) = &self.caller {
             caller.sign(&mut event);
         }
-        event.action = self.aim.rule.verb();
-        event.resource_type = self.aim.rule.resource_type;
+        event.action = self.target.rule.verb();
+        event.resource_type = self.target.rule.resource_type;
         event.resource_id = id.as_deref();
         event.account_id = account.as_deref();
         event.result = if refused { "refused" } else { "failed" };
         event.status = status;
         if self.caller.is_none() || status == 401 {
-            refusals::record(app, trace, &event, self.aim.rule.path).await;
+            refusals::record(app, context, &event, self.target.rule.path).await;
         } else {
             write(app, &event).await;
         }

@@ -113,7 +113,7 @@ async fn browser_only(State(app): State<App>, request: Request, next: Next) -> R
     if is_flooded(&app, auth::ANONYMOUS, "*", "/console").await {
         return too_many();
     }
-    let trace = RequestContext::of(&request);
+    let context = RequestContext::of(&request);
     let token = value
         .to_str()
         .ok()
@@ -121,7 +121,7 @@ async fn browser_only(State(app): State<App>, request: Request, next: Next) -> R
         .unwrap_or_default()
         .to_owned();
     match holder(&app, &token).await {
-        Ok((holder, is_valid)) => refuse_token(&app, &trace, holder.as_ref(), is_valid).await,
+        Ok((holder, is_valid)) => refuse_token(&app, &context, holder.as_ref(), is_valid).await,
         Err(error) => failed(&error),
     }
 }
@@ -185,55 +185,55 @@ async fn holder(app: &App, token: &str) -> Result<(Option<Caller>, bool), ApiErr
 
 async fn refuse_token(
     app: &App,
-    trace: &RequestContext,
+    context: &RequestContext,
     holder: Option<&Caller>,
     is_valid: bool,
 ) -> Response {
     let is_person = is_valid && holder.is_some_and(|h| h.kind == "ui");
     let answer = (StatusCode::FORBIDDEN, page::no_access(is_person)).into_response();
     if is_valid {
-        record(app, trace, holder, "openConsole", StatusCode::FORBIDDEN).await;
+        record(app, context, holder, "openConsole", StatusCode::FORBIDDEN).await;
     } else {
-        record_stranger(app, trace, holder, "openConsole", StatusCode::FORBIDDEN).await;
+        record_stranger(app, context, holder, "openConsole", StatusCode::FORBIDDEN).await;
     }
     answer
 }
 
 /// Records a refusal of a caller with a valid credential.
-async fn record(app: &App, trace: &RequestContext, who: Option<&Caller>, action: &str, status: StatusCode) {
-    auth::write(app, &event(trace, who, action, status)).await;
+async fn record(app: &App, context: &RequestContext, who: Option<&Caller>, action: &str, status: StatusCode) {
+    auth::write(app, &event(context, who, action, status)).await;
 }
 
 /// Records a refusal without a valid credential; `who` is the user that it concerns.
 async fn record_stranger(
     app: &App,
-    trace: &RequestContext,
+    context: &RequestContext,
     who: Option<&Caller>,
     action: &str,
     status: StatusCode,
 ) {
-    refusals::record(app, trace, &event(trace, who, action, status), "/console").await;
+    refusals::record(app, context, &event(context, who, action, status), "/console").await;
 }
 
 /// Records a change, in its transaction.
 async fn audit(
     conn: &mut Connection,
-    trace: &RequestContext,
+    context: &RequestContext,
     who: &Caller,
     action: &str,
 ) -> Result<(), sqlx::Error> {
     let mut batch = Batch::default();
-    audit::add(&mut batch, &event(trace, Some(who), action, StatusCode::OK));
+    audit::add(&mut batch, &event(context, Some(who), action, StatusCode::OK));
     batch.execute(conn).await
 }
 
 fn event<'a>(
-    trace: &'a RequestContext,
+    context: &'a RequestContext,
     who: Option<&'a Caller>,
     action: &'a str,
     status: StatusCode,
 ) -> audit::Event<'a> {
-    let mut event = trace.event();
+    let mut event = context.event();
     event.actor_name = "anonymous";
     if let Some(who) = who {
         who.sign(&mut event);
@@ -289,12 +289,17 @@ impl FromRequestParts<App> for Visitor {
 }
 
 /// Refuses a form that no page of the session sent.
-async fn csrf_failed(app: &App, trace: &RequestContext, session: &store::Session, action: &str) -> Response {
+async fn csrf_failed(
+    app: &App,
+    context: &RequestContext,
+    session: &store::Session,
+    action: &str,
+) -> Response {
     let who = caller(session);
     if is_flooded(app, &who.id, "POST", "/console").await {
         return too_many();
     }
-    record(app, trace, Some(&who), action, StatusCode::FORBIDDEN).await;
+    record(app, context, Some(&who), action, StatusCode::FORBIDDEN).await;
     let body = maud::html! {
         h1 { "Refused" }
         p role="alert" { "This form did not come from the console, or is too old. Nothing was done." }

@@ -181,8 +181,8 @@ impl Refusals {
 }
 
 /// Puts a refusal on record, by a row of its own or by a number. `route` is a pattern of ours.
-pub(super) async fn record(app: &App, trace: &RequestContext, event: &Event<'_>, route: &'static str) {
-    let network = trace.peer.map(super::peer::Peer::network);
+pub(super) async fn record(app: &App, context: &RequestContext, event: &Event<'_>, route: &'static str) {
+    let network = context.peer.map(super::peer::Peer::network);
     if app
         .refusals
         .is_first(Kind::of(event, network, route), Instant::now())

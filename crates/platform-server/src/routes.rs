@@ -20,7 +20,7 @@ use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use tokio::sync::Mutex;
 
-use super::auth::{AuthorizedRequest, gate};
+use super::auth::{AuthorizedRequest, authorize};
 use super::metrics::Route;
 use super::reply::{Answer, ApiError};
 use super::{App, store};
@@ -91,7 +91,7 @@ pub(super) fn api(app: App) -> Router {
             "/aws/ec2/group/{id}",
             get(elastigroups::details).delete(elastigroups::delete),
         )
-        .route_layer(middleware::from_fn_with_state(app.clone(), gate))
+        .route_layer(middleware::from_fn_with_state(app.clone(), authorize))
         .route("/healthz", get(health))
         .with_state(app)
 }

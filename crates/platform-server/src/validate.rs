@@ -79,6 +79,14 @@ impl Object {
         }
     }
 
+    /// Reads a body: what `read` makes of it, or all its problems.
+    pub(super) fn read<T>(body: &[u8], read: impl FnOnce(&Self, &mut Problems) -> T) -> Result<T, ApiError> {
+        let mut problems = Problems::default();
+        let value = read(&Self::parse(body)?, &mut problems);
+        problems.check()?;
+        Ok(value)
+    }
+
     /// Dotted path of a field.
     pub(super) fn path(&self, field: &str) -> String {
         if self.path.is_empty() {

@@ -15,11 +15,12 @@ use crate::store::{Connection, Transaction, audit};
 /// An authenticated and authorized request.
 #[derive(Clone)]
 pub(crate) struct AuthorizedRequest {
-    pub(super) trace: RequestContext,
+    pub(super) app: App,
+    pub(super) context: RequestContext,
     pub(super) credential: Credential,
     pub(super) caller: Caller,
     pub(super) rights: Rights,
-    pub(super) aim: Target,
+    pub(super) target: Target,
     /// The facts that the decision was made with.
     pub(super) facts: Facts,
 }
@@ -27,10 +28,10 @@ pub(crate) struct AuthorizedRequest {
 impl AuthorizedRequest {
     /// Begins a change in the only transaction that writes, and authorizes the request again in it: a caller may hold its body
     /// back for long after the middleware has decided, and lose its rights meanwhile.
-    pub(crate) async fn begin(&self, app: &App) -> Result<(Self, Transaction), ApiError> {
-        let mut tx = app.store.write().await?;
+    pub(crate) async fn begin(&self) -> Result<(Self, Transaction), ApiError> {
+        let mut tx = self.app.store.write().await?;
         let holder = self.credential.holder(&mut tx).await?;
-        let facts = self.aim.permit(&mut tx, &holder).await?;
+        let facts = self.target.permit(&mut tx, &holder).await?;
         let call = Self {
             caller: holder.caller,
             rights: holder.rights,
@@ -74,18 +75,18 @@ impl AuthorizedRequest {
     }
 
     fn event<'a>(&'a self, resource_id: &'a str) -> audit::Event<'a> {
-        let mut event = self.trace.event();
+        let mut event = self.context.event();
         self.caller.sign(&mut event);
-        event.action = self.aim.rule.verb();
-        event.resource_type = self.aim.rule.resource_type;
+        event.action = self.target.rule.verb();
+        event.resource_type = self.target.rule.resource_type;
         event.resource_id = Some(resource_id);
-        event.account_id = self.aim.account.as_deref();
+        event.account_id = self.target.account.as_deref();
         event.result = "success";
         event.status = 200;
         event
     }
 
-    /// Ends a change that answers by status alone: adds its row to the audit log and commits.
+    /// Ends a change: adds its row to the audit log and commits. The answer is for changes that answer by status alone.
     pub(crate) async fn done(&self, mut tx: Transaction, resource_id: &str) -> Result<Answer, ApiError> {
         self.record(&mut tx, resource_id).await?;
         tx.commit().await?;
@@ -95,7 +96,7 @@ impl AuthorizedRequest {
     /// Id of the console user that calls; programmatic users have neither a password nor a session.
     pub(crate) fn person(&self) -> Result<&str, ApiError> {
         if self.caller.kind != "ui" {
-            let action = self.aim.rule.action;
+            let action = self.target.rule.action;
             return Err(ApiError::Forbidden(format!(
                 "Only a console user may do this ({action})"
             )));
@@ -118,14 +119,14 @@ impl AuthorizedRequest {
 
     /// Whether the caller may do this request's action on one resource of the account.
     pub(crate) fn may(&self, id: &str, attributes: BTreeMap<String, String>) -> bool {
-        let resource = format!("{}:{id}", self.aim.rule.service());
-        let account = self.aim.place();
+        let resource = format!("{}:{id}", self.target.rule.service());
+        let account = self.target.place();
         let facts = Facts {
             attributes,
             email: self.facts.email.clone(),
         };
         let question = Question {
-            action: self.aim.rule.action,
+            action: self.target.rule.action,
             resource: &resource,
             account,
             administrator_only: false,
@@ -136,12 +137,17 @@ impl AuthorizedRequest {
 
     /// The refusal of what [`Self::may`] does not allow.
     pub(crate) fn refusal(&self) -> ApiError {
-        self.aim.refusal()
+        self.target.refusal()
+    }
+
+    /// The id in the path; empty where the route has none.
+    pub(crate) fn id(&self) -> &str {
+        self.target.id.as_deref().unwrap_or_default()
     }
 
     /// The account acted on.
     pub(crate) fn account(&self) -> Result<&str, ApiError> {
-        self.aim
+        self.target
             .account
             .as_deref()
             .ok_or(ApiError::Internal("the route has no account"))

@@ -27,7 +27,7 @@ pub(super) struct Client {
     app: App,
     session: sign_in::Session,
     cookie: String,
-    trace: RequestContext,
+    context: RequestContext,
 }
 
 /// A refusal of the API, with its messages.
@@ -63,12 +63,12 @@ impl Refused {
 }
 
 impl Client {
-    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, trace: RequestContext) -> Self {
+    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, context: RequestContext) -> Self {
         Self {
             app: app.clone(),
             session,
             cookie,
-            trace,
+            context,
         }
     }
 
@@ -93,7 +93,7 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Vec<Value>, Refused> {
         let info = RequestInfo {
-            id: self.trace.request_id.clone(),
+            id: self.context.request_id.clone(),
             url: path.to_owned(),
             method: method.to_string(),
             timestamp: format_time(Timestamp::now()),
@@ -101,11 +101,11 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::USER_AGENT, &self.trace.agent)
+            .header(header::USER_AGENT, &self.context.agent)
             .header(header::CONTENT_TYPE, "application/json")
-            .extension(RequestId(self.trace.request_id.clone()))
+            .extension(RequestId(self.context.request_id.clone()))
             .extension(SignedIn(self.cookie.clone()));
-        if let Some(peer) = self.trace.peer {
+        if let Some(peer) = self.context.peer {
             request = request.extension(peer);
         }
         let body = body.map_or_else(Body::empty, |b| Body::from(b.to_string()));
@@ -132,7 +132,7 @@ impl Client {
 
     /// Refuses a form that no page of the session sent.
     pub(super) async fn csrf_failed(&self, action: &str) -> Response {
-        super::csrf_failed(&self.app, &self.trace, &self.session, action).await
+        super::csrf_failed(&self.app, &self.context, &self.session, action).await
     }
 
     /// Whether the user administers the organization. It decides what a page offers; the API decides what is allowed.
