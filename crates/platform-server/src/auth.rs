@@ -1,99 +1,40 @@
 //! Middleware of every route of the API: authentication, rate limit, authorization, and the audit of refusals.
 
 mod caller;
+pub(super) mod context;
 mod reader;
 mod request;
+pub(super) mod session;
 mod target;
 
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, Method, Uri, header};
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::authz::Facts;
-use super::edge::{self, Actor, RequestId};
-use super::limit::{Allowance, Key};
+use super::limit::Allowance;
 use super::metrics::Route;
-use super::peer::Peer;
 use super::refusals;
 use super::reply::ApiError;
 use super::rules::Rule;
 use super::store::batch::Batch;
-use super::store::{Connection, ReadConnection, audit, credentials, sign_in};
-use super::{App, console, secret};
+use super::store::requests::Key;
+use super::store::{Connection, ReadConnection, credentials, sign_in};
+use super::{App, secret};
 pub(super) use caller::{Caller, bearer};
 use caller::{Credential, Holder};
+use context::{ANONYMOUS, Actor, RequestContext, write};
 use reader::HeldReader;
 pub(super) use reader::Reader;
 pub(super) use request::AuthorizedRequest;
 use target::Target;
 
-/// Bucket of the rate limit for callers without a valid credential, so that they cannot use up the organization's.
-pub(super) const ANONYMOUS: &str = "anonymous";
 /// How long a request waits for the time of its token's use to be written; it is written anyway.
 const TOUCH: std::time::Duration = std::time::Duration::from_millis(500);
-
-/// What is known of a request before its caller is authenticated.
-#[derive(Debug, Clone)]
-pub(super) struct RequestContext {
-    pub(super) request_id: String,
-    pub(super) method: String,
-    /// Path without what could be a token.
-    pub(super) url: String,
-    pub(super) agent: String,
-    pub(super) peer: Option<Peer>,
-    /// The same, written.
-    from: Option<String>,
-}
-
-impl RequestContext {
-    pub(super) fn of(request: &Request) -> Self {
-        Self::new(
-            request.headers(),
-            request.extensions(),
-            request.method(),
-            request.uri(),
-        )
-    }
-
-    /// The same, of a request whose body was taken off.
-    pub(super) fn of_parts(parts: &Parts) -> Self {
-        Self::new(&parts.headers, &parts.extensions, &parts.method, &parts.uri)
-    }
-
-    fn new(headers: &HeaderMap, extensions: &Extensions, method: &Method, uri: &Uri) -> Self {
-        let agent = headers
-            .get(header::USER_AGENT)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
-        let id = extensions.get::<RequestId>();
-        let peer = Peer::of(extensions);
-        Self {
-            request_id: id.map(|id| id.0.clone()).unwrap_or_default(),
-            method: method.to_string(),
-            url: secret::redact(uri.path()),
-            agent: secret::redact(agent),
-            peer,
-            from: peer.map(|peer| peer.to_string()),
-        }
-    }
-
-    /// The part of an audit row that the request gives.
-    pub(super) fn event(&self) -> audit::Event<'_> {
-        audit::Event {
-            agent: &self.agent,
-            method: &self.method,
-            url: &self.url,
-            request_id: &self.request_id,
-            peer: self.from.as_deref(),
-            actor_type: ANONYMOUS,
-            ..audit::Event::default()
-        }
-    }
-}
 
 /// The middleware.
 pub(super) async fn authorize(
@@ -133,7 +74,7 @@ pub(super) async fn authorize(
         Err(error) => error.into_response(),
     };
     if let Some(allowance) = admission.allowance {
-        edge::show(&mut response, allowance);
+        allowance.write_headers(&mut response);
     }
     if let Some(caller) = &admission.caller {
         response.extensions_mut().insert(Actor(caller.id.clone()));
@@ -223,11 +164,11 @@ impl Admission {
             if headers.contains_key(header::AUTHORIZATION) {
                 return Err(caller::UNKNOWN);
             }
-            let Some(cookie) = console::session_cookie(app, headers) else {
+            let Some(cookie) = session::session_cookie(app, headers) else {
                 return Err(caller::UNKNOWN);
             };
-            if let Some(session) = sign_in::session(conn, &cookie).await? {
-                self.caller = Some(console::caller(&session));
+            if let Some(found) = sign_in::session(conn, &cookie).await? {
+                self.caller = Some(Caller::by_session(&found));
             }
             return Err(ApiError::Unauthorized(
                 "A console session does not open the API: use a token",
@@ -282,22 +223,6 @@ impl Admission {
         } else {
             write(app, &event).await;
         }
-    }
-}
-
-/// A method as a label of metrics and counts: callers can invent others.
-pub(super) fn known_method(method: &str) -> &'static str {
-    let known = ["GET", "HEAD", "POST", "PUT", "DELETE"];
-    known.into_iter().find(|k| *k == method).unwrap_or("other")
-}
-
-/// Adds an audit row by itself. The answer does not wait for a broken disk: it is a refusal anyway.
-pub(super) async fn write(app: &App, event: &audit::Event<'_>) {
-    let mut batch = Batch::default();
-    audit::add(&mut batch, event);
-    if let Err(error) = app.store.record(batch).await {
-        app.metrics.unrecorded();
-        tracing::error!(%error, request = event.request_id, "an audit row was not written");
     }
 }
 

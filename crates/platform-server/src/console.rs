@@ -8,31 +8,33 @@ mod programmatic;
 mod settings;
 mod sign_in;
 
-use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
-use super::auth::{self, Caller, RequestContext, bearer};
-use super::limit::{Allowance, Key};
+use super::auth::context::{ANONYMOUS, RequestContext, write};
+use super::auth::session::{cookie_name, session_cookie};
+use super::auth::{Caller, bearer};
+use super::limit::Allowance;
 use super::reply::{self, ApiError};
 use super::store::batch::Batch;
+use super::store::requests::Key;
 use super::store::sign_in as store;
 use super::store::{Connection, audit, credentials};
 use super::{App, refusals, secret};
-use client::Client;
-pub(super) use client::SignedIn;
+use client::{Api, Client};
 
-const SESSION: &str = "session";
 const SIGN_IN: &str = "/console/sign-in";
 const STYLE: &str = include_str!("console/style.css");
 const SCRIPT: &str = include_str!("console/copy.js");
 
 /// The console's routes.
-pub(super) fn pages(app: App) -> Router {
+/// `api` is where they send their calls.
+pub(super) fn pages(app: App, api: Router) -> Router {
     Router::new()
         .route("/console", get(home))
         .route(SIGN_IN, get(sign_in::form).post(sign_in::sign_in_with_password))
@@ -40,6 +42,7 @@ pub(super) fn pages(app: App) -> Router {
         .merge(settings::pages())
         .merge(own::pages())
         .route("/console/{*rest}", get(nothing).post(nothing))
+        .layer(Extension(Api(api)))
         .route_layer(middleware::from_fn_with_state(app.clone(), browser_only))
         .route("/console/style.css", get(style))
         .route("/console/copy.js", get(script))
@@ -53,46 +56,6 @@ pub(super) fn is_page(path: &str) -> bool {
 
 /// One script of our own, no frames, nothing from elsewhere.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// The cookie of a console session, if the request has one.
-pub(super) fn session_cookie(app: &App, headers: &HeaderMap) -> Option<String> {
-    cookie(app, headers, SESSION)
-}
-
-/// The console user of a session.
-pub(super) fn caller(session: &store::Session) -> Caller {
-    person(&session.user_id, &session.user_name)
-}
-
-fn person(id: &str, name: &str) -> Caller {
-    Caller {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        kind: "ui",
-        last_digits: None,
-        source: "UI",
-    }
-}
-
-/// The name under which a browser has a cookie. What begins with `__Host-` it takes from this host alone, by TLS.
-fn cookie_name(app: &App, name: &str) -> String {
-    let prefix = if app.secure_cookies { "__Host-" } else { "" };
-    format!("{prefix}{name}")
-}
-
-fn cookie(app: &App, headers: &HeaderMap, name: &str) -> Option<String> {
-    let name = cookie_name(app, name);
-    let lines = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    let mut pairs = lines
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.to_owned())
-}
 
 /// Sets a cookie, for the whole site as its name may demand; the API has to see that of a session to refuse it in clear words.
 fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, seconds: i64) {
@@ -110,7 +73,7 @@ async fn browser_only(State(app): State<App>, request: Request, next: Next) -> R
         return next.run(request).await;
     };
     // All methods share one count.
-    if is_flooded(&app, auth::ANONYMOUS, "*", "/console").await {
+    if is_flooded(&app, ANONYMOUS, "*", "/console").await {
         return too_many();
     }
     let context = RequestContext::of(&request);
@@ -201,7 +164,7 @@ async fn refuse_token(
 
 /// Records a refusal of a caller with a valid credential.
 async fn record(app: &App, context: &RequestContext, who: Option<&Caller>, action: &str, status: StatusCode) {
-    auth::write(app, &event(context, who, action, status)).await;
+    write(app, &event(context, who, action, status)).await;
 }
 
 /// Records a refusal without a valid credential; `who` is the user that it concerns.
@@ -275,12 +238,11 @@ impl FromRequestParts<App> for Visitor {
         match session(app, &parts.headers).await {
             Ok(Some(session)) => {
                 let cookie = session_cookie(app, &parts.headers).unwrap_or_default();
-                Ok(Self(Client::new(
-                    app,
-                    session,
-                    cookie,
-                    RequestContext::of_parts(parts),
-                )))
+                let Some(api) = parts.extensions.get::<Api>() else {
+                    return Err(failed(&ApiError::Internal("the page has no API")));
+                };
+                let context = RequestContext::of_parts(parts);
+                Ok(Self(Client::new(app, api, session, cookie, context)))
             }
             Ok(None) => Err(Redirect::to(SIGN_IN).into_response()),
             Err(error) => Err(failed(&error)),
@@ -295,7 +257,7 @@ async fn csrf_failed(
     session: &store::Session,
     action: &str,
 ) -> Response {
-    let who = caller(session);
+    let who = Caller::by_session(session);
     if is_flooded(app, &who.id, "POST", "/console").await {
         return too_many();
     }

@@ -4,20 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
+
 use super::store::Store;
-use super::store::requests::Counted;
+use super::store::requests::{Counted, Key, WINDOW};
 
-/// Seconds.
-pub(super) const WINDOW: i64 = 60;
-
-/// What requests are counted by. The caller is the organization, or the caller that was refused. Method and route are those
-/// of our table, not as sent: another spelling starts no new count.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) caller: String,
-    pub(super) method: &'static str,
-    pub(super) route: &'static str,
-}
+/// A header that the layer of all replies adds where a route has not.
+pub(super) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// What a reply's `X-RateLimit-*` headers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +26,13 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
+    pub(super) fn write_headers(self, response: &mut Response) {
+        let headers = response.headers_mut();
+        headers.insert(LIMIT.clone(), HeaderValue::from(self.limit));
+        headers.insert(REMAINING.clone(), HeaderValue::from(self.remaining));
+        headers.insert(RESET.clone(), HeaderValue::from(self.reset));
+    }
+
     /// What a window allows after the request that was counted last. Refused requests count too: a caller that does not pause
     /// stays blocked.
     fn of(limit: u32, counted: &Counted) -> Self {

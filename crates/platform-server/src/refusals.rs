@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::App;
-use super::auth::{self, ANONYMOUS, RequestContext};
+use super::auth::context::{ANONYMOUS, RequestContext, write};
+use super::metrics::known_method;
 use super::store::audit::Event;
 
 /// Rows that may be written at once, after a quiet time.
@@ -48,7 +49,7 @@ impl Kind {
             resource_type: event.resource_type.to_owned(),
             result: event.result.to_owned(),
             status: event.status,
-            method: auth::known_method(event.method).to_owned(),
+            method: known_method(event.method).to_owned(),
             route,
         }
     }
@@ -187,14 +188,14 @@ pub(super) async fn record(app: &App, context: &RequestContext, event: &Event<'_
         .refusals
         .is_first(Kind::of(event, network, route), Instant::now())
     {
-        auth::write(app, event).await;
+        write(app, event).await;
     }
 }
 
 /// Writes the numbers that have no row yet.
 pub(super) async fn flush(app: &App) {
     for (kind, requests) in app.refusals.take(Instant::now()) {
-        auth::write(app, &kind.event(requests)).await;
+        write(app, &kind.event(requests)).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::http::header;
 use axum::http::request::Parts;
 
-use crate::console::{self, SignedIn};
+use super::session::SignedIn;
 use crate::reply::ApiError;
 use crate::secret;
 use crate::store::batch::Batch;
@@ -35,6 +35,22 @@ impl Caller {
             },
             last_digits: Some(owner.last_digits.clone()),
             source: "API",
+        }
+    }
+
+    /// The console user of a session.
+    pub(crate) fn by_session(session: &sign_in::Session) -> Self {
+        Self::of_person(&session.user_id, &session.user_name)
+    }
+
+    /// A console user.
+    pub(crate) fn of_person(id: &str, name: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            kind: "ui",
+            last_digits: None,
+            source: "UI",
         }
     }
 
@@ -93,7 +109,7 @@ impl Credential {
                 let session = session.ok_or(ApiError::Unauthorized("The session has ended"))?;
                 Ok(Holder {
                     rights: callers::effective(conn, &session.user_id).await?,
-                    caller: console::caller(&session),
+                    caller: Caller::by_session(&session),
                     used: None,
                 })
             }

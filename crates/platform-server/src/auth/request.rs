@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::RequestContext;
 use super::caller::{Caller, Credential};
+use super::context::RequestContext;
 use super::target::Target;
 use crate::App;
 use crate::authz::{self, Facts, Question};
@@ -48,14 +48,7 @@ impl AuthorizedRequest {
         callers::require_unchanged(batch, &self.caller.id, &self.rights);
     }
 
-    /// Adds the row of a success to the audit log, in the transaction of the change: neither exists without the other.
-    pub(crate) async fn record(&self, conn: &mut Connection, resource_id: &str) -> Result<(), sqlx::Error> {
-        let mut batch = Batch::default();
-        self.audit(&mut batch, resource_id);
-        batch.execute(conn).await
-    }
-
-    /// The same for a change in an account that the body names.
+    /// Adds the row of a change in an account that the body names to the audit log.
     pub(crate) async fn record_in(
         &self,
         conn: &mut Connection,
@@ -69,7 +62,7 @@ impl AuthorizedRequest {
         batch.execute(conn).await
     }
 
-    /// The same as [`Self::record`], in the batch of the change.
+    /// Adds the row of a success to the audit log, in the batch of the change: neither exists without the other.
     pub(crate) fn audit(&self, batch: &mut Batch, resource_id: &str) {
         audit::add(batch, &self.event(resource_id));
     }
@@ -88,7 +81,9 @@ impl AuthorizedRequest {
 
     /// Ends a change: adds its row to the audit log and commits. The answer is for changes that answer by status alone.
     pub(crate) async fn done(&self, mut tx: Transaction, resource_id: &str) -> Result<Answer, ApiError> {
-        self.record(&mut tx, resource_id).await?;
+        let mut batch = Batch::default();
+        self.audit(&mut batch, resource_id);
+        batch.execute(&mut tx).await?;
         tx.commit().await?;
         Ok(Answer::Done)
     }

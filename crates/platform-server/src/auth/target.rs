@@ -10,7 +10,7 @@ use super::caller::Holder;
 use crate::authz::{self, Facts, Grant, Question};
 use crate::reply::ApiError;
 use crate::rules::{Needs, Rule};
-use crate::store::{Connection, access, accounts};
+use crate::store::{Connection, accounts, facts};
 use crate::validate::invalid;
 
 /// Begin of the paths of one account.
@@ -74,7 +74,7 @@ impl Target {
         // Nothing is read where no policy of the caller has a condition.
         let mut statements = grants.iter().flat_map(|g| g.statements.iter());
         let facts = if statements.any(|s| s.condition.is_some()) {
-            access::facts(conn, &holder.caller.id, self.place(), &resource).await?
+            facts::read(conn, &holder.caller.id, self.place(), &resource).await?
         } else {
             Facts::default()
         };

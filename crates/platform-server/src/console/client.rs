@@ -1,5 +1,6 @@
 //! The console's client of the API: it calls the same routes, with the rights of the signed-in user, and with the same audit.
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::Response;
@@ -7,24 +8,24 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::auth::RequestContext;
+use crate::auth::context::{RequestContext, RequestId};
+use crate::auth::session::SignedIn;
 use crate::authz::{self, Facts, Question};
-use crate::edge::RequestId;
 use crate::store::{callers, sign_in};
-use crate::{App, reply, reply::ApiError, routes};
+use crate::{App, reply, reply::ApiError};
 use platform_api::{ErrorItem, RequestInfo, format_time};
 
 /// Longest reply that a page is rendered from.
 const LONGEST: usize = 64 * 1024 * 1024;
 
-/// The session cookie on whose behalf the console calls, as an extension: no request from outside can carry it. The session
-/// may have ended before the body of the request was there.
+/// The routes of the API, in the extensions of a page's request.
 #[derive(Clone)]
-pub(crate) struct SignedIn(pub(crate) String);
+pub(super) struct Api(pub(super) Router);
 
 /// The calls that render one page, for one user.
 pub(super) struct Client {
     app: App,
+    api: Router,
     session: sign_in::Session,
     cookie: String,
     context: RequestContext,
@@ -63,9 +64,16 @@ impl Refused {
 }
 
 impl Client {
-    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, context: RequestContext) -> Self {
+    pub(super) fn new(
+        app: &App,
+        api: &Api,
+        session: sign_in::Session,
+        cookie: String,
+        context: RequestContext,
+    ) -> Self {
         Self {
             app: app.clone(),
+            api: api.0.clone(),
             session,
             cookie,
             context,
@@ -114,7 +122,7 @@ impl Client {
             errors: Vec::new(),
         };
         let request = request.body(body).map_err(failed)?;
-        let Ok(response) = routes::api(self.app.clone()).oneshot(request).await;
+        let Ok(response) = self.api.clone().oneshot(request).await;
         let response = reply::finish(response, info);
         let status = response.status();
         let bytes = to_bytes(response.into_body(), LONGEST).await;

@@ -3,8 +3,11 @@
 pub(super) mod lists;
 pub(super) mod programmatic;
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
+use super::client::{Client, Refused};
 use crate::store::sign_in::Session;
 
 /// A page before the sign-in.
@@ -82,6 +85,30 @@ pub(super) fn message(title: &str, text: &str) -> Markup {
         title,
         &html! { p role="alert" { (text) } p { a href="/console" { "To the console" } } },
     )
+}
+
+/// A page with the refusal of the API.
+pub(super) fn refused(client: &Client, refused: &Refused) -> Response {
+    let title = match refused.status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        status if status.is_client_error() => "Refused",
+        _ => "Failure",
+    };
+    let body = html! { h1 { (title) } p role="alert" { (refused.words()) } p { a href="/console" { "To the console" } } };
+    let page = signed_in(title, client.organization(), client.session(), &body);
+    (refused.status, page).into_response()
+}
+
+/// A page, or what the API refused on the way to it.
+pub(super) async fn shown(
+    client: &Client,
+    page: impl Future<Output = Result<Response, Refused>>,
+) -> Response {
+    match page.await {
+        Ok(page) => page,
+        Err(error) => refused(client, &error),
+    }
 }
 
 /// The answer to a request with a token.

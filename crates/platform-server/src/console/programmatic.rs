@@ -12,7 +12,7 @@ use super::client::{Client, Refused};
 use super::form::Form;
 use super::page::lists::{self, Tab, text};
 use super::page::programmatic::{self as page, Offer};
-use super::settings::{refused, shown};
+use super::page::{refused, shown};
 use super::{Visitor, failed};
 use crate::reply::ApiError;
 use crate::{App, catalog, secret};

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::client::{Client, Refused};
 use super::form::Form;
 use super::page::lists::{self, SECTIONS, Tab, text};
+use super::page::shown;
 use super::{Visitor, failed, page, programmatic};
 use crate::App;
 use crate::reply::ApiError;
@@ -35,30 +36,6 @@ async fn first(Visitor(client): Visitor) -> Response {
         Ok(true) => Redirect::to(&programmatic::base(None)).into_response(),
         Ok(false) => Redirect::to("/console/settings/account").into_response(),
         Err(error) => failed(&error),
-    }
-}
-
-/// A page with the refusal of the API.
-pub(super) fn refused(client: &Client, refused: &Refused) -> Response {
-    let title = match refused.status {
-        StatusCode::NOT_FOUND => "Not found",
-        StatusCode::FORBIDDEN => "Not allowed",
-        status if status.is_client_error() => "Refused",
-        _ => "Failure",
-    };
-    let body = maud::html! { h1 { (title) } p role="alert" { (refused.words()) } p { a href="/console" { "To the console" } } };
-    let page = page::signed_in(title, client.organization(), client.session(), &body);
-    (refused.status, page).into_response()
-}
-
-/// A page, or what the API refused on the way to it.
-pub(super) async fn shown(
-    client: &Client,
-    page: impl Future<Output = Result<Response, Refused>>,
-) -> Response {
-    match page.await {
-        Ok(page) => page,
-        Err(error) => refused(client, &error),
     }
 }
 

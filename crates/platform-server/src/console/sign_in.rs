@@ -6,14 +6,16 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::{
-    SESSION, SIGN_IN, audit, busy, caller, cookie, csrf_failed, failed, page, person, record_stranger,
-    refuse_token, session, session_cookie, set_cookie, too_many,
+    SIGN_IN, audit, busy, csrf_failed, failed, page, record_stranger, refuse_token, session, set_cookie,
+    too_many,
 };
-use crate::auth::{Caller, RequestContext};
+use crate::auth::Caller;
+use crate::auth::context::RequestContext;
+use crate::auth::session::{COOKIE as SESSION, cookie, session_cookie};
 use crate::hashing::Line;
-use crate::limit::Key;
 use crate::peer::Peer;
 use crate::reply::ApiError;
+use crate::store::requests::Key;
 use crate::store::sign_in::{self as store, Attempt, Origin};
 use crate::store::{Transaction, credentials};
 use crate::{App, secret};
@@ -155,7 +157,7 @@ async fn try_sign_in(
     let attempt = store::begin(&mut tx, email, origin).await?;
     tx.commit().await?;
     let known = &attempted.known;
-    let who = known.as_ref().map(|(id, name, _)| person(id, name));
+    let who = known.as_ref().map(|(id, name, _)| Caller::of_person(id, name));
     if let Attempt::Locked(seconds) = attempt {
         record_stranger(
             app,
@@ -245,7 +247,7 @@ pub(super) async fn sign_out(State(app): State<App>, request: Request) -> Respon
     let closed = async {
         let mut tx = app.store.write().await?;
         store::close(&mut tx, &cookie).await?;
-        audit(&mut tx, &context, &caller(&current), "signOut").await?;
+        audit(&mut tx, &context, &Caller::by_session(&current), "signOut").await?;
         tx.commit().await?;
         Ok::<_, ApiError>(())
     };

@@ -16,7 +16,7 @@ use crate::App;
 use crate::authz::{self, Decision, Question};
 use crate::reply::{Answer, ApiError};
 use crate::rules::{Needs, Rule};
-use crate::store::{access, callers, users};
+use crate::store::{callers, facts, users};
 use crate::validate::{Problems, invalid};
 
 /// Reading an account, which goes with any other right in it.
@@ -65,7 +65,7 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
             "query.userId".to_owned(),
         ));
     }
-    let facts = access::facts(&mut tx, &user, account, &resource).await?;
+    let facts = facts::read(&mut tx, &user, account, &resource).await?;
     let grants = callers::effective(&mut tx, &user).await?.grants;
     let administrator_only = rules.iter().any(|r| r.needs == Needs::Administrator);
     let question = Question {

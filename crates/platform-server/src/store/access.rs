@@ -4,8 +4,7 @@ use serde_json::Value;
 use sqlx::FromRow;
 
 use super::batch::Batch;
-use super::{Connection, elastigroups, exists, now, unused_id, users, written};
-use crate::authz::Facts;
+use super::{Connection, exists, now, unused_id, written};
 use crate::reply::ApiError;
 use platform_api::{Policy, PolicyGrant, UserGroup, UserPolicy};
 
@@ -241,23 +240,6 @@ pub(crate) async fn grants(
         }
     }
     Ok(found.into_iter().map(|(_, policy)| policy).collect())
-}
-
-/// What conditions are about: the resource, if it is one that can be looked up, and the user.
-pub(crate) async fn facts(
-    conn: &mut Connection,
-    user: &str,
-    account: Option<&str>,
-    resource: &str,
-) -> Result<Facts, sqlx::Error> {
-    let group = match (account, resource.split_once(':')) {
-        (Some(account), Some(("elastigroup", id))) => elastigroups::find(&mut *conn, account, id).await?,
-        _ => None,
-    };
-    Ok(Facts {
-        attributes: group.map(|g| g.attributes()).unwrap_or_default(),
-        email: users::email(conn, user).await?,
-    })
 }
 
 #[derive(FromRow)]
