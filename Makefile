@@ -14,9 +14,9 @@ help: ## Show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 # One build of program and example, with the features of the tests: they share all dependencies.
-demo: controlplane ## Show the whole on this machine: control plane, node, platform, operator, a pod with its token (KEEP=1 leaves it running)
+demo: $(if $(CLUSTER),,controlplane) ## Show the whole on this machine: control plane, node, platform, operator, a pod with its token (KEEP=1 leaves it running; CLUSTER=current uses the cluster of KUBECONFIG and builds no Kubernetes)
 	@cargo build --locked --bins --example demo
-	@cargo run --locked --quiet --example demo
+	@CLUSTER=$(CLUSTER) cargo run --locked --quiet --example demo
 
 demo-stop: ## Stop what `make demo KEEP=1` left running
 	@cargo run --locked --quiet --example demo -- stop

@@ -72,7 +72,7 @@ async fn demo() -> Result<(), String> {
     println!("\nCleaning up");
     let cleaned = clean_up();
     if cleaned.is_ok() {
-        println!("  control plane stopped, processes ended, run data removed");
+        println!("  processes ended, run data removed");
     }
     result.and(cleaned)
 }

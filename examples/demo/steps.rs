@@ -1,5 +1,6 @@
 //! The steps of the demo.
 
+mod current;
 mod rotation;
 
 use std::fmt::Display;
@@ -14,7 +15,7 @@ use programmatic_users::api::{ProgrammaticUser, READY};
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::cluster::{Cluster, Options, node_wanted, root};
+use crate::support::cluster::{Cluster, root};
 use crate::support::observe::{condition, conditions, looks_like_token, values};
 use crate::support::operator::{self, Operator};
 use crate::support::platform::{self, Platform};
@@ -40,12 +41,12 @@ struct Demo {
 pub async fn run(dir: PathBuf, keep: bool) -> Result<(), String> {
     let started = Instant::now();
     let mut demo = start(dir, keep).await?;
-    demo.manifests().await?;
-    demo.platforms_view().await?;
-    demo.pod_uses_its_token().await?;
-    demo.refusals().await?;
-    demo.rotation().await?;
-    demo.deletion().await?;
+    let shown = demo.show().await;
+    // The demo leaves a cluster that it did not start as it was, also where a step failed.
+    if demo.cluster.is_external() && !(keep && shown.is_ok()) {
+        current::remove(&demo.cluster)?;
+    }
+    shown?;
     println!("\nEverything held, in {:.0} s.", started.elapsed().as_secs_f32());
     if keep {
         demo.leave_running().await?;
@@ -76,18 +77,21 @@ fn check(holds: bool, claim: impl Display) -> Result<(), String> {
 }
 
 async fn start(dir: PathBuf, keep: bool) -> Result<Demo, String> {
-    headline(1, "A real Kubernetes control plane");
+    let current = current::kubeconfig()?;
+    let title = if current.is_some() {
+        "The current cluster"
+    } else {
+        "A real Kubernetes control plane"
+    };
+    headline(1, title);
     std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let run = dir.join("plane");
-    let node = if node_wanted() { "required" } else { "none" };
-    let linger = if keep { "0" } else { "20s" }.to_owned();
     let start = move || {
-        let cluster = Cluster::start(&Options { run, node, linger })?;
+        let cluster = match current {
+            Some(kubeconfig) => current::connect(&kubeconfig)?,
+            None => current::start(run, keep)?,
+        };
         cluster.install_crds()?;
-        if cluster.has_node() {
-            cluster.busybox_image(IMAGE)?;
-            cluster.busybox_image(pod::IMAGE)?;
-        }
         Ok::<_, String>(cluster)
     };
     let cluster = tokio::task::spawn_blocking(start)
@@ -95,12 +99,22 @@ async fn start(dir: PathBuf, keep: bool) -> Result<Demo, String> {
         .map_err(|e| e.to_string())??;
     let client = cluster.client_as("programmatic-users-demo").await;
     let info = cluster.info();
+    let (version, server) = if cluster.is_external() {
+        let server = [
+            "config",
+            "view",
+            "--minify",
+            "-o",
+            "jsonpath={.clusters[0].cluster.server}",
+        ];
+        let version = cluster.kubectl(&["version", "-o", "jsonpath={.serverVersion.gitVersion}"])?;
+        (version, cluster.kubectl(&server)?)
+    } else {
+        (info.version.clone(), info.server.clone())
+    };
     check(
         true,
-        format!(
-            "Kubernetes {} answers at {}, and serves our three kinds",
-            info.version, info.server
-        ),
+        format!("Kubernetes {version} answers at {server}, and serves our three kinds"),
     )?;
     if cluster.has_node() {
         println!("   with a real node: pods run in containers");
@@ -178,6 +192,15 @@ fn examples() -> Result<Vec<PathBuf>, String> {
 }
 
 impl Demo {
+    async fn show(&mut self) -> Result<(), String> {
+        self.manifests().await?;
+        self.platforms_view().await?;
+        self.pod_uses_its_token().await?;
+        self.refusals().await?;
+        self.rotation().await?;
+        self.deletion().await
+    }
+
     fn next(&mut self, text: impl Display) {
         self.step += 1;
         headline(self.step, text);

@@ -132,12 +132,13 @@ impl Cluster {
         }
     }
 
-    fn external(kubeconfig: String) -> Self {
+    /// A cluster that is there already.
+    pub fn external(kubeconfig: String) -> Self {
         let info = Info {
             kubeconfig,
             kubectl: "kubectl".to_owned(),
             host_address: "127.0.0.1".to_owned(),
-            node_reason: "TEST_KUBECONFIG names a cluster whose pods may not reach this host".to_owned(),
+            node_reason: "it is not of our own making, and its pods may not reach this host".to_owned(),
             ..Info::default()
         };
         Self {

@@ -13,9 +13,9 @@ pub enum ActorType {
     Programmatic,
     /// The platform itself.
     System,
-    /// Somebody whose credential the platform does not know.
+    /// A caller whose credential the platform does not know.
     Anonymous,
-    /// The platform does not tell, or has a word of its own.
+    /// The platform sends no type, or one of its own.
     #[serde(other)]
     Unknown,
 }
@@ -64,7 +64,7 @@ impl AuditQuery {
 
 /// One event of `GET /audit/events`.
 ///
-/// The published description ends with `agent` and `responseStatus`; the rest is what the embedded platform tells.
+/// The published description ends with `agent` and `responseStatus`; the embedded platform sends the rest.
 /// `context`, which may hold the body of a request, is left where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

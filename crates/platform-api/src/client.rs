@@ -1,7 +1,7 @@
 //! Typed client of the platform's API.
 //!
-//! Written for what is known of the wire: only HTTP 200 is success, "not found" comes in three shapes, 429 has a
-//! body of its own, and nobody promises that a body is JSON at all. It never follows a redirect (the credential
+//! It relies on what is known of the wire: only HTTP 200 is success, "not found" comes in three shapes, 429 has a
+//! body of its own, and a body need not be JSON at all. It never follows a redirect (the credential
 //! would go along), never repeats a request that may have been acted on, bounds every body in size and time, and
 //! lets no token into an error.
 
@@ -62,7 +62,7 @@ pub struct Config {
 pub struct Client {
     base: Arc<str>,
     admin: Arc<AdminCredential>,
-    gate: Arc<RateLimiter>,
+    limiter: Arc<RateLimiter>,
     caller: Caller,
     shared: reqwest::Client,
     /// For creates: no idle connection is used again, since a request on a connection that the other side has
@@ -119,7 +119,7 @@ impl Client {
             timeout: config.timeout,
             create_timeout: config.create_timeout,
             admin: Arc::new(AdminCredential::new(config.token, config.previous)),
-            gate: config.gate,
+            limiter: config.gate,
             caller: Caller {
                 priority: Priority::Normal,
                 namespace: "".into(),
@@ -214,7 +214,7 @@ impl Client {
         match self.send(&route, Attempt::Usual, NO_BODY).await {
             Err(e) if !e.is_not_found() => Err(e),
             _ => {
-                self.gate.note_deleted(id);
+                self.limiter.note_deleted(id);
                 Ok(())
             }
         }
@@ -265,8 +265,8 @@ impl Client {
         let route = Route::new(Method::GET, "/setup/account");
         self.admin
             .check()
-            .inspect_err(|e| self.gate.record_local_rejection(e))?;
-        let _turn = self.gate.acquire(&self.caller).await?;
+            .inspect_err(|e| self.limiter.record_local_rejection(e))?;
+        let _turn = self.limiter.acquire(&self.caller).await?;
         match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
             Err(e) if e.kind == Kind::Forbidden => Ok(true),
@@ -296,7 +296,7 @@ impl Client {
             } else {
                 self.admin
                     .check()
-                    .inspect_err(|e| self.gate.record_local_rejection(e))
+                    .inspect_err(|e| self.limiter.record_local_rejection(e))
             }
         };
         loop {
@@ -304,11 +304,11 @@ impl Client {
             let _turn = match how {
                 Attempt::Create(purpose) => {
                     let timeout = self.create_timeout;
-                    self.gate
+                    self.limiter
                         .acquire_create(&route.name(), timeout, purpose, &self.caller)
                         .await?
                 }
-                Attempt::Usual | Attempt::Probe => self.gate.acquire(&self.caller).await?,
+                Attempt::Usual | Attempt::Probe => self.limiter.acquire(&self.caller).await?,
             };
             // It may have been refused while this call waited.
             check()?;
@@ -320,8 +320,8 @@ impl Client {
                 Ok(_) if how == Attempt::Probe => self.admin.accepted(),
                 Err(e) if e.kind == Kind::Unauthorized => {
                     let refusal = self.admin.refused(used, e);
-                    self.tell(how, refusal);
-                    // Nothing was done, so that it may be asked again; but a create is asked for once, whatever comes.
+                    self.report_refusal(how, refusal);
+                    // The platform did nothing, so that the call may be repeated. A create call is sent once, whatever the answer.
                     let other = matches!(
                         refusal,
                         CredentialFailover::Switched | CredentialFailover::TryNext
@@ -330,10 +330,10 @@ impl Client {
                         continue;
                     }
                 }
-                // Whoever administers an organization may list its users. Other routes may refuse single objects.
+                // An administrator of an organization may list its users. Other routes may refuse single objects.
                 Err(e) if e.kind == Kind::Forbidden && route.is_list_of_users() => {
                     let refusal = self.admin.forbidden(e);
-                    self.tell(how, refusal);
+                    self.report_refusal(how, refusal);
                 }
                 _ => {}
             }
@@ -341,11 +341,11 @@ impl Client {
         }
     }
 
-    /// Whoever probes the credential hears once of what another call found.
-    fn tell(&self, how: Attempt, refusal: CredentialFailover) {
+    /// Reports what a call other than the probe found: the probe returns its own result.
+    fn report_refusal(&self, how: Attempt, refusal: CredentialFailover) {
         if how != Attempt::Probe && matches!(refusal, CredentialFailover::Switched | CredentialFailover::New)
         {
-            self.gate.refused();
+            self.limiter.refused();
         }
     }
 
@@ -361,7 +361,7 @@ impl Client {
         let _list = OptionFuture::from(list).await;
         let begun = Instant::now();
         let reply = self.exchange(http, route, token, body).await;
-        self.gate.called(route, &reply, begun.elapsed());
+        self.limiter.called(route, &reply, begun.elapsed());
         reply
     }
 
@@ -393,7 +393,7 @@ impl Client {
             request = request.timeout(self.timeout.saturating_add(body::PATIENCE));
             patience = self.timeout;
         }
-        // A connection that is not made in time is told by the HTTP client, which knows that nothing was sent.
+        // The HTTP client reports a connect timeout itself: it knows that it sent nothing.
         patience = patience.saturating_add(SLACK);
         let begun = Instant::now();
         let response = tokio::time::timeout(patience, request.send()).await;
@@ -403,7 +403,7 @@ impl Client {
         let reset = reset_after(response.headers());
         // Overlaps end by this clock: it is not taken from whatever answers on the way to the platform.
         if let Some(at) = time(response.headers()).filter(|_| status == 200) {
-            self.gate.note_time(at);
+            self.limiter.note_time(at);
         }
         let left = patience.saturating_sub(begun.elapsed());
         let bytes = body::read(route, response, left).await?;
@@ -414,7 +414,7 @@ impl Client {
         tokens.push(token);
         let error = Error::refused(&name, status, reset, &bytes, &tokens);
         if let Kind::RateLimited(Some(span)) = error.kind {
-            self.gate.pause(&error, span);
+            self.limiter.pause(&error, span);
         }
         Err(error)
     }

@@ -1,7 +1,6 @@
 //! Wire types and error model of the platform's administration API.
 //!
-//! This module is the only thing that the operator's client ([`client`]) and the embedded platform (`server`)
-//! share. Field names and shapes are those of the published API description; where its sources disagree, the
+//! This crate is all that the operator's client ([`client`]) and the embedded platform share. Field names and shapes are those of the published API description; where its sources disagree, the
 //! comment at the type says which one is followed.
 
 #![forbid(unsafe_code)]
@@ -20,7 +19,7 @@ pub use bounded::Bounded;
 pub use time::{format_time, parse_time, parse_token_time};
 pub use token::Token;
 
-/// The body of every reply: who asked, and what came of it.
+/// The body of every reply: the request and its result.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Envelope<T> {
     /// What the server understood of the request. The published example of one route omits it; readers must not
@@ -295,7 +294,7 @@ pub struct UserPolicy {
     pub account_ids: Vec<String>,
 }
 
-/// What the platform tells of a token after its creation.
+/// What the platform shows of a token after its creation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenInfo {
@@ -311,7 +310,7 @@ pub struct TokenInfo {
     /// The last four characters.
     #[serde(default)]
     pub token_last_digits: String,
-    /// Not in the description; the embedded platform tells it, to the minute.
+    /// Not in the description; the embedded platform sends it, to the minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_used_at: Option<String>,
 }

@@ -1,109 +1,50 @@
-//! The gate before every route of the API: who calls, how often, and whether that is allowed.
+//! Middleware of every route of the API: authentication, rate limit, authorization, and the audit of refusals.
 
 mod caller;
+pub(super) mod context;
 mod reader;
 mod request;
+pub(super) mod session;
 mod target;
 
 use std::sync::Arc;
 
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, Method, Uri, header};
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::authz::Facts;
-use super::edge::{self, Actor, RequestId};
-use super::limit::{Allowance, Key};
+use super::limit::Allowance;
 use super::metrics::Route;
-use super::peer::Peer;
 use super::refusals;
 use super::reply::ApiError;
 use super::rules::Rule;
 use super::store::batch::Batch;
-use super::store::{Connection, ReadConnection, audit, credentials, sign_in};
-use super::{App, console, secret};
+use super::store::requests::Key;
+use super::store::{Connection, ReadConnection, credentials, sign_in};
+use super::{App, secret};
 pub(super) use caller::{Caller, bearer};
 use caller::{Credential, Holder};
+use context::{ANONYMOUS, Actor, RequestContext, write};
 use reader::HeldReader;
 pub(super) use reader::Reader;
 pub(super) use request::AuthorizedRequest;
 use target::Target;
 
-/// Bucket of the rate limit for callers without a valid credential, so that they cannot use up the organization's.
-pub(super) const ANONYMOUS: &str = "anonymous";
 /// How long a request waits for the time of its token's use to be written; it is written anyway.
 const TOUCH: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// What is known of a request before anyone is recognised.
-#[derive(Debug, Clone)]
-pub(super) struct RequestContext {
-    pub(super) request_id: String,
-    pub(super) method: String,
-    /// Path without what could be a token.
-    pub(super) url: String,
-    pub(super) agent: String,
-    pub(super) peer: Option<Peer>,
-    /// The same, written.
-    from: Option<String>,
-}
-
-impl RequestContext {
-    pub(super) fn of(request: &Request) -> Self {
-        Self::new(
-            request.headers(),
-            request.extensions(),
-            request.method(),
-            request.uri(),
-        )
-    }
-
-    /// The same, of a request whose body was taken off.
-    pub(super) fn of_parts(parts: &Parts) -> Self {
-        Self::new(&parts.headers, &parts.extensions, &parts.method, &parts.uri)
-    }
-
-    fn new(headers: &HeaderMap, extensions: &Extensions, method: &Method, uri: &Uri) -> Self {
-        let agent = headers
-            .get(header::USER_AGENT)
-            .and_then(|v| v.to_str().ok())
-            .unwrap_or_default();
-        let id = extensions.get::<RequestId>();
-        let peer = Peer::of(extensions);
-        Self {
-            request_id: id.map(|id| id.0.clone()).unwrap_or_default(),
-            method: method.to_string(),
-            url: secret::redact(uri.path()),
-            agent: secret::redact(agent),
-            peer,
-            from: peer.map(|peer| peer.to_string()),
-        }
-    }
-
-    /// The part of an audit row that the request gives.
-    pub(super) fn event(&self) -> audit::Event<'_> {
-        audit::Event {
-            agent: &self.agent,
-            method: &self.method,
-            url: &self.url,
-            request_id: &self.request_id,
-            peer: self.from.as_deref(),
-            actor_type: ANONYMOUS,
-            ..audit::Event::default()
-        }
-    }
-}
-
 /// The middleware.
-pub(super) async fn gate(
+pub(super) async fn authorize(
     State(app): State<App>,
     matched: MatchedPath,
     params: RawPathParams,
     request: Request,
     next: Next,
 ) -> Response {
-    let trace = RequestContext::of(&request);
+    let context = RequestContext::of(&request);
     let id = params
         .iter()
         .find(|(name, _)| *name == "id")
@@ -113,16 +54,16 @@ pub(super) async fn gate(
         return axum::http::StatusCode::METHOD_NOT_ALLOWED.into_response();
     };
     let (mut parts, body) = request.into_parts();
-    let mut visit = Admission {
+    let mut admission = Admission {
         caller: None,
         allowance: None,
-        aim: Target {
+        target: Target {
             rule,
             id,
             account: None,
         },
     };
-    let mut response = match visit.admit(&app, &parts, &trace).await {
+    let mut response = match admission.admit(&app, &parts, &context).await {
         Ok((call, left)) => {
             parts.extensions.insert(Arc::new(call));
             if let Some(conn) = left {
@@ -132,24 +73,24 @@ pub(super) async fn gate(
         }
         Err(error) => error.into_response(),
     };
-    if let Some(allowance) = visit.allowance {
-        edge::show(&mut response, allowance);
+    if let Some(allowance) = admission.allowance {
+        allowance.write_headers(&mut response);
     }
-    if let Some(caller) = &visit.caller {
+    if let Some(caller) = &admission.caller {
         response.extensions_mut().insert(Actor(caller.id.clone()));
     }
     response.extensions_mut().insert(Route(rule.path));
-    visit
-        .audit_failure(&app, &trace, response.status().as_u16())
+    admission
+        .audit_failure(&app, &context, response.status().as_u16())
         .await;
     response
 }
 
-/// What the gate learned on the way, needed whether it opened or not.
+/// What the middleware found out, needed whether it admits the request or not.
 struct Admission {
     caller: Option<Caller>,
     allowance: Option<Allowance>,
-    aim: Target,
+    target: Target,
 }
 
 impl Admission {
@@ -157,35 +98,35 @@ impl Admission {
         &mut self,
         app: &App,
         request: &Parts,
-        trace: &RequestContext,
+        context: &RequestContext,
     ) -> Result<(AuthorizedRequest, Option<ReadConnection>), ApiError> {
         let mut conn = app.store.acquire_reader().await?;
-        let recognised = match self.recognise(app, &mut conn, request).await {
+        let authenticated = match self.authenticate(app, &mut conn, request).await {
             Ok((credential, holder)) => {
                 let allowed = self.permit(&mut conn, &holder, request).await;
                 Ok((credential, holder, allowed))
             }
             Err(error) => Err(error),
         };
-        // Given back before anything is waited for: a body, a writer, the count of several platforms.
-        let goes_on = self.aim.rule.method == Method::GET
+        // Released before the request waits for a body, a writer, or the count of several platforms.
+        let goes_on = self.target.rule.method == Method::GET
             && !app.store.is_shared()
-            && matches!(&recognised, Ok((_, holder, Ok(_))) if holder.used.is_none());
+            && matches!(&authenticated, Ok((_, holder, Ok(_))) if holder.used.is_none());
         let left = goes_on.then_some(conn);
-        // Counted before anything is answered, refusals included. These by themselves: they must not use up what those have
-        // who may do it, the deletion of whoever sends them for one.
-        let who = match &recognised {
+        // Every request counts, refusals included. Refused callers count by themselves: they must not use up the requests of
+        // callers with the right, such as an administrator who deletes the refused user.
+        let counted_for = match &authenticated {
             Ok((.., Ok(_))) => app.organization.id.as_str(),
             Ok((_, holder, Err(_))) => holder.caller.id.as_str(),
             Err(_) => ANONYMOUS,
         };
-        // Those of callers without a valid credential together: for each route of its own they would be many times as many.
-        let (method, route) = match &recognised {
-            Ok(_) => (self.aim.rule.method.as_str(), self.aim.rule.path),
+        // Callers without a valid credential share one count: one for each route would allow many times as many requests.
+        let (method, route) = match &authenticated {
+            Ok(_) => (self.target.rule.method.as_str(), self.target.rule.path),
             Err(_) => ("*", "*"),
         };
         let key = Key {
-            caller: who.to_owned(),
+            caller: counted_for.to_owned(),
             method,
             route,
         };
@@ -193,25 +134,26 @@ impl Admission {
         if self.allowance.is_some_and(|a| a.blocked) {
             return Err(ApiError::RateLimited);
         }
-        let (credential, holder, allowed) = recognised?;
+        let (credential, holder, allowed) = authenticated?;
         if let Some(token) = holder.used
             && let Err(error) = record_use(app, token).await
         {
-            // Not worth failing a read for.
+            // No reason to fail a read.
             tracing::error!(%error, "the time of a token's use was not written");
         }
         let call = AuthorizedRequest {
+            app: app.clone(),
             facts: allowed?,
-            trace: trace.clone(),
+            context: context.clone(),
             credential,
             caller: holder.caller,
             rights: holder.rights,
-            aim: self.aim.clone(),
+            target: self.target.clone(),
         };
         Ok((call, left))
     }
 
-    async fn recognise(
+    async fn authenticate(
         &mut self,
         app: &App,
         conn: &mut Connection,
@@ -222,11 +164,11 @@ impl Admission {
             if headers.contains_key(header::AUTHORIZATION) {
                 return Err(caller::UNKNOWN);
             }
-            let Some(cookie) = console::session_cookie(app, headers) else {
+            let Some(cookie) = session::session_cookie(app, headers) else {
                 return Err(caller::UNKNOWN);
             };
-            if let Some(session) = sign_in::session(conn, &cookie).await? {
-                self.caller = Some(console::caller(&session));
+            if let Some(found) = sign_in::session(conn, &cookie).await? {
+                self.caller = Some(Caller::by_session(&found));
             }
             return Err(ApiError::Unauthorized(
                 "A console session does not open the API: use a token",
@@ -250,53 +192,37 @@ impl Admission {
         holder: &Holder,
         request: &Parts,
     ) -> Result<Facts, ApiError> {
-        self.aim.locate(conn, &holder.rights.grants, request).await?;
-        self.aim.permit(conn, holder).await
+        self.target.locate(conn, &holder.rights.grants, request).await?;
+        self.target.permit(conn, holder).await
     }
 
-    /// Refusals of any request and failures of changes are on record too. Not those of the rate limit, which
-    /// would let a flood of requests fill the disk.
-    async fn audit_failure(&self, app: &App, trace: &RequestContext, status: u16) {
+    /// Records refusals of any request and failures of changes; not those of the rate limit, by which a flood of requests
+    /// would fill the disk.
+    async fn audit_failure(&self, app: &App, context: &RequestContext, status: u16) {
         let refused = matches!(status, 401 | 403);
-        if !(refused || (status >= 400 && status != 429 && trace.method != "GET")) {
+        if !(refused || (status >= 400 && status != 429 && context.method != "GET")) {
             return;
         }
         // Of the path and the query too: what was refused may be anything.
-        let id = self.aim.id.as_deref().map(secret::redact);
-        let account = self.aim.account.as_deref().map(secret::redact);
-        let mut event = trace.event();
+        let id = self.target.id.as_deref().map(secret::redact);
+        let account = self.target.account.as_deref().map(secret::redact);
+        let mut event = context.event();
         event.actor_name = ANONYMOUS;
         event.source = "API";
         if let Some(caller) = &self.caller {
             caller.sign(&mut event);
         }
-        event.action = self.aim.rule.verb();
-        event.resource_type = self.aim.rule.resource_type;
+        event.action = self.target.rule.verb();
+        event.resource_type = self.target.rule.resource_type;
         event.resource_id = id.as_deref();
         event.account_id = account.as_deref();
         event.result = if refused { "refused" } else { "failed" };
         event.status = status;
         if self.caller.is_none() || status == 401 {
-            refusals::record(app, trace, &event, self.aim.rule.path).await;
+            refusals::record(app, context, &event, self.target.rule.path).await;
         } else {
             write(app, &event).await;
         }
-    }
-}
-
-/// A method as it is counted: anyone can make up more.
-pub(super) fn known_method(method: &str) -> &'static str {
-    let known = ["GET", "HEAD", "POST", "PUT", "DELETE"];
-    known.into_iter().find(|k| *k == method).unwrap_or("other")
-}
-
-/// Adds an audit row by itself. The answer does not wait for a broken disk: it is a refusal anyway.
-pub(super) async fn write(app: &App, event: &audit::Event<'_>) {
-    let mut batch = Batch::default();
-    audit::add(&mut batch, event);
-    if let Err(error) = app.store.record(batch).await {
-        app.metrics.unrecorded();
-        tracing::error!(%error, request = event.request_id, "an audit row was not written");
     }
 }
 

@@ -168,8 +168,7 @@ pub fn administers(grants: &[Grant]) -> bool {
     decide(grants, question).is_allowed()
 }
 
-/// Whether the caller has to do with an account at all: something allows it something there, and nothing denies it the
-/// account itself.
+/// Whether the caller has any right in an account: a statement allows something there, and none denies the account itself.
 #[must_use]
 pub fn sees(grants: &[Grant], account: &str) -> bool {
     let something = |g: &Grant| g.statements.iter().any(|s| s.effect == Effect::Allow);
@@ -185,7 +184,7 @@ pub fn sees(grants: &[Grant], account: &str) -> bool {
 }
 
 /// Whether there can be a resource of the question's service on which the action is allowed: before lists, and before what
-/// does not exist yet, nothing is known of the resource. Whoever asks this decides afterwards for each.
+/// does not exist yet, nothing is known of the resource. The caller of this decides for each resource afterwards.
 #[must_use]
 pub fn could(grants: &[Grant], question: Question<'_>) -> bool {
     let service = question

@@ -1,5 +1,7 @@
-//! What a server that anyone can connect to bounds: how many connections it holds, of one network and of all, and requests
-//! whose length is given in two ways.
+//! Bounds of a server that is open to the network: connections of one network and in all, and no requests that give their
+//! length in two ways.
+//!
+//! The probes of the operator use them too.
 
 mod framing;
 
@@ -17,7 +19,7 @@ use tokio::net::TcpStream;
 
 pub use framing::{Checked, Contradictory};
 
-/// What one owner of a network has at least: an address of version 4, and 64 bits of version 6.
+/// The smallest network that has one owner: an address of IPv4, a /64 of IPv6.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -28,8 +30,8 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 /// Connections by network.
 type Held = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
-/// Lets in so many connections at once, and of one network a share of them. Those beyond are closed without an answer: a
-/// server that answered them would hold them for as long.
+/// Accepts a bounded number of connections at once, and a share of it from one network. It closes those beyond without an
+/// answer: a server that answered them would hold them for as long.
 #[derive(Debug, Clone)]
 pub struct Bounded {
     most: usize,
@@ -63,7 +65,7 @@ impl Bounded {
     }
 }
 
-/// The place of one connection, which it gives back when it ends.
+/// The permit of one connection, given back when it ends.
 #[derive(Debug)]
 struct Admission {
     network: IpAddr,
@@ -101,7 +103,7 @@ impl<S> Accept<TcpStream, S> for Bounded {
     }
 }
 
-/// A connection that has its place.
+/// A connection with its permit.
 #[derive(Debug)]
 pub struct Admitted {
     stream: TcpStream,

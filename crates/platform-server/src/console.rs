@@ -8,31 +8,33 @@ mod programmatic;
 mod settings;
 mod sign_in;
 
-use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 
-use super::auth::{self, Caller, RequestContext, bearer};
-use super::limit::{Allowance, Key};
+use super::auth::context::{ANONYMOUS, RequestContext, write};
+use super::auth::session::{cookie_name, session_cookie};
+use super::auth::{Caller, bearer};
+use super::limit::Allowance;
 use super::reply::{self, ApiError};
 use super::store::batch::Batch;
+use super::store::requests::Key;
 use super::store::sign_in as store;
 use super::store::{Connection, audit, credentials};
 use super::{App, refusals, secret};
-use client::Client;
-pub(super) use client::SignedIn;
+use client::{Api, Client};
 
-const SESSION: &str = "session";
 const SIGN_IN: &str = "/console/sign-in";
 const STYLE: &str = include_str!("console/style.css");
 const SCRIPT: &str = include_str!("console/copy.js");
 
 /// The console's routes.
-pub(super) fn pages(app: App) -> Router {
+/// `api` is where they send their calls.
+pub(super) fn pages(app: App, api: Router) -> Router {
     Router::new()
         .route("/console", get(home))
         .route(SIGN_IN, get(sign_in::form).post(sign_in::sign_in_with_password))
@@ -40,6 +42,7 @@ pub(super) fn pages(app: App) -> Router {
         .merge(settings::pages())
         .merge(own::pages())
         .route("/console/{*rest}", get(nothing).post(nothing))
+        .layer(Extension(Api(api)))
         .route_layer(middleware::from_fn_with_state(app.clone(), browser_only))
         .route("/console/style.css", get(style))
         .route("/console/copy.js", get(script))
@@ -54,46 +57,6 @@ pub(super) fn is_page(path: &str) -> bool {
 /// One script of our own, no frames, nothing from elsewhere.
 pub(super) const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The cookie of a console session, if the request has one.
-pub(super) fn session_cookie(app: &App, headers: &HeaderMap) -> Option<String> {
-    cookie(app, headers, SESSION)
-}
-
-/// The person behind a session.
-pub(super) fn caller(session: &store::Session) -> Caller {
-    person(&session.user_id, &session.user_name)
-}
-
-fn person(id: &str, name: &str) -> Caller {
-    Caller {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        kind: "ui",
-        last_digits: None,
-        source: "UI",
-    }
-}
-
-/// The name under which a browser has a cookie. What begins with `__Host-` it takes from this host alone, by TLS.
-fn cookie_name(app: &App, name: &str) -> String {
-    let prefix = if app.secure_cookies { "__Host-" } else { "" };
-    format!("{prefix}{name}")
-}
-
-fn cookie(app: &App, headers: &HeaderMap, name: &str) -> Option<String> {
-    let name = cookie_name(app, name);
-    let lines = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    let mut pairs = lines
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='));
-    pairs
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value.to_owned())
-}
-
 /// Sets a cookie, for the whole site as its name may demand; the API has to see that of a session to refuse it in clear words.
 fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, seconds: i64) {
     let secure = if app.secure_cookies { "; Secure" } else { "" };
@@ -104,16 +67,16 @@ fn set_cookie(app: &App, response: &mut Response, name: &str, value: &str, secon
     }
 }
 
-/// Refuses whoever comes with a token.
+/// Refuses requests with a token.
 async fn browser_only(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some(value) = request.headers().get(header::AUTHORIZATION) else {
         return next.run(request).await;
     };
-    // A knock is refused by whatever method it comes.
-    if is_flooded(&app, auth::ANONYMOUS, "*", "/console").await {
+    // All methods share one count.
+    if is_flooded(&app, ANONYMOUS, "*", "/console").await {
         return too_many();
     }
-    let trace = RequestContext::of(&request);
+    let context = RequestContext::of(&request);
     let token = value
         .to_str()
         .ok()
@@ -121,12 +84,12 @@ async fn browser_only(State(app): State<App>, request: Request, next: Next) -> R
         .unwrap_or_default()
         .to_owned();
     match holder(&app, &token).await {
-        Ok((holder, is_valid)) => refuse_token(&app, &trace, holder.as_ref(), is_valid).await,
+        Ok((holder, is_valid)) => refuse_token(&app, &context, holder.as_ref(), is_valid).await,
         Err(error) => failed(&error),
     }
 }
 
-/// Whether there were too many of what costs a write each time: as many as of any route are let through.
+/// Whether a caller has used up the rate limit of a console route whose refusals cost a write each.
 async fn is_flooded(app: &App, caller: &str, method: &'static str, route: &'static str) -> bool {
     let caller = caller.to_owned();
     let key = Key {
@@ -158,7 +121,7 @@ fn too_many() -> Response {
         .into_response()
 }
 
-/// The answer to who meets a full line.
+/// The answer when the hashing queue is full.
 fn busy() -> Response {
     let what = "Too many people sign in at this moment. Wait some seconds, and try again.";
     let wait = [(header::RETRY_AFTER, reply::BUSY_FOR)];
@@ -170,7 +133,8 @@ fn busy() -> Response {
         .into_response()
 }
 
-/// Who holds, or held, a token: for the audit log. And whether it is valid: a revoked one is answered as an unknown one is.
+/// The holder, or former holder, of a token for the audit log, and whether the token is valid: a revoked one gets the answer
+/// of an unknown one.
 async fn holder(app: &App, token: &str) -> Result<(Option<Caller>, bool), ApiError> {
     let mut tx = app.store.read().await?;
     let hash = secret::digest(token);
@@ -184,55 +148,55 @@ async fn holder(app: &App, token: &str) -> Result<(Option<Caller>, bool), ApiErr
 
 async fn refuse_token(
     app: &App,
-    trace: &RequestContext,
+    context: &RequestContext,
     holder: Option<&Caller>,
     is_valid: bool,
 ) -> Response {
     let is_person = is_valid && holder.is_some_and(|h| h.kind == "ui");
     let answer = (StatusCode::FORBIDDEN, page::no_access(is_person)).into_response();
     if is_valid {
-        record(app, trace, holder, "openConsole", StatusCode::FORBIDDEN).await;
+        record(app, context, holder, "openConsole", StatusCode::FORBIDDEN).await;
     } else {
-        record_stranger(app, trace, holder, "openConsole", StatusCode::FORBIDDEN).await;
+        record_stranger(app, context, holder, "openConsole", StatusCode::FORBIDDEN).await;
     }
     answer
 }
 
-/// Records a refusal of somebody with a valid credential.
-async fn record(app: &App, trace: &RequestContext, who: Option<&Caller>, action: &str, status: StatusCode) {
-    auth::write(app, &event(trace, who, action, status)).await;
+/// Records a refusal of a caller with a valid credential.
+async fn record(app: &App, context: &RequestContext, who: Option<&Caller>, action: &str, status: StatusCode) {
+    write(app, &event(context, who, action, status)).await;
 }
 
-/// Records a refusal that anyone can cause; `who` is who it is about.
+/// Records a refusal without a valid credential; `who` is the user that it concerns.
 async fn record_stranger(
     app: &App,
-    trace: &RequestContext,
+    context: &RequestContext,
     who: Option<&Caller>,
     action: &str,
     status: StatusCode,
 ) {
-    refusals::record(app, trace, &event(trace, who, action, status), "/console").await;
+    refusals::record(app, context, &event(context, who, action, status), "/console").await;
 }
 
 /// Records a change, in its transaction.
 async fn audit(
     conn: &mut Connection,
-    trace: &RequestContext,
+    context: &RequestContext,
     who: &Caller,
     action: &str,
 ) -> Result<(), sqlx::Error> {
     let mut batch = Batch::default();
-    audit::add(&mut batch, &event(trace, Some(who), action, StatusCode::OK));
+    audit::add(&mut batch, &event(context, Some(who), action, StatusCode::OK));
     batch.execute(conn).await
 }
 
 fn event<'a>(
-    trace: &'a RequestContext,
+    context: &'a RequestContext,
     who: Option<&'a Caller>,
     action: &'a str,
     status: StatusCode,
 ) -> audit::Event<'a> {
-    let mut event = trace.event();
+    let mut event = context.event();
     event.actor_name = "anonymous";
     if let Some(who) = who {
         who.sign(&mut event);
@@ -264,7 +228,7 @@ async fn script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
 }
 
-/// Whoever is signed in; everybody else is sent to the sign-in form.
+/// The signed-in user; other requests are redirected to the sign-in form.
 struct Visitor(Client);
 
 impl FromRequestParts<App> for Visitor {
@@ -274,12 +238,11 @@ impl FromRequestParts<App> for Visitor {
         match session(app, &parts.headers).await {
             Ok(Some(session)) => {
                 let cookie = session_cookie(app, &parts.headers).unwrap_or_default();
-                Ok(Self(Client::new(
-                    app,
-                    session,
-                    cookie,
-                    RequestContext::of_parts(parts),
-                )))
+                let Some(api) = parts.extensions.get::<Api>() else {
+                    return Err(failed(&ApiError::Internal("the page has no API")));
+                };
+                let context = RequestContext::of_parts(parts);
+                Ok(Self(Client::new(app, api, session, cookie, context)))
             }
             Ok(None) => Err(Redirect::to(SIGN_IN).into_response()),
             Err(error) => Err(failed(&error)),
@@ -288,12 +251,17 @@ impl FromRequestParts<App> for Visitor {
 }
 
 /// Refuses a form that no page of the session sent.
-async fn csrf_failed(app: &App, trace: &RequestContext, session: &store::Session, action: &str) -> Response {
-    let who = caller(session);
+async fn csrf_failed(
+    app: &App,
+    context: &RequestContext,
+    session: &store::Session,
+    action: &str,
+) -> Response {
+    let who = Caller::by_session(session);
     if is_flooded(app, &who.id, "POST", "/console").await {
         return too_many();
     }
-    record(app, trace, Some(&who), action, StatusCode::FORBIDDEN).await;
+    record(app, context, Some(&who), action, StatusCode::FORBIDDEN).await;
     let body = maud::html! {
         h1 { "Refused" }
         p role="alert" { "This form did not come from the console, or is too old. Nothing was done." }
@@ -310,7 +278,7 @@ async fn nothing() -> Response {
         .into_response()
 }
 
-/// The session of a request. This is a use of it: the time without one begins anew.
+/// The session of a request. Each use restarts its idle timeout.
 async fn session(app: &App, headers: &HeaderMap) -> Result<Option<store::Session>, ApiError> {
     let Some(cookie) = session_cookie(app, headers) else {
         return Ok(None);
@@ -319,7 +287,7 @@ async fn session(app: &App, headers: &HeaderMap) -> Result<Option<store::Session
     if session.as_ref().is_some_and(|s| s.use_is_news(app.sessions.idle))
         && let Err(error) = store::extend_session(&app.store, &cookie, app.sessions).await
     {
-        // Not worth failing a page for.
+        // No reason to fail a page.
         tracing::error!(%error, "the time of a session's use was not written");
     }
     Ok(session)

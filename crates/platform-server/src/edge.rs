@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 
-use super::limit::Allowance;
+use super::auth::context::{Actor, RequestId};
+use super::limit;
 use super::metrics::Route;
 use super::validate::{NUL, invalid};
 use super::{App, console, metrics, reply, routes, secret};
@@ -22,19 +23,13 @@ use platform_api::{RequestInfo, format_time};
 /// The longest that a request may take, its body included.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The id of a request, for whoever handles it.
-#[derive(Debug, Clone)]
-pub(super) struct RequestId(pub(super) String);
-
-/// Who was recognised, for the request log.
-#[derive(Debug, Clone)]
-pub(super) struct Actor(pub(super) String);
-
 /// Everything that the platform answers.
 pub(super) fn service(app: App) -> Router {
     let numbers = Router::new().route(metrics::PATH, get(metrics::show));
-    let inner = routes::api(app.clone())
-        .merge(console::pages(app.clone()))
+    let api = routes::api(app.clone());
+    let inner = api
+        .clone()
+        .merge(console::pages(app.clone(), api))
         .merge(numbers.with_state(app.clone()))
         .layer(DefaultBodyLimit::max(app.body_limit))
         .layer(CatchPanicLayer::new())
@@ -93,9 +88,9 @@ async fn request_layer(State(app): State<App>, mut request: Request, next: Next)
     if !is_page && route != metrics::PATH {
         response = reply::finish(response, info);
         if let Some(allowance) = app.limiter.untouched()
-            && !response.headers().contains_key(&LIMIT)
+            && !response.headers().contains_key(&limit::LIMIT)
         {
-            show(&mut response, allowance);
+            allowance.write_headers(&mut response);
         }
     }
     harden(&app, &mut response, is_page);
@@ -114,7 +109,7 @@ async fn request_layer(State(app): State<App>, mut request: Request, next: Next)
     response
 }
 
-/// Headers of every reply: nothing of it is kept, guessed at, framed, or tells another site where it was found.
+/// Security headers of every reply: no caching, no content sniffing, no frames, no referrer.
 fn harden(app: &App, response: &mut Response, is_page: bool) {
     let policy = if is_page {
         console::POLICY
@@ -139,18 +134,6 @@ fn harden(app: &App, response: &mut Response, is_page: bool) {
             .headers_mut()
             .insert(header::STRICT_TRANSPORT_SECURITY, year);
     }
-}
-
-static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
-static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
-static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// Writes the rate limit headers.
-pub(super) fn show(response: &mut Response, allowance: Allowance) {
-    let headers = response.headers_mut();
-    headers.insert(LIMIT.clone(), HeaderValue::from(allowance.limit));
-    headers.insert(REMAINING.clone(), HeaderValue::from(allowance.remaining));
-    headers.insert(RESET.clone(), HeaderValue::from(allowance.reset));
 }
 
 /// Another spelling of the path, if it is not the one that is routed: clients differ in the trailing slash and in

@@ -8,19 +8,19 @@ use super::reply::ApiError;
 
 /// Passwords that are hashed at once.
 const PLACES: usize = 2;
-/// Passwords that may wait for a place, in each line.
+/// Passwords that may wait in each queue.
 const WAITING: usize = 16;
 
-/// Who waits for a place.
+/// The queue that a password waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Line {
-    /// Anyone who signs in.
+    /// Sign-ins from unknown browsers.
     Strangers,
-    /// Who has a credential, or a browser that the user is known to use: strangers take none of these places.
+    /// Requests with a credential, and sign-ins from a known browser of the user: strangers take no room here.
     Known,
 }
 
-/// The places, and those who may wait for them.
+/// Bounds how many passwords are hashed, and how many wait.
 #[derive(Debug)]
 pub(super) struct Hashing {
     places: Arc<Semaphore>,
@@ -38,14 +38,14 @@ impl Default for Hashing {
     }
 }
 
-/// A place in a line, until it is dropped.
+/// Room in a queue, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     _waiting: OwnedSemaphorePermit,
 }
 
 impl Hashing {
-    /// Takes a place in a line; where the line is full nothing is done: [`ApiError::Busy`].
+    /// Takes room in a queue; [`ApiError::Busy`] if it is full.
     pub(super) fn join(&self, line: Line) -> Result<Turn, ApiError> {
         let line = match line {
             Line::Strangers => &self.strangers,
@@ -57,8 +57,8 @@ impl Hashing {
             .map_err(|_| ApiError::Busy)
     }
 
-    /// Hashes a password, or compares one, off the async threads and as many at once as there are places. A place is
-    /// taken until the work ends, and not until its client has gone: clients that close their connection make no room.
+    /// Hashes a password, or compares one, off the async threads, [`PLACES`] at once. The work keeps its place until it ends,
+    /// though its client may have closed the connection: clients cannot start more by going away.
     pub(super) async fn hashed<T: Send + 'static>(
         &self,
         turn: Turn,
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(hashing.strangers.available_permits(), PLACES + WAITING);
     }
 
-    /// What does not fit into the line is refused at once, and takes nothing from who is known.
+    /// A full queue refuses at once, and takes no room from known browsers.
     #[tokio::test]
     async fn a_full_line_refuses_strangers_at_once() {
         let hashing = Hashing::default();

@@ -1,9 +1,9 @@
 //! The embedded platform: users of both kinds, roles, policies, groups, accounts, tokens and an audit log behind the
 //! administration API, with a small console, over `SQLite` or `PostgreSQL`.
 //!
-//! A request passes [`edge`] (request id, envelope, log), then the gate (credential, rate limit, right, audit of
-//! refusals) and then its handler in `routes`, which reads and writes through `store`. The right to a route is
-//! looked up in one table, `rules`, and decided by one pure function, [`authz::decide`].
+//! A request passes `edge` (request id, envelope, log), then `auth` (credential, rate limit, right, audit of refusals) and
+//! then its handler in `routes`, which reads and writes through `store`. One table, `rules`, names the right to a route, and
+//! one pure function, [`authz::decide`], decides it.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]

@@ -4,20 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::Response;
+
 use super::store::Store;
-use super::store::requests::Counted;
+use super::store::requests::{Counted, Key, WINDOW};
 
-/// Seconds.
-pub(super) const WINDOW: i64 = 60;
-
-/// Who asks for what: the organization, or whoever was refused; method and route. Method and route are ours, not as they were sent: there are as many
-/// as we know, and nobody gets a fresh count by another word.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    pub(super) caller: String,
-    pub(super) method: &'static str,
-    pub(super) route: &'static str,
-}
+/// A header that the layer of all replies adds where a route has not.
+pub(super) static LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+static REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+static RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// What a reply's `X-RateLimit-*` headers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +26,15 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// What a window allows whose last request is the one that asks. One that is refused counts too, so whoever keeps
-    /// asking stays blocked.
+    pub(super) fn write_headers(self, response: &mut Response) {
+        let headers = response.headers_mut();
+        headers.insert(LIMIT.clone(), HeaderValue::from(self.limit));
+        headers.insert(REMAINING.clone(), HeaderValue::from(self.remaining));
+        headers.insert(RESET.clone(), HeaderValue::from(self.reset));
+    }
+
+    /// What a window allows after the request that was counted last. Refused requests count too: a caller that does not pause
+    /// stays blocked.
     fn of(limit: u32, counted: &Counted) -> Self {
         let most = i64::from(limit);
         // Only the newest `limit` matter: a request is free again when the oldest of them has left.
@@ -61,11 +64,11 @@ pub(super) struct Limiter {
     here: Mutex<Counts>,
 }
 
-/// Seconds and how many requests came in them, by who asked for what.
+/// Seconds and the number of requests in each.
 #[derive(Debug, Default)]
 struct Counts {
     seconds: HashMap<Key, Vec<(i64, i64)>>,
-    /// When those were last left out who ask no more.
+    /// When idle keys were last removed.
     swept: i64,
 }
 
@@ -73,9 +76,9 @@ impl Counts {
     /// Once in a window, so that it costs each request next to nothing.
     fn sweep(&mut self, now: i64) {
         if now - self.swept >= WINDOW {
-            let asks =
+            let is_active =
                 |seconds: &Vec<(i64, i64)>| seconds.last().is_some_and(|(last, _)| now - last < WINDOW);
-            self.seconds.retain(|_, seconds| asks(seconds));
+            self.seconds.retain(|_, seconds| is_active(seconds));
             self.swept = now;
         }
     }
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_no_more_is_forgotten() {
+    fn idle_callers_are_forgotten() {
         let limiter = Limiter::new(2);
         let ask = |caller: usize, s| {
             let caller = caller.to_string();
@@ -197,7 +200,7 @@ mod tests {
         for caller in 0..1000 {
             ask(caller, 0);
         }
-        // Not those who still ask.
+        // An active one stays.
         ask(0, 59);
         ask(1000, 60);
         assert_eq!(limiter.here.lock().map(|h| h.seconds.len()).ok(), Some(2));

@@ -32,7 +32,7 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// PEM, PKCS #8, PKCS #1 or SEC 1, not encrypted.
     pub key: PathBuf,
-    /// How often the files are looked at: a renewed pair is used for new connections.
+    /// Interval between reads of the files: new connections use a renewed pair.
     pub reload: Duration,
 }
 
@@ -137,7 +137,7 @@ fn server(
     Ok(server)
 }
 
-/// Answers until `shutdown` resolves. Then nobody is let in any more, and requests under way have [`DRAIN`] to end.
+/// Answers until `shutdown` resolves. Then it accepts no more connections, and requests under way have [`DRAIN`] to end.
 pub(super) async fn serve(
     listening: Listening,
     service: Router,

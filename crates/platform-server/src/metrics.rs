@@ -15,7 +15,6 @@ use prometheus_client::registry::{Registry, Unit};
 use tokio::sync::Mutex;
 
 use super::App;
-use super::auth::known_method;
 use super::reply::ApiError;
 use super::store::{Store, users};
 
@@ -24,7 +23,7 @@ pub(super) const PATH: &str = "/metrics";
 /// Seconds; a password takes most of one, a list of 100,000 users some.
 const SPANS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
-/// How long a count of the users is good for: anyone may ask, and counting reads them all.
+/// How long a count of the users is good for: the route needs no credential, and counting reads all users.
 const COUNT_LASTS: Duration = Duration::from_secs(5);
 
 /// The route that answered a request, for its response's extensions.
@@ -170,7 +169,7 @@ impl Metrics {
         self.not_exported.inc();
     }
 
-    /// Counts the users, unless that was done a moment ago; whoever comes meanwhile waits for the same count.
+    /// Counts the users, unless that was done a moment ago; requests that arrive meanwhile wait for the same count.
     async fn count_users(&self, store: &Store) {
         let mut counted = self.counted.lock().await;
         if counted.is_some_and(|at| at.elapsed() < COUNT_LASTS) {
@@ -186,7 +185,7 @@ impl Metrics {
                     self.users.get_or_create(&OfType { r#type: user_type }).set(users);
                 }
             }
-            // The rest of the numbers tells what is wrong.
+            // The other metrics are served: they show what is wrong.
             Err(error) => {
                 let reason = ApiError::Store(error).reason();
                 tracing::error!(reason, "the users cannot be counted");
@@ -195,6 +194,12 @@ impl Metrics {
         }
         *counted = Some(Instant::now());
     }
+}
+
+/// A method as a label of metrics and counts: callers can invent others.
+pub(super) fn known_method(method: &str) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "DELETE"];
+    known.into_iter().find(|k| *k == method).unwrap_or("other")
 }
 
 /// What Prometheus reads. The numbers of users are those of the database, of a moment ago.

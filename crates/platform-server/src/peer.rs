@@ -1,4 +1,4 @@
-//! From where a request comes.
+//! The network address of a client.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use axum::http::Extensions;
 
 use crate::connections::network;
 
-/// The address of the other side of a connection. Headers such as `X-Forwarded-For` are not read: anyone can send them.
+/// The address of the other side of a connection. Headers such as `X-Forwarded-For` are not read: any client can send them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Peer(IpAddr);
 
@@ -25,7 +25,7 @@ impl Peer {
         })
     }
 
-    /// What one owner of a network has at least: an address of version 4, and 64 bits of version 6.
+    /// See [`network`].
     pub(super) fn network(self) -> String {
         match network(self.0) {
             IpAddr::V4(address) => address.to_string(),

@@ -1,5 +1,5 @@
-//! The way back for whoever lost what the first start printed, or the last right: by the database, which only whoever runs
-//! the platform can open.
+//! Recovery of the administrator, for a lost password, token or last right. It works on the database, which only the
+//! operator of the platform can open.
 
 use super::authz::{Effect, Grant};
 use super::reply::ApiError;
@@ -25,7 +25,7 @@ pub struct Recovered {
 /// it happens or nothing, and a platform may be running on the database.
 ///
 /// # Errors
-/// If there is no database on which a platform of this release has started, if nobody has that address, or if the database
+/// If there is no database on which a platform of this release has started, if no user has that address, or if the database
 /// fails.
 pub async fn recover_admin(database: &Database, email: &str, token: bool) -> Result<Recovered, Error> {
     let store = Store::open_known(database).await?;

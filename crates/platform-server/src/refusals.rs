@@ -1,5 +1,5 @@
-//! Refusals without a valid credential: anyone can cause as many as they like, so that the rows of the audit log that tell
-//! of them have one budget, whatever is asked for, by however many peers and at whatever rate limit.
+//! Refusals without a valid credential. A client can cause any number of them, so that their rows in the audit log have one
+//! budget, for all routes, all peers and any rate limit.
 //!
 //! The first refusal of a kind in a window has a row of its own. Further ones are counted, and one row at the end of the window
 //! has their number. Kinds beyond the budget share one row a window.
@@ -9,7 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::App;
-use super::auth::{self, ANONYMOUS, RequestContext};
+use super::auth::context::{ANONYMOUS, RequestContext, write};
+use super::metrics::known_method;
 use super::store::audit::Event;
 
 /// Rows that may be written at once, after a quiet time.
@@ -31,7 +32,7 @@ struct Kind {
     result: String,
     status: u16,
     method: String,
-    /// The route's pattern, not the path: anyone can make up paths.
+    /// The route's pattern, not the path: clients can invent paths.
     route: &'static str,
 }
 
@@ -48,7 +49,7 @@ impl Kind {
             resource_type: event.resource_type.to_owned(),
             result: event.result.to_owned(),
             status: event.status,
-            method: auth::known_method(event.method).to_owned(),
+            method: known_method(event.method).to_owned(),
             route,
         }
     }
@@ -181,20 +182,20 @@ impl Refusals {
 }
 
 /// Puts a refusal on record, by a row of its own or by a number. `route` is a pattern of ours.
-pub(super) async fn record(app: &App, trace: &RequestContext, event: &Event<'_>, route: &'static str) {
-    let network = trace.peer.map(super::peer::Peer::network);
+pub(super) async fn record(app: &App, context: &RequestContext, event: &Event<'_>, route: &'static str) {
+    let network = context.peer.map(super::peer::Peer::network);
     if app
         .refusals
         .is_first(Kind::of(event, network, route), Instant::now())
     {
-        auth::write(app, event).await;
+        write(app, event).await;
     }
 }
 
 /// Writes the numbers that have no row yet.
 pub(super) async fn flush(app: &App) {
     for (kind, requests) in app.refusals.take(Instant::now()) {
-        auth::write(app, &kind.event(requests)).await;
+        write(app, &kind.event(requests)).await;
     }
 }
 
@@ -223,21 +224,21 @@ mod tests {
     fn a_day_of_refusals_has_a_bounded_number_of_rows() {
         let refusals = Refusals::new(Duration::from_mins(1));
         let start = Instant::now();
-        let (mut rows, mut told) = (0_u32, 0_i64);
+        let (mut rows, mut counted) = (0_u32, 0_i64);
         for minute in 0..1440_u32 {
             let now = start + Duration::from_mins(1) * minute;
             for n in 0..1000 {
                 if refusals.is_first(kind(n), now) {
                     rows += 1;
-                    told += 1;
+                    counted += 1;
                 }
             }
             for (_, requests) in refusals.take(now) {
                 rows += 1;
-                told += requests;
+                counted += requests;
             }
         }
-        assert_eq!(told, 1_440_000, "each is in a number");
+        assert_eq!(counted, 1_440_000, "each is in a number");
         let refilled = u32::try_from(86_400 / REFILL.as_secs()).unwrap_or_default();
         assert!(rows <= ROWS + refilled + 1440, "{rows}");
     }

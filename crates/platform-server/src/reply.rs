@@ -10,7 +10,7 @@ use platform_api::{Envelope, ErrorItem, Reply, RequestInfo, StatusLine};
 /// What a missing object is answered with. The real service is not known to differ between 400 and 404 here.
 const MISSING: StatusCode = StatusCode::NOT_FOUND;
 
-/// Seconds after which who met a full line may try again: the line is empty by then.
+/// `Retry-After` in seconds when the hashing queue is full: it is empty by then.
 pub(super) const BUSY_FOR: &str = "5";
 
 /// A successful answer.

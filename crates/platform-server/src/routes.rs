@@ -20,16 +20,16 @@ use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use tokio::sync::Mutex;
 
-use super::auth::{AuthorizedRequest, gate};
+use super::auth::{AuthorizedRequest, authorize};
 use super::metrics::Route;
 use super::reply::{Answer, ApiError};
 use super::{App, store};
 
-/// A request that passed the gate, in a handler's arguments.
+/// An authorized request, in a handler's arguments.
 type Admitted = Extension<Arc<AuthorizedRequest>>;
 type Outcome = Result<Answer, ApiError>;
 
-/// All routes of the API behind the gate, and the health check before it.
+/// All routes of the API behind the middleware, and the health check without it.
 pub(super) fn api(app: App) -> Router {
     Router::new()
         .route("/setup/user", get(users::of_account).post(users::create_personal))
@@ -91,12 +91,12 @@ pub(super) fn api(app: App) -> Router {
             "/aws/ec2/group/{id}",
             get(elastigroups::details).delete(elastigroups::delete),
         )
-        .route_layer(middleware::from_fn_with_state(app.clone(), gate))
+        .route_layer(middleware::from_fn_with_state(app.clone(), authorize))
         .route("/healthz", get(health))
         .with_state(app)
 }
 
-/// How long an answer of the health check is good for: anyone may ask, and it takes one of a few connections.
+/// How long an answer of the health check is good for: the route needs no credential, and takes one of a few connections.
 const HEALTH_LASTS: Duration = Duration::from_secs(1);
 
 /// When the database last answered.

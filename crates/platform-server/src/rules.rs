@@ -1,6 +1,6 @@
 //! One row for every route of the API: the action that it is, and where the right to it is looked for.
 //!
-//! The gate refuses a route without a row, so forgetting one cannot open a door.
+//! The middleware refuses a route without a row: to forget one grants nothing.
 
 use axum::http::Method;
 
@@ -13,8 +13,8 @@ pub(super) enum Needs {
     Organization,
     /// In the account of the query (`accountId`), or in the caller's only one.
     AccountOfQuery,
-    /// There too, for resources that the gate does not know: it admits whoever could have the right to one, and the handler
-    /// asks [`super::gate::Call::may`] for each.
+    /// There too, for resources that the middleware does not know: it admits callers that could have the right to one, and the
+    /// handler checks each with [`super::auth::AuthorizedRequest::may`].
     ResourcesOfQuery,
     /// In the account of the path.
     AccountOfPath,
@@ -58,7 +58,7 @@ impl Rule {
         matches!(self.needs, AccountOfPath | AccountOfQuery | ResourcesOfQuery)
     }
 
-    /// Whether it is about single resources: whoever asks what is allowed may leave open which.
+    /// Whether it concerns single resources: `explain` may leave open which one.
     pub(super) fn is_about_resources(&self) -> bool {
         self.needs == Needs::ResourcesOfQuery || self.path.contains("{id}")
     }

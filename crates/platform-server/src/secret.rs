@@ -23,7 +23,7 @@ impl Password {
         Self(text)
     }
 
-    /// The password itself, for hashing and for the one line that tells a generated one.
+    /// The password itself, for hashing and for the one line that prints a generated one.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -74,7 +74,7 @@ pub(super) fn digest(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// Compares without telling by its time where the difference is.
+/// Compares in constant time.
 pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
@@ -88,22 +88,22 @@ pub(super) fn hash_password(password: &str) -> Result<String, Error> {
     Ok(hash.to_string())
 }
 
-/// The hash that stands for that of an unknown address.
-static NOBODY: LazyLock<String> = LazyLock::new(|| hash_password("nobody").unwrap_or_default());
+/// The hash that an unknown address is compared with.
+static UNKNOWN_USER: LazyLock<String> = LazyLock::new(|| hash_password("unknown user").unwrap_or_default());
 
-/// Does now what the first unknown address would wait for, and show by that.
+/// Computes that hash before the first request: the time of its answer would show that the address is unknown.
 pub(super) fn prepare() {
-    LazyLock::force(&NOBODY);
+    LazyLock::force(&UNKNOWN_USER);
 }
 
-/// Checks a password. Without a hash it works as long as with one, so that unknown addresses do not show.
+/// Checks a password. Without a hash it takes as long as with one, so that the time does not show unknown addresses.
 pub(super) fn password_matches(password: &str, hash: Option<&str>) -> bool {
-    let parsed = PasswordHash::new(hash.unwrap_or(&NOBODY));
+    let parsed = PasswordHash::new(hash.unwrap_or(&UNKNOWN_USER));
     let right = parsed.is_ok_and(|h| Argon2::default().verify_password(password.as_bytes(), &h).is_ok());
     right && hash.is_some()
 }
 
-/// Cuts out whatever could be a token: what people paste into paths and agents must not reach log or audit.
+/// Cuts out text that could be a token: tokens pasted into paths and agents must not reach log or audit.
 pub(super) fn redact(text: &str) -> String {
     const LONGEST: usize = 31;
     let mut out = String::with_capacity(text.len());
@@ -147,6 +147,6 @@ mod tests {
         assert!(hash.starts_with("$argon2id$"));
         assert!(password_matches("correct horse", Some(&hash)));
         assert!(!password_matches("wrong horse", Some(&hash)));
-        assert!(!password_matches("nobody", None));
+        assert!(!password_matches("unknown user", None));
     }
 }

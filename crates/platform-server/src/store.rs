@@ -12,6 +12,7 @@ pub(super) mod batch;
 pub(super) mod callers;
 pub(super) mod credentials;
 pub(super) mod elastigroups;
+pub(super) mod facts;
 mod open;
 pub(super) mod queue;
 pub(super) mod requests;

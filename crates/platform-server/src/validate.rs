@@ -44,7 +44,7 @@ pub(super) fn invalid(field: &str, what: &str) -> ApiError {
     ApiError::Invalid(problems.0)
 }
 
-/// Says what is wrong with an e-mail address. In ASCII, so that upper and lower case are the same to everybody who compares;
+/// Says what is wrong with an e-mail address. In ASCII, so that all databases compare upper and lower case alike;
 /// no longer than one can be.
 pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
     let has_parts = email
@@ -59,7 +59,7 @@ pub(super) fn check_email(email: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// A JSON object and where it stands in the body. Fields that nobody asks for are ignored, `null` is absence.
+/// A JSON object and its path in the body. Fields that no route reads are ignored, `null` is absence.
 #[derive(Debug)]
 pub(super) struct Object {
     map: Map<String, Value>,
@@ -77,6 +77,14 @@ impl Object {
             Ok(_) => Err(invalid("body", "must be an object")),
             Err(_) => Err(invalid("body", "must be valid JSON")),
         }
+    }
+
+    /// Reads a body: what `read` makes of it, or all its problems.
+    pub(super) fn read<T>(body: &[u8], read: impl FnOnce(&Self, &mut Problems) -> T) -> Result<T, ApiError> {
+        let mut problems = Problems::default();
+        let value = read(&Self::parse(body)?, &mut problems);
+        problems.check()?;
+        Ok(value)
     }
 
     /// Dotted path of a field.

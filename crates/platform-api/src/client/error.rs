@@ -1,4 +1,4 @@
-//! What can go wrong in a call, in words that may be shown to anybody.
+//! Errors of a call. Their texts hold no secret: they go into logs, conditions and Events.
 
 use std::fmt;
 use std::time::Duration;
@@ -179,7 +179,7 @@ impl Error {
         }
     }
 
-    /// Whether it tells what listens at the endpoint, and not what a platform there says.
+    /// Whether the error describes what listens at the endpoint, and not the answer of a platform.
     #[must_use]
     pub fn tells_of_endpoint(&self) -> bool {
         match self.kind {

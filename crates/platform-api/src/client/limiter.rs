@@ -1,9 +1,9 @@
-//! What may be sent to one organization now: how fast, how much at one time, how many new users, and nothing at
-//! all while the platform has asked for a pause.
+//! Rate limiter of the calls to one organization: calls a minute, calls in flight, users created an hour, and the pauses
+//! that the platform asks for.
 //!
-//! A gate belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
-//! A call waits in one of two lines that take turns ([`Way`]), and in each the namespaces of the users take turns, too. [`Pace`]
-//! gives the first of each line a time of its own, which a crate that makes its callers ask again cannot promise.
+//! A limiter belongs to an organization and outlives its clients, so that a new credential does not reset its counts.
+//! A call waits in one of two queues that take turns ([`Priority`]); in each the namespaces of the users take turns, too.
+//! [`TokenBucket`] gives the head of each queue a time of its own. Crates whose callers poll cannot promise that.
 
 mod budget;
 mod clock;
@@ -53,16 +53,16 @@ impl Default for Limits {
     }
 }
 
-/// In which line a call waits. If there are two, they take turns, so that neither keeps the other waiting.
+/// The queue of a call. The two queues take turns, so that neither starves the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// With most others.
+    /// Most calls.
     Normal,
-    /// With the few that a token that leaked waits for, or all users.
+    /// The few calls that a leaked token, or all users, wait for.
     High,
 }
 
-/// For whom a call is made.
+/// On whose behalf a call is made.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     pub(super) priority: Priority,
@@ -70,11 +70,11 @@ pub(super) struct Caller {
     pub(super) namespace: Arc<str>,
 }
 
-/// One organization's gate.
+/// The rate limiter of one organization.
 pub struct RateLimiter {
     state: Mutex<State>,
     hooks: LimiterEvents,
-    /// Who stands first in each line waits for a slot and for its moment, and the others of the line for that place.
+    /// The head of each queue waits for a slot and its time; the other calls of the queue wait to become its head.
     usual: Arc<FairLock>,
     ahead: Arc<FairLock>,
     /// Calls that wait for their turn.
@@ -96,18 +96,18 @@ pub struct Usage {
     pub budget_left: usize,
 }
 
-/// What a gate asks and tells.
+/// Callbacks of a limiter.
 pub struct LimiterEvents {
     /// How long this process may go on for certain; a create call has to end within it.
     pub margin: Box<dyn Fn() -> Duration + Send + Sync>,
     /// The platform has refused the credential.
     pub refused: Box<dyn Fn() + Send + Sync>,
-    /// Hears of every call.
+    /// Observes every call.
     pub observer: Box<dyn Observer>,
 }
 
 impl Default for LimiterEvents {
-    /// No bounds, and nobody to tell.
+    /// No deadline and no observer.
     fn default() -> Self {
         Self {
             margin: Box::new(|| Duration::MAX),
@@ -125,12 +125,12 @@ struct State {
     /// The answer that asked for a pause, and when the pause is over.
     pause: Option<(Error, Instant)>,
     clock: Clock,
-    /// Users deleted since, as far as anybody may want to know.
+    /// Recently deleted users and when; kept for [`REMEMBERED`].
     deleted: HashMap<String, Instant>,
 }
 
 impl RateLimiter {
-    /// A gate that nobody has passed yet.
+    /// A limiter without calls.
     #[must_use]
     pub fn new(limits: Limits, hooks: LimiterEvents) -> Self {
         Self {
@@ -189,7 +189,7 @@ impl RateLimiter {
         self.waited(self.next_turn(caller)).await
     }
 
-    /// Has the observer told of it, however it ends.
+    /// Reports the wait to the observer, however it ends.
     async fn waited(&self, turn: impl Future<Output = Result<Permit, Error>>) -> Result<Permit, Error> {
         let begun = Instant::now();
         let _one = WaitingCount::new(&self.waiting);
@@ -216,7 +216,7 @@ impl RateLimiter {
         self.turn(first, at).await
     }
 
-    /// Waits until nobody of the line is before this one, and for a slot.
+    /// Waits until the call is the head of its queue, and for a slot.
     async fn first(&self, caller: &Caller) -> InitialFill {
         let line = match caller.priority {
             Priority::Normal => &self.usual,
@@ -232,7 +232,7 @@ impl RateLimiter {
     }
 
     async fn turn(&self, first: InitialFill, at: Instant) -> Result<Permit, Error> {
-        // Whoever comes after this one waits with it: not for the timer's next tick, if the moment is now.
+        // The calls behind wait for this one: it does not sleep to the timer's next tick if its time has come.
         if at > Instant::now() {
             tokio::time::sleep_until(at.into()).await;
         }
@@ -369,7 +369,7 @@ impl RateLimiter {
     pub(super) fn note_deleted(&self, id: &str) {
         let now = Instant::now();
         let deleted = &mut self.state().deleted;
-        // Nobody asks for longer than a settle window.
+        // Callers ask back for a settle window at most.
         deleted.retain(|_, at| now.saturating_duration_since(*at) < REMEMBERED);
         deleted.insert(id.to_owned(), now);
     }

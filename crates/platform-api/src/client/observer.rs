@@ -1,10 +1,10 @@
-//! Who wants to know of every call.
+//! Observation of calls, for metrics.
 
 use std::time::Duration;
 
 use super::error::{Error, Kind};
 
-/// Hears of calls and of waiting; must not block.
+/// Receives each call and each wait; must not block.
 pub trait Observer: Send + Sync {
     /// A call was sent, to a route without ids in it, and ended after `took`. `outcome` is `Ok`, `NotFound`, or the
     /// error's [`Error::reason`].
@@ -15,7 +15,7 @@ pub trait Observer: Send + Sync {
     fn rejected_locally(&self, reason: &'static str);
 }
 
-/// Nobody.
+/// Observes nothing.
 impl Observer for () {
     fn called(&self, _: &str, _: &'static str, _: Duration) {}
     fn waited(&self, _: Duration) {}

@@ -60,10 +60,10 @@ fn only_a_clear_refusal_counts_as_not_applied() {
             (sent, false),
             "{status}"
         );
-        // Something on the way, or something else than a platform: it knows no tokens.
+        // A proxy, or another server than a platform: it knows no tokens.
         let error = refused(status, "<html>");
-        let told = (error.kind, error.sent(), error.tells_of_endpoint());
-        assert_eq!(told, (Kind::Broken, Sent::Unknown, true), "{status}");
+        let actual = (error.kind, error.sent(), error.tells_of_endpoint());
+        assert_eq!(actual, (Kind::Broken, Sent::Unknown, true), "{status}");
     }
     assert_eq!(refused(429, "<html>").sent(), Sent::NotApplied);
 }

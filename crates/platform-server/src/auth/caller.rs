@@ -1,16 +1,16 @@
-//! Who calls, and by what.
+//! Callers and their credentials.
 
 use axum::http::header;
 use axum::http::request::Parts;
 
-use crate::console::{self, SignedIn};
+use super::session::SignedIn;
 use crate::reply::ApiError;
 use crate::secret;
 use crate::store::batch::Batch;
 use crate::store::callers::{self, Rights};
 use crate::store::{Connection, audit, credentials, sign_in};
 
-/// Who was recognised, allowed or not.
+/// An authenticated caller, allowed or not.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) id: String,
@@ -38,6 +38,22 @@ impl Caller {
         }
     }
 
+    /// The console user of a session.
+    pub(crate) fn by_session(session: &sign_in::Session) -> Self {
+        Self::of_person(&session.user_id, &session.user_name)
+    }
+
+    /// A console user.
+    pub(crate) fn of_person(id: &str, name: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            kind: "ui",
+            last_digits: None,
+            source: "UI",
+        }
+    }
+
     /// Puts the caller into an audit row.
     pub(crate) fn sign<'a>(&'a self, event: &mut audit::Event<'a>) {
         event.actor_id = Some(&self.id);
@@ -48,19 +64,19 @@ impl Caller {
     }
 }
 
-/// The refusal of who shows nothing, or nothing that is valid.
+/// Refuses a request without a valid credential.
 pub(super) const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missing or not valid");
 
-/// What a caller shows, by which it is looked up again when a change begins.
+/// What a request authenticates with; looked up again when a change begins.
 #[derive(Clone)]
 pub(super) enum Credential {
     /// The hash of a token.
     Token([u8; 32]),
-    /// The cookie of a session, in which the console asks.
+    /// The cookie of the session on whose behalf the console calls.
     Session(String),
 }
 
-/// Who holds a credential now, and may do what.
+/// The current holder of a credential and its rights.
 pub(super) struct Holder {
     pub(super) caller: Caller,
     pub(super) rights: Rights,
@@ -69,7 +85,6 @@ pub(super) struct Holder {
 }
 
 impl Credential {
-    /// What a request shows.
     pub(super) fn of(request: &Parts) -> Option<Self> {
         if let Some(SignedIn(cookie)) = request.extensions.get() {
             return Some(Self::Session(cookie.clone()));
@@ -78,7 +93,7 @@ impl Credential {
         bearer(value).map(|token| Self::Token(secret::digest(token)))
     }
 
-    /// Who holds it; fails if nobody does any more, or ever did.
+    /// The holder of the credential; fails if it is unknown or has ended.
     pub(super) async fn holder(&self, conn: &mut Connection) -> Result<Holder, ApiError> {
         match self {
             Self::Token(hash) => {
@@ -94,14 +109,14 @@ impl Credential {
                 let session = session.ok_or(ApiError::Unauthorized("The session has ended"))?;
                 Ok(Holder {
                     rights: callers::effective(conn, &session.user_id).await?,
-                    caller: console::caller(&session),
+                    caller: Caller::by_session(&session),
                     used: None,
                 })
             }
         }
     }
 
-    /// Fails with the batch unless somebody holds it by then.
+    /// Makes the batch fail unless the credential is still valid when it commits.
     pub(super) fn require(&self, batch: &mut Batch) {
         match self {
             Self::Token(hash) => credentials::require(batch, hash),
@@ -109,7 +124,7 @@ impl Credential {
         }
     }
 
-    /// Who held it, for the audit log.
+    /// The former holder of a revoked token, for the audit log.
     pub(super) async fn former_holder(&self, conn: &mut Connection) -> Result<Option<Caller>, ApiError> {
         let Self::Token(hash) = self else {
             return Ok(None);

@@ -1,4 +1,5 @@
-//! The gate's connection, left to the handler: taking another one, and giving this one back, is a trip to the database each.
+//! The middleware hands its connection to the handler: to acquire another one, and to release this one, is a trip to the
+//! database each.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +11,8 @@ use crate::App;
 use crate::reply::ApiError;
 use crate::store::{Connection, ReadConnection};
 
-/// What the gate leaves with a request. It goes back before the handler begins unless that asks for a [`Reader`], so that
-/// no request holds two connections.
+/// The middleware's connection in the extensions of a request. It is released before the handler begins unless the handler
+/// takes a [`Reader`], so that no request holds two connections.
 #[derive(Clone)]
 pub(super) struct HeldReader(Arc<Mutex<Option<ReadConnection>>>);
 

@@ -1,9 +1,9 @@
-//! A request that passed the gate, in the hands of its handler.
+//! A request that was authorized, for its handler.
 
 use std::collections::BTreeMap;
 
-use super::RequestContext;
 use super::caller::{Caller, Credential};
+use super::context::RequestContext;
 use super::target::Target;
 use crate::App;
 use crate::authz::{self, Facts, Question};
@@ -12,26 +12,26 @@ use crate::store::batch::Batch;
 use crate::store::callers::{self, Rights};
 use crate::store::{Connection, Transaction, audit};
 
-/// A request that passed the gate.
+/// An authenticated and authorized request.
 #[derive(Clone)]
 pub(crate) struct AuthorizedRequest {
-    pub(super) trace: RequestContext,
+    pub(super) app: App,
+    pub(super) context: RequestContext,
     pub(super) credential: Credential,
     pub(super) caller: Caller,
     pub(super) rights: Rights,
-    pub(super) aim: Target,
-    /// What the policies were asked with.
+    pub(super) target: Target,
+    /// The facts that the decision was made with.
     pub(super) facts: Facts,
 }
 
 impl AuthorizedRequest {
-    /// Begins a change: the call as it is then, in a transaction that no other one writes beside. The gate decided before the
-    /// body was there, which the caller may keep back for long; what it decided by may have gone meanwhile, and is looked up
-    /// again.
-    pub(crate) async fn begin(&self, app: &App) -> Result<(Self, Transaction), ApiError> {
-        let mut tx = app.store.write().await?;
+    /// Begins a change in the only transaction that writes, and authorizes the request again in it: a caller may hold its body
+    /// back for long after the middleware has decided, and lose its rights meanwhile.
+    pub(crate) async fn begin(&self) -> Result<(Self, Transaction), ApiError> {
+        let mut tx = self.app.store.write().await?;
         let holder = self.credential.holder(&mut tx).await?;
-        let facts = self.aim.permit(&mut tx, &holder).await?;
+        let facts = self.target.permit(&mut tx, &holder).await?;
         let call = Self {
             caller: holder.caller,
             rights: holder.rights,
@@ -41,22 +41,14 @@ impl AuthorizedRequest {
         Ok((call, tx))
     }
 
-    /// The same for a batch: it fails when it is committed, see [`crate::store::queue::is_overtaken`], unless the caller
-    /// has by then the credential, and the very rights that were decided by.
+    /// The same for a batch: its commit fails, see [`crate::store::queue::is_overtaken`], unless the caller still has the
+    /// credential and the rights that the decision was made with.
     pub(crate) fn require_unchanged(&self, batch: &mut Batch) {
         self.credential.require(batch);
         callers::require_unchanged(batch, &self.caller.id, &self.rights);
     }
 
-    /// Adds the row of a success to the audit log; in the transaction of the change, so that there is never one
-    /// without the other.
-    pub(crate) async fn record(&self, conn: &mut Connection, resource_id: &str) -> Result<(), sqlx::Error> {
-        let mut batch = Batch::default();
-        self.audit(&mut batch, resource_id);
-        batch.execute(conn).await
-    }
-
-    /// The same, of what was done in an account that the body names.
+    /// Adds the row of a change in an account that the body names to the audit log.
     pub(crate) async fn record_in(
         &self,
         conn: &mut Connection,
@@ -70,34 +62,36 @@ impl AuthorizedRequest {
         batch.execute(conn).await
     }
 
-    /// The same as [`Self::record`], together with the change.
+    /// Adds the row of a success to the audit log, in the batch of the change: neither exists without the other.
     pub(crate) fn audit(&self, batch: &mut Batch, resource_id: &str) {
         audit::add(batch, &self.event(resource_id));
     }
 
     fn event<'a>(&'a self, resource_id: &'a str) -> audit::Event<'a> {
-        let mut event = self.trace.event();
+        let mut event = self.context.event();
         self.caller.sign(&mut event);
-        event.action = self.aim.rule.verb();
-        event.resource_type = self.aim.rule.resource_type;
+        event.action = self.target.rule.verb();
+        event.resource_type = self.target.rule.resource_type;
         event.resource_id = Some(resource_id);
-        event.account_id = self.aim.account.as_deref();
+        event.account_id = self.target.account.as_deref();
         event.result = "success";
         event.status = 200;
         event
     }
 
-    /// Ends a change that answers by status alone: its row in the audit log, and then both for good.
+    /// Ends a change: adds its row to the audit log and commits. The answer is for changes that answer by status alone.
     pub(crate) async fn done(&self, mut tx: Transaction, resource_id: &str) -> Result<Answer, ApiError> {
-        self.record(&mut tx, resource_id).await?;
+        let mut batch = Batch::default();
+        self.audit(&mut batch, resource_id);
+        batch.execute(&mut tx).await?;
         tx.commit().await?;
         Ok(Answer::Done)
     }
 
-    /// Id of the person who calls; programmatic users have neither a password nor a session.
+    /// Id of the console user that calls; programmatic users have neither a password nor a session.
     pub(crate) fn person(&self) -> Result<&str, ApiError> {
         if self.caller.kind != "ui" {
-            let action = self.aim.rule.action;
+            let action = self.target.rule.action;
             return Err(ApiError::Forbidden(format!(
                 "Only a console user may do this ({action})"
             )));
@@ -105,7 +99,7 @@ impl AuthorizedRequest {
         Ok(&self.caller.id)
     }
 
-    /// The cookie of the session in which the console asks; empty for who calls with a token.
+    /// The cookie of the session on whose behalf the console calls; empty for a call with a token.
     pub(crate) fn session(&self) -> &str {
         match &self.credential {
             Credential::Session(cookie) => cookie,
@@ -113,21 +107,21 @@ impl AuthorizedRequest {
         }
     }
 
-    /// Whether the caller has to do with an account.
+    /// Whether the caller has rights in an account.
     pub(crate) fn sees(&self, account: &str) -> bool {
         authz::sees(&self.rights.grants, account)
     }
 
     /// Whether the caller may do this request's action on one resource of the account.
     pub(crate) fn may(&self, id: &str, attributes: BTreeMap<String, String>) -> bool {
-        let resource = format!("{}:{id}", self.aim.rule.service());
-        let account = self.aim.place();
+        let resource = format!("{}:{id}", self.target.rule.service());
+        let account = self.target.place();
         let facts = Facts {
             attributes,
             email: self.facts.email.clone(),
         };
         let question = Question {
-            action: self.aim.rule.action,
+            action: self.target.rule.action,
             resource: &resource,
             account,
             administrator_only: false,
@@ -138,12 +132,17 @@ impl AuthorizedRequest {
 
     /// The refusal of what [`Self::may`] does not allow.
     pub(crate) fn refusal(&self) -> ApiError {
-        self.aim.refusal()
+        self.target.refusal()
+    }
+
+    /// The id in the path; empty where the route has none.
+    pub(crate) fn id(&self) -> &str {
+        self.target.id.as_deref().unwrap_or_default()
     }
 
     /// The account acted on.
     pub(crate) fn account(&self) -> Result<&str, ApiError> {
-        self.aim
+        self.target
             .account
             .as_deref()
             .ok_or(ApiError::Internal("the route has no account"))

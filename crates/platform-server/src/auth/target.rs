@@ -1,4 +1,4 @@
-//! What a request is about, and whether that is allowed.
+//! The target of a request and its authorization.
 
 use std::collections::HashMap;
 
@@ -10,26 +10,26 @@ use super::caller::Holder;
 use crate::authz::{self, Facts, Grant, Question};
 use crate::reply::ApiError;
 use crate::rules::{Needs, Rule};
-use crate::store::{Connection, access, accounts};
+use crate::store::{Connection, accounts, facts};
 use crate::validate::invalid;
 
 /// Begin of the paths of one account.
 const ACCOUNT: &str = "/setup/account/{id}";
 
-/// What a request is about.
+/// The target of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) rule: &'static Rule,
     /// Of the path, where the route has one.
     pub(super) id: Option<String>,
-    /// The account acted on, where the route has one: of what the audit log tells. The right may still be the organization's,
+    /// The account acted on, where the route has one, as the audit log records it. The right may still be the organization's,
     /// see [`Self::place`].
     pub(super) account: Option<String>,
 }
 
 impl Target {
-    /// Finds the account. Once: where none is named it depends on what the caller may do, and a change must not come to be
-    /// about another one.
+    /// Finds the account, once: where the request names none it depends on the caller's rights, and a change must not move to
+    /// another account.
     pub(super) async fn locate(
         &mut self,
         conn: &mut Connection,
@@ -48,7 +48,7 @@ impl Target {
         Ok(())
     }
 
-    /// Fails unless it is allowed; else what the policies were asked with.
+    /// Fails unless the holder is allowed; else the facts that the decision was made with.
     pub(super) async fn permit(&self, conn: &mut Connection, holder: &Holder) -> Result<Facts, ApiError> {
         let grants = &holder.rights.grants;
         let rule = self.rule;
@@ -58,14 +58,14 @@ impl Target {
         if let Some(account) = self.place() {
             let seen = authz::sees(grants, account);
             if seen && !accounts::exists(conn, account).await? {
-                // Only who holds rights in all accounts gets here, so nothing is given away.
+                // Only a caller with rights in all accounts gets here, so the answer discloses nothing.
                 let message = format!("Account {account} does not exist");
                 return Err(match rule.needs {
                     Needs::AccountOfPath => ApiError::Missing("Account_DOESNT_EXIST", message),
                     _ => ApiError::Unknown("Account_DOESNT_EXIST", message, "query.accountId".into()),
                 });
             }
-            // Reading an account is for whoever has to do with it.
+            // Any right in an account includes reading it.
             if seen && rule.needs == Needs::AccountOfPath && rule.method == Method::GET {
                 return Ok(Facts::default());
             }
@@ -74,7 +74,7 @@ impl Target {
         // Nothing is read where no policy of the caller has a condition.
         let mut statements = grants.iter().flat_map(|g| g.statements.iter());
         let facts = if statements.any(|s| s.condition.is_some()) {
-            access::facts(conn, &holder.caller.id, self.place(), &resource).await?
+            facts::read(conn, &holder.caller.id, self.place(), &resource).await?
         } else {
             Facts::default()
         };
@@ -95,7 +95,7 @@ impl Target {
         Err(self.refusal())
     }
 
-    /// Where the right is looked for: an account, or the organization itself.
+    /// The account that the right must hold in; `None` for the organization.
     pub(super) fn place(&self) -> Option<&str> {
         self.account.as_deref().filter(|_| self.rule.in_account())
     }

@@ -414,7 +414,7 @@ mod tests {
             ("StringNotEquals", json!(EMAIL), false, true, None),
             // The address itself, which is no pattern.
             ("StringPatternMatch", json!(EMAIL), true, false, Some(false)),
-            // Whoever asks.
+            // Any caller.
             (
                 "StringEquals",
                 json!([EMAIL, "ann@example.com"]),

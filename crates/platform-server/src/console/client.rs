@@ -1,5 +1,6 @@
-//! The console's way to the API: the same routes, rights and audit log as for everybody, as the person who is signed in.
+//! The console's client of the API: it calls the same routes, with the rights of the signed-in user, and with the same audit.
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, StatusCode, header};
 use axum::response::Response;
@@ -7,30 +8,30 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::auth::RequestContext;
+use crate::auth::context::{RequestContext, RequestId};
+use crate::auth::session::SignedIn;
 use crate::authz::{self, Facts, Question};
-use crate::edge::RequestId;
 use crate::store::{callers, sign_in};
-use crate::{App, reply, reply::ApiError, routes};
+use crate::{App, reply, reply::ApiError};
 use platform_api::{ErrorItem, RequestInfo, format_time};
 
-/// Longest reply that a page is made of.
+/// Longest reply that a page is rendered from.
 const LONGEST: usize = 64 * 1024 * 1024;
 
-/// Says to the gate on whose behalf a request comes. Nothing that arrives from outside can carry it.
-/// It is the cookie of the session, which may have ended before the body of the request was there.
+/// The routes of the API, in the extensions of a page's request.
 #[derive(Clone)]
-pub(crate) struct SignedIn(pub(crate) String);
+pub(super) struct Api(pub(super) Router);
 
-/// One person's requests while one page is made.
+/// The calls that render one page, for one user.
 pub(super) struct Client {
     app: App,
+    api: Router,
     session: sign_in::Session,
     cookie: String,
-    trace: RequestContext,
+    context: RequestContext,
 }
 
-/// What the API refused, in its own words.
+/// A refusal of the API, with its messages.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
@@ -63,12 +64,19 @@ impl Refused {
 }
 
 impl Client {
-    pub(super) fn new(app: &App, session: sign_in::Session, cookie: String, trace: RequestContext) -> Self {
+    pub(super) fn new(
+        app: &App,
+        api: &Api,
+        session: sign_in::Session,
+        cookie: String,
+        context: RequestContext,
+    ) -> Self {
         Self {
             app: app.clone(),
+            api: api.0.clone(),
             session,
             cookie,
-            trace,
+            context,
         }
     }
 
@@ -93,7 +101,7 @@ impl Client {
         body: Option<&Value>,
     ) -> Result<Vec<Value>, Refused> {
         let info = RequestInfo {
-            id: self.trace.request_id.clone(),
+            id: self.context.request_id.clone(),
             url: path.to_owned(),
             method: method.to_string(),
             timestamp: format_time(Timestamp::now()),
@@ -101,11 +109,11 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::USER_AGENT, &self.trace.agent)
+            .header(header::USER_AGENT, &self.context.agent)
             .header(header::CONTENT_TYPE, "application/json")
-            .extension(RequestId(self.trace.request_id.clone()))
+            .extension(RequestId(self.context.request_id.clone()))
             .extension(SignedIn(self.cookie.clone()));
-        if let Some(peer) = self.trace.peer {
+        if let Some(peer) = self.context.peer {
             request = request.extension(peer);
         }
         let body = body.map_or_else(Body::empty, |b| Body::from(b.to_string()));
@@ -114,7 +122,7 @@ impl Client {
             errors: Vec::new(),
         };
         let request = request.body(body).map_err(failed)?;
-        let Ok(response) = routes::api(self.app.clone()).oneshot(request).await;
+        let Ok(response) = self.api.clone().oneshot(request).await;
         let response = reply::finish(response, info);
         let status = response.status();
         let bytes = to_bytes(response.into_body(), LONGEST).await;
@@ -132,17 +140,17 @@ impl Client {
 
     /// Refuses a form that no page of the session sent.
     pub(super) async fn csrf_failed(&self, action: &str) -> Response {
-        super::csrf_failed(&self.app, &self.trace, &self.session, action).await
+        super::csrf_failed(&self.app, &self.context, &self.session, action).await
     }
 
-    /// Whether the person administers the organization. What may be done the API decides; this decides what is offered.
+    /// Whether the user administers the organization. It decides what a page offers; the API decides what is allowed.
     pub(super) async fn administers(&self) -> Result<bool, ApiError> {
         let mut tx = self.app.store.read().await?;
         let rights = callers::effective(&mut tx, &self.session.user_id).await?;
         Ok(authz::administers(&rights.grants))
     }
 
-    /// Whether the person may list the organization's users.
+    /// Whether the user may list the organization's users.
     pub(super) async fn sees_users(&self) -> Result<bool, ApiError> {
         let rights = callers::effective(
             &mut *self.app.store.acquire_reader().await?,

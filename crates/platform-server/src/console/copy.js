@@ -11,7 +11,7 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
       // Not allowed outside https: the older way works there.
       copied = document.execCommand("copy");
     }
-    const told = document.getElementById("copied");
-    told.textContent = copied ? "Copied" : "Not copied: it is selected, copy it by hand";
+    const status = document.getElementById("copied");
+    status.textContent = copied ? "Copied" : "Not copied: it is selected, copy it by hand";
   });
 }

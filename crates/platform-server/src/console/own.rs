@@ -11,8 +11,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Refused};
 use super::form::Form;
 use super::page::lists::{table, text};
-use super::page::{csrf, signed_in};
-use super::settings::shown;
+use super::page::{csrf, shown, signed_in};
 use super::{SIGN_IN, Visitor};
 use crate::App;
 

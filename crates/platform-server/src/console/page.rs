@@ -3,11 +3,14 @@
 pub(super) mod lists;
 pub(super) mod programmatic;
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
+use super::client::{Client, Refused};
 use crate::store::sign_in::Session;
 
-/// A page for somebody who is not signed in.
+/// A page before the sign-in.
 fn page(title: &str, body: &Markup) -> Markup {
     frame(
         title,
@@ -16,7 +19,7 @@ fn page(title: &str, body: &Markup) -> Markup {
     )
 }
 
-/// A page for somebody who is.
+/// A page after the sign-in.
 pub(super) fn signed_in(title: &str, organization: &str, session: &Session, body: &Markup) -> Markup {
     let banner = banner(organization, session);
     frame(title, Some(&banner), &html! { main id="content" { (body) } })
@@ -84,7 +87,31 @@ pub(super) fn message(title: &str, text: &str) -> Markup {
     )
 }
 
-/// For whoever comes with a token.
+/// A page with the refusal of the API.
+pub(super) fn refused(client: &Client, refused: &Refused) -> Response {
+    let title = match refused.status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        status if status.is_client_error() => "Refused",
+        _ => "Failure",
+    };
+    let body = html! { h1 { (title) } p role="alert" { (refused.words()) } p { a href="/console" { "To the console" } } };
+    let page = signed_in(title, client.organization(), client.session(), &body);
+    (refused.status, page).into_response()
+}
+
+/// A page, or what the API refused on the way to it.
+pub(super) async fn shown(
+    client: &Client,
+    page: impl Future<Output = Result<Response, Refused>>,
+) -> Response {
+    match page.await {
+        Ok(page) => page,
+        Err(error) => refused(client, &error),
+    }
+}
+
+/// The answer to a request with a token.
 pub(super) fn no_access(personal: bool) -> Markup {
     let what = if personal {
         "Tokens do not open the console. Sign in with your e-mail address and password."
@@ -116,7 +143,7 @@ pub(super) fn sign_in(csrf: &str, problem: Option<&str>) -> Markup {
     )
 }
 
-/// Who is signed in, and where to go.
+/// The signed-in user, and where the settings are.
 pub(super) fn home(organization: &str, session: &Session) -> Markup {
     signed_in(
         organization,

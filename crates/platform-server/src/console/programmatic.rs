@@ -12,7 +12,7 @@ use super::client::{Client, Refused};
 use super::form::Form;
 use super::page::lists::{self, Tab, text};
 use super::page::programmatic::{self as page, Offer};
-use super::settings::{refused, shown};
+use super::page::{refused, shown};
 use super::{Visitor, failed};
 use crate::reply::ApiError;
 use crate::{App, catalog, secret};
@@ -30,7 +30,7 @@ pub(super) fn pages() -> Router<App> {
         )
 }
 
-/// Those of `users` that are programmatic, and the button for whoever may use it.
+/// The programmatic ones of `users`, and the button for administrators.
 pub(super) async fn list(client: &Client, users: &[Value], account: Option<&str>) -> Markup {
     let users = users.iter().filter(|u| text(u, "type") == "programmatic");
     let may_add = client.administers().await.unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn base(account: Option<&str>) -> String {
     )
 }
 
-/// One account of those that the person has to do with, and all of them.
+/// One of the accounts that the user has rights in, and all of them.
 async fn choose(client: &Client, account: &str) -> Result<Vec<Value>, Refused> {
     let all = client.get("/setup/account").await?;
     if all.iter().any(|a| text(a, "accountId") == account) {

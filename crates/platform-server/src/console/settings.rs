@@ -1,8 +1,8 @@
-//! Settings: what there is, for whoever may see it. Every page is made of replies of the API.
+//! Settings. Every page is rendered from replies of the API, so that a user sees what its rights allow.
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::Method;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use jiff::Timestamp;
@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::client::{Client, Refused};
 use super::form::Form;
 use super::page::lists::{self, SECTIONS, Tab, text};
+use super::page::shown;
 use super::{Visitor, failed, page, programmatic};
 use crate::App;
 use crate::reply::ApiError;
@@ -29,36 +30,12 @@ pub(super) fn pages() -> Router<App> {
         .merge(programmatic::pages())
 }
 
-/// Whoever may see the organization's users begins with them, everybody else with an account.
+/// Starts with the organization's users where the user may list them, else with an account.
 async fn first(Visitor(client): Visitor) -> Response {
     match client.sees_users().await {
         Ok(true) => Redirect::to(&programmatic::base(None)).into_response(),
         Ok(false) => Redirect::to("/console/settings/account").into_response(),
         Err(error) => failed(&error),
-    }
-}
-
-/// What the API refused, as a page in its words.
-pub(super) fn refused(client: &Client, refused: &Refused) -> Response {
-    let title = match refused.status {
-        StatusCode::NOT_FOUND => "Not found",
-        StatusCode::FORBIDDEN => "Not allowed",
-        status if status.is_client_error() => "Refused",
-        _ => "Failure",
-    };
-    let body = maud::html! { h1 { (title) } p role="alert" { (refused.words()) } p { a href="/console" { "To the console" } } };
-    let page = page::signed_in(title, client.organization(), client.session(), &body);
-    (refused.status, page).into_response()
-}
-
-/// A page, or what the API refused on the way to it.
-pub(super) async fn shown(
-    client: &Client,
-    page: impl Future<Output = Result<Response, Refused>>,
-) -> Response {
-    match page.await {
-        Ok(page) => page,
-        Err(error) => refused(client, &error),
     }
 }
 
@@ -125,7 +102,7 @@ async fn body(client: &Client, name: &str, title: &str, filter: &Filter) -> Resu
     Ok(lists::section(name, title, &items))
 }
 
-/// The Account tab begins with the first account that the person has to do with.
+/// The Account tab starts with the first account that the user has rights in.
 async fn first_account(Visitor(client): Visitor) -> Response {
     shown(&client, async {
         let accounts = client.get("/setup/account").await?;

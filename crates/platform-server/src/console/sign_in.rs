@@ -6,14 +6,16 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::{
-    SESSION, SIGN_IN, audit, busy, caller, cookie, csrf_failed, failed, page, person, record_stranger,
-    refuse_token, session, session_cookie, set_cookie, too_many,
+    SIGN_IN, audit, busy, csrf_failed, failed, page, record_stranger, refuse_token, session, set_cookie,
+    too_many,
 };
-use crate::auth::{Caller, RequestContext};
+use crate::auth::Caller;
+use crate::auth::context::RequestContext;
+use crate::auth::session::{COOKIE as SESSION, cookie, session_cookie};
 use crate::hashing::Line;
-use crate::limit::Key;
 use crate::peer::Peer;
 use crate::reply::ApiError;
+use crate::store::requests::Key;
 use crate::store::sign_in::{self as store, Attempt, Origin};
 use crate::store::{Transaction, credentials};
 use crate::{App, secret};
@@ -50,7 +52,7 @@ struct Credentials {
 }
 
 pub(super) async fn sign_in_with_password(State(app): State<App>, request: Request) -> Response {
-    let trace = RequestContext::of(&request);
+    let context = RequestContext::of(&request);
     let expected = cookie(&app, request.headers(), FORM).unwrap_or_default();
     let device = cookie(&app, request.headers(), DEVICE);
     let Ok(Form(given)) = Form::<Credentials>::from_request(request, &()).await else {
@@ -62,7 +64,7 @@ pub(super) async fn sign_in_with_password(State(app): State<App>, request: Reque
         let problem = "The form was too old. Please try again.";
         return show_form(&app, StatusCode::FORBIDDEN, Some(problem));
     }
-    let response = match try_sign_in(&app, &trace, given, device).await {
+    let response = match try_sign_in(&app, &context, given, device).await {
         Ok(response) => response,
         Err(ApiError::Busy) => busy(),
         Err(ApiError::RateLimited) => too_many(),
@@ -77,7 +79,7 @@ pub(super) async fn sign_in_with_password(State(app): State<App>, request: Reque
     response
 }
 
-/// Who the given address belongs to, and from where the attempt comes.
+/// The user of the given address, and the origin of the attempt.
 struct Attempted {
     email: String,
     known: Option<(String, String, String)>,
@@ -87,7 +89,7 @@ struct Attempted {
 impl Attempted {
     async fn of(
         app: &App,
-        trace: &RequestContext,
+        context: &RequestContext,
         given: &Credentials,
         device: Option<String>,
     ) -> Result<Self, ApiError> {
@@ -100,7 +102,7 @@ impl Attempted {
         let cookie = device.as_deref().unwrap_or_default();
         let is_known = store::knows_device(&mut conn, user, cookie).await?;
         let origin = Origin {
-            network: trace.peer.map(Peer::network).unwrap_or_default(),
+            network: context.peer.map(Peer::network).unwrap_or_default(),
             device: device.filter(|_| is_known),
         };
         Ok(Self { email, known, origin })
@@ -134,18 +136,18 @@ impl Attempted {
 
 async fn try_sign_in(
     app: &App,
-    trace: &RequestContext,
+    context: &RequestContext,
     given: Credentials,
     device: Option<String>,
 ) -> Result<Response, ApiError> {
-    let attempted = Attempted::of(app, trace, &given, device).await?;
+    let attempted = Attempted::of(app, context, &given, device).await?;
     attempted.count(app).await?;
-    // A token pasted into the form: say what is wrong instead of letting people guess. A revoked one is as good as unknown.
+    // A token pasted into the form: the answer says so. A revoked token gets the answer of an unknown one.
     for field in [given.password.trim(), given.email.trim()] {
         let owner =
             credentials::owner(&mut *app.store.acquire_reader().await?, &secret::digest(field)).await?;
         if let Some(holder) = owner.as_ref().map(Caller::by_token) {
-            return Ok(refuse_token(app, trace, Some(&holder), true).await);
+            return Ok(refuse_token(app, context, Some(&holder), true).await);
         }
     }
     // Before the attempt is counted: what meets a full line is no guess.
@@ -155,9 +157,16 @@ async fn try_sign_in(
     let attempt = store::begin(&mut tx, email, origin).await?;
     tx.commit().await?;
     let known = &attempted.known;
-    let who = known.as_ref().map(|(id, name, _)| person(id, name));
+    let who = known.as_ref().map(|(id, name, _)| Caller::of_person(id, name));
     if let Attempt::Locked(seconds) = attempt {
-        record_stranger(app, trace, who.as_ref(), "signIn", StatusCode::TOO_MANY_REQUESTS).await;
+        record_stranger(
+            app,
+            context,
+            who.as_ref(),
+            "signIn",
+            StatusCode::TOO_MANY_REQUESTS,
+        )
+        .await;
         return Ok(locked(app, seconds));
     }
     let password = secret::Password::new(given.password);
@@ -173,11 +182,11 @@ async fn try_sign_in(
         }
     }
     let (Some(tx), Some(who)) = (opened, who.as_ref()) else {
-        record_stranger(app, trace, who.as_ref(), "signIn", StatusCode::UNAUTHORIZED).await;
+        record_stranger(app, context, who.as_ref(), "signIn", StatusCode::UNAUTHORIZED).await;
         let problem = "The e-mail address or the password is wrong.";
         return Ok(show_form(app, StatusCode::UNAUTHORIZED, Some(problem)));
     };
-    open(app, trace, &attempted, who, tx).await
+    open(app, context, &attempted, who, tx).await
 }
 
 fn locked(app: &App, seconds: i64) -> Response {
@@ -195,17 +204,17 @@ fn locked(app: &App, seconds: i64) -> Response {
 /// Begins the session, in the transaction that has checked the password, with its row in the audit log.
 async fn open(
     app: &App,
-    trace: &RequestContext,
+    context: &RequestContext,
     attempted: &Attempted,
     who: &Caller,
     mut tx: Transaction,
 ) -> Result<Response, ApiError> {
     let origin = &attempted.origin;
     store::succeeded(&mut tx, &attempted.email, origin).await?;
-    let peer = trace.peer.map(|peer| peer.to_string());
-    let session = store::open(&mut tx, &who.id, app.sessions, peer.as_deref(), &trace.agent).await?;
+    let peer = context.peer.map(|peer| peer.to_string());
+    let session = store::open(&mut tx, &who.id, app.sessions, peer.as_deref(), &context.agent).await?;
     let device = store::remember_device(&mut tx, &who.id, origin.device.as_deref()).await?;
-    audit(&mut tx, trace, who, "signIn").await?;
+    audit(&mut tx, context, who, "signIn").await?;
     tx.commit().await?;
     let mut response = Redirect::to("/console").into_response();
     set_cookie(app, &mut response, SESSION, &session, app.sessions.lasts / 1000);
@@ -221,7 +230,7 @@ struct Intent {
 }
 
 pub(super) async fn sign_out(State(app): State<App>, request: Request) -> Response {
-    let trace = RequestContext::of(&request);
+    let context = RequestContext::of(&request);
     let cookie = session_cookie(&app, request.headers()).unwrap_or_default();
     let current = match session(&app, request.headers()).await {
         Ok(Some(session)) => session,
@@ -233,12 +242,12 @@ pub(super) async fn sign_out(State(app): State<App>, request: Request) -> Respon
         .map(|Form(i)| i.csrf)
         .unwrap_or_default();
     if !secret::same(given.as_bytes(), current.csrf.as_bytes()) {
-        return csrf_failed(&app, &trace, &current, "signOut").await;
+        return csrf_failed(&app, &context, &current, "signOut").await;
     }
     let closed = async {
         let mut tx = app.store.write().await?;
         store::close(&mut tx, &cookie).await?;
-        audit(&mut tx, &trace, &caller(&current), "signOut").await?;
+        audit(&mut tx, &context, &Caller::by_session(&current), "signOut").await?;
         tx.commit().await?;
         Ok::<_, ApiError>(())
     };

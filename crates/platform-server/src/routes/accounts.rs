@@ -11,7 +11,7 @@ use crate::App;
 use crate::auth::Reader;
 use crate::reply::{Answer, ApiError};
 use crate::store::{Connection, accounts};
-use crate::validate::{Object, Problems};
+use crate::validate::Object;
 
 const KIND: &str = "spotinst:setup:account";
 
@@ -21,22 +21,20 @@ fn missing(id: &str) -> ApiError {
 
 /// Fails unless the account of the path exists.
 pub(super) async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
-    if accounts::exists(conn, id).await? {
-        Ok(())
-    } else {
-        Err(missing(id))
-    }
+    accounts::exists(conn, id)
+        .await?
+        .then_some(())
+        .ok_or_else(|| missing(id))
 }
 
 fn read_name(bytes: &Bytes) -> Result<String, ApiError> {
-    let mut problems = Problems::default();
-    let account = Object::parse(bytes)?.object("account", &mut problems);
-    let name = account.name("name", &mut problems);
-    if !name.is_empty() && !name.chars().any(char::is_alphabetic) {
-        problems.add("account.name", "must contain at least one letter");
-    }
-    problems.check()?;
-    Ok(name)
+    Object::read(bytes, |body, problems| {
+        let name = body.object("account", problems).name("name", problems);
+        if !name.is_empty() && !name.chars().any(char::is_alphabetic) {
+            problems.add("account.name", "must contain at least one letter");
+        }
+        name
+    })
 }
 
 /// The accounts that the caller has to do with.
@@ -63,10 +61,9 @@ pub(super) async fn details(Path(id): Path<String>, mut conn: Reader) -> Outcome
 
 pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let name = read_name(&bytes)?;
-    let (call, mut tx) = call.begin(&app).await?;
+    let (call, mut tx) = call.begin().await?;
     let id = accounts::create(&mut tx, None, &name).await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
+    call.done(tx, &id).await?;
     // `id` and not `accountId`, as everywhere else: so the description has it, and its clients.
     Ok(Answer::one(
         KIND,
@@ -74,34 +71,25 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     ))
 }
 
-pub(super) async fn update(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
+pub(super) async fn update(Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let name = read_name(&bytes)?;
-    let (call, mut tx) = call.begin(&app).await?;
-    require(&mut tx, &id).await?;
-    accounts::rename(&mut tx, &id, &name).await?;
-    call.done(tx, &id).await
+    let (call, mut tx) = call.begin().await?;
+    require(&mut tx, call.id()).await?;
+    accounts::rename(&mut tx, call.id(), &name).await?;
+    call.done(tx, call.id()).await
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-) -> Outcome {
-    let (call, mut tx) = call.begin(&app).await?;
+pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
+    let (call, mut tx) = call.begin().await?;
     let all = accounts::list(&mut tx).await?;
-    match all.iter().position(|a| a.account_id == id) {
-        None => return Err(missing(&id)),
+    match all.iter().position(|a| a.account_id == call.id()) {
+        None => return Err(missing(call.id())),
         Some(0) => {
             let message = "The default account of an organization cannot be deleted";
             return Err(ApiError::Conflict("CANT_DELETE_DEFAULT_ACCOUNT", message.into()));
         }
         Some(_) => {}
     }
-    accounts::delete(&mut tx, &id).await?;
-    call.done(tx, &id).await
+    accounts::delete(&mut tx, call.id()).await?;
+    call.done(tx, call.id()).await
 }

@@ -1,12 +1,11 @@
-//! What accounts hold: groups of machines. They run nothing; they are there to be allowed or not.
+//! The resources of accounts: groups of machines. They run nothing; policies allow or deny access to them.
 
 use std::collections::HashSet;
 
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, Path};
 
 use super::{Admitted, Outcome};
-use crate::App;
 use crate::auth::Reader;
 use crate::reply::{Answer, ApiError};
 use crate::store::elastigroups::{self, Tag};
@@ -53,37 +52,30 @@ pub(super) async fn details(Extension(call): Admitted, Path(id): Path<String>, m
     Ok(Answer::one(KIND, group.json()))
 }
 
-pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
-    let mut problems = Problems::default();
-    let group = Object::parse(&bytes)?.object("group", &mut problems);
-    let name = group.name("name", &mut problems);
-    let tags = if group.has("compute") {
-        read_tags(&group, &mut problems)
-    } else {
-        Vec::new()
-    };
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
+pub(super) async fn create(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let (name, tags) = Object::read(&bytes, |body, problems| {
+        let group = body.object("group", problems);
+        let name = group.name("name", problems);
+        let has_tags = group.has("compute");
+        let tags = has_tags.then(|| read_tags(&group, problems));
+        (name, tags.unwrap_or_default())
+    })?;
+    let (call, mut tx) = call.begin().await?;
     // It has no id yet: a right to certain ones is none to make more.
     if !call.may("", elastigroups::attributes(&name, &tags)) {
         return Err(call.refusal());
     }
     let group = elastigroups::create(&mut tx, call.account()?, &name, tags).await?;
-    call.record(&mut tx, &group.id).await?;
-    tx.commit().await?;
+    call.done(tx, &group.id).await?;
     Ok(Answer::one(KIND, group.json()))
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-) -> Outcome {
-    let (call, mut tx) = call.begin(&app).await?;
-    if !elastigroups::delete(&mut tx, call.account()?, &id).await? {
-        return Err(missing(&id));
+pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
+    let (call, mut tx) = call.begin().await?;
+    if !elastigroups::delete(&mut tx, call.account()?, call.id()).await? {
+        return Err(missing(call.id()));
     }
-    call.done(tx, &id).await
+    call.done(tx, call.id()).await
 }
 
 #[cfg(test)]
@@ -99,7 +91,7 @@ mod tests {
     use crate::routes::tests::platform;
     use crate::store::accounts;
 
-    /// Between the gate and the write.
+    /// Between authorization and write.
     #[tokio::test]
     async fn what_is_made_in_an_account_that_goes_meanwhile_is_refused() {
         let directory = tempfile::tempdir().unwrap();
@@ -118,7 +110,7 @@ mod tests {
         assert_eq!(send(Method::GET).await.unwrap().status(), StatusCode::OK);
         let mut tx = platform.app.store.write().await.unwrap();
         let made = tokio::spawn(send(Method::POST));
-        // Whoever has passed the gate waits for the lock.
+        // The request is authorized and waits for the lock.
         tokio::time::sleep(Duration::from_millis(500)).await;
         accounts::delete(&mut tx, &account).await.unwrap();
         tx.commit().await.unwrap();

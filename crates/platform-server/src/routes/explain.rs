@@ -1,8 +1,8 @@
-//! Why a user may or may not do something: the answer that the gate would give, and the statement that gives it.
+//! Why a user may or may not do something: the decision of the middleware, and the statement that makes it.
 //!
 //! `decision` is `ALLOW`, `DENY`, or `CONDITIONAL` where it depends on the resource, of which nothing was said. `reason` is
 //! `STATEMENT` (of `policyId`, with the index `statement`), `DEFAULT` (no statement allows it), `RESOURCE`, `EVERYBODY`, or
-//! `ACCOUNT`: whoever may do something in an account may read it.
+//! `ACCOUNT`: any right in an account includes reading it.
 //!
 //! Ours; the real service has no such route that is published.
 
@@ -16,7 +16,7 @@ use crate::App;
 use crate::authz::{self, Decision, Question};
 use crate::reply::{Answer, ApiError};
 use crate::rules::{Needs, Rule};
-use crate::store::{access, callers, users};
+use crate::store::{callers, facts, users};
 use crate::validate::{Problems, invalid};
 
 /// Reading an account, which goes with any other right in it.
@@ -38,7 +38,7 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
     }
     problems.check()?;
     let given = query.get("accountId").filter(|a| !a.is_empty());
-    // Where the gate would look: an account says nothing of what is done in the organization. Actions that no route has
+    // Where the middleware would look: an account says nothing of what is done in the organization. Actions that no route has
     // are taken as they are asked for.
     let rules: Vec<&Rule> = Rule::of_action(&action).collect();
     let anywhere = rules.is_empty() || rules.iter().any(|r| r.in_account());
@@ -65,7 +65,7 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
             "query.userId".to_owned(),
         ));
     }
-    let facts = access::facts(&mut tx, &user, account, &resource).await?;
+    let facts = facts::read(&mut tx, &user, account, &resource).await?;
     let grants = callers::effective(&mut tx, &user).await?.grants;
     let administrator_only = rules.iter().any(|r| r.needs == Needs::Administrator);
     let question = Question {
@@ -76,7 +76,7 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         facts: &facts,
     };
     let decision = authz::decide(&grants, question);
-    let mut told = json!({
+    let mut explanation = json!({
         "userId": user, "action": action, "resource": resource, "accountId": account,
         "administratorOnly": administrator_only,
     });
@@ -91,9 +91,9 @@ pub(super) async fn explain(State(app): State<App>, Query(query): Query<HashMap<
         Decision::Default if seen => ("ALLOW", "ACCOUNT", None),
         Decision::Default => ("DENY", "DEFAULT", None),
     };
-    told["decision"] = json!(decided);
-    told["reason"] = json!(reason);
-    told["policyId"] = json!(by.map(|(policy, _)| policy));
-    told["statement"] = json!(by.map(|(_, index)| index));
-    Ok(Answer::one("spotinst:setup:access:explanation", told))
+    explanation["decision"] = json!(decided);
+    explanation["reason"] = json!(reason);
+    explanation["policyId"] = json!(by.map(|(policy, _)| policy));
+    explanation["statement"] = json!(by.map(|(_, index)| index));
+    Ok(Answer::one("spotinst:setup:access:explanation", explanation))
 }

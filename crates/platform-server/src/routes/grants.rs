@@ -1,11 +1,12 @@
 //! Policies by account, as several bodies have them.
 
 use crate::reply::ApiError;
-use crate::store::{Connection, access, accounts};
+use crate::store::access::Subject;
+use crate::store::{Connection, access, accounts, users};
 use crate::validate::{Object, Problems, invalid};
 use platform_api::PolicyGrant;
 
-/// What a grant may have. Answers have the policy's name and type, which whoever sends one back leaves in.
+/// Fields of a grant. Answers also have the policy's name and type, which clients send back.
 const GRANT: &[&str] = &["policyId", "accountIds", "accounts", "policyName", "policyType"];
 
 /// The accounts of a grant. The vendor's description of user groups calls them `accounts`, its example and all else
@@ -37,6 +38,17 @@ pub(super) fn read(body: &Object, field: &str, problems: &mut Problems) -> Vec<P
         });
     }
     found
+}
+
+/// Replaces the policies of a user or a group.
+pub(super) async fn replace(
+    conn: &mut Connection,
+    subject: Subject<'_>,
+    policies: Vec<PolicyGrant>,
+) -> Result<(), ApiError> {
+    let policies = check(conn, "policies", policies).await?;
+    access::set_grants(conn, subject, &policies).await?;
+    users::require_administrator(conn).await
 }
 
 /// Checks that everything named exists, and brings the grants of one policy together.

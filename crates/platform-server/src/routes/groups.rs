@@ -22,11 +22,10 @@ fn missing(id: &str) -> ApiError {
 }
 
 async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
-    if access::group_exists(conn, id).await? {
-        Ok(())
-    } else {
-        Err(missing(id))
-    }
+    access::group_exists(conn, id)
+        .await?
+        .then_some(())
+        .ok_or_else(|| missing(id))
 }
 
 async fn require_users(conn: &mut Connection, ids: &[String]) -> Result<(), ApiError> {
@@ -67,7 +66,7 @@ pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> O
     Ok(Answer::one(KIND, show(&mut tx, &group).await?))
 }
 
-pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+pub(super) async fn create(Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let body = Object::parse(&bytes)?;
     let mut problems = Problems::default();
     let name = body.name("name", &mut problems);
@@ -75,16 +74,15 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     let user_ids = body.texts("userIds", &mut problems);
     let policies = grants::read(&body, "policies", &mut problems);
     problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
+    let (call, mut tx) = call.begin().await?;
     require_users(&mut tx, &user_ids).await?;
     let policies = grants::check(&mut tx, "policies", policies).await?;
     let id = access::create_group(&mut tx, &name, description.as_deref()).await?;
     access::set_grants(&mut tx, Subject::Group(&id), &policies).await?;
     access::set_members(&mut tx, &id, &user_ids).await?;
     users::require_administrator(&mut tx).await?;
-    call.record(&mut tx, &id).await?;
     let created_at = access::group(&mut tx, &id).await?.and_then(|g| g.created_at);
-    tx.commit().await?;
+    call.done(tx, &id).await?;
     let item = json!({
         "id": id, "name": name, "description": description, "createdAt": created_at, "userIds": user_ids,
         "policies": policies,
@@ -92,71 +90,47 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     Ok(Answer::one(KIND, item))
 }
 
-pub(super) async fn update(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    let body = Object::parse(&bytes)?;
-    let mut problems = Problems::default();
-    let name = body.has("name").then(|| body.name("name", &mut problems));
-    let description = body
-        .has("description")
-        .then(|| body.required("description", &mut problems));
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
-    require(&mut tx, &id).await?;
-    access::update_group(&mut tx, &id, name.as_deref(), description.as_deref()).await?;
-    call.done(tx, &id).await
+pub(super) async fn update(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let (name, description) = Object::read(&bytes, |body, problems| {
+        let name = body.has("name").then(|| body.name("name", problems));
+        let has_description = body.has("description");
+        let description = has_description.then(|| body.required("description", problems));
+        (name, description)
+    })?;
+    let (call, mut tx) = call.begin().await?;
+    require(&mut tx, call.id()).await?;
+    access::update_group(&mut tx, call.id(), name.as_deref(), description.as_deref()).await?;
+    call.done(tx, call.id()).await
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-) -> Outcome {
-    let (call, mut tx) = call.begin(&app).await?;
-    require(&mut tx, &id).await?;
-    access::delete_group(&mut tx, &id).await?;
+pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
+    let (call, mut tx) = call.begin().await?;
+    require(&mut tx, call.id()).await?;
+    access::delete_group(&mut tx, call.id()).await?;
     users::require_administrator(&mut tx).await?;
-    call.done(tx, &id).await
+    call.done(tx, call.id()).await
 }
 
-pub(super) async fn map_users(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    let body = Object::parse(&bytes)?;
-    let mut problems = Problems::default();
-    let user_ids = body.texts("userIds", &mut problems);
-    body.require_unless_empty("userIds", &mut problems);
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
-    require(&mut tx, &id).await?;
+pub(super) async fn map_users(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let user_ids = Object::read(&bytes, |body, problems| {
+        body.require_unless_empty("userIds", problems);
+        body.texts("userIds", problems)
+    })?;
+    let (call, mut tx) = call.begin().await?;
+    require(&mut tx, call.id()).await?;
     require_users(&mut tx, &user_ids).await?;
-    access::set_members(&mut tx, &id, &user_ids).await?;
+    access::set_members(&mut tx, call.id(), &user_ids).await?;
     users::require_administrator(&mut tx).await?;
-    call.done(tx, &id).await
+    call.done(tx, call.id()).await
 }
 
-pub(super) async fn map_policies(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    let body = Object::parse(&bytes)?;
-    let mut problems = Problems::default();
-    let wanted = grants::read(&body, "policies", &mut problems);
-    body.require_unless_empty("policies", &mut problems);
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
-    require(&mut tx, &id).await?;
-    let wanted = grants::check(&mut tx, "policies", wanted).await?;
-    access::set_grants(&mut tx, Subject::Group(&id), &wanted).await?;
-    users::require_administrator(&mut tx).await?;
-    call.done(tx, &id).await
+pub(super) async fn map_policies(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let policies = Object::read(&bytes, |body, problems| {
+        body.require_unless_empty("policies", problems);
+        grants::read(body, "policies", problems)
+    })?;
+    let (call, mut tx) = call.begin().await?;
+    require(&mut tx, call.id()).await?;
+    grants::replace(&mut tx, Subject::Group(call.id()), policies).await?;
+    call.done(tx, call.id()).await
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Query, State};
 use serde_json::{Value, json};
 
 use super::{Admitted, Outcome, grants};
@@ -147,18 +147,12 @@ async fn set(conn: &mut Connection, user: &str, account: &str, policies: &[Strin
 }
 
 /// Adds a console user to an account, or gives it another role, or other policies, there.
-async fn set_role(
-    app: &App,
-    call: &super::AuthorizedRequest,
-    account: &str,
-    bytes: &Bytes,
-    is_new: bool,
-) -> Outcome {
-    let body = Object::parse(bytes)?;
-    let mut problems = Problems::default();
-    let wanted = read_mapping(&body, Some(account), &mut problems);
-    problems.check()?;
-    let (call, mut tx) = call.begin(app).await?;
+async fn set_role(call: &super::AuthorizedRequest, bytes: &Bytes, is_new: bool) -> Outcome {
+    let account = call.id();
+    let wanted = Object::read(bytes, |body, problems| {
+        read_mapping(body, Some(account), problems)
+    })?;
+    let (call, mut tx) = call.begin().await?;
     super::accounts::require(&mut tx, account).await?;
     let user = wanted.user.find(&mut tx, "").await?;
     let held = access::grants(&mut tx, Subject::User(&user)).await?;
@@ -180,43 +174,26 @@ fn not_mapped(account: &str) -> ApiError {
     ApiError::Conflict("USER_NOT_IN_ACCOUNT", message)
 }
 
-pub(super) async fn add(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(account): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    set_role(&app, &call, &account, &bytes, true).await
+pub(super) async fn add(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    set_role(&call, &bytes, true).await
 }
 
-pub(super) async fn change(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(account): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    set_role(&app, &call, &account, &bytes, false).await
+pub(super) async fn change(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    set_role(&call, &bytes, false).await
 }
 
 /// Takes a console user out of an account.
-pub(super) async fn remove(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(account): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    let body = Object::parse(&bytes)?;
-    let mut problems = Problems::default();
-    let named = Named::read(&body, &mut problems);
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
-    super::accounts::require(&mut tx, &account).await?;
+pub(super) async fn remove(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let named = Object::read(&bytes, Named::read)?;
+    let (call, mut tx) = call.begin().await?;
+    let account = call.id();
+    super::accounts::require(&mut tx, account).await?;
     let user = named.find(&mut tx, "").await?;
     let held = access::grants(&mut tx, Subject::User(&user)).await?;
-    if !is_mapped(&held, &account) {
-        return Err(not_mapped(&account));
+    if !is_mapped(&held, account) {
+        return Err(not_mapped(account));
     }
-    set(&mut tx, &user, &account, &[]).await?;
+    set(&mut tx, &user, account, &[]).await?;
     call.done(tx, &user).await
 }
 
@@ -258,19 +235,16 @@ fn show(user: &str, email: &str, account: &str, policies: &[String]) -> Value {
 }
 
 /// Sets what several console users have in several accounts: all of it or nothing.
-pub(super) async fn assign(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
-    let body = Object::parse(&bytes)?;
-    let mut problems = Problems::default();
-    let entries = body.objects("mappings", &mut problems);
-    if entries.is_empty() {
-        problems.add("mappings", "must contain at least 1 items");
-    }
-    let wanted: Vec<Mapping> = entries
-        .iter()
-        .map(|e| read_mapping(e, None, &mut problems))
-        .collect();
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
+pub(super) async fn assign(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let wanted = Object::read(&bytes, |body, problems| {
+        let entries = body.objects("mappings", problems);
+        if entries.is_empty() {
+            problems.add("mappings", "must contain at least 1 items");
+        }
+        let read = |entry| read_mapping(entry, None, problems);
+        entries.iter().map(read).collect::<Vec<_>>()
+    })?;
+    let (call, mut tx) = call.begin().await?;
     for mapping in &wanted {
         let place = &mapping.place;
         let user = mapping.user.find(&mut tx, place).await?;

@@ -1,5 +1,5 @@
-//! The organization. An embedded platform has one, made at its first start, so these routes check who asks for what
-//! and then say what to do instead.
+//! The organization. An embedded platform has one, made at its first start, so these routes check the request
+//! and then answer what to do instead.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -7,13 +7,12 @@ use axum::extract::{Path, State};
 use super::Outcome;
 use crate::App;
 use crate::reply::ApiError;
-use crate::validate::{Object, Problems};
+use crate::validate::Object;
 
 pub(super) async fn create(bytes: Bytes) -> Outcome {
-    let mut problems = Problems::default();
-    let organization = Object::parse(&bytes)?.object("organization", &mut problems);
-    organization.name("name", &mut problems);
-    problems.check()?;
+    Object::read(&bytes, |body, problems| {
+        body.object("organization", problems).name("name", problems)
+    })?;
     let message =
         "This platform serves one organization; start another platform, with --data or --database of its own";
     Err(ApiError::Conflict("ORGANIZATION_EXISTS", message.into()))

@@ -1,7 +1,7 @@
 //! What console users do with their own password and sessions. These routes are ours.
 
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use serde_json::json;
 
 use super::{Admitted, Outcome};
@@ -48,7 +48,7 @@ pub(super) async fn change_password(
     let Some(hash) = app.hashing.hashed(turn, replace).await?? else {
         return Err(invalid("currentPassword", "is not the password"));
     };
-    let (call, mut tx) = call.begin(&app).await?;
+    let (call, mut tx) = call.begin().await?;
     // Another change may have come first.
     if sign_in::password_of(&mut tx, &user).await? != before {
         return Err(invalid("currentPassword", "is not the password"));
@@ -84,12 +84,9 @@ pub(super) async fn sessions(State(app): State<App>, Extension(call): Admitted) 
     Ok(Answer::Items("spotinst:setup:user:session", shown.collect()))
 }
 
-pub(super) async fn end_session(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-) -> Outcome {
-    let (call, mut tx) = call.begin(&app).await?;
+pub(super) async fn end_session(Extension(call): Admitted) -> Outcome {
+    let (call, mut tx) = call.begin().await?;
+    let id = call.id();
     let listed = sign_in::list(&mut tx, call.person()?).await?;
     let Some(session) = listed.iter().find(|session| session.id() == id) else {
         let message = format!("Session {id} does not exist");
@@ -98,12 +95,12 @@ pub(super) async fn end_session(
     let mut batch = Batch::default();
     sign_in::close_listed(&mut batch, session);
     batch.execute(&mut tx).await?;
-    call.done(tx, &id).await
+    call.done(tx, id).await
 }
 
 /// Ends all sessions of the caller but the one in which the console asks.
-pub(super) async fn end_other_sessions(State(app): State<App>, Extension(call): Admitted) -> Outcome {
-    let (call, mut tx) = call.begin(&app).await?;
+pub(super) async fn end_other_sessions(Extension(call): Admitted) -> Outcome {
+    let (call, mut tx) = call.begin().await?;
     let user = call.person()?.to_owned();
     let mut batch = Batch::default();
     sign_in::close_others(&mut batch, &user, call.session());

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 
 use axum::body::Bytes;
-use axum::extract::{Extension, Path, Query, State};
+use axum::extract::{Extension, Query};
 use serde_json::{Value, json};
 
 use super::{Admitted, Outcome};
 use crate::auth::Reader;
 use crate::authz::Condition;
+use crate::catalog;
 use crate::reply::{Answer, ApiError};
 use crate::store::{Connection, access, now, users, written};
 use crate::validate::{Object, Problems, invalid};
-use crate::{App, catalog};
 
 pub(super) async fn list(mut conn: Reader) -> Outcome {
     Answer::list(
@@ -21,8 +21,8 @@ pub(super) async fn list(mut conn: Reader) -> Outcome {
     )
 }
 
-/// Those of an account, for whoever reads there: what others are given elsewhere is not for them. Whoever is to give a
-/// policy reads all of the organization.
+/// The policies of an account: its readers do not see what is granted in other accounts. A caller that grants policies lists
+/// those of the organization.
 pub(super) async fn of_account(Extension(call): Admitted, mut conn: Reader) -> Outcome {
     Answer::list(
         "spotinst:setup:access:policy",
@@ -30,7 +30,7 @@ pub(super) async fn of_account(Extension(call): Admitted, mut conn: Reader) -> O
     )
 }
 
-/// What a policy may have. Answers have more than can be set, which whoever sends one back leaves in.
+/// Fields of a policy. Answers have more than can be set, which clients send back.
 const POLICY: &[&str] = &[
     "id",
     "name",
@@ -108,7 +108,7 @@ fn check_content(policy: &Object, problems: &mut Problems) -> Option<Value> {
     policy.value("policyContent").cloned()
 }
 
-pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
+pub(super) async fn create(Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let mut problems = Problems::default();
     let policy = read_policy(&bytes, &mut problems)?;
     let name = policy.name("name", &mut problems);
@@ -122,7 +122,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
     let content = check_content(&policy, &mut problems);
     problems.check()?;
     let content = content.unwrap_or_default();
-    let (call, mut tx) = call.begin(&app).await?;
+    let (call, mut tx) = call.begin().await?;
     let id = access::create_policy(
         &mut tx,
         None,
@@ -132,8 +132,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
         &content,
     )
     .await?;
-    call.record(&mut tx, &id).await?;
-    tx.commit().await?;
+    call.done(tx, &id).await?;
     let at = written(now());
     let item = json!({
         "id": id, "name": name, "description": description, "type": policy_type, "policyContent": content,
@@ -157,12 +156,7 @@ async fn require_custom(conn: &mut Connection, id: &str) -> Result<String, ApiEr
     }
 }
 
-pub(super) async fn update(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
+pub(super) async fn update(Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let mut problems = Problems::default();
     let policy = read_policy(&bytes, &mut problems)?;
     let name = policy.has("name").then(|| policy.name("name", &mut problems));
@@ -173,36 +167,34 @@ pub(super) async fn update(
         None
     };
     problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
-    let stored = require_custom(&mut tx, &id).await?;
-    for (field, is) in [("type", &stored), ("id", &id)] {
-        if policy.value(field).is_some_and(|sent| sent != is.as_str()) {
+    let (call, mut tx) = call.begin().await?;
+    let id = call.id();
+    let stored = require_custom(&mut tx, id).await?;
+    for (field, is) in [("type", stored.as_str()), ("id", id)] {
+        if policy.value(field).is_some_and(|sent| sent != is) {
             return Err(invalid(&policy.path(field), "cannot be changed"));
         }
     }
     access::update_policy(
         &mut tx,
-        &id,
+        id,
         name.as_deref(),
         description.as_deref(),
         content.as_ref(),
     )
     .await?;
     users::require_administrator(&mut tx).await?;
-    call.done(tx, &id).await
+    call.done(tx, id).await
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-) -> Outcome {
-    let (call, mut tx) = call.begin(&app).await?;
-    require_custom(&mut tx, &id).await?;
-    if access::policy_in_use(&mut tx, &id).await? {
+pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
+    let (call, mut tx) = call.begin().await?;
+    let id = call.id();
+    require_custom(&mut tx, id).await?;
+    if access::policy_in_use(&mut tx, id).await? {
         let message = format!("Policy {id} is given to users or groups: take it from them first");
         return Err(ApiError::Conflict("POLICY_IN_USE", message));
     }
-    access::delete_policy(&mut tx, &id).await?;
-    call.done(tx, &id).await
+    access::delete_policy(&mut tx, id).await?;
+    call.done(tx, id).await
 }

@@ -21,11 +21,10 @@ use platform_api::{PolicyGrant, Token, UserSummary, UserType};
 
 /// Fails unless the user of the path exists.
 async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
-    if users::exists(conn, id).await? {
-        Ok(())
-    } else {
-        Err(missing(id))
-    }
+    users::exists(conn, id)
+        .await?
+        .then_some(())
+        .ok_or_else(|| missing(id))
 }
 
 fn missing(id: &str) -> ApiError {
@@ -76,17 +75,17 @@ struct Wanted<'a> {
     token: &'a Token,
 }
 
-/// Makes the user: this is what many do at the same time, so that they look without the lock, and commit together.
+/// Creates the user. Many callers do this at once, so that it reads without the lock, and commits together with others.
 async fn make(app: &App, call: &AuthorizedRequest, wanted: &Wanted<'_>) -> Result<String, ApiError> {
     let mut conn = app.store.acquire_reader().await?;
     let (id, mut batch) = plan(&mut conn, call, wanted).await?;
     drop(conn);
     call.require_unchanged(&mut batch);
     match app.store.commit(batch).await {
-        // The caller, an account or a policy went between the look and the commit, or another user got the id: look again,
-        // with the lock.
+        // The caller, an account or a policy was deleted between read and commit, or another user got the id: read again, with
+        // the lock.
         Err(error) if is_overtaken(&error) => {
-            let (call, mut tx) = call.begin(app).await?;
+            let (call, mut tx) = call.begin().await?;
             let (id, batch) = plan(&mut tx, &call, wanted).await?;
             batch.execute(&mut tx).await?;
             tx.commit().await?;
@@ -96,7 +95,7 @@ async fn make(app: &App, call: &AuthorizedRequest, wanted: &Wanted<'_>) -> Resul
     }
 }
 
-/// Looks at what is there: the id of the user, and what makes it.
+/// Reads what the user depends on; its id, and the batch that creates it.
 async fn plan(
     conn: &mut Connection,
     call: &AuthorizedRequest,
@@ -184,7 +183,7 @@ pub(super) async fn create_personal(
         None
     };
     let name = format!("{first} {last}");
-    let (call, mut tx) = call.begin(&app).await?;
+    let (call, mut tx) = call.begin().await?;
     if users::by_email(&mut tx, &email).await?.is_some() {
         return Err(ApiError::Conflict(
             "EMAIL_IN_USE",
@@ -263,8 +262,8 @@ pub(super) async fn list(State(app): State<App>) -> Outcome {
     Answer::list("spotinst:setup:organization:user", &users::list(&mut tx).await?)
 }
 
-/// Whoever has rights in one account, directly, by a group, or in all accounts; with the accounts where they have any,
-/// as far as the caller has to do with these.
+/// The users with rights in one account, directly, by a group, or in all accounts; with those of their accounts in which the
+/// caller has rights, too.
 pub(super) async fn of_account(State(app): State<App>, Extension(call): Admitted) -> Outcome {
     let account = call.account()?;
     let mut tx = app.store.read().await?;
@@ -308,51 +307,33 @@ pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> O
     Answer::list("spotinst:setup:access:user", &[user])
 }
 
-pub(super) async fn delete(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-) -> Outcome {
-    let (call, mut tx) = call.begin(&app).await?;
-    if !users::delete(&mut tx, &id).await? {
-        return Err(missing(&id));
+pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
+    let (call, mut tx) = call.begin().await?;
+    if !users::delete(&mut tx, call.id()).await? {
+        return Err(missing(call.id()));
     }
     users::require_administrator(&mut tx).await?;
-    call.done(tx, &id).await
+    call.done(tx, call.id()).await
 }
 
-pub(super) async fn map_policies(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    let body = Object::parse(&bytes)?;
-    let mut problems = Problems::default();
-    body.require("policies", &mut problems);
-    let wanted = grants::read(&body, "policies", &mut problems);
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
-    require(&mut tx, &id).await?;
-    let wanted = grants::check(&mut tx, "policies", wanted).await?;
-    access::set_grants(&mut tx, Subject::User(&id), &wanted).await?;
-    users::require_administrator(&mut tx).await?;
-    call.done(tx, &id).await
+pub(super) async fn map_policies(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let policies = Object::read(&bytes, |body, problems| {
+        body.require("policies", problems);
+        grants::read(body, "policies", problems)
+    })?;
+    let (call, mut tx) = call.begin().await?;
+    require(&mut tx, call.id()).await?;
+    grants::replace(&mut tx, Subject::User(call.id()), policies).await?;
+    call.done(tx, call.id()).await
 }
 
-pub(super) async fn map_groups(
-    State(app): State<App>,
-    Extension(call): Admitted,
-    Path(id): Path<String>,
-    bytes: Bytes,
-) -> Outcome {
-    let body = Object::parse(&bytes)?;
-    let mut problems = Problems::default();
-    let groups = body.texts("userGroupIds", &mut problems);
-    body.require_unless_empty("userGroupIds", &mut problems);
-    problems.check()?;
-    let (call, mut tx) = call.begin(&app).await?;
-    require(&mut tx, &id).await?;
+pub(super) async fn map_groups(Extension(call): Admitted, bytes: Bytes) -> Outcome {
+    let groups = Object::read(&bytes, |body, problems| {
+        body.require_unless_empty("userGroupIds", problems);
+        body.texts("userGroupIds", problems)
+    })?;
+    let (call, mut tx) = call.begin().await?;
+    require(&mut tx, call.id()).await?;
     for (index, group) in groups.iter().enumerate() {
         if !access::group_exists(&mut tx, group).await? {
             let message = format!("User group {group} does not exist");
@@ -360,7 +341,7 @@ pub(super) async fn map_groups(
             return Err(ApiError::Unknown("USER_GROUP_DOESNT_EXIST", message, field));
         }
     }
-    access::set_groups(&mut tx, &id, &groups).await?;
+    access::set_groups(&mut tx, call.id(), &groups).await?;
     users::require_administrator(&mut tx).await?;
-    call.done(tx, &id).await
+    call.done(tx, call.id()).await
 }

@@ -1,17 +1,16 @@
-//! Policies, groups, and who has which.
+//! Policies, groups and grants.
 
 use serde_json::Value;
 use sqlx::FromRow;
 
 use super::batch::Batch;
-use super::{Connection, elastigroups, exists, now, unused_id, users, written};
-use crate::authz::Facts;
+use super::{Connection, exists, now, unused_id, written};
 use crate::reply::ApiError;
 use platform_api::{Policy, PolicyGrant, UserGroup, UserPolicy};
 
 const GROUP_EXISTS: &str = "SELECT count(*) FROM user_group WHERE id = $1";
 
-/// Who a policy is given to.
+/// The holder of a grant.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Subject<'a> {
     User(&'a str),
@@ -150,12 +149,12 @@ pub(crate) async fn update_policy(
     Ok(())
 }
 
-/// Whether anyone has a policy.
+/// Whether a user or group has the policy.
 pub(crate) async fn policy_in_use(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
     exists(conn, "SELECT count(*) FROM policy_grant WHERE policy_id = $1", id).await
 }
 
-/// Removes a policy that nobody has.
+/// Removes a policy that is not in use.
 pub(crate) async fn delete_policy(conn: &mut Connection, id: &str) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM policy WHERE id = $1")
         .bind(id)
@@ -181,7 +180,7 @@ pub(crate) async fn set_grants(
 /// Gives policies, each once, to a user or group that has none.
 pub(crate) fn give(batch: &mut Batch, subject: Subject<'_>, grants: &[PolicyGrant]) {
     let (user, group) = subject.columns();
-    // By the one column or by the other: for "or" SQLite would look at everybody who has the policy. An account that is
+    // By the one column or by the other: for "or" SQLite would scan all grants of the policy. An account that is
     // not there is no value, which the table refuses.
     let account_too = match subject {
         Subject::User(_) => {
@@ -241,23 +240,6 @@ pub(crate) async fn grants(
         }
     }
     Ok(found.into_iter().map(|(_, policy)| policy).collect())
-}
-
-/// What conditions are about: the resource, if it is one that can be looked up, and the user.
-pub(crate) async fn facts(
-    conn: &mut Connection,
-    user: &str,
-    account: Option<&str>,
-    resource: &str,
-) -> Result<Facts, sqlx::Error> {
-    let group = match (account, resource.split_once(':')) {
-        (Some(account), Some(("elastigroup", id))) => elastigroups::find(&mut *conn, account, id).await?,
-        _ => None,
-    };
-    Ok(Facts {
-        attributes: group.map(|g| g.attributes()).unwrap_or_default(),
-        email: users::email(conn, user).await?,
-    })
 }
 
 #[derive(FromRow)]

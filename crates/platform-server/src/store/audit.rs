@@ -1,4 +1,4 @@
-//! The audit log: who did or tried what, by which kind of user. Rows are added, and deleted when they are old and in a file; the
+//! The audit log: successes and refusals, with the kind of the user. Rows are added, and deleted when they are old and in a file; the
 //! database refuses the rest.
 
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::batch::Batch;
 use super::{Connection, Store, now, written};
 
-/// Bytes of a text that callers choose the length of: rows stay for long, and anyone can cause one.
+/// Longest text of a caller in bytes: rows stay for long, and requests without a credential cause them too.
 const LONGEST: usize = 200;
 
 /// A row to be added.
@@ -102,7 +102,7 @@ impl Row {
     }
 }
 
-/// Adds a row, together with what it tells of.
+/// Adds a row to the batch of its change.
 pub(crate) fn add(batch: &mut Batch, event: &Event<'_>) {
     let context = json!({"method": cut(event.method), "url": cut(event.url)}).to_string();
     batch.statement(
@@ -203,7 +203,7 @@ pub(crate) async fn delete_exported(store: &Store, through: i64, most: i64) -> R
     Ok(done.rows_affected() > 0)
 }
 
-/// The word that people read.
+/// The word that the API shows.
 pub(crate) fn shown_type(actor_type: &str) -> &'static str {
     match actor_type {
         "ui" => "UI",

@@ -82,14 +82,14 @@ async fn require_platform(file: &Path) -> Result<(), String> {
     conn.close().await.map_err(said)
 }
 
-/// A file that nobody writes, and that is not written.
+/// A file that no process writes.
 fn unchanged(file: &Path) -> SqliteConnectOptions {
     let options = SqliteConnectOptions::new().filename(file);
     options.read_only(true).immutable(true)
 }
 
-/// Copies into a new file, which is there when it is whole. Of what fails nothing stays, and of what is killed a file of another
-/// name, which the next copy writes over.
+/// Copies into a new file, which appears when it is whole. A failure leaves nothing; a killed process leaves a file of another
+/// name, which the next copy overwrites.
 async fn copy_anew(
     options: SqliteConnectOptions,
     to: &Path,
@@ -106,13 +106,13 @@ async fn copy_anew(
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    // The copy is written into it: whoever may read it is settled before there is anything to read.
+    // The file has its mode before it has any content.
     let mut new = fs::OpenOptions::new();
     new.write(true).create_new(true).mode(0o600);
     new.open(&part)?;
     let copied = copy(options, &part).await;
     if copied.is_ok() {
-        // Unlike a rename it writes over nothing.
+        // Unlike a rename, a link overwrites nothing.
         fs::hard_link(&part, to)?;
     }
     fs::remove_file(&part)?;
@@ -129,7 +129,7 @@ async fn copy(options: SqliteConnectOptions, to: &Path) -> Result<(), sqlx::Erro
         .execute(&mut conn)
         .await?;
     conn.close().await?;
-    // Onto the disk, before anybody relies on it.
+    // On the disk before the caller relies on it.
     fs::File::open(to)
         .and_then(|f| f.sync_all())
         .map_err(sqlx::Error::Io)

@@ -54,7 +54,7 @@ impl From<&[u8]> for Value {
     }
 }
 
-/// Statements that write and whose results nobody asks for.
+/// Statements that write and return no rows.
 #[derive(Debug, Default)]
 pub(crate) struct Batch(Vec<(&'static str, Vec<Value>)>);
 

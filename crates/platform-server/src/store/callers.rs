@@ -1,4 +1,4 @@
-//! What a caller may do; by a token, together with who it is.
+//! Callers and their rights.
 
 use std::sync::Arc;
 

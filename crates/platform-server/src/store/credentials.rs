@@ -27,8 +27,8 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Whether its token has this hash. The index finds by hash, of which nobody can choose a prefix; the comparison that
-    /// counts is this one.
+    /// Whether its token has this hash. The index finds by hash, whose prefix no caller can choose; this comparison, in constant
+    /// time, decides.
     pub(crate) fn has(&self, hash: &[u8]) -> bool {
         secret::same(&self.hash, hash)
     }
@@ -58,7 +58,7 @@ pub(crate) fn add(batch: &mut Batch, user: &str, name: &str, token: &Token) {
         .bind(now());
 }
 
-/// What may be told of a user's tokens.
+/// What the API shows of a user's tokens.
 pub(crate) async fn tokens(conn: &mut Connection, user: &str) -> Result<Vec<TokenInfo>, sqlx::Error> {
     let rows: Vec<(i64, String, String, i64, Option<i64>)> = sqlx::query_as(
         "SELECT id, name, last_digits, created_at, last_used_at FROM token WHERE user_id = $1 ORDER BY id",

@@ -42,7 +42,7 @@ impl Store {
     }
 
     /// Opens a database on which a platform of this release has started, and leaves its tables as they are: another release
-    /// may be running on it, and a wrong URL may lead to somebody else's.
+    /// may be running on it, and a wrong URL may name a foreign database.
     pub(crate) async fn open_known(database: &Database) -> Result<Self, Error> {
         if let Database::Directory(directory) = database {
             let file = directory.join(FILE);

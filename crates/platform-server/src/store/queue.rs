@@ -1,4 +1,4 @@
-//! Commits that share a wait for the disk: what is asked for while one commit is under way goes into the next one.
+//! Group commit: batches that arrive while a commit is under way share the next one, and its wait for the disk.
 
 use sqlx::AnyPool;
 use sqlx::error::{DatabaseError, ErrorKind};
@@ -7,31 +7,30 @@ use tokio::sync::{mpsc, oneshot};
 use super::batch::{Batch, TOGETHER};
 use super::{BeginWrite, Store};
 
-/// How many may be handed in, before whoever comes waits with it.
+/// Capacity of the queue; further callers wait to send.
 const LONGEST: usize = 1000;
 
-/// A batch, and whoever waits for it to be on the disk.
+/// A batch, and the request that waits for its commit.
 struct Waiting {
     batch: Batch,
-    tell: oneshot::Sender<Result<(), sqlx::Error>>,
-    /// It is written also if nobody waits any more.
+    reply: oneshot::Sender<Result<(), sqlx::Error>>,
+    /// It is committed though its request may have ended.
     lasting: bool,
 }
 
 impl Waiting {
-    /// Whether somebody still wants it. A user that is made long after whoever asked has gone would be one that nobody
-    /// knows of.
+    /// Whether to commit it: a user created long after its request has ended would be known to no client.
     fn is_wanted(&self) -> bool {
-        self.lasting || !self.tell.is_closed()
+        self.lasting || !self.reply.is_closed()
     }
 }
 
-/// Where batches are handed in.
+/// The sending half of the queue.
 #[derive(Debug, Clone)]
 pub(super) struct Queue(mpsc::Sender<Waiting>);
 
 impl Queue {
-    /// Starts the task that commits; it ends when nobody can hand in any more.
+    /// Starts the task that commits; it ends with the last sender.
     pub(super) fn start(writer: AnyPool, begin: BeginWrite) -> Self {
         let (queue, mut waiting) = mpsc::channel(LONGEST);
         tokio::spawn(async move {
@@ -45,28 +44,31 @@ impl Queue {
 }
 
 impl Store {
-    /// Executes a batch as a transaction of its own. What its statements rest on has been looked up before, without the
-    /// lock; where that does not hold any more, the tables refuse: see [`is_overtaken`]. It is not begun if whoever asked
-    /// has gone by then.
+    /// Executes a batch as a transaction of its own. Its statements rest on what was read before, without the lock; where that
+    /// has changed, the tables refuse them: see [`is_overtaken`]. A batch whose request has ended is dropped.
     pub(crate) async fn commit(&self, batch: Batch) -> Result<(), sqlx::Error> {
         self.hand_in(batch, false).await
     }
 
-    /// The same for what has happened: it is written though nobody waits for it.
+    /// The same for what has happened: it is committed though its request may have ended.
     pub(crate) async fn record(&self, batch: Batch) -> Result<(), sqlx::Error> {
         self.hand_in(batch, true).await
     }
 
     async fn hand_in(&self, batch: Batch, lasting: bool) -> Result<(), sqlx::Error> {
-        let (tell, told) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let gone = || sqlx::Error::PoolClosed;
-        let waiting = Waiting { batch, tell, lasting };
+        let waiting = Waiting {
+            batch,
+            reply,
+            lasting,
+        };
         self.queue.0.send(waiting).await.map_err(|_| gone())?;
-        told.await.map_err(|_| gone())?
+        result.await.map_err(|_| gone())?
     }
 }
 
-/// Whether a batch failed since another change came first.
+/// Whether a batch failed because another change came first.
 pub(crate) fn is_overtaken(error: &sqlx::Error) -> bool {
     let kind = error.as_database_error().map(DatabaseError::kind);
     matches!(
@@ -75,7 +77,7 @@ pub(crate) fn is_overtaken(error: &sqlx::Error) -> bool {
     )
 }
 
-/// What waits already, as far as it fits into one text.
+/// The waiting batches, as far as they fit into one text.
 fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
     let mut size = first.batch.len();
     let mut together = vec![first];
@@ -89,24 +91,24 @@ fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting>
 }
 
 async fn commit(mut together: Vec<Waiting>, writer: &AnyPool, begin: BeginWrite) {
-    // Whoever waits may go at any time: what they are told may be lost.
+    // A request may end at any time: its reply may be lost.
     together.retain(Waiting::is_wanted);
     if together.len() > 1 {
         let all = Batch::joined(together.iter().map(|w| &w.batch));
         match all.commit(writer, begin).await {
             Ok(()) => {
                 for waiting in together {
-                    let _ = waiting.tell.send(Ok(()));
+                    let _ = waiting.reply.send(Ok(()));
                 }
                 return;
             }
-            // One of them spoils it for all: each by itself.
+            // One batch fails them all: commit each by itself.
             Err(error) if is_overtaken(&error) => {}
-            // What became of it may not even be known.
+            // It may or may not have been committed.
             Err(error) => {
                 let words = format!("a commit of {} failed: {error}", together.len());
                 for waiting in together {
-                    let _ = waiting.tell.send(Err(sqlx::Error::Protocol(words.clone())));
+                    let _ = waiting.reply.send(Err(sqlx::Error::Protocol(words.clone())));
                 }
                 return;
             }
@@ -114,7 +116,7 @@ async fn commit(mut together: Vec<Waiting>, writer: &AnyPool, begin: BeginWrite)
     }
     for waiting in together {
         if waiting.is_wanted() {
-            let _ = waiting.tell.send(waiting.batch.commit(writer, begin).await);
+            let _ = waiting.reply.send(waiting.batch.commit(writer, begin).await);
         }
     }
 }
@@ -144,7 +146,7 @@ mod tests {
                 .unwrap();
             if n % 5 == 0 {
                 // After the user, which has to go with it.
-                batch.statement("INSERT INTO policy_grant (policy_id, user_id) VALUES ('none', 'nobody')");
+                batch.statement("INSERT INTO policy_grant (policy_id, user_id) VALUES ('none', 'none')");
             }
             batches.push(batch);
         }
@@ -164,9 +166,9 @@ mod tests {
             .collect();
         assert_eq!(names, wanted);
     }
-    /// What nobody waits for any more is not begun; what has happened is written.
+    /// A batch whose request has ended is dropped; what has happened is committed.
     #[tokio::test]
-    async fn what_nobody_wants_any_more_is_left() {
+    async fn a_batch_without_its_request_is_dropped() {
         let (store, _directory) = Store::scratch().await;
         let mut batches = Vec::new();
         for name in ["gone", "lasting", "wanted"] {
@@ -178,7 +180,7 @@ mod tests {
             batches.push(batch);
         }
         let wanted = batches.pop().unwrap();
-        // Nobody else may write as long as this is held.
+        // No other transaction writes while this is held.
         let lock = store.write().await.unwrap();
         let held = tokio::spawn({
             let store = store.clone();

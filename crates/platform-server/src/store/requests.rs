@@ -5,9 +5,20 @@
 //! the disk.
 
 use super::Store;
-use crate::limit::{Key, WINDOW};
 
-/// The requests of a window, the one that asks included.
+/// Seconds.
+pub(crate) const WINDOW: i64 = 60;
+
+/// What requests are counted by. The caller is the organization, or the caller that was refused. Method and route are those
+/// of our table, not as sent: another spelling starts no new count.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) caller: String,
+    pub(crate) method: &'static str,
+    pub(crate) route: &'static str,
+}
+
+/// The requests of a window, the one that is counted included.
 #[derive(Debug)]
 pub(crate) struct Counted {
     /// In seconds, since whenever.
@@ -17,7 +28,7 @@ pub(crate) struct Counted {
 }
 
 impl Store {
-    /// Counts a request; `None` if nobody shares the database.
+    /// Counts a request; `None` if no other platform shares the database.
     pub(crate) async fn count_request(&self, key: &Key) -> Result<Option<Counted>, sqlx::Error> {
         let Some(counters) = &self.counters else {
             return Ok(None);

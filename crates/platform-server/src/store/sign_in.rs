@@ -76,7 +76,7 @@ pub(crate) fn set_password(batch: &mut Batch, user: &str, hash: &str) {
 }
 
 /// Id, name and password hash of a console user. No address has other characters than those of ASCII, and databases differ in
-/// which of these they take for one of its letters: whoever types one is nobody, and waits as long to hear so.
+/// which of these they take for one of its letters: such an address is unknown, and its answer takes as long.
 pub(crate) async fn by_email(
     conn: &mut Connection,
     email: &str,

@@ -204,8 +204,8 @@ pub(crate) async fn delete(conn: &mut Connection, id: &str) -> Result<bool, sqlx
     Ok(done.rows_affected() > 0)
 }
 
-/// Fails unless somebody administers the organization: checked at the end of every change that could take away the
-/// last one's right, because nobody could give it back.
+/// Fails unless a user administers the organization: checked at the end of every change that could take the right from the
+/// last administrator, since no caller could give it back.
 pub(crate) async fn require_administrator(conn: &mut Connection) -> Result<(), ApiError> {
     let candidates: Vec<String> = sqlx::query_scalar(
         "SELECT user_id FROM policy_grant WHERE policy_id = $1 AND user_id IS NOT NULL

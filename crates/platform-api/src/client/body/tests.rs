@@ -22,7 +22,7 @@ async fn answer_in_part(status: u16, size: usize, sent: usize) -> reqwest::Respo
         let _ = stream.read(&mut [0; 4096]).await;
         let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {size}\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        // Whoever has read enough closes the connection.
+        // The client closes the connection when it has read enough.
         let _ = stream.write_all(&vec![b' '; sent]).await;
         if sent < size {
             let _ = stream.read(&mut [0; 1]).await;

@@ -1,4 +1,4 @@
-//! A platform's clock, as its answers tell it.
+//! A platform's clock, from the `Date` of its answers.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ pub struct Skew {
     pub here: Timestamp,
 }
 
-/// What was heard last, and when; or what cannot be the platform's time.
+/// The last time that the platform sent, and when; or one that cannot be its time.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Clock(Option<Result<(Timestamp, Instant), Skew>>);
 

@@ -1,4 +1,4 @@
-//! A line before the slots: one caller stands first, and the others wait for that place.
+//! A fair lock: one caller holds it, the others wait in a queue whose namespaces take turns.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,18 +6,18 @@ use tokio::sync::oneshot;
 
 use super::super::fair_queue::FairQueue;
 
-/// One line. Namespaces take turns in it, so that one with many calls holds up another's for the time of one.
+/// Namespaces take turns, so that one with many calls delays a call of another by one call.
 #[derive(Default)]
 pub(super) struct FairLock(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// Whether somebody stands first.
+    /// Whether a caller holds the lock.
     is_taken: bool,
     waiting: FairQueue<Arc<str>, oneshot::Sender<FairLockGuard>>,
 }
 
-/// The first place, until it is dropped.
+/// The lock, held until this is dropped.
 pub(super) struct FairLockGuard(Arc<FairLock>);
 
 impl FairLock {
@@ -25,7 +25,7 @@ impl FairLock {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until this caller stands first.
+    /// Waits until this caller holds the lock.
     pub(super) async fn first(self: &Arc<Self>, namespace: &Arc<str>) -> Option<FairLockGuard> {
         let turn = {
             let mut state = self.state();
@@ -37,13 +37,13 @@ impl FairLock {
             state.waiting.push(namespace.clone(), sender);
             receiver
         };
-        // The line is kept by this caller, and so is its sender.
+        // This caller keeps the lock, and so the sender, alive.
         turn.await.ok()
     }
 }
 
 impl Drop for FairLockGuard {
-    /// The next one stands first. One that has given up drops what it is sent, and so passes it on.
+    /// Hands the lock to the next caller. One that has given up drops the guard that it is sent, which hands it on.
     fn drop(&mut self) {
         let next = {
             let mut state = self.0.state();
@@ -74,12 +74,12 @@ mod tests {
             assert!(futures::poll!(waiting).is_pending());
         }
         assert!(futures::poll!(&mut last).is_pending());
-        // One is sent the place and has not looked, the others have gone before.
-        let told = gone.swap_remove(0);
+        // One is sent the lock and has not polled, the others have gone before.
+        let notified = gone.swap_remove(0);
         drop(gone);
         drop(head);
         assert!(futures::poll!(&mut last).is_pending());
-        drop(told);
+        drop(notified);
         assert!(last.await.is_some());
         assert!(!line.state().is_taken && line.state().waiting.pop().is_none());
     }

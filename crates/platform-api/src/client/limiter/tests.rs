@@ -48,11 +48,11 @@ fn the_slowest_pace_has_no_burst() {
 
 #[tokio::test]
 async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_counts() {
-    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let limiter = RateLimiter::new(Limits::default(), LimiterEvents::default());
     let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
-    gate.pause(&error, Duration::from_mins(5));
-    gate.pause(&error, Duration::from_secs(1));
-    let refused = gate.acquire(&caller(Priority::Normal)).await.err();
+    limiter.pause(&error, Duration::from_mins(5));
+    limiter.pause(&error, Duration::from_secs(1));
+    let refused = limiter.acquire(&caller(Priority::Normal)).await.err();
     let Some(Kind::RateLimited(Some(left))) = refused.as_ref().map(|e| e.kind) else {
         panic!("{refused:?}");
     };
@@ -87,11 +87,12 @@ async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
         Err(Kind::NotLeading)
     );
 
-    let gate = RateLimiter::new(limits, LimiterEvents::default());
-    let held = gate.acquire(&caller(Priority::Normal)).await;
+    let limiter = RateLimiter::new(limits, LimiterEvents::default());
+    let held = limiter.acquire(&caller(Priority::Normal)).await;
     assert_eq!(
         kind(
-            gate.acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
+            limiter
+                .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
                 .await
         ),
         Err(Kind::RateLimited(Some(timeout)))
@@ -99,12 +100,13 @@ async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
     drop(held);
     assert_eq!(
         kind(
-            gate.acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
+            limiter
+                .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
                 .await
         ),
         Ok(())
     );
-    let refused = gate
+    let refused = limiter
         .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
         .await;
     let error = refused.map(drop).err();
@@ -118,19 +120,19 @@ async fn who_goes_ahead_stands_in_a_line_of_its_own_and_the_lines_take_turns() {
         requests_per_minute: 60_000,
         ..Limits::default()
     };
-    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let limiter = RateLimiter::new(limits, LimiterEvents::default());
     let order = RefCell::new(vec![]);
     let call = async |way, n| {
-        let turn = gate.acquire(&caller(way)).await.unwrap();
+        let turn = limiter.acquire(&caller(way)).await.unwrap();
         order.borrow_mut().push((way, n));
         drop(turn);
     };
-    let held = gate.acquire(&caller(Priority::Normal)).await;
+    let held = limiter.acquire(&caller(Priority::Normal)).await;
     let usual = (0..4).map(|n| call(Priority::Normal, n));
     let ahead = (0..2).map(|n| call(Priority::High, n));
     let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
     assert!(futures::poll!(&mut all).is_pending());
-    assert_eq!(gate.used().waiting, 6);
+    assert_eq!(limiter.used().waiting, 6);
     drop(held);
     all.await;
     let (usual, ahead) = (|n| (Priority::Normal, n), |n| (Priority::High, n));
@@ -148,14 +150,14 @@ async fn namespaces_take_turns_in_a_line() {
         requests_per_minute: 60_000,
         ..Limits::default()
     };
-    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let limiter = RateLimiter::new(limits, LimiterEvents::default());
     let order = RefCell::new(vec![]);
     let call = async |namespace: &'static str, n: usize| {
-        let turn = gate.acquire(&of(namespace)).await.unwrap();
+        let turn = limiter.acquire(&of(namespace)).await.unwrap();
         order.borrow_mut().push((namespace, n));
         drop(turn);
     };
-    let held = gate.acquire(&of("a")).await;
+    let held = limiter.acquire(&of("a")).await;
     let many = (0..100).map(|n| call("a", n));
     let others = [("b", 0), ("c", 0), ("b", 1)].map(|(namespace, n)| call(namespace, n));
     let mut all = std::pin::pin!(futures::future::join_all(many.chain(others)));
@@ -180,22 +182,22 @@ async fn namespaces_take_turns_in_a_line() {
 
 #[tokio::test]
 async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() {
-    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let limiter = RateLimiter::new(Limits::default(), LimiterEvents::default());
     let (hour, soon) = (Duration::from_hours(1), Instant::now() + Duration::from_hours(1));
-    gate.state().pace = TokenBucket {
+    limiter.state().pace = TokenBucket {
         interval: hour,
         burst: Duration::ZERO,
         next: Some(soon),
     };
     let (in_usual, in_ahead) = (caller(Priority::Normal), caller(Priority::High));
-    let usual = (0..4).map(|_| gate.acquire(&in_usual));
-    let ahead = (0..2).map(|_| gate.acquire(&in_ahead));
+    let usual = (0..4).map(|_| limiter.acquire(&in_usual));
+    let ahead = (0..2).map(|_| limiter.acquire(&in_ahead));
     let mut all = std::pin::pin!(futures::future::join_all(usual.chain(ahead)));
     assert!(futures::poll!(&mut all).is_pending());
-    assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
+    assert_eq!(limiter.state().pace.next, Some(soon + hour * 2));
     let timeout = Duration::from_millis(20);
     for way in [Priority::Normal, Priority::High] {
-        let turn = gate
+        let turn = limiter
             .acquire_create("POST /x", timeout, Purpose::First, &caller(way))
             .await;
         assert_eq!(
@@ -203,9 +205,9 @@ async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() 
             Err(Kind::RateLimited(Some(timeout)))
         );
     }
-    let used = gate.used();
+    let used = limiter.used();
     assert_eq!((used.waiting, used.in_flight), (6, 2));
-    assert_eq!(gate.state().pace.next, Some(soon + hour * 2));
+    assert_eq!(limiter.state().pace.next, Some(soon + hour * 2));
 }
 
 #[tokio::test]
@@ -215,8 +217,8 @@ async fn what_is_used_is_told() {
         creates_per_hour: 2,
         ..Limits::default()
     };
-    let gate = RateLimiter::new(limits, LimiterEvents::default());
-    let turn = gate
+    let limiter = RateLimiter::new(limits, LimiterEvents::default());
+    let turn = limiter
         .acquire_create(
             "POST /x",
             Duration::from_secs(1),
@@ -225,15 +227,15 @@ async fn what_is_used_is_told() {
         )
         .await;
     let second = caller(Priority::Normal);
-    let mut second = std::pin::pin!(gate.acquire(&second));
+    let mut second = std::pin::pin!(limiter.acquire(&second));
     assert!(futures::poll!(&mut second).is_pending());
-    let used = gate.used();
+    let used = limiter.used();
     assert_eq!((used.in_flight, used.waiting, used.budget_left), (1, 1, 1));
     drop(turn);
     assert!(second.await.is_ok());
     let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
-    gate.pause(&error, Duration::from_mins(5));
-    let used = gate.used();
+    limiter.pause(&error, Duration::from_mins(5));
+    let used = limiter.used();
     assert_eq!((used.in_flight, used.waiting), (0, 0));
     assert!(used.pause > Duration::from_mins(4), "{:?}", used.pause);
 }
@@ -244,9 +246,9 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
         creates_per_hour: 10,
         ..Limits::default()
     };
-    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let limiter = RateLimiter::new(limits, LimiterEvents::default());
     let make = async |namespace, purpose| {
-        let turn = gate
+        let turn = limiter
             .acquire_create("POST /x", Duration::from_secs(1), purpose, &of(namespace))
             .await;
         turn.map(drop).map_err(|e| e.to_string())
@@ -255,22 +257,22 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
         let namespace = ["a", "b", "c"][n % 3];
         assert_eq!(make(namespace, Purpose::Replacement).await, Ok(()));
     }
-    let told = make("d", Purpose::Replacement).await.unwrap_err();
+    let message = make("d", Purpose::Replacement).await.unwrap_err();
     assert!(
-        told.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
-        "{told}"
+        message.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
+        "{message}"
     );
     assert_eq!(make("a", Purpose::First).await, Ok(()));
-    let told = make("d", Purpose::First).await.unwrap_err();
+    let message = make("d", Purpose::First).await.unwrap_err();
     assert!(
-        told.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
-        "{told}"
+        message.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
+        "{message}"
     );
     assert_eq!(make("a", Purpose::Revocation).await, Ok(()));
-    let told = make("d", Purpose::Revocation).await.unwrap_err();
+    let message = make("d", Purpose::Revocation).await.unwrap_err();
     assert!(
-        told.contains("11 users were made within an hour") && told.contains("with the tenth more"),
-        "{told}"
+        message.contains("11 users were made within an hour") && message.contains("with the tenth more"),
+        "{message}"
     );
     let most = |purpose: Purpose| [1, 2, 10, 1000].map(|all| purpose.most(all));
     assert_eq!(most(Purpose::Replacement), [1, 1, 9, 900]);
@@ -278,14 +280,14 @@ async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_
 }
 
 #[tokio::test]
-async fn a_namespace_that_has_used_its_share_is_told_which() {
+async fn the_error_of_a_used_up_share_names_the_namespace() {
     let limits = Limits {
         creates_per_hour: 10,
         ..Limits::default()
     };
-    let gate = RateLimiter::new(limits, LimiterEvents::default());
+    let limiter = RateLimiter::new(limits, LimiterEvents::default());
     let make = async |namespace| {
-        let turn = gate
+        let turn = limiter
             .acquire_create("POST /x", Duration::from_secs(1), Purpose::First, &of(namespace))
             .await;
         turn.map(drop).map_err(|e| e.to_string())
@@ -293,39 +295,39 @@ async fn a_namespace_that_has_used_its_share_is_told_which() {
     for _ in 0..5 {
         assert_eq!(make("payments").await, Ok(()));
     }
-    let told = make("payments").await.unwrap_err();
+    let message = make("payments").await.unwrap_err();
     assert!(
-        told.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
-        "{told}"
+        message.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
+        "{message}"
     );
     assert_eq!(make("search").await, Ok(()));
 }
 
 #[test]
 fn deleted_users_are_remembered_for_lists_that_are_older() {
-    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let limiter = RateLimiter::new(Limits::default(), LimiterEvents::default());
     let before = Instant::now();
-    gate.note_deleted("pu-1");
-    assert_eq!(gate.deleted_since(before), ["pu-1"]);
+    limiter.note_deleted("pu-1");
+    assert_eq!(limiter.deleted_since(before), ["pu-1"]);
     assert_eq!(
-        gate.deleted_since(Instant::now() + Duration::from_secs(1)),
+        limiter.deleted_since(Instant::now() + Duration::from_secs(1)),
         Vec::<String>::new()
     );
 }
 
 #[test]
 fn a_time_that_cannot_be_right_makes_the_time_unknown_until_one_comes_that_can() {
-    let gate = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let limiter = RateLimiter::new(Limits::default(), LimiterEvents::default());
     let hours = |n| {
         Timestamp::now()
             .checked_add(SignedDuration::from_hours(n))
             .unwrap()
     };
-    assert_eq!((gate.now(), gate.skew()), (None, None));
+    assert_eq!((limiter.now(), limiter.skew()), (None, None));
     for plausible in [hours(0), hours(23), hours(-23)] {
-        gate.note_time(plausible);
-        assert!(gate.now().unwrap() >= plausible);
-        assert_eq!(gate.skew(), None);
+        limiter.note_time(plausible);
+        assert!(limiter.now().unwrap() >= plausible);
+        assert_eq!(limiter.skew(), None);
     }
     for not in [
         hours(25),
@@ -334,10 +336,10 @@ fn a_time_that_cannot_be_right_makes_the_time_unknown_until_one_comes_that_can()
         Timestamp::MIN,
         Timestamp::UNIX_EPOCH,
     ] {
-        gate.note_time(not);
-        assert_eq!(gate.now(), None);
-        assert_eq!(gate.skew().unwrap().platform, not);
+        limiter.note_time(not);
+        assert_eq!(limiter.now(), None);
+        assert_eq!(limiter.skew().unwrap().platform, not);
     }
-    gate.note_time(hours(0));
-    assert!(gate.now().is_some() && gate.skew().is_none());
+    limiter.note_time(hours(0));
+    assert!(limiter.now().is_some() && limiter.skew().is_none());
 }
