@@ -22,10 +22,10 @@ demo-stop: ## Stop what `make demo KEEP=1` left running
 	@cargo run --locked --quiet --example demo -- stop
 
 # No control plane, no database, no browser: the first thing to run after a change.
-check: ## Formatting, clippy, unit tests, the rules of tests/structure.rs, definitions current
+check: ## Formatting, clippy, unit tests, rules of the source, names in the docs, definitions current
 	@cargo fmt --check
 	@cargo clippy --locked --quiet --lib --bins --tests -- -D warnings
-	@cargo test --locked --quiet --lib --test structure
+	@cargo test --locked --quiet --lib --test structure --test docs
 
 # T=operator::rotation: those tests of tests/operator whose names begin so; T=lib::plan: unit tests. The control plane stays for
 # ten minutes, for the next call.

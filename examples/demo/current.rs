@@ -80,6 +80,20 @@ pub fn remove(cluster: &Cluster) -> Result<(), String> {
     Ok(())
 }
 
+/// Version and address of the API server.
+pub fn describe(cluster: &Cluster) -> Result<(String, String), String> {
+    if !cluster.is_external() {
+        let info = cluster.info();
+        return Ok((info.version.clone(), info.server.clone()));
+    }
+    let version = cluster.kubectl(&["version", "-o", "jsonpath={.serverVersion.gitVersion}"])?;
+    let path = "jsonpath={.clusters[0].cluster.server}";
+    Ok((
+        version,
+        cluster.kubectl(&["config", "view", "--minify", "-o", path])?,
+    ))
+}
+
 /// A control plane of the demo's own.
 pub fn start(run: PathBuf, keep: bool) -> Result<Cluster, String> {
     let node = if node_wanted() { "required" } else { "none" };

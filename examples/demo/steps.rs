@@ -99,19 +99,7 @@ async fn start(dir: PathBuf, keep: bool) -> Result<Demo, String> {
         .map_err(|e| e.to_string())??;
     let client = cluster.client_as("programmatic-users-demo").await;
     let info = cluster.info();
-    let (version, server) = if cluster.is_external() {
-        let server = [
-            "config",
-            "view",
-            "--minify",
-            "-o",
-            "jsonpath={.clusters[0].cluster.server}",
-        ];
-        let version = cluster.kubectl(&["version", "-o", "jsonpath={.serverVersion.gitVersion}"])?;
-        (version, cluster.kubectl(&server)?)
-    } else {
-        (info.version.clone(), info.server.clone())
-    };
+    let (version, server) = current::describe(&cluster)?;
     check(
         true,
         format!("Kubernetes {version} answers at {server}, and serves our three kinds"),

@@ -73,7 +73,7 @@ async fn made_by_hand(world: &World, name: &str) -> String {
 async fn a_platform_that_does_not_answer_delays_no_user_of_another_organization() {
     let world = World::builder("isolation").controller_stopped().start().await;
     // Longer than any test: a request to the frozen platform stays open.
-    change(&world, json!({"endpoint": {"timeout": "1h"}})).await;
+    change(&world, json!({"endpoint": {"timeout": "1m"}})).await;
     let options = platform::Options {
         address: "127.0.0.1".to_owned(),
         organization: "Other".to_owned(),

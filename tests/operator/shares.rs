@@ -159,7 +159,7 @@ async fn many_users_of_one_namespace_hold_up_no_other_namespaces_for_long() {
         .start()
         .await;
     // Users that have a place keep it for as long as the platform does not answer.
-    change(&world, json!({"endpoint": {"timeout": "1h"}})).await;
+    change(&world, json!({"endpoint": {"timeout": "1m"}})).await;
     world.platform().freeze().await;
     world.controller().resume().await.unwrap();
     let names: Vec<String> = (0..MANY).map(|n| format!("u{n:03}")).collect();
