@@ -72,7 +72,7 @@ async fn made_by_hand(world: &World, name: &str) -> String {
 #[tokio::test]
 async fn a_platform_that_does_not_answer_delays_no_user_of_another_organization() {
     let world = World::builder("isolation").controller_stopped().start().await;
-    // Longer than any test: a request to the frozen platform stays open.
+    // The longest that the schema takes: a request to the frozen platform stays open for most of the test.
     change(&world, json!({"endpoint": {"timeout": "1m"}})).await;
     let options = platform::Options {
         address: "127.0.0.1".to_owned(),
