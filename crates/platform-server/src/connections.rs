@@ -27,7 +27,6 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Connections by network.
 type Held = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// Accepts a bounded number of connections at once, and a share of it from one network. It closes those beyond without an

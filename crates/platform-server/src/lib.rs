@@ -6,6 +6,8 @@
 //! one pure function, [`authz::decide`], decides it.
 
 #![forbid(unsafe_code)]
+// Names speak here; docs are where they say more.
+#![allow(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod auth;
@@ -44,7 +46,6 @@ pub use recovery::{Recovered, recover_admin};
 pub use retention::AuditConfig;
 pub use secret::Password;
 
-/// What the platform needs to run.
 pub struct PlatformConfig {
     /// Where users, tokens and the audit log are kept.
     pub database: Database,
@@ -62,7 +63,6 @@ pub struct PlatformConfig {
     pub accounts: Vec<AccountSeed>,
     /// Requests a minute of each organization, route and method; 0 is without limit and without its headers.
     pub requests_per_minute: u32,
-    /// Longest request body in bytes.
     pub body_limit: usize,
     /// Certificate and key; without them it speaks plain HTTP.
     pub tls: Option<Tls>,
@@ -83,7 +83,6 @@ pub struct PlatformConfig {
 pub enum Database {
     /// `SQLite`, in this directory; created if it is not there.
     Directory(PathBuf),
-    /// `PostgreSQL`.
     Postgres(DatabaseUrl),
 }
 
@@ -122,7 +121,6 @@ impl DatabaseUrl {
 pub struct AccountSeed {
     /// `act-` and more; made up if not given.
     pub id: Option<String>,
-    /// Display name.
     pub name: String,
 }
 
@@ -155,73 +153,45 @@ impl Default for PlatformConfig {
 /// Why the platform cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The data directory cannot be used.
     #[error("cannot use the data directory {}: {source}", path.display())]
-    DataDirectory {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Certificate or key cannot be used.
+    DataDirectory { path: PathBuf, source: std::io::Error },
     #[error("cannot use the certificate {} with its key: {source}", path.display())]
-    Certificate {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There is no connection to the database.
+    Certificate { path: PathBuf, source: std::io::Error },
     #[error("cannot connect to the database at {host}: {source}")]
     Connect {
         /// Its host, or the folder of its socket.
         host: String,
-        /// Why.
         source: sqlx::Error,
     },
-    /// A copy of the database cannot be made.
     #[error("cannot make a backup: {}: {source}", path.display())]
     Backup {
         /// Of or to which file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// A copy cannot be restored.
     #[error("cannot restore: {}: {why}", path.display())]
     Restore {
         /// Of or to which file.
         path: PathBuf,
-        /// Why.
         why: String,
     },
-    /// The administrator cannot be recovered.
     #[error("cannot recover the administrator: {0}")]
     Recovery(String),
-    /// The database fails.
     #[error("the database failed: {0}")]
     Store(#[from] sqlx::Error),
-    /// The database cannot be brought up to date.
     #[error("the database cannot be migrated: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which one.
         address: SocketAddr,
-        /// Why.
         source: std::io::Error,
     },
-    /// Serving failed.
     #[error("serving failed: {0}")]
     Serve(std::io::Error),
-    /// The first start was given something that it cannot take.
     #[error("the first start cannot use its settings: {0}")]
     Settings(String),
-    /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes")]
     Randomness,
-    /// A password cannot be hashed.
     #[error("a password cannot be hashed")]
     PasswordHash,
 }
@@ -339,7 +309,6 @@ impl Platform {
         })
     }
 
-    /// Where the platform listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -356,7 +325,6 @@ impl Platform {
         self.first_start.take()
     }
 
-    /// Whether it speaks TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()

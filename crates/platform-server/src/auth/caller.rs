@@ -38,12 +38,10 @@ impl Caller {
         }
     }
 
-    /// The console user of a session.
     pub(crate) fn by_session(session: &sign_in::Session) -> Self {
         Self::of_person(&session.user_id, &session.user_name)
     }
 
-    /// A console user.
     pub(crate) fn of_person(id: &str, name: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -70,7 +68,6 @@ pub(super) const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missin
 /// What a request authenticates with; looked up again when a change begins.
 #[derive(Clone)]
 pub(super) enum Credential {
-    /// The hash of a token.
     Token([u8; 32]),
     /// The cookie of the session on whose behalf the console calls.
     Session(String),

@@ -28,7 +28,6 @@ impl Form {
         found.map_or("", |(_, value)| value.as_str())
     }
 
-    /// All values of a field.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()

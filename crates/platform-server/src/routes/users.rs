@@ -65,7 +65,6 @@ pub(super) async fn create_programmatic(
     Ok(Answer::one("spotinst:setup:programmaticUser", item))
 }
 
-/// A programmatic user to be made.
 struct Wanted<'a> {
     name: &'a str,
     description: Option<&'a str>,

@@ -251,12 +251,10 @@ struct GroupRow {
     users_count: i64,
 }
 
-/// All groups.
 pub(crate) async fn groups(conn: &mut Connection) -> Result<Vec<UserGroup>, sqlx::Error> {
     select_groups(conn, None).await
 }
 
-/// One group.
 pub(crate) async fn group(conn: &mut Connection, id: &str) -> Result<Option<UserGroup>, sqlx::Error> {
     Ok(select_groups(conn, Some(id)).await?.pop())
 }
@@ -292,7 +290,6 @@ async fn select_groups(conn: &mut Connection, id: Option<&str>) -> Result<Vec<Us
     Ok(rows.into_iter().map(group).collect())
 }
 
-/// Whether there is such a group.
 pub(crate) async fn group_exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
     exists(conn, GROUP_EXISTS, id).await
 }
@@ -355,7 +352,6 @@ pub(crate) async fn members(
     .await
 }
 
-/// Replaces the members of a group.
 pub(crate) async fn set_members(
     conn: &mut Connection,
     group: &str,
@@ -375,7 +371,6 @@ pub(crate) async fn set_members(
     Ok(())
 }
 
-/// Replaces the groups of a user.
 pub(crate) async fn set_groups(
     conn: &mut Connection,
     user: &str,
