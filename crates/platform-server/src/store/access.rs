@@ -357,18 +357,13 @@ pub(crate) async fn set_members(
     group: &str,
     users: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE group_id = $1")
-        .bind(group)
-        .execute(&mut *conn)
-        .await?;
+    let mut batch = Batch::default();
+    let all = "DELETE FROM group_member WHERE group_id = $1";
+    batch.statement(all).bind(group);
     for user in users {
-        sqlx::query("INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(group)
-            .bind(user)
-            .execute(&mut *conn)
-            .await?;
+        join(&mut batch, group, user);
     }
-    Ok(())
+    batch.execute(conn).await
 }
 
 pub(crate) async fn set_groups(
@@ -376,16 +371,16 @@ pub(crate) async fn set_groups(
     user: &str,
     groups: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE user_id = $1")
-        .bind(user)
-        .execute(&mut *conn)
-        .await?;
+    let mut batch = Batch::default();
+    let all = "DELETE FROM group_member WHERE user_id = $1";
+    batch.statement(all).bind(user);
     for group in groups {
-        sqlx::query("INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(group)
-            .bind(user)
-            .execute(&mut *conn)
-            .await?;
+        join(&mut batch, group, user);
     }
-    Ok(())
+    batch.execute(conn).await
+}
+
+fn join(batch: &mut Batch, group: &str, user: &str) {
+    let one = "INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    batch.statement(one).bind(group).bind(user);
 }
