@@ -81,7 +81,7 @@ impl Drop for Admission {
     }
 }
 
-/// Called with the bytes of each read; dropped with the connection.
+/// Called with the bytes of each read. It is dropped with its connection, and what it holds with it.
 type OnRead = Box<dyn FnMut(&[u8]) + Send>;
 
 impl<S> Accept<TcpStream, S> for Bounded {

@@ -55,9 +55,9 @@ pub struct PlatformConfig {
     pub organization_name: String,
     /// Address with which the first administrator signs in. First start only.
     pub admin_email: String,
-    /// That administrator's password; made up if not given. First start only.
+    /// That administrator's password; generated if not given. First start only.
     pub admin_password: Option<Password>,
-    /// That administrator's API token; made up if not given, 64 hexadecimal digits. First start only.
+    /// That administrator's API token; generated if not given, 64 hexadecimal digits. First start only.
     pub admin_token: Option<Token>,
     /// Accounts of the organization. First start only.
     pub accounts: Vec<AccountSeed>,
@@ -86,7 +86,7 @@ pub enum Database {
     Postgres(DatabaseUrl),
 }
 
-/// Where a `PostgreSQL` database is, and who may use it: it may hold a password, so that it is not printable.
+/// URL of a `PostgreSQL` database. It may hold a password, so that it is not printable.
 #[derive(Clone)]
 pub struct DatabaseUrl(url::Url);
 
@@ -116,10 +116,10 @@ impl DatabaseUrl {
     }
 }
 
-/// An account made on first start.
+/// An account that the first start creates.
 #[derive(Debug, Clone)]
 pub struct AccountSeed {
-    /// `act-` and more; made up if not given.
+    /// `act-` and more; generated if not given.
     pub id: Option<String>,
     pub name: String,
 }
@@ -260,7 +260,7 @@ fn milliseconds(span: Duration) -> i64 {
 }
 
 impl Platform {
-    /// Opens the database, makes the organization if this is the first start, and binds the address.
+    /// Opens the database, creates the organization on the first start, and binds the address.
     pub async fn bind(config: PlatformConfig) -> Result<Self, Error> {
         let secure_cookies = config.secure_cookies || config.tls.is_some();
         let tls = match &config.tls {
@@ -273,7 +273,7 @@ impl Platform {
             address: config.listen,
             source,
         };
-        // Before the first start's secrets are made: a taken port must not cost them.
+        // Before the first start generates its secrets: a port in use must not lose them.
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -320,7 +320,7 @@ impl Platform {
         &self.app.organization.id
     }
 
-    /// What the first start made, once: `None` on the second call and on every later start.
+    /// The results of the first start, once: `None` on the second call and on every later start.
     pub fn take_first_start(&mut self) -> Option<FirstStart> {
         self.first_start.take()
     }

@@ -1,4 +1,4 @@
-//! What handlers answer, and the one place that turns it into the envelope.
+//! Answers of handlers, and the one function that puts them into the envelope.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -122,7 +122,7 @@ impl ApiError {
     }
 }
 
-/// What [`finish`] finds in a response that one of our handlers made.
+/// The answer of a handler, in the extensions of its response, for [`finish`].
 #[derive(Debug, Clone)]
 enum Outcome {
     Answer(Answer),

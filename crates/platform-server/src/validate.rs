@@ -9,7 +9,7 @@ const LONGEST_NAME: usize = 255;
 const LONGEST_TEXT: usize = 4096;
 /// RFC 5321, by way of its longest path.
 const LONGEST_EMAIL: usize = 254;
-/// PostgreSQL has no place for it, and nothing that a person means has it.
+/// PostgreSQL cannot store it, and no honest text has it.
 pub(super) const NUL: &str = "may not contain the character NUL";
 
 #[derive(Debug, Default)]

@@ -77,7 +77,7 @@ pub(super) enum Credential {
 pub(super) struct Holder {
     pub(super) caller: Caller,
     pub(super) rights: Rights,
-    /// The token whose use is to be written.
+    /// The token, if the time of its last use is due to be written.
     pub(super) used: Option<i64>,
 }
 

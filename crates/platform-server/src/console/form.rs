@@ -15,7 +15,7 @@ impl Form {
     pub(super) async fn read(request: Request, longest: usize) -> Self {
         let bytes = to_bytes(request.into_body(), longest).await.unwrap_or_default();
         let mut pairs: Vec<(String, String)> = url::form_urlencoded::parse(&bytes).into_owned().collect();
-        // Nothing that a person types.
+        // No keyboard sends it.
         if pairs.iter().any(|(_, value)| value.contains('\0')) {
             pairs.clear();
         }

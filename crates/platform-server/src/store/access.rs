@@ -97,7 +97,7 @@ pub(crate) async fn policy_type(conn: &mut Connection, id: &str) -> Result<Optio
         .await
 }
 
-/// Adds a policy; its id is made up unless given.
+/// Adds a policy; generates its id unless given.
 pub(crate) async fn create_policy(
     conn: &mut Connection,
     id: Option<&str>,

@@ -49,7 +49,7 @@ pub(crate) async fn exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx
     super::exists(conn, EXISTS, id).await
 }
 
-/// Makes an account; its id is made up unless given.
+/// Creates an account; generates its id unless given.
 pub(crate) async fn create(conn: &mut Connection, id: Option<&str>, name: &str) -> Result<String, ApiError> {
     let id = match id {
         Some(id) => id.to_owned(),

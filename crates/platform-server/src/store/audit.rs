@@ -152,7 +152,7 @@ pub(crate) async fn list(
     Ok(rows.into_iter().map(|row| row.shown(organization)).collect())
 }
 
-/// The oldest rows, as far as all of them are from before a time: id, and the line of an export.
+/// The oldest rows before a time: id, and line of the export.
 pub(crate) async fn oldest(
     conn: &mut Connection,
     organization: &str,

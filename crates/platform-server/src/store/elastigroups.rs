@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use super::{Connection, now, unused_id, written};
 use crate::reply::ApiError;
 
-/// Something that people note of a group.
+/// A tag of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Tag {
