@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// What kind of actor did something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ActorType {
-    /// A person, by the console or with a token of their own.
+    /// A console user, in the console or with a token of its own.
     #[serde(rename = "UI")]
     Ui,
     /// A user that reaches the platform by API only.
@@ -72,7 +72,7 @@ pub struct AuditEvent {
     /// See [`super::parse_time`].
     #[serde(default)]
     pub created_at: String,
-    /// Name of who did it.
+    /// Name of the actor.
     #[serde(default)]
     pub user: String,
     /// Such as `createProgrammaticUser`.

@@ -127,7 +127,7 @@ impl Client {
         })
     }
 
-    /// The same client, whose calls do not stand in line with most others: for what cannot wait until a storm is over.
+    /// The same client with high priority: for calls that cannot wait until a burst of others is over.
     #[must_use]
     pub fn with_high_priority(&self) -> Self {
         let mut ahead = self.clone();
@@ -251,7 +251,7 @@ impl Client {
         self.list::<_, FEW>("/setup/access/userGroup").await
     }
 
-    /// Who did what. There is no paging: a span with too many events is an error.
+    /// Events of the audit log. There is no paging: a span with too many events is an error.
     pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEvent>, Error> {
         let route = Route::new(Method::GET, "/audit/events").with_query(&query.pairs());
         listed::<_, MANY>(&route, &self.send(&route, Attempt::Usual, NO_BODY).await?)

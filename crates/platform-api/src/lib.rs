@@ -109,7 +109,7 @@ pub enum AccountRole {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UserType {
-    /// A person who signs in at the console.
+    /// A console user, with e-mail address and password.
     Personal,
     /// Reaches the platform by API only.
     Programmatic,

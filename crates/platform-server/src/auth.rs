@@ -36,7 +36,6 @@ use target::Target;
 /// How long a request waits for the time of its token's use to be written; it is written anyway.
 const TOUCH: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// The middleware.
 pub(super) async fn authorize(
     State(app): State<App>,
     matched: MatchedPath,

@@ -12,20 +12,16 @@ use serde::Deserialize;
 pub use condition::{Condition, ExpectedValue, Facts, Operator};
 pub use pattern::Pattern;
 
-/// What a statement does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Effect {
-    /// Gives the right.
     Allow,
     /// Takes it away, whatever else gives it.
     Deny,
 }
 
-/// One statement of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Statement {
-    /// Allow or deny.
     pub effect: Effect,
     /// `service:action`, `*` stands for any run of characters.
     pub actions: Vec<String>,
@@ -56,7 +52,6 @@ pub struct Grant {
     pub accounts: Vec<String>,
     /// The built-in administrator policy: the only one that can carry administrator-only actions.
     pub administrator: bool,
-    /// What it says.
     pub statements: Arc<[Statement]>,
 }
 
@@ -71,7 +66,6 @@ pub struct Question<'a> {
     pub account: Option<&'a str>,
     /// No custom policy, however wide, gives this action.
     pub administrator_only: bool,
-    /// What conditions are about.
     pub facts: &'a Facts,
 }
 
@@ -80,14 +74,12 @@ pub struct Question<'a> {
 pub enum Decision {
     /// Allowed by that statement of that policy.
     Allow {
-        /// Id of the policy.
         policy: String,
         /// Index of the statement in it.
         statement: usize,
     },
     /// Denied by that statement of that policy.
     Deny {
-        /// Id of the policy.
         policy: String,
         /// Index of the statement in it.
         statement: usize,
@@ -97,7 +89,6 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Whether to go on.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allow { .. })

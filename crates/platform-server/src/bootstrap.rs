@@ -11,21 +11,21 @@ use platform_api::{PolicyGrant, Token, UserType};
 
 const SHORTEST_PASSWORD: usize = 8;
 
-/// What the first start made. The secrets in it exist nowhere else.
+/// Results of the first start. The secrets in it exist nowhere else.
 pub struct FirstStart {
     /// 12 digits.
     pub organization_id: String,
     /// Ids and names of the accounts.
     pub accounts: Vec<(String, String)>,
-    /// With what the administrator signs in.
+    /// The administrator's login.
     pub admin_email: String,
-    /// Only if it was made up.
+    /// Only if it was generated.
     pub admin_password: Option<Password>,
-    /// Only if it was made up.
+    /// Only if it was generated.
     pub admin_token: Option<Token>,
 }
 
-/// Makes what is missing, all of it or nothing.
+/// Creates the organization if it is missing, all of it or nothing.
 pub(super) async fn bootstrap(
     store: &Store,
     config: &PlatformConfig,

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-/// Organization administrator.
 pub(super) const ADMIN: &str = "1";
 /// What the role `editor` of a create call becomes.
 pub(super) const ACCOUNT_EDITOR: &str = "2";
@@ -82,7 +81,6 @@ pub(super) const BUILT_IN: [BuiltIn; 8] = [
 ];
 
 impl BuiltIn {
-    /// The policy document.
     pub(super) fn content(&self) -> Value {
         json!({"statements": [{"effect": "ALLOW", "actions": self.actions, "resources": ["*"]}]})
     }

@@ -9,13 +9,11 @@ use std::collections::HashMap;
 use std::future::{Ready, ready};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
 use axum_server::accept::Accept;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 
 pub use framing::{Checked, Contradictory};
 
@@ -27,7 +25,6 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Connections by network.
 type Held = Arc<Mutex<HashMap<IpAddr, usize>>>;
 
 /// Accepts a bounded number of connections at once, and a share of it from one network. It closes those beyond without an
@@ -84,65 +81,26 @@ impl Drop for Admission {
     }
 }
 
+/// Called with the bytes of each read. It is dropped with its connection, and what it holds with it.
+type OnRead = Box<dyn FnMut(&[u8]) + Send>;
+
 impl<S> Accept<TcpStream, S> for Bounded {
-    type Stream = Admitted;
+    /// A connection that keeps its permit.
+    type Stream = InspectReader<TcpStream, OnRead>;
     type Service = S;
-    type Future = Ready<io::Result<(Admitted, S)>>;
+    type Future = Ready<io::Result<(Self::Stream, S)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let admitted = stream.peer_addr().and_then(|peer| {
             let admission = self.admit(network(peer.ip()));
             let admission = admission.ok_or_else(|| io::Error::other("too many connections"))?;
             stream.set_nodelay(true)?;
-            Ok(Admitted {
-                stream,
-                _admission: admission,
-            })
+            let hold: OnRead = Box::new(move |_| {
+                let _ = &admission;
+            });
+            Ok(InspectReader::new(stream, hold))
         });
         ready(admitted.map(|stream| (stream, service)))
-    }
-}
-
-/// A connection with its permit.
-#[derive(Debug)]
-pub struct Admitted {
-    stream: TcpStream,
-    _admission: Admission,
-}
-
-impl AsyncRead for Admitted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Admitted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

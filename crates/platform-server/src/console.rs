@@ -1,4 +1,4 @@
-//! The console: server-rendered pages for people. Programmatic users have no access to it.
+//! The console: server-rendered pages for console users. Programmatic users have no access to it.
 
 mod client;
 mod form;

@@ -6,7 +6,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reply::ApiError;
 
-/// Passwords that are hashed at once.
 const PLACES: usize = 2;
 /// Passwords that may wait in each queue.
 const WAITING: usize = 16;

@@ -6,6 +6,8 @@
 //! one pure function, [`authz::decide`], decides it.
 
 #![forbid(unsafe_code)]
+// Names speak here; docs are where they say more.
+#![allow(missing_docs)]
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod auth;
@@ -44,7 +46,6 @@ pub use recovery::{Recovered, recover_admin};
 pub use retention::AuditConfig;
 pub use secret::Password;
 
-/// What the platform needs to run.
 pub struct PlatformConfig {
     /// Where users, tokens and the audit log are kept.
     pub database: Database,
@@ -54,15 +55,14 @@ pub struct PlatformConfig {
     pub organization_name: String,
     /// Address with which the first administrator signs in. First start only.
     pub admin_email: String,
-    /// That administrator's password; made up if not given. First start only.
+    /// That administrator's password; generated if not given. First start only.
     pub admin_password: Option<Password>,
-    /// That administrator's API token; made up if not given, 64 hexadecimal digits. First start only.
+    /// That administrator's API token; generated if not given, 64 hexadecimal digits. First start only.
     pub admin_token: Option<Token>,
     /// Accounts of the organization. First start only.
     pub accounts: Vec<AccountSeed>,
     /// Requests a minute of each organization, route and method; 0 is without limit and without its headers.
     pub requests_per_minute: u32,
-    /// Longest request body in bytes.
     pub body_limit: usize,
     /// Certificate and key; without them it speaks plain HTTP.
     pub tls: Option<Tls>,
@@ -83,11 +83,10 @@ pub struct PlatformConfig {
 pub enum Database {
     /// `SQLite`, in this directory; created if it is not there.
     Directory(PathBuf),
-    /// `PostgreSQL`.
     Postgres(DatabaseUrl),
 }
 
-/// Where a `PostgreSQL` database is, and who may use it: it may hold a password, so that it is not printable.
+/// URL of a `PostgreSQL` database. It may hold a password, so that it is not printable.
 #[derive(Clone)]
 pub struct DatabaseUrl(url::Url);
 
@@ -117,12 +116,11 @@ impl DatabaseUrl {
     }
 }
 
-/// An account made on first start.
+/// An account that the first start creates.
 #[derive(Debug, Clone)]
 pub struct AccountSeed {
-    /// `act-` and more; made up if not given.
+    /// `act-` and more; generated if not given.
     pub id: Option<String>,
-    /// Display name.
     pub name: String,
 }
 
@@ -155,73 +153,45 @@ impl Default for PlatformConfig {
 /// Why the platform cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The data directory cannot be used.
     #[error("cannot use the data directory {}: {source}", path.display())]
-    DataDirectory {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// Certificate or key cannot be used.
+    DataDirectory { path: PathBuf, source: std::io::Error },
     #[error("cannot use the certificate {} with its key: {source}", path.display())]
-    Certificate {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// There is no connection to the database.
+    Certificate { path: PathBuf, source: std::io::Error },
     #[error("cannot connect to the database at {host}: {source}")]
     Connect {
         /// Its host, or the folder of its socket.
         host: String,
-        /// Why.
         source: sqlx::Error,
     },
-    /// A copy of the database cannot be made.
     #[error("cannot make a backup: {}: {source}", path.display())]
     Backup {
         /// Of or to which file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
-    /// A copy cannot be restored.
     #[error("cannot restore: {}: {why}", path.display())]
     Restore {
         /// Of or to which file.
         path: PathBuf,
-        /// Why.
         why: String,
     },
-    /// The administrator cannot be recovered.
     #[error("cannot recover the administrator: {0}")]
     Recovery(String),
-    /// The database fails.
     #[error("the database failed: {0}")]
     Store(#[from] sqlx::Error),
-    /// The database cannot be brought up to date.
     #[error("the database cannot be migrated: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which one.
         address: SocketAddr,
-        /// Why.
         source: std::io::Error,
     },
-    /// Serving failed.
     #[error("serving failed: {0}")]
     Serve(std::io::Error),
-    /// The first start was given something that it cannot take.
     #[error("the first start cannot use its settings: {0}")]
     Settings(String),
-    /// The operating system gives no random bytes.
     #[error("the operating system gives no random bytes")]
     Randomness,
-    /// A password cannot be hashed.
     #[error("a password cannot be hashed")]
     PasswordHash,
 }
@@ -290,7 +260,7 @@ fn milliseconds(span: Duration) -> i64 {
 }
 
 impl Platform {
-    /// Opens the database, makes the organization if this is the first start, and binds the address.
+    /// Opens the database, creates the organization on the first start, and binds the address.
     pub async fn bind(config: PlatformConfig) -> Result<Self, Error> {
         let secure_cookies = config.secure_cookies || config.tls.is_some();
         let tls = match &config.tls {
@@ -303,7 +273,7 @@ impl Platform {
             address: config.listen,
             source,
         };
-        // Before the first start's secrets are made: a taken port must not cost them.
+        // Before the first start generates its secrets: a port in use must not lose them.
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -339,7 +309,6 @@ impl Platform {
         })
     }
 
-    /// Where the platform listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -351,12 +320,11 @@ impl Platform {
         &self.app.organization.id
     }
 
-    /// What the first start made, once: `None` on the second call and on every later start.
+    /// The results of the first start, once: `None` on the second call and on every later start.
     pub fn take_first_start(&mut self) -> Option<FirstStart> {
         self.first_start.take()
     }
 
-    /// Whether it speaks TLS.
     #[must_use]
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()

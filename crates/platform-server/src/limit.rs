@@ -168,7 +168,7 @@ mod tests {
         let refused = ask(20);
         assert!(refused.blocked);
         assert_eq!((refused.remaining, refused.reset), (0, 50));
-        // Without the refused request the first one's place would be free at 60.
+        // Without the refused request the window would be free at 60.
         assert!(ask(61).blocked);
         assert!(!ask(140).blocked);
     }

@@ -25,7 +25,6 @@ const HEAD: usize = 128 * 1024;
 /// How often a connection of HTTP/2, where requests share one, is asked whether its client is still there.
 const PING: Duration = Duration::from_secs(30);
 
-/// Certificate and key, in files.
 #[derive(Debug, Clone)]
 pub struct Tls {
     /// PEM: the server's certificate, then those that lead to its issuer.
@@ -75,7 +74,6 @@ impl Tls {
     }
 }
 
-/// A pair that is in use.
 pub(super) struct Loaded {
     files: Tls,
     pair: Pair,
@@ -111,7 +109,6 @@ impl Loaded {
     }
 }
 
-/// Where it listens, and how.
 pub(super) struct Listening {
     pub(super) listener: TcpListener,
     pub(super) tls: Option<Loaded>,

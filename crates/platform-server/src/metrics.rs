@@ -18,7 +18,6 @@ use super::App;
 use super::reply::ApiError;
 use super::store::{Store, users};
 
-/// Where they are read.
 pub(super) const PATH: &str = "/metrics";
 /// Seconds; a password takes most of one, a list of 100,000 users some.
 const SPANS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -52,7 +51,6 @@ struct OfType {
     r#type: &'static str,
 }
 
-/// All metrics of the platform.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
@@ -132,7 +130,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts an answer.
     pub(super) fn answered(&self, method: &Method, route: &'static str, status: StatusCode, took: Duration) {
         let method = known_method(method.as_str());
         let code = status.as_u16();
@@ -144,7 +141,6 @@ impl Metrics {
             .observe(took.as_secs_f64());
     }
 
-    /// Counts an attempt to sign in.
     pub(super) fn signed_in(&self, outcome: &'static str) {
         self.sign_ins.get_or_create(&Outcome { outcome }).inc();
     }
@@ -164,7 +160,6 @@ impl Metrics {
         self.exported.inc_by(u64::try_from(rows).unwrap_or(u64::MAX));
     }
 
-    /// Counts an export that failed.
     pub(super) fn audit_not_exported(&self) {
         self.not_exported.inc();
     }

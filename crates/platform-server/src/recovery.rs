@@ -9,9 +9,8 @@ use super::store::{self, Store, audit, callers, credentials, sign_in, users};
 use super::{Database, Error, Password, authz, catalog, secret};
 use platform_api::{PolicyGrant, Token};
 
-/// What [`recover_admin`] made. The secrets in it exist nowhere else.
+/// Results of [`recover_admin`]. The secrets in it exist nowhere else.
 pub struct Recovered {
-    /// Whose they are.
     pub user_id: String,
     /// With what the user signs in to the console.
     pub password: Password,
@@ -70,7 +69,7 @@ async fn recover(store: &Store, email: &str, with_token: bool) -> Result<Recover
     })
 }
 
-/// Makes the user an administrator, if it is none; what was changed, in the words of the routes that do the same.
+/// Makes the user an administrator, if it is none; returns the changes as the audit log names those of the routes.
 async fn administer(tx: &mut store::Transaction, user: &str) -> Result<Vec<&'static str>, Error> {
     if administers(tx, user).await? {
         return Ok(Vec::new());

@@ -113,7 +113,6 @@ impl Budget {
     }
 }
 
-/// The refusals of one window.
 #[derive(Debug)]
 struct Counts {
     budget: Budget,
@@ -122,7 +121,6 @@ struct Counts {
     beyond: i64,
 }
 
-/// Counts the refusals of all requests.
 #[derive(Debug)]
 pub(super) struct Refusals {
     window: Duration,

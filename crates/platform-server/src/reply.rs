@@ -1,4 +1,4 @@
-//! What handlers answer, and the one place that turns it into the envelope.
+//! Answers of handlers, and the one function that puts them into the envelope.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +13,6 @@ const MISSING: StatusCode = StatusCode::NOT_FOUND;
 /// `Retry-After` in seconds when the hashing queue is full: it is empty by then.
 pub(super) const BUSY_FOR: &str = "5";
 
-/// A successful answer.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
     /// Status only: mappings, updates and deletions.
@@ -31,16 +30,13 @@ impl Answer {
             .map_err(|_| ApiError::Internal("an answer cannot be written"))
     }
 
-    /// One object.
     pub(super) fn one(kind: &'static str, item: Value) -> Self {
         Self::Items(kind, vec![item])
     }
 }
 
-/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
-    /// The request is malformed.
     #[error("the request is not valid")]
     Invalid(Vec<ErrorItem>),
     /// The request names something in its body or query that does not exist.
@@ -52,19 +48,15 @@ pub(super) enum ApiError {
     /// The request contradicts what there is.
     #[error("{1}")]
     Conflict(&'static str, String),
-    /// No usable credential.
     #[error("{0}")]
     Unauthorized(&'static str),
-    /// The caller has no right to do this.
     #[error("{0}")]
     Forbidden(String),
-    /// Too many requests.
     #[error("rate limit exceeded")]
     RateLimited,
     /// Too many passwords wait to be hashed.
     #[error("too many sign-ins at once")]
     Busy,
-    /// The database failed.
     #[error("the store failed: {0}")]
     Store(#[from] sqlx::Error),
     /// Something that should not happen.
@@ -95,7 +87,6 @@ impl ApiError {
         }
     }
 
-    /// HTTP status.
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) | Self::Unknown(..) | Self::Conflict(..) => StatusCode::BAD_REQUEST,
@@ -131,7 +122,7 @@ impl ApiError {
     }
 }
 
-/// What [`finish`] finds in a response that one of our handlers made.
+/// The answer of a handler, in the extensions of its response, for [`finish`].
 #[derive(Debug, Clone)]
 enum Outcome {
     Answer(Answer),

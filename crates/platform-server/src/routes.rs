@@ -135,7 +135,7 @@ mod tests {
     use crate::{Database, Password, Platform, PlatformConfig, edge};
     use platform_api::Token;
 
-    /// A new one, whose administrator has the token of 64 `a`, and which lets through as many requests as come.
+    /// A new one without rate limit, whose administrator has the token of 64 `a`.
     pub(super) async fn platform(directory: &Path) -> Platform {
         let config = PlatformConfig {
             database: Database::Directory(directory.to_owned()),

@@ -9,20 +9,17 @@ use axum::http::Method;
 pub(super) enum Needs {
     /// In the organization, by an administrator only.
     Administrator,
-    /// In the organization.
     Organization,
     /// In the account of the query (`accountId`), or in the caller's only one.
     AccountOfQuery,
     /// There too, for resources that the middleware does not know: it admits callers that could have the right to one, and the
     /// handler checks each with [`super::auth::AuthorizedRequest::may`].
     ResourcesOfQuery,
-    /// In the account of the path.
     AccountOfPath,
     /// Nowhere: any caller, and the handler shows only what is the caller's own.
     Caller,
 }
 
-/// One row.
 #[derive(Debug)]
 pub(super) struct Rule {
     pub(super) method: Method,
@@ -31,12 +28,10 @@ pub(super) struct Rule {
     /// `service:action`
     pub(super) action: &'static str,
     pub(super) needs: Needs,
-    /// For the audit log.
     pub(super) resource_type: &'static str,
 }
 
 impl Rule {
-    /// The row of a matched route.
     pub(super) fn find(method: &Method, path: &str) -> Option<&'static Self> {
         // A HEAD request is answered by the GET handler.
         let method = if method == Method::HEAD {
@@ -47,7 +42,6 @@ impl Rule {
         RULES.iter().find(|r| r.method == method && r.path == path)
     }
 
-    /// The rules of an action.
     pub(super) fn of_action(action: &str) -> impl Iterator<Item = &'static Self> {
         RULES.iter().filter(move |r| r.action == action)
     }
@@ -73,7 +67,6 @@ impl Rule {
         self.action.split_once(':').map_or(self.action, |(_, verb)| verb)
     }
 
-    /// The service of the action.
     pub(super) fn service(&self) -> &'static str {
         self.action
             .split_once(':')
@@ -89,7 +82,6 @@ macro_rules! rules {
     };
 }
 
-/// The table.
 pub(super) static RULES: &[Rule] = rules! {
     POST   "/setup/user/programmatic"                  "setup:createProgrammaticUser"     Administrator  "user"
     POST   "/setup/user"                               "setup:createUser"                 Administrator  "user"

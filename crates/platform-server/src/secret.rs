@@ -42,7 +42,6 @@ pub(super) fn random_hex<const N: usize>() -> Result<String, Error> {
     Ok(hex(&random::<N>()?))
 }
 
-/// Lower-case hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes
@@ -53,7 +52,6 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         })
 }
 
-/// A version 4 UUID.
 pub(super) fn uuid() -> Result<String, Error> {
     let mut b = random::<16>()?;
     b[6] = (b[6] & 0x0f) | 0x40;

@@ -28,7 +28,6 @@ use super::secret;
 pub(super) use open::FILE;
 use queue::Queue;
 
-/// A connection to either database.
 pub(super) type Connection = sqlx::AnyConnection;
 
 /// A connection for one statement, see [`Store::look`].
@@ -37,7 +36,6 @@ pub(super) type ReadConnection = PoolConnection<Any>;
 /// A transaction; without `commit` it never happened.
 pub(super) type Transaction = sqlx::Transaction<'static, Any>;
 
-/// The open database.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
     readers: AnyPool,

@@ -9,10 +9,9 @@ const LONGEST_NAME: usize = 255;
 const LONGEST_TEXT: usize = 4096;
 /// RFC 5321, by way of its longest path.
 const LONGEST_EMAIL: usize = 254;
-/// PostgreSQL has no place for it, and nothing that a person means has it.
+/// PostgreSQL cannot store it, and no honest text has it.
 pub(super) const NUL: &str = "may not contain the character NUL";
 
-/// What was found wrong so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<ErrorItem>);
 
@@ -27,7 +26,6 @@ impl Problems {
         });
     }
 
-    /// Fails if anything was noted.
     pub(super) fn check(self) -> Result<(), ApiError> {
         if self.0.is_empty() {
             Ok(())
@@ -87,7 +85,6 @@ impl Object {
         Ok(value)
     }
 
-    /// Dotted path of a field.
     pub(super) fn path(&self, field: &str) -> String {
         if self.path.is_empty() {
             field.to_owned()
@@ -96,7 +93,6 @@ impl Object {
         }
     }
 
-    /// Whether a field is there.
     pub(super) fn has(&self, field: &str) -> bool {
         self.map.get(field).is_some_and(|v| !v.is_null())
     }
@@ -124,7 +120,6 @@ impl Object {
         }
     }
 
-    /// A field as it is.
     pub(super) fn value(&self, field: &str) -> Option<&Value> {
         self.map.get(field).filter(|v| !v.is_null())
     }
@@ -164,7 +159,6 @@ impl Object {
         text.unwrap_or_default()
     }
 
-    /// An e-mail address.
     pub(super) fn email(&self, field: &str, problems: &mut Problems) -> String {
         let email = self.required(field, problems).trim().to_owned();
         if !email.is_empty()
@@ -175,7 +169,6 @@ impl Object {
         email
     }
 
-    /// A display name.
     pub(super) fn name(&self, field: &str, problems: &mut Problems) -> String {
         let name = self.required(field, problems);
         if name.contains(['+', '=', '@']) {

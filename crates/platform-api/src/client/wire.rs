@@ -40,7 +40,7 @@ pub(super) fn items<T: DeserializeOwned>(route: &Route, body: &[u8]) -> Result<V
     envelope::<_, ONE>(route, body).map(Option::unwrap_or_default)
 }
 
-/// The objects of a list. One that has no `items` is no empty list: who concludes from a list that something is
+/// The objects of a list. One without `items` is not empty: a caller that concludes from a list that something is
 /// gone must have seen a list.
 pub(super) fn listed<T: DeserializeOwned, const MOST: usize>(
     route: &Route,

@@ -38,12 +38,10 @@ impl Caller {
         }
     }
 
-    /// The console user of a session.
     pub(crate) fn by_session(session: &sign_in::Session) -> Self {
         Self::of_person(&session.user_id, &session.user_name)
     }
 
-    /// A console user.
     pub(crate) fn of_person(id: &str, name: &str) -> Self {
         Self {
             id: id.to_owned(),
@@ -70,7 +68,6 @@ pub(super) const UNKNOWN: ApiError = ApiError::Unauthorized("The token is missin
 /// What a request authenticates with; looked up again when a change begins.
 #[derive(Clone)]
 pub(super) enum Credential {
-    /// The hash of a token.
     Token([u8; 32]),
     /// The cookie of the session on whose behalf the console calls.
     Session(String),
@@ -80,7 +77,7 @@ pub(super) enum Credential {
 pub(super) struct Holder {
     pub(super) caller: Caller,
     pub(super) rights: Rights,
-    /// The token whose use is to be written.
+    /// The token, if the time of its last use is due to be written.
     pub(super) used: Option<i64>,
 }
 

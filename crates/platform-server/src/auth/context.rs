@@ -43,7 +43,7 @@ impl RequestContext {
         )
     }
 
-    /// The same, of a request whose body was taken off.
+    /// The same for a request without its body.
     pub(crate) fn of_parts(parts: &Parts) -> Self {
         Self::new(&parts.headers, &parts.extensions, &parts.method, &parts.uri)
     }

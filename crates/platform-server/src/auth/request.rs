@@ -12,7 +12,6 @@ use crate::store::batch::Batch;
 use crate::store::callers::{self, Rights};
 use crate::store::{Connection, Transaction, audit};
 
-/// An authenticated and authorized request.
 #[derive(Clone)]
 pub(crate) struct AuthorizedRequest {
     pub(super) app: App,
@@ -140,7 +139,6 @@ impl AuthorizedRequest {
         self.target.id.as_deref().unwrap_or_default()
     }
 
-    /// The account acted on.
     pub(crate) fn account(&self) -> Result<&str, ApiError> {
         self.target
             .account

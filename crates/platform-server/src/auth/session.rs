@@ -4,7 +4,6 @@ use axum::http::{HeaderMap, header};
 
 use crate::App;
 
-/// Name of the cookie.
 pub(crate) const COOKIE: &str = "session";
 
 /// The session cookie on whose behalf the console calls, as an extension: no request from outside can carry it. The session

@@ -16,7 +16,6 @@ use crate::validate::invalid;
 /// Begin of the paths of one account.
 const ACCOUNT: &str = "/setup/account/{id}";
 
-/// The target of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) rule: &'static Rule,

@@ -42,13 +42,10 @@ pub struct Facts {
 /// How an attribute is compared with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operator {
-    /// `StringEquals`
     Equals,
     /// `StringNotEquals`: none of the values.
     NotEquals,
-    /// `StringEqualsIgnoreCase`
     EqualsIgnoreCase,
-    /// `StringContains`
     Contains,
     /// `StringPatternMatch`: a regular expression, see [`Pattern`].
     PatternMatch,
@@ -57,7 +54,6 @@ pub enum Operator {
 /// What an attribute is compared with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExpectedValue {
-    /// This text.
     Text(String),
     /// The caller's e-mail address, which is no pattern whatever the operator is.
     Email,
@@ -65,7 +61,6 @@ pub enum ExpectedValue {
     Pattern(Pattern),
 }
 
-/// A condition.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
 pub enum Condition {
@@ -73,7 +68,6 @@ pub enum Condition {
     All(Vec<Condition>),
     /// One attribute, compared with values.
     Compare {
-        /// How.
         operator: Operator,
         /// `service:attribute`
         key: String,

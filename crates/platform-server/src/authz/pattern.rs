@@ -55,13 +55,11 @@ impl Pattern {
         self.compiled.get_or_init(both).as_ref()
     }
 
-    /// As it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it could be compiled.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.compiled().is_some()

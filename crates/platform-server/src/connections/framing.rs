@@ -6,7 +6,6 @@
 //! same request, or the client has sent a second request before the answer to the first one: both are refused.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -14,8 +13,11 @@ use std::task::{Context, Poll};
 use axum::http::{Request, header};
 use axum_server::accept::Accept;
 use futures::future::BoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
+use tokio_util::io::InspectReader;
 use tower::Service;
+
+use super::OnRead;
 
 /// In the extensions of a request whose length is given in two ways.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +35,10 @@ pub struct Checked<A>(pub A);
 impl<A, I, S> Accept<I, S> for Checked<A>
 where
     A: Accept<I, S>,
+    A::Stream: AsyncRead,
     A::Future: Send + 'static,
 {
-    type Stream = Counted<A::Stream>;
+    type Stream = InspectReader<A::Stream, OnRead>;
     type Service = Marking<A::Service>;
     type Future = BoxFuture<'static, io::Result<(Self::Stream, Self::Service)>>;
 
@@ -44,12 +47,11 @@ where
         Box::pin(async move {
             let (stream, service) = inner.await?;
             let lines = Lines::default();
-            let counted = Counted {
-                stream,
-                found: Found::default(),
-                lines: lines.clone(),
-            };
-            Ok((counted, Marking { service, lines }))
+            let (mut found, counter) = (Found::default(), lines.clone());
+            let count: OnRead = Box::new(move |bytes| {
+                counter.fetch_add(found.count(bytes), Ordering::Relaxed);
+            });
+            Ok((InspectReader::new(stream, count), Marking { service, lines }))
         })
     }
 }
@@ -83,56 +85,6 @@ impl Found {
             };
         }
         lines
-    }
-}
-
-/// A connection whose lines are counted.
-#[derive(Debug)]
-pub struct Counted<S> {
-    stream: S,
-    found: Found,
-    lines: Lines,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if let Some(new) = buf.filled().get(before..) {
-            let lines = self.found.count(new);
-            self.lines.fetch_add(lines, Ordering::Relaxed);
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

@@ -52,7 +52,6 @@ impl Refused {
         }
     }
 
-    /// All sentences.
     pub(super) fn words(&self) -> String {
         let words = self.errors.iter().map(|e| e.message.as_str());
         let words: Vec<&str> = words.collect();
@@ -84,7 +83,6 @@ impl Client {
         &self.session
     }
 
-    /// Name of the organization.
     pub(super) fn organization(&self) -> &str {
         &self.app.organization.name
     }

@@ -15,7 +15,7 @@ impl Form {
     pub(super) async fn read(request: Request, longest: usize) -> Self {
         let bytes = to_bytes(request.into_body(), longest).await.unwrap_or_default();
         let mut pairs: Vec<(String, String)> = url::form_urlencoded::parse(&bytes).into_owned().collect();
-        // Nothing that a person types.
+        // No keyboard sends it.
         if pairs.iter().any(|(_, value)| value.contains('\0')) {
             pairs.clear();
         }
@@ -28,7 +28,6 @@ impl Form {
         found.map_or("", |(_, value)| value.as_str())
     }
 
-    /// All values of a field.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()

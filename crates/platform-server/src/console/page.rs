@@ -79,7 +79,6 @@ pub(super) fn csrf(session: &Session) -> Markup {
     html! { input type="hidden" name="csrf" value=(session.csrf); }
 }
 
-/// One sentence.
 pub(super) fn message(title: &str, text: &str) -> Markup {
     page(
         title,
@@ -124,7 +123,6 @@ pub(super) fn no_access(personal: bool) -> Markup {
     )
 }
 
-/// The sign-in form.
 pub(super) fn sign_in(csrf: &str, problem: Option<&str>) -> Markup {
     page(
         "Sign in",

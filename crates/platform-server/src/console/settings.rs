@@ -39,7 +39,6 @@ async fn first(Visitor(client): Visitor) -> Response {
     }
 }
 
-/// The filter of the audit log.
 #[derive(Deserialize)]
 struct Filter {
     #[serde(default, rename = "actorType")]

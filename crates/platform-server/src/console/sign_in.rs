@@ -150,7 +150,7 @@ async fn try_sign_in(
             return Ok(refuse_token(app, context, Some(&holder), true).await);
         }
     }
-    // Before the attempt is counted: what meets a full line is no guess.
+    // Before the attempt counts: a full queue compares no password.
     let turn = app.hashing.join(attempted.line())?;
     let (email, origin) = (&attempted.email, &attempted.origin);
     let mut tx = app.store.write().await?;
@@ -176,7 +176,7 @@ async fn try_sign_in(
     let mut opened = None;
     if right {
         let mut tx = app.store.write().await?;
-        // Another one may have taken its place while it was compared.
+        // The password may have been replaced while it was compared.
         if store::by_email(&mut tx, email).await? == *known {
             opened = Some(tx);
         }

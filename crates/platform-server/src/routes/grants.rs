@@ -97,7 +97,6 @@ pub(super) async fn check(
     Ok(checked)
 }
 
-/// Fails unless the account exists.
 pub(super) async fn require_account(
     conn: &mut Connection,
     account: &str,

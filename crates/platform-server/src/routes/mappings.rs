@@ -40,7 +40,6 @@ struct Mapping {
 }
 
 impl Mapping {
-    /// Fails unless its policies exist.
     async fn require_policies(&self, conn: &mut Connection) -> Result<(), ApiError> {
         for (index, policy) in self.policies.iter().enumerate() {
             if access::policy_type(conn, policy).await?.is_none() {
@@ -81,7 +80,6 @@ impl Named {
         }
     }
 
-    /// The id of the user.
     async fn find(&self, conn: &mut Connection, place: &str) -> Result<String, ApiError> {
         let (field, given, found) = match self {
             Self::Id(id) => ("userId", id, users::email(conn, id).await?.map(|_| id.clone())),
@@ -97,7 +95,6 @@ impl Named {
     }
 }
 
-/// The built-in policy of a role.
 fn read_role(body: &Object, problems: &mut Problems) -> Option<&'static str> {
     let role = body.required("role", problems);
     let found = ROLES.iter().find(|(name, _)| role.eq_ignore_ascii_case(name));

@@ -56,7 +56,6 @@ pub(super) async fn actions(Query(query): Query<HashMap<String, String>>) -> Out
     Ok(Answer::Items("spotinst:setup:policyAction", found))
 }
 
-/// The policy of a body.
 fn read_policy(bytes: &Bytes, problems: &mut Problems) -> Result<Object, ApiError> {
     let body = Object::parse(bytes)?;
     body.only(&["policy"], problems);

@@ -65,7 +65,6 @@ pub(super) async fn create_programmatic(
     Ok(Answer::one("spotinst:setup:programmaticUser", item))
 }
 
-/// A programmatic user to be made.
 struct Wanted<'a> {
     name: &'a str,
     description: Option<&'a str>,
@@ -207,7 +206,7 @@ pub(super) async fn create_personal(
     let number = users::number(&mut tx, &id).await?;
     tx.commit().await?;
     let mut item = json!({
-        // A number, from before users had ids of letters; deprecated by those who publish it.
+        // A number, from before users had ids of letters; the vendor has deprecated it.
         "id": number, "userId": id, "firstName": first, "lastName": last, "displayName": name, "email": email,
         // A number here, though accounts have a string: one client decodes nothing else.
         "organizationId": app.organization.id.parse::<i64>().unwrap_or_default(),

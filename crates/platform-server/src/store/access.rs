@@ -97,7 +97,7 @@ pub(crate) async fn policy_type(conn: &mut Connection, id: &str) -> Result<Optio
         .await
 }
 
-/// Adds a policy; its id is made up unless given.
+/// Adds a policy; generates its id unless given.
 pub(crate) async fn create_policy(
     conn: &mut Connection,
     id: Option<&str>,
@@ -251,12 +251,10 @@ struct GroupRow {
     users_count: i64,
 }
 
-/// All groups.
 pub(crate) async fn groups(conn: &mut Connection) -> Result<Vec<UserGroup>, sqlx::Error> {
     select_groups(conn, None).await
 }
 
-/// One group.
 pub(crate) async fn group(conn: &mut Connection, id: &str) -> Result<Option<UserGroup>, sqlx::Error> {
     Ok(select_groups(conn, Some(id)).await?.pop())
 }
@@ -292,7 +290,6 @@ async fn select_groups(conn: &mut Connection, id: Option<&str>) -> Result<Vec<Us
     Ok(rows.into_iter().map(group).collect())
 }
 
-/// Whether there is such a group.
 pub(crate) async fn group_exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
     exists(conn, GROUP_EXISTS, id).await
 }
@@ -355,42 +352,35 @@ pub(crate) async fn members(
     .await
 }
 
-/// Replaces the members of a group.
 pub(crate) async fn set_members(
     conn: &mut Connection,
     group: &str,
     users: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE group_id = $1")
-        .bind(group)
-        .execute(&mut *conn)
-        .await?;
+    let mut batch = Batch::default();
+    let all = "DELETE FROM group_member WHERE group_id = $1";
+    batch.statement(all).bind(group);
     for user in users {
-        sqlx::query("INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(group)
-            .bind(user)
-            .execute(&mut *conn)
-            .await?;
+        join(&mut batch, group, user);
     }
-    Ok(())
+    batch.execute(conn).await
 }
 
-/// Replaces the groups of a user.
 pub(crate) async fn set_groups(
     conn: &mut Connection,
     user: &str,
     groups: &[String],
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM group_member WHERE user_id = $1")
-        .bind(user)
-        .execute(&mut *conn)
-        .await?;
+    let mut batch = Batch::default();
+    let all = "DELETE FROM group_member WHERE user_id = $1";
+    batch.statement(all).bind(user);
     for group in groups {
-        sqlx::query("INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(group)
-            .bind(user)
-            .execute(&mut *conn)
-            .await?;
+        join(&mut batch, group, user);
     }
-    Ok(())
+    batch.execute(conn).await
+}
+
+fn join(batch: &mut Batch, group: &str, user: &str) {
+    let one = "INSERT INTO group_member (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    batch.statement(one).bind(group).bind(user);
 }

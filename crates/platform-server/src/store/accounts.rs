@@ -8,7 +8,6 @@ use platform_api::Account;
 
 const EXISTS: &str = "SELECT count(*) FROM account WHERE id = $1";
 
-/// The organization.
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Organization {
     pub(crate) id: String,
@@ -46,12 +45,11 @@ pub(crate) async fn list(conn: &mut Connection) -> Result<Vec<Account>, sqlx::Er
     Ok(rows.into_iter().map(account).collect())
 }
 
-/// Whether there is such an account.
 pub(crate) async fn exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
     super::exists(conn, EXISTS, id).await
 }
 
-/// Makes an account; its id is made up unless given.
+/// Creates an account; generates its id unless given.
 pub(crate) async fn create(conn: &mut Connection, id: Option<&str>, name: &str) -> Result<String, ApiError> {
     let id = match id {
         Some(id) => id.to_owned(),
@@ -66,7 +64,6 @@ pub(crate) async fn create(conn: &mut Connection, id: Option<&str>, name: &str) 
     Ok(id)
 }
 
-/// Renames an account.
 pub(crate) async fn rename(conn: &mut Connection, id: &str, name: &str) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE account SET name = $1 WHERE id = $2")
         .bind(name)

@@ -10,7 +10,6 @@ use super::{Connection, Store, now, written};
 /// Longest text of a caller in bytes: rows stay for long, and requests without a credential cause them too.
 const LONGEST: usize = 200;
 
-/// A row to be added.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Event<'a> {
     pub(crate) actor_id: Option<&'a str>,
@@ -54,7 +53,6 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Which rows to show.
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) from: i64,
@@ -62,7 +60,6 @@ pub(crate) struct Filter {
     pub(crate) account: Option<String>,
     pub(crate) successes_only: bool,
     pub(crate) actor_type: Option<String>,
-    /// How many at most.
     pub(crate) newest: i64,
 }
 
@@ -89,7 +86,6 @@ struct Row {
 }
 
 impl Row {
-    /// As the API shows it.
     fn shown(self, organization: &str) -> Value {
         json!({
             "user": self.actor_name, "namespace": organization, "actionType": self.action,
@@ -156,7 +152,7 @@ pub(crate) async fn list(
     Ok(rows.into_iter().map(|row| row.shown(organization)).collect())
 }
 
-/// The oldest rows, as far as all of them are from before a time: id, and the line of an export.
+/// The oldest rows before a time: id, and line of the export.
 pub(crate) async fn oldest(
     conn: &mut Connection,
     organization: &str,
@@ -213,5 +209,4 @@ pub(crate) fn shown_type(actor_type: &str) -> &'static str {
     }
 }
 
-/// The kinds of actors.
 pub(crate) const ACTOR_TYPES: [&str; 4] = ["ui", "programmatic", "system", "anonymous"];

@@ -1,4 +1,4 @@
-//! A copy of the database of a platform that runs, and a platform's folder made of one.
+//! Backup of the database of a running platform, and restore.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};

@@ -22,7 +22,6 @@ const SQLITE: &str = "SQLite";
 /// Statements in one text: it has a limit, and its values have.
 pub(super) const TOGETHER: usize = 100;
 
-/// A value of a statement.
 #[derive(Debug, Clone)]
 enum Value {
     Text(Option<String>),
@@ -92,7 +91,6 @@ impl Batch {
         Ok(())
     }
 
-    /// How many statements it has.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }

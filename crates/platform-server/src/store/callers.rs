@@ -12,7 +12,6 @@ use crate::authz::{Grant, Reach, Statement};
 use crate::catalog;
 use crate::reply::ApiError;
 
-/// What a user may do.
 #[derive(Debug, Clone)]
 pub(crate) struct Rights {
     pub(crate) grants: Vec<Grant>,

@@ -11,7 +11,6 @@ use platform_api::{Token, TokenInfo};
 /// How exact the time of last use is: writing it for every request would make each read a write.
 const LAST_USED_STEP: i64 = 60_000;
 
-/// The owner of a token.
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Owner {
     pub(crate) user_id: String,
@@ -45,7 +44,6 @@ pub(crate) fn generate() -> Result<Token, ApiError> {
     Token::new(&text).ok_or(ApiError::Internal("a generated token is unusable"))
 }
 
-/// Gives a token to a user.
 pub(crate) fn add(batch: &mut Batch, user: &str, name: &str, token: &Token) {
     batch
         .statement(
@@ -123,7 +121,6 @@ pub(crate) async fn mark_deleted(conn: &mut Connection, user: &str) -> Result<()
     Ok(())
 }
 
-/// Ends all tokens of a user.
 pub(crate) async fn revoke(conn: &mut Connection, user: &str) -> Result<(), sqlx::Error> {
     mark_deleted(&mut *conn, user).await?;
     sqlx::query("DELETE FROM token WHERE user_id = $1")

@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use super::{Connection, now, unused_id, written};
 use crate::reply::ApiError;
 
-/// Something that people note of a group.
+/// A tag of a group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Tag {
@@ -29,7 +29,6 @@ impl TryFrom<String> for Tags {
     }
 }
 
-/// A group of machines.
 #[derive(Debug, FromRow)]
 pub(crate) struct Elastigroup {
     pub(crate) id: String,
@@ -41,7 +40,6 @@ pub(crate) struct Elastigroup {
 }
 
 impl Elastigroup {
-    /// As the wire has it.
     pub(crate) fn json(&self) -> Value {
         json!({
             "id": self.id, "name": self.name, "accountId": self.account_id, "createdAt": written(self.created_at),
@@ -62,7 +60,6 @@ pub(crate) fn attributes(name: &str, tags: &[Tag]) -> BTreeMap<String, String> {
     std::iter::once(name).chain(tags.iter().map(tag)).collect()
 }
 
-/// The groups of an account.
 pub(crate) async fn list(conn: &mut Connection, account: &str) -> Result<Vec<Elastigroup>, sqlx::Error> {
     sqlx::query_as(
         "SELECT id, account_id, name, tags, created_at FROM elastigroup WHERE account_id = $1 ORDER BY position",
@@ -72,7 +69,6 @@ pub(crate) async fn list(conn: &mut Connection, account: &str) -> Result<Vec<Ela
     .await
 }
 
-/// A group of that account.
 pub(crate) async fn find(
     conn: &mut Connection,
     account: &str,
@@ -87,7 +83,6 @@ pub(crate) async fn find(
     .await
 }
 
-/// Makes a group.
 pub(crate) async fn create(
     conn: &mut Connection,
     account: &str,

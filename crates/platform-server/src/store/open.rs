@@ -29,8 +29,8 @@ const SQLITE: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PR
 static SQLITE_TABLES: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES_TABLES: Migrator = sqlx::migrate!("migrations/postgres");
 
-/// How long a platform may keep others from writing: one that is stopped in the middle of a change, or whose machine is
-/// gone, loses its transaction.
+/// How long a platform may hold the lock of the writer: one that stops in the middle of a change, or whose machine fails,
+/// loses its transaction.
 const BOUNDS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '10s';
     SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
     SET tcp_user_timeout = '10s'";

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(names, ["lasting", "wanted"]);
     }
 
-    /// What was looked up may be gone when it is committed: then the tables refuse.
+    /// What was read may be deleted before the commit: then the tables refuse.
     #[tokio::test]
     async fn what_rests_on_something_gone_is_refused() {
         let (store, _directory) = Store::scratch().await;

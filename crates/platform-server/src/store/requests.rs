@@ -48,7 +48,7 @@ impl Store {
         .await?;
         let oldest = now - WINDOW;
         if first {
-            // Each row by one of those who find it: they would wait for each other in a circle.
+            // Concurrent deletions skip locked rows: they would deadlock otherwise.
             sqlx::query(
                 "DELETE FROM request_count WHERE ctid = ANY (ARRAY (SELECT ctid FROM request_count WHERE second <= $1
                  FOR UPDATE SKIP LOCKED))",

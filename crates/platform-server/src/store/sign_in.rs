@@ -18,7 +18,6 @@ const FORM_LASTS: i64 = 24 * 3_600_000;
 /// The use of a session is written once in so many milliseconds.
 const TOUCH: i64 = 60_000;
 
-/// Who is signed in.
 #[derive(Debug, Clone, FromRow)]
 pub(crate) struct Session {
     pub(crate) user_id: String,
@@ -64,7 +63,6 @@ pub(crate) struct Lifetime {
     pub(crate) idle: i64,
 }
 
-/// Sets a console user's password.
 pub(crate) fn set_password(batch: &mut Batch, user: &str, hash: &str) {
     batch
         .statement(
@@ -174,14 +172,12 @@ pub(crate) async fn list(conn: &mut Connection, user: &str) -> Result<Vec<Listed
     .await
 }
 
-/// Ends one session that was listed.
 pub(crate) fn close_listed(batch: &mut Batch, session: &Listed) {
     batch
         .statement("DELETE FROM console_session WHERE hash = $1")
         .bind(session.hash.as_slice());
 }
 
-/// Ends a session.
 pub(crate) async fn close(conn: &mut Connection, cookie: &str) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM console_session WHERE hash = $1")
         .bind(secret::digest(cookie).as_slice())
@@ -190,7 +186,6 @@ pub(crate) async fn close(conn: &mut Connection, cookie: &str) -> Result<(), sql
     Ok(())
 }
 
-/// Ends all sessions of a user.
 pub(crate) fn close_all(batch: &mut Batch, user: &str) {
     batch
         .statement("DELETE FROM console_session WHERE user_id = $1")

@@ -144,7 +144,6 @@ pub(crate) async fn details(conn: &mut Connection, id: &str) -> Result<Option<Us
     }))
 }
 
-/// Whether there is such a user.
 pub(crate) async fn exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
     super::exists(conn, EXISTS, id).await
 }

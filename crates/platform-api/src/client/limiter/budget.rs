@@ -17,7 +17,7 @@ pub enum Purpose {
     Revocation,
 }
 
-/// Who takes a place in the hour's budget, and for what.
+/// The namespace and purpose of a place in the hour's budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim<'a> {
     /// The namespace of the user's object: none may use up what all have.

@@ -41,7 +41,7 @@ fn the_slowest_pace_has_no_burst() {
     let now = Instant::now();
     let mut pace = TokenBucket::new(1);
     assert_eq!(pace.take(now), now);
-    // Who cannot wait for so long takes nothing away from the others.
+    // A call that cannot wait for so long uses up nothing.
     assert_eq!(pace.take_before(now, now + Duration::from_secs(10)), None);
     assert_eq!(pace.take(now), now + Duration::from_mins(1));
 }

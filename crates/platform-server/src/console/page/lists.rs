@@ -20,16 +20,13 @@ pub(in crate::console) const SECTIONS: [(&str, &str); 6] = [
 /// Events of the audit log on one page, the newest.
 pub(in crate::console) const EVENTS: usize = 1000;
 
-/// Which tab is open.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::console) enum Tab<'a> {
-    /// A section of the organization.
     Organization(&'a str),
     /// An account, and all that may be chosen.
     Account(&'a str, &'a [Value]),
 }
 
-/// A text of a reply.
 pub(in crate::console) fn text<'a>(item: &'a Value, key: &str) -> &'a str {
     item[key].as_str().unwrap_or_default()
 }
@@ -41,7 +38,6 @@ fn texts(list: &Value, key: Option<&str>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// A page of the settings.
 pub(in crate::console) fn settings(client: &Client, tab: Tab, title: &str, body: &Markup) -> Markup {
     let here = |is: bool| is.then_some("page");
     let (organization, account) = match tab {
@@ -197,7 +193,6 @@ pub(in crate::console) fn audit(kind: &str, hours: &str, events: &[Value]) -> Ma
     }
 }
 
-/// Everything about one user.
 pub(in crate::console) fn user(user: &Value, may_delete: bool) -> Markup {
     let policies = user["policies"].as_array().map_or(&[][..], Vec::as_slice);
     let policy = |p: &Value| {

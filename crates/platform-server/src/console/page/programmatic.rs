@@ -10,7 +10,6 @@ use crate::console::form::Form;
 
 /// What the form offers and what it was sent with.
 pub(in crate::console) struct Offer<'a> {
-    /// Where the form is sent.
     pub(in crate::console) action: &'a str,
     /// The only account, if it is about one.
     pub(in crate::console) account: Option<&'a str>,
@@ -67,7 +66,6 @@ fn boxes(offer: &Offer, field: &'static str, legend: &str, id: &str, items: &[&V
     }
 }
 
-/// The form.
 pub(in crate::console) fn add(client: &Client, offer: &Offer) -> Markup {
     let policies: Vec<&Value> = offer.policies.iter().collect();
     let accounts: Vec<&Value> = offer.accounts.iter().collect();
