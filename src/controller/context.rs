@@ -49,6 +49,7 @@ pub(super) struct Parts {
     pub(super) caches: Caches,
     /// Metadata of the Secrets of the operator's own namespace.
     pub(super) own_secrets: SecretNames,
+    pub(super) platforms: Arc<OrganizationStates>,
     pub(super) triggers: Arc<Triggers>,
     pub(super) rest: Arc<ObjectStates>,
     pub(super) readers: Arc<WorkloadIndex>,
@@ -65,7 +66,7 @@ pub(super) struct Context {
     pub(super) config: crate::controller::Config,
     pub(super) caches: Caches,
     pub(super) own_secrets: SecretNames,
-    pub(super) platforms: OrganizationStates,
+    pub(super) platforms: Arc<OrganizationStates>,
     pub(super) triggers: Arc<Triggers>,
     /// Users that need no look.
     pub(super) rest: Arc<ObjectStates>,
@@ -101,6 +102,7 @@ impl Context {
             config,
             caches,
             own_secrets,
+            platforms,
             triggers,
             rest,
             readers,
@@ -109,22 +111,6 @@ impl Context {
             queues,
             metrics,
         } = parts;
-        let hooks = {
-            let (standing, triggers, metrics) = (standing.clone(), triggers.clone(), metrics.clone());
-            move |organization: &str| {
-                let (standing, triggers) = (standing.clone(), triggers.clone());
-                let name = organization.to_owned();
-                let calls = Calls {
-                    metrics: metrics.clone(),
-                    organization: name.clone(),
-                };
-                LimiterEvents {
-                    margin: Box::new(move || standing.time_left()),
-                    refused: Box::new(move || triggers.organization(&name)),
-                    observer: Box::new(calls),
-                }
-            }
-        };
         Self {
             recorder: Recorder::new(
                 client.clone(),
@@ -133,13 +119,7 @@ impl Context {
                     instance: None,
                 },
             ),
-            platforms: OrganizationStates::new(
-                client.clone(),
-                &config.namespace,
-                own_secrets.clone(),
-                config.create_timeout,
-                Box::new(hooks),
-            ),
+            platforms,
             only: config.organizations.iter().cloned().collect(),
             client,
             instance,
@@ -172,7 +152,7 @@ impl Context {
     /// The time by the clock of an organization's platform, as far as it is known.
     pub(super) fn platform_time(&self, organization: Option<&Organization>) -> Option<Timestamp> {
         let name = organization?.metadata.name.as_deref()?;
-        self.platforms.known(name)?.gate.now()
+        self.platforms.known(name)?.limiter.now()
     }
 
     /// How long this process is the leader for certain.
@@ -209,19 +189,19 @@ impl Context {
     /// `None`: there was no such list yet.
     pub(super) fn unknown_users(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserName>> {
         let organization = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
-        let seat = organization.and_then(|name| self.platforms.known(name));
-        let (seat, snapshot) = seat.and_then(|s| s.snapshot().map(|n| (s, n)))?;
-        if snapshot.ended > read {
+        let state = organization.and_then(|name| self.platforms.known(name));
+        let (state, listing) = state.and_then(|s| s.listing().map(|n| (s, n)))?;
+        if listing.ended > read {
             return None;
         }
-        let deleted = seat.gate.deleted_since(snapshot.begun);
+        let deleted = state.limiter.deleted_since(listing.begun);
         let journal = user
             .status
             .as_ref()
             .map(|s| s.journal.clone())
             .unwrap_or_default();
         let uid = user.metadata.uid.as_deref().unwrap_or_default();
-        let mut strays = snapshot.strays(&self.instance, uid, &[&journal], &deleted);
+        let mut strays = listing.strays(&self.instance, uid, &[&journal], &deleted);
         strays.retain(|user| !self.is_known_elsewhere(user));
         Some(strays)
     }
@@ -439,6 +419,27 @@ pub(super) fn fresh_nonce() -> String {
     let mut bytes = [0u8; 10];
     rand::rng().fill_bytes(&mut bytes);
     base32(&bytes, NONCE_LEN)
+}
+
+/// Limiters that count calls, ask the lease for its time, and wake the Organization when the platform refuses its credential.
+pub(super) fn limiter_events(
+    standing: Arc<LeaseState>,
+    triggers: Arc<Triggers>,
+    metrics: Arc<Metrics>,
+) -> Box<dyn Fn(&str) -> LimiterEvents + Send + Sync> {
+    Box::new(move |organization: &str| {
+        let (standing, triggers) = (standing.clone(), triggers.clone());
+        let name = organization.to_owned();
+        let calls = Calls {
+            metrics: metrics.clone(),
+            organization: name.clone(),
+        };
+        LimiterEvents {
+            margin: Box::new(move || standing.time_left()),
+            refused: Box::new(move || triggers.organization(&name)),
+            observer: Box::new(calls),
+        }
+    })
 }
 
 /// Counts the calls of one organization.

@@ -75,19 +75,19 @@ impl Context {
             ],
             ..OrganizationGauges::default()
         };
-        let Some(seat) = self.platforms.known(&organization.name_any()) else {
+        let Some(state) = self.platforms.known(&organization.name_any()) else {
             return found;
         };
-        let used = seat.gate.used();
+        let used = state.limiter.used();
         found.waiting = used.waiting;
         found.in_flight = used.in_flight;
         found.pause = used.pause;
-        found.clock_implausible = seat.gate.skew().is_some();
+        found.clock_implausible = state.limiter.skew().is_some();
         found.budget = used.limits.creates_per_hour;
         found.budget_left = used.budget_left;
-        found.listed = seat.snapshot().and_then(|s| wall_clock(s.ended));
+        found.listed = state.listing().and_then(|s| wall_clock(s.ended));
         // A connection that is being made says nothing yet; the next scrape will tell.
-        if let Some(platform) = seat.connected() {
+        if let Some(platform) = state.connected() {
             found.breaker_open = platform.is_refused();
             found.refused = platform.is_refused() || platform.uses_previous();
         }
@@ -99,7 +99,7 @@ impl Context {
         let now = Timestamp::now();
         let clocks: HashMap<&str, Timestamp> = there
             .iter()
-            .filter_map(|name| Some((name.as_str(), self.platforms.known(name)?.gate.now()?)))
+            .filter_map(|name| Some((name.as_str(), self.platforms.known(name)?.limiter.now()?)))
             .collect();
         let classes: HashMap<String, (String, Option<Duration>)> = self
             .caches

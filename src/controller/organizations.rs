@@ -22,7 +22,7 @@ use kube::runtime::reflector::ObjectRef;
 use crate::api::{Organization, OrphanPolicy, Reason, UserCounts};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::organizations::connections::{Connection, UserListing};
+use crate::controller::organizations::connections::{Connection, OrganizationState, UserListing};
 use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
 use crate::controller::reconcile::panics;
 use crate::controller::schedule::triggers::UserRef;
@@ -43,9 +43,10 @@ const RELEASE: Duration = Duration::from_secs(5);
 /// Users that are compared with the platform in full, in turn, after each list.
 const CHECKS: usize = 5;
 
-/// What a look at the platform found.
+/// What a list call to the platform found.
 struct Inspection {
-    platform: Arc<Connection>,
+    state: Arc<OrganizationState>,
+    connection: Arc<Connection>,
     counts: UserCounts,
     /// Users that no object knows, after the sweep.
     orphans: BTreeSet<String>,
@@ -106,7 +107,6 @@ async fn work(
     context.synced().await?;
     let (hold, changed) = deletion::hold(&context, organization).await?;
     if hold == DeletionHold::Released {
-        context.platforms.forget(&name);
         return Ok((Action::await_change(), false));
     }
     let wrote = changed.is_some();
@@ -141,12 +141,13 @@ async fn work(
 
 /// Whether an organization that is kept from being deleted has to be looked at, too.
 async fn is_due(context: &Context, organization: &Organization, interval: Duration) -> bool {
-    match context.platforms.get(organization).await {
-        Ok(platform) => {
-            let pause = if platform.is_refused() { PROBE } else { interval };
-            platform.state().is_due(pause)
+    let states = &context.platforms;
+    match (states.state(organization).await, states.get(organization).await) {
+        (Ok(state), Ok(connection)) => {
+            let pause = if connection.is_refused() { PROBE } else { interval };
+            state.is_due(pause)
         }
-        Err(_) => true,
+        _ => true,
     }
 }
 
@@ -157,30 +158,34 @@ async fn inspect(
     name: &str,
 ) -> Result<Result<Inspection, Problem>, Error> {
     let before = views(context);
-    let platform = match context.platforms.refresh(organization).await {
-        Ok(platform) => platform,
+    let state = match context.platforms.state(organization).await {
+        Ok(state) => state,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let connection = match context.platforms.refresh(organization).await {
+        Ok(connection) => connection,
         Err(problem) => return Ok(Err(problem)),
     };
     let begun = Instant::now();
-    let users = match platform.client().probe().await {
+    let users = match connection.client().probe().await {
         Ok(users) => users,
         Err(error) => {
-            platform.state().listing_succeeded(None);
+            state.listing_succeeded(None);
             if error.tells_of_endpoint() {
-                detail(context, organization, &platform, &error).await;
+                detail(context, organization, &state, &error).await;
             }
             return Ok(Err(context.platforms.problem(name, &error)));
         }
     };
     let snapshot = Arc::new(UserListing::new(begun, users, &context.instance));
-    platform.state().listing_succeeded(Some(snapshot.clone()));
+    state.listing_succeeded(Some(snapshot.clone()));
     let after = views(context);
     // A platform may be late with its lists.
     let settle = context.settle();
     let late = begun.checked_sub(settle).unwrap_or(begun);
-    let deleted = platform.state().gate.deleted_since(late);
+    let deleted = state.limiter.deleted_since(late);
     let mut found = drift::compare(name, &context.instance, &snapshot, &before, &after, &deleted);
-    let retained = retained::in_organization(context, name, &snapshot, platform.client()).await?;
+    let retained = retained::in_organization(context, name, &snapshot, connection.client()).await?;
     found.counts.retained = i32::try_from(retained.len()).unwrap_or(i32::MAX);
     let mut kept = BTreeSet::new();
     if !found.orphans.is_empty() {
@@ -189,13 +194,11 @@ async fn inspect(
         found.counts.orphaned -= i32::try_from(all - found.orphans.len()).unwrap_or_default();
         kept = orphans::still_needed(context, &found.orphans).await?;
     }
-    trigger(context, name, &platform, &after, &found);
+    trigger(context, name, &state, &after, &found);
     orphans::sweep_staging(context).await?;
 
     let times = (snapshot.begun, snapshot.ended);
-    let settled = platform
-        .state()
-        .settled_orphans(found.orphans.keys(), times, settle);
+    let settled = state.settled_orphans(found.orphans.keys(), times, settle);
     let mut gone = Vec::new();
     let wanted =
         organization.spec.orphan_policy == OrphanPolicy::Delete && orphans::watches_all_namespaces(context);
@@ -206,14 +209,15 @@ async fn inspect(
             .filter(|(id, _)| settled.contains(*id) && !kept.contains(*id))
             .map(|(id, marker)| (id.clone(), marker.clone()))
             .collect();
-        gone = orphans::orphans(context, name, &platform, &settled).await?;
+        gone = orphans::orphans(context, name, &connection, &settled).await?;
         let n = i32::try_from(gone.len()).unwrap_or_default();
         found.counts.orphaned -= n;
         found.counts.managed -= n;
     }
     let orphans = found.orphans.into_keys().chain(found.strangers);
     Ok(Ok(Inspection {
-        platform,
+        state,
+        connection,
         counts: found.counts,
         orphans: orphans.filter(|id| !gone.contains(id)).collect(),
         deleted: gone,
@@ -225,11 +229,11 @@ async fn inspect(
 async fn detail(
     context: &Context,
     organization: &Organization,
-    platform: &Connection,
+    state: &OrganizationState,
     error: &client::Error,
 ) {
     let told = error.to_string();
-    if !platform.state().is_news(&told) {
+    if !state.is_news(&told) {
         return;
     }
     let secret = ObjectReference {
@@ -259,7 +263,7 @@ fn views(context: &Context) -> Views {
 }
 
 /// Has those users looked at again whose turn it is, or of which the list says something unexpected.
-fn trigger(context: &Context, name: &str, platform: &Connection, views: &Views, found: &Findings) {
+fn trigger(context: &Context, name: &str, state: &OrganizationState, views: &Views, found: &Findings) {
     let has_user = |v: &JournalIndex| {
         let journal = v.journal.as_ref();
         v.organization.as_deref() == Some(name) && journal.is_some_and(|j| j.current.is_some())
@@ -269,9 +273,7 @@ fn trigger(context: &Context, name: &str, platform: &Connection, views: &Views, 
         .filter(|(_, v)| has_user(v))
         .map(|(uid, _)| uid.clone())
         .collect();
-    let turn = platform
-        .state()
-        .take_turn(|last| drift::next_in_turn(&theirs, last, CHECKS));
+    let turn = state.take_turn(|last| drift::next_in_turn(&theirs, last, CHECKS));
     let mut wanted = found.suspects.clone();
     wanted.extend(turn);
     if wanted.is_empty() {

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::controller::consumers::WorkloadIndex;
-use crate::controller::context::{Caches, Context, Parts};
+use crate::controller::context::{Caches, Context, Parts, limiter_events};
 use crate::controller::error::Error;
 use crate::controller::leader::LeaseState;
 use crate::controller::organizations::classes;
+use crate::controller::organizations::connections::OrganizationStates;
 use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
 use crate::controller::reconcile::panics;
 use crate::controller::schedule::concurrency;
@@ -77,9 +78,8 @@ pub(super) fn build(
         Api::all(client.clone()),
         spec_changes(),
         true,
+        |_| (),
     );
-    let (organizations, organization_changes, readiness_changes) =
-        organizations(&metrics, Api::all(client.clone()));
     let (own, own_changes) = own_secrets(&metrics, &client, &config.namespace);
     // What changes for whole classes, and for users that have no object.
     let changed = Arc::new(Notify::new());
@@ -91,6 +91,18 @@ pub(super) fn build(
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
     let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone(), queues.clone());
     let triggers = Arc::new(triggers);
+    let states = Arc::new(OrganizationStates::new(
+        client.clone(),
+        &config.namespace,
+        own.clone(),
+        config.create_timeout,
+        limiter_events(standing.clone(), triggers.clone(), metrics.clone()),
+    ));
+    let watched = states.clone();
+    let (organizations, organization_changes, readiness_changes) =
+        organizations(&metrics, Api::all(client.clone()), move |event| {
+            watched.observe(event)
+        });
     let readers = Arc::new(WorkloadIndex::new(config.consumers, &scopes));
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
@@ -102,6 +114,7 @@ pub(super) fn build(
             organizations: organizations.clone(),
         },
         own_secrets: own,
+        platforms: states,
         triggers: triggers.clone(),
         rest: rest.clone(),
         readers: readers.clone(),

@@ -41,7 +41,7 @@ pub(in crate::controller) async fn write(
             clock(&old.conditions, &look, &mut wanted);
             orphans(context, organization, &look, &mut wanted, &mut notices);
             status.users = Some(look.counts);
-            let last_digits = look.platform.credential_digits();
+            let last_digits = look.connection.credential_digits();
             if status
                 .credential
                 .as_ref()
@@ -49,7 +49,7 @@ pub(in crate::controller) async fn write(
             {
                 status.credential = Some(CredentialStatus {
                     last_digits,
-                    last_verified: look.platform.now().unwrap_or(now),
+                    last_verified: look.connection.now().unwrap_or(now),
                 });
             }
         }
@@ -111,7 +111,7 @@ fn needed(objects: usize, retained: usize) -> String {
 fn good(organization: &Organization, look: &Inspection, wanted: &mut Vec<Wanted>) {
     let message = "the platform answers and accepts the admin credential".to_owned();
     wanted.push((READY, true, Reason::Ready.to_string(), message.clone()));
-    if look.platform.uses_previous() {
+    if look.connection.uses_previous() {
         let c = &organization.spec.credentials;
         let message = format!(
             "the platform refuses the token under key {} of Secret {} and accepts the one under {}: put a valid token under {}",
@@ -134,7 +134,7 @@ fn good(organization: &Organization, look: &Inspection, wanted: &mut Vec<Wanted>
 /// Its time is one that cannot be right. What was said of it first stays said: other words with each list would be as many
 /// writes.
 fn clock(old: &[Condition], look: &Inspection, wanted: &mut Vec<Wanted>) {
-    let Some(skew) = look.platform.state().gate.skew() else {
+    let Some(skew) = look.state.limiter.skew() else {
         return;
     };
     let said = old

@@ -162,10 +162,10 @@ impl<K: Resource<DynamicType = ()> + 'static> Cache<K> {
 /// A cached kind whose objects may be undecodable.
 pub(in crate::controller) type Guarded<K> = Cache<DeserializeGuard<K>>;
 
-/// A cache, and what fills it. `first` sees the whole first list, before anybody is told that it is in.
+/// A cache, and what fills it. `on_event` gets each event after the store has it, and before the cache counts as filled.
 fn cache<K>(
     api: Api<K>,
-    first: impl Fn(&Store<K>) + Send + 'static,
+    mut on_event: impl FnMut(&watcher::Event<K>, &Store<K>) + Send + 'static,
 ) -> (Cache<K>, impl Stream<Item = Seen<K>> + Send + 'static)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -179,8 +179,9 @@ where
     let store = cache.store();
     let events =
         reflector(writer, watcher(api, config()).modify(prune).default_backoff()).inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) && !*fill.borrow() {
-                first(&store);
+            let Ok(event) = event else { return };
+            on_event(event, &store);
+            if matches!(event, watcher::Event::InitDone) && !*fill.borrow() {
                 fill.send_replace(true);
             }
         });
@@ -195,11 +196,12 @@ pub(in crate::controller) fn cached<K>(
     api: Api<DeserializeGuard<K>>,
     counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
     deleted: bool,
+    on_event: impl Fn(&watcher::Event<DeserializeGuard<K>>) + Send + 'static,
 ) -> (Guarded<K>, impl Changes<DeserializeGuard<K>>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (cache, events) = cache(api, |_| ());
+    let (cache, events) = cache(api, move |event, _| on_event(event));
     let changed = changes(cache.store(), events, counts, deleted);
     (cache, log_errors(kind, metrics, changed))
 }
@@ -209,6 +211,7 @@ where
 pub(in crate::controller) fn organizations(
     metrics: &Arc<Metrics>,
     api: Api<DeserializeGuard<Organization>>,
+    on_event: impl Fn(&watcher::Event<DeserializeGuard<Organization>>) + Send + 'static,
 ) -> (
     Guarded<Organization>,
     impl Changes<DeserializeGuard<Organization>>,
@@ -220,6 +223,7 @@ pub(in crate::controller) fn organizations(
         api,
         spec_changes().combine(readiness),
         false,
+        on_event,
     );
     let (tell, told) = mpsc::unbounded();
     let for_itself = changed
@@ -236,19 +240,18 @@ pub(in crate::controller) fn users(
     api: Api<CachedUser>,
     rest: Arc<ObjectStates>,
 ) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<>) {
-    let looks = rest.clone();
-    let first = move |users: &Store<CachedUser>| {
-        let all = users.state();
-        all.iter()
-            .filter(|u| u.up_to_date)
-            .for_each(|u| looks.await_scan(u.uid_ref()));
-    };
-    let (cache, events) = cache(api, first);
-    let events = events.inspect(move |event| {
-        if let Ok(watcher::Event::Delete(user)) = event {
-            rest.forget(user.uid_ref());
+    let mut first = true;
+    let on_event = move |event: &watcher::Event<CachedUser>, users: &Store<CachedUser>| match event {
+        watcher::Event::InitDone if std::mem::take(&mut first) => {
+            let all = users.state();
+            all.iter()
+                .filter(|u| u.up_to_date)
+                .for_each(|u| rest.await_scan(u.uid_ref()));
         }
-    });
+        watcher::Event::Delete(user) => rest.forget(user.uid_ref()),
+        _ => {}
+    };
+    let (cache, events) = cache(api, on_event);
     let asks = |user: &CachedUser| Some(user.desired_digest);
     let changed = changes(cache.store(), events, asks, false);
     (cache, log_errors("ProgrammaticUser", metrics, changed))
