@@ -20,7 +20,7 @@ impl Context {
         for kind in KINDS {
             let running = self.watchdog.running(kind);
             let waiting = if kind == "ProgrammaticUser" {
-                self.lanes.waiting() + self.rest.awaiting_scan()
+                self.lanes.waiting() + self.objects.awaiting_scan()
             } else {
                 0
             };

@@ -66,14 +66,14 @@ pub(super) async fn reconcile(
         organization.uid().unwrap_or_default(),
         panics::desired_digest(&*organization),
     );
-    if let Some(left) = context.panics.pause(&uid, asks) {
+    if let Some(left) = context.objects.records.panic_pause(&uid, asks) {
         return Ok(context.queues.organizations.requeue(None, &name, left));
     }
     let subject = ReconcileTarget {
         kind: KIND,
         namespace: None,
         name: name.clone(),
-        organization: name,
+        organization: name.clone(),
     };
     let work = work(organization.clone(), context.clone());
     let result = Box::pin(instrument(context.clone(), subject, work)).await;
@@ -81,8 +81,9 @@ pub(super) async fn reconcile(
         let queue = &context.queues.organizations;
         return Ok(panics::report(&context, KIND, queue, &*organization, asks).await);
     }
+    end_if_gone(&context, &name, &uid);
     if result.is_ok() {
-        context.panics.forget(&uid);
+        context.objects.records.reset_panics(&uid);
     }
     result
 }
@@ -91,7 +92,7 @@ async fn work(
     organization: Arc<DeserializeGuard<Organization>>,
     context: Arc<Context>,
 ) -> Result<(Action, bool), Error> {
-    let name = organization.name_any();
+    let (name, uid) = (organization.name_any(), organization.uid().unwrap_or_default());
     let organization = match &organization.0 {
         Ok(organization) => organization,
         Err(invalid) => {
@@ -121,13 +122,13 @@ async fn work(
     let pause = match &found {
         None => RELEASE,
         Some(Ok(_)) => {
-            context.reset_backoff(&name);
+            context.objects.records.reset_backoff(&uid);
             interval
         }
         Some(Err(problem)) => match problem.retry {
             Retry::After(span) => span,
             Retry::Backoff | Retry::OnChange if problem.reason == Reason::CredentialInvalid => PROBE,
-            Retry::Backoff | Retry::OnChange => context.backoff(&name).min(LONGEST_PAUSE),
+            Retry::Backoff | Retry::OnChange => context.backoff(&uid).min(LONGEST_PAUSE),
         },
     };
     let pause = if hold == DeletionHold::Alive {
@@ -287,13 +288,22 @@ fn trigger(context: &Context, name: &str, state: &OrganizationState, views: &Vie
     }
 }
 
+/// Ends the record of an Organization that the cache no longer has.
+fn end_if_gone(context: &Context, name: &str, uid: &str) {
+    let cached = context.caches.organizations.get(&ObjectRef::new(name));
+    if cached.is_none_or(|cached| cached.uid().as_deref() != Some(uid)) {
+        context.objects.remove(uid);
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
 pub(super) fn on_error(
     organization: Arc<DeserializeGuard<Organization>>,
     error: &Error,
     context: Arc<Context>,
 ) -> Action {
-    let name = organization.name_any();
-    let pause = error.again(|| context.backoff(&name).min(LONGEST_PAUSE));
+    let (name, uid) = (organization.name_any(), organization.uid().unwrap_or_default());
+    let pause = error.again(|| context.backoff(&uid).min(LONGEST_PAUSE));
+    end_if_gone(&context, &name, &uid);
     context.queues.organizations.requeue(None, &name, pause)
 }

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -24,8 +25,11 @@ use crate::controller::organizations::connections::OrganizationStates;
 use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
 use crate::controller::reconcile::panics;
 use crate::controller::schedule::concurrency;
-use crate::controller::schedule::object_state::{Digest, ObjectStates, digest};
-use crate::controller::schedule::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
+use crate::controller::schedule::digest::{Digest, digest};
+use crate::controller::schedule::object_state::ObjectStates;
+use crate::controller::schedule::triggers::{
+    OrganizationTriggers, Queues, Triggers, UserRef, UserTriggers, fan_out,
+};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::controller::watch::startup_scan;
 use crate::controller::watch::streams::{
@@ -68,7 +72,7 @@ pub(super) fn build(
     client: Client,
     config: Config,
     instance: String,
-    standing: Arc<LeaseState>,
+    lease: Arc<LeaseState>,
     watchdog: Arc<Watchdog>,
 ) -> (Arc<Context>, Controllers) {
     let (queues, metrics) = (Arc::new(Queues::default()), Arc::new(Metrics::default()));
@@ -84,26 +88,34 @@ pub(super) fn build(
     // What changes for whole classes, and for users that have no object.
     let changed = Arc::new(Notify::new());
     let scopes = scopes_of(&config);
-    let rest = Arc::new(ObjectStates::default());
-    let watched = scopes
-        .iter()
-        .map(|scope| users(&metrics, scoped(&client, scope.as_deref()), rest.clone()));
+    let objects = Arc::new(ObjectStates::default());
+    let workload_index = Arc::new(WorkloadIndex::new(config.consumers, &scopes));
+    let watched = scopes.iter().map(|scope| {
+        let index = workload_index.clone();
+        let on_end = move |user: &CachedUser| {
+            index.remove(&user.namespace().unwrap_or_default(), &user.name_any());
+        };
+        let api = scoped(&client, scope.as_deref());
+        users(&metrics, api, objects.clone(), on_end)
+    });
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
-    let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone(), queues.clone());
+    let (triggers, for_users, for_organizations) = Triggers::new(&users, objects.clone(), queues.clone());
     let triggers = Arc::new(triggers);
     let states = Arc::new(OrganizationStates::new(
         client.clone(),
         &config.namespace,
         own.clone(),
         config.create_timeout,
-        limiter_events(standing.clone(), triggers.clone(), metrics.clone()),
+        limiter_events(lease.clone(), triggers.clone(), metrics.clone()),
     ));
-    let watched = states.clone();
+    let (watched, records) = (states.clone(), objects.clone());
+    let on_event = move |event: &watcher::Event<DeserializeGuard<Organization>>| {
+        for uid in watched.observe(event) {
+            records.remove(&uid);
+        }
+    };
     let (organizations, organization_changes, readiness_changes) =
-        organizations(&metrics, Api::all(client.clone()), move |event| {
-            watched.observe(event)
-        });
-    let readers = Arc::new(WorkloadIndex::new(config.consumers, &scopes));
+        organizations(&metrics, Api::all(client.clone()), on_event);
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
         instance,
@@ -116,9 +128,9 @@ pub(super) fn build(
         own_secrets: own,
         platforms: states,
         triggers: triggers.clone(),
-        rest: rest.clone(),
-        readers: readers.clone(),
-        standing,
+        objects,
+        workload_index: workload_index.clone(),
+        lease,
         watchdog,
         queues: queues.clone(),
         metrics: metrics.clone(),
@@ -175,7 +187,7 @@ pub(super) fn build(
                 triggers.clone(),
             ),
             credentials(own_changes, context.clone()),
-            consumers::watch_workloads(metrics, client, scopes, readers, triggers.clone()),
+            consumers::watch_workloads(metrics, client, scopes, workload_index, triggers.clone()),
         );
         let others = select(Box::pin(others), Box::pin(shutdown.clone().cancelled_owned()));
         run_with_background(join_all(controllers).map(drop), tokio::spawn(others)).boxed()
@@ -229,7 +241,7 @@ fn secrets_of(
         &context.metrics,
         client,
         scope,
-        context.rest.clone(),
+        context.objects.clone(),
         lost,
         watched,
     );
@@ -321,19 +333,23 @@ fn trigger_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Ca
 
 /// A reconcile, if it is its turn; if not, it is called when it is.
 async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Result<Action, Error> {
-    if context.rest.awaits_scan(user.uid_ref()) {
+    if context.objects.awaits_scan(user.uid_ref()) {
         if user.up_to_date {
             // The first look comes to it, and calls it.
             return Ok(Action::await_change());
         }
         // Whoever asks for something since does not wait for that.
-        context.rest.release(user.uid_ref());
+        context.objects.release(user.uid_ref());
     }
     let organization = organization_of(&user, &context);
     let Some(_place) = concurrency::enter(&context, &user, &organization) else {
         return Ok(Action::await_change());
     };
-    if let Some(left) = context.panics.pause(user.uid_ref(), user.desired_digest) {
+    if let Some(left) = context
+        .objects
+        .records
+        .panic_pause(user.uid_ref(), user.desired_digest)
+    {
         let (namespace, name) = (user.namespace(), user.name_any());
         return Ok(context.queues.users.requeue(namespace.as_deref(), &name, left));
     }
@@ -345,16 +361,21 @@ async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Resu
     };
     let work = reconcile::reconcile(user.clone(), context.clone());
     let result = Box::pin(instrument(context.clone(), subject, work)).await;
+    context.end_if_gone(&user_ref(&user), user.uid_ref());
     if matches!(result, Err(Error::Panicked)) {
         // What it knew of itself when it began may be half of the truth.
-        context.rest.forget(user.uid_ref());
+        context.objects.forget(user.uid_ref());
         let queue = &context.queues.users;
         return Ok(panics::report(&context, KIND, queue, &*user, user.desired_digest).await);
     }
     if result.is_ok() {
-        context.panics.forget(user.uid_ref());
+        context.objects.records.reset_panics(user.uid_ref());
     }
     result
+}
+
+fn user_ref(user: &CachedUser) -> UserRef {
+    ObjectRef::from_obj(user)
 }
 
 /// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.

@@ -222,8 +222,12 @@ impl OrganizationStates {
     }
 
     /// Follows the watch of the Organizations: a state ends when the watch shows that its Organization is gone.
-    pub(in crate::controller) fn observe(&self, event: &watcher::Event<DeserializeGuard<Organization>>) {
-        self.lifetimes.observe(event);
+    /// The UIDs of those that ended with this event.
+    pub(in crate::controller) fn observe(
+        &self,
+        event: &watcher::Event<DeserializeGuard<Organization>>,
+    ) -> Vec<String> {
+        self.lifetimes.observe(event)
     }
 
     /// A failed call, as people get to see it. Whether a port is closed, silent or something else's is for those who may see

@@ -33,7 +33,7 @@ pub(in crate::controller) async fn observe(
         .await
         .map_err(Error::from_kube("read the ProgrammaticUser"))?
     else {
-        context.readers.forget(namespace, name);
+        context.workload_index.remove(namespace, name);
         return Ok(None);
     };
     let Some(setting) = read_configuration(context, &user, &mut Namespaces::default()).await? else {
@@ -56,7 +56,8 @@ pub(in crate::controller) async fn observe(
     } else {
         read(&current_name).await?
     };
-    let check = context.take_full_check(user.metadata.uid.as_deref().unwrap_or_default());
+    let uid = user.metadata.uid.as_deref().unwrap_or_default();
+    let check = context.objects.records.take_full_check(uid);
     let secrets = Secrets { secret, target };
     let mut observed = complete(context, user, setting, secrets, asked, check).await?;
     observed.unreadable = unreadable;
@@ -192,8 +193,11 @@ async fn complete(
         .filter(|_| status.journal.is_empty())
         .and_then(|max| usize::try_from(max).ok());
     let abandoned = status.journal.abandoned.iter().map(|a| &a.nonce);
-    let (settled, settles_in) =
-        context.expired_attempts(user.metadata.uid.as_deref().unwrap_or_default(), abandoned);
+    let (settled, settles_in) = context.objects.records.expired_attempts(
+        user.metadata.uid.as_deref().unwrap_or_default(),
+        abandoned,
+        context.settle(),
+    );
     Ok(Observed {
         namespace_labels: setting.namespace_labels,
         namespace_ends: setting.namespace_ends,
@@ -201,7 +205,7 @@ async fn complete(
         current_secret: secrets.secret,
         next_secret: secrets.target,
         staged: staging(context, &user).await?,
-        consumers: context.readers.of(&user),
+        consumers: context.workload_index.of(&user),
         unreadable: None,
         intact: plan::checksum_matches(&context.instance, &user),
         full_check: check,

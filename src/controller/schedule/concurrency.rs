@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::controller::context::Context;
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::schedule::triggers::{Triggers, UserRef};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::plan;

@@ -5,15 +5,18 @@
 //! in doubt is not at rest, and whoever wants an object looked at for another reason disturbs it.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::controller::schedule::digest::{Digest, digest};
+use crate::controller::schedule::records::Records;
 
 /// All objects at rest, and those that are being worked on.
 #[derive(Default)]
 pub(in crate::controller) struct ObjectStates {
     /// By the object's UID.
     objects: Mutex<HashMap<Digest, State>>,
+    pub(in crate::controller) records: Records,
 }
 
 /// How an object rests.
@@ -26,9 +29,6 @@ pub(in crate::controller) enum Skip {
     /// So long, unless something changes.
     For(Duration),
 }
-
-/// There are many: of names, UIDs and versions only a hash is kept.
-pub(in crate::controller) type Digest = u64;
 
 enum State {
     /// It has not been looked at since the start, and lists are to show whether it has to be: with the version of its
@@ -69,12 +69,6 @@ impl Baseline {
             until,
         }
     }
-}
-
-pub(in crate::controller) fn digest(value: &(impl Hash + ?Sized)) -> Digest {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
 }
 
 impl ObjectStates {
@@ -218,7 +212,13 @@ impl ObjectStates {
         }
     }
 
-    /// A reconcile ended otherwise, or the object is gone.
+    /// The object is gone.
+    pub(in crate::controller) fn remove(&self, uid: &str) {
+        self.forget(uid);
+        self.records.remove(uid);
+    }
+
+    /// The next event has the object reconciled.
     pub(in crate::controller) fn forget(&self, uid: &str) {
         self.objects().remove(&digest(uid));
     }
@@ -238,6 +238,20 @@ mod tests {
         meanwhile(&all);
         all.end("a", ["1", "2"].into_iter(), ["old"].into_iter(), due);
         all
+    }
+
+    #[test]
+    fn nothing_is_kept_of_objects_that_come_and_go() {
+        let all = ObjectStates::default();
+        for n in 0..1000 {
+            let uid = n.to_string();
+            all.begin(&uid);
+            all.end(&uid, ["1"].into_iter(), [].into_iter(), None);
+            all.records.next_backoff(&uid);
+        }
+        assert_eq!(all.objects().len(), 1000);
+        (0..1000).for_each(|n| all.remove(&n.to_string()));
+        assert!(all.objects().is_empty() && !all.records.take_full_check("1"));
     }
 
     #[test]

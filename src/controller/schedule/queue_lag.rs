@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::controller::Action;
 
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 
 /// Whatever waits for longer than this is not there any more.
 const FORGOTTEN: Duration = Duration::from_hours(1);

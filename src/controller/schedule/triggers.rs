@@ -25,7 +25,7 @@ pub(in crate::controller) type OrganizationTriggers =
 pub(in crate::controller) struct Triggers {
     users: Vec<(Cache<CachedUser>, UnboundedSender<UserRef>)>,
     organizations: UnboundedSender<ObjectRef<DeserializeGuard<Organization>>>,
-    rest: Arc<ObjectStates>,
+    objects: Arc<ObjectStates>,
     queues: Arc<Queues>,
 }
 
@@ -40,7 +40,7 @@ impl Triggers {
     /// Ways to the controllers of these caches and to that of the organizations, and what comes out at their ends.
     pub(in crate::controller) fn new(
         caches: &[Cache<CachedUser>],
-        rest: Arc<ObjectStates>,
+        objects: Arc<ObjectStates>,
         queues: Arc<Queues>,
     ) -> (Self, Vec<UserTriggers>, OrganizationTriggers) {
         let (senders, receivers): (Vec<_>, Vec<_>) = caches.iter().map(|_| mpsc::unbounded()).unzip();
@@ -49,7 +49,7 @@ impl Triggers {
         let triggers = Self {
             users,
             organizations,
-            rest,
+            objects,
             queues,
         };
         (triggers, receivers, for_organizations)
@@ -59,7 +59,7 @@ impl Triggers {
     pub(in crate::controller) fn user(&self, user: &UserRef) {
         for (cache, sender) in &self.users {
             if let Some(found) = cache.get(user) {
-                self.rest.invalidate(found.uid_ref());
+                self.objects.invalidate(found.uid_ref());
                 self.queues.users.enqueued(user.namespace.as_deref(), &user.name);
                 let _ = sender.unbounded_send(user.clone());
             }
@@ -80,7 +80,7 @@ impl Triggers {
 
     /// All users that `wanted` picks, but those to which the first look comes: it sees what they would be called for.
     pub(in crate::controller) fn users_looked_at(&self, wanted: impl Fn(&CachedUser) -> bool) {
-        self.users(|user| wanted(user) && !self.rest.awaits_scan(user.uid_ref()));
+        self.users(|user| wanted(user) && !self.objects.awaits_scan(user.uid_ref()));
     }
 
     /// All users that `wanted` picks.
@@ -88,7 +88,7 @@ impl Triggers {
         for (cache, sender) in &self.users {
             for user in cache.state() {
                 if wanted(&user) {
-                    self.rest.invalidate(user.uid_ref());
+                    self.objects.invalidate(user.uid_ref());
                     self.queues
                         .users
                         .enqueued(user.namespace().as_deref(), &user.name_any());

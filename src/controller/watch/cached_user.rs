@@ -8,7 +8,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use crate::api::{Journal, ProgrammaticUser, READY, ROTATE_AT_ANNOTATION};
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::watch::readable::{Readable, is_unreadable};
 use crate::metrics::UserFacts;
 use crate::plan;

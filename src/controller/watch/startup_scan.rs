@@ -65,7 +65,7 @@ pub(in crate::controller) struct Scope {
 /// Looks at the settled users of all scopes.
 pub(in crate::controller) async fn scan(context: Arc<Context>, scopes: Vec<Scope>) {
     join_all(scopes.into_iter().map(|scope| scan_scope(&context, scope))).await;
-    context.rest.end_scan();
+    context.objects.end_scan();
 }
 
 async fn scan_scope(context: &Context, scope: Scope) {
@@ -77,7 +77,7 @@ async fn scan_scope(context: &Context, scope: Scope) {
     let all = users.state();
     let waiting = all
         .iter()
-        .filter(|u| context.rest.awaits_scan(u.uid_ref()))
+        .filter(|u| context.objects.awaits_scan(u.uid_ref()))
         .count();
     drop(all);
     if waiting == 0 {
@@ -94,7 +94,7 @@ async fn scan_scope(context: &Context, scope: Scope) {
         Err(error) => tracing::warn!(%error, "settled users are looked at one by one, for want of a list"),
     }
     for user in users.state() {
-        if context.rest.release(user.uid_ref()) {
+        if context.objects.release(user.uid_ref()) {
             context.triggers.call(&UserRef::from_obj(&*user));
         }
     }
@@ -103,7 +103,11 @@ async fn scan_scope(context: &Context, scope: Scope) {
 /// How many have nothing to do.
 async fn scan_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
     // Users are called when workloads are found that read their Secrets, but those to whom this comes.
-    let workloads = timeout(PATIENCE, context.readers.filled(scope.namespace.as_deref())).await;
+    let workloads = timeout(
+        PATIENCE,
+        context.workload_index.filled(scope.namespace.as_deref()),
+    )
+    .await;
     workloads.map_err(|_| Error::Kube("watch the workloads", "no list has come".to_owned()))?;
     while !*scope.watched.borrow_and_update() {
         let more = timeout(PATIENCE, scope.watched.changed()).await;
@@ -135,11 +139,11 @@ async fn scan_lists(context: &Context, mut scope: Scope) -> Result<usize, Error>
                 user.metadata.managed_fields = None;
                 user
             });
-            let waiting = readable.filter(|user| context.rest.awaits_scan(uid(user)));
+            let waiting = readable.filter(|user| context.objects.awaits_scan(uid(user)));
             found.extend(waiting.filter_map(|user| pairs.user(user)));
         } else {
             let page = secrets.next("list the Secrets").await?;
-            let waited_for = |owner: &&str| context.rest.awaits_scan(owner);
+            let waited_for = |owner: &&str| context.objects.awaits_scan(owner);
             let owned = page
                 .iter()
                 .filter_map(|s| Some((owner(s).map(|o| &*o.uid).filter(waited_for)?, s)));
@@ -177,8 +181,8 @@ impl Scanner<'_> {
         let version = user.resource_version().unwrap_or_default();
         let reference = UserRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
         let of_secret = secret.resource_version.clone();
-        let rest = &self.context.rest;
-        if !rest.awaits_scan(&uid) {
+        let objects = &self.context.objects;
+        if !objects.awaits_scan(&uid) {
             // Somebody has called it since.
             return;
         }
@@ -186,8 +190,8 @@ impl Scanner<'_> {
         let plan = Box::pin(catch_panic(async { Ok(self.plan(user, secret).await) }));
         let planned = timeout(PATIENCE, plan).await;
         match planned.ok().and_then(Result::ok).flatten() {
-            Some(due) => self.at_rest += usize::from(rest.scanned(&uid, &version, &of_secret, due)),
-            None => drop(rest.release(&uid)),
+            Some(due) => self.at_rest += usize::from(objects.scanned(&uid, &version, &of_secret, due)),
+            None => drop(objects.release(&uid)),
         }
         self.context.triggers.call(&reference);
     }

@@ -6,6 +6,7 @@
 //! before an object is cached.
 
 mod changes;
+mod ended;
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -28,11 +29,13 @@ use tokio::sync::watch;
 
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 use crate::controller::reconcile::secret::owner;
-use crate::controller::schedule::object_state::{Digest, ObjectStates};
+use crate::controller::schedule::digest::Digest;
+use crate::controller::schedule::object_state::ObjectStates;
 use crate::controller::watch::cached_user::CachedUser;
 use crate::metrics::Metrics;
 
 use changes::{Owners, Seen, changes};
+use ended::Ended;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -233,23 +236,27 @@ pub(in crate::controller) fn organizations(
     (cache, for_itself, for_users)
 }
 
-/// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
-/// before. Of the settled ones of the first list, other lists are to show whether they have to be looked at.
-pub(in crate::controller) fn users(
+/// The users of a scope: a cache of a [`CachedUser`] each, and a stream of those whose desired state changed. The startup
+/// scan checks those of the first list that were up to date. The records of an object end here, with its deletion or with a
+/// list without it; `on_end` is called for each.
+pub(in crate::controller) fn users<F: Fn(&CachedUser) + Send + 'static>(
     metrics: &Arc<Metrics>,
     api: Api<CachedUser>,
-    rest: Arc<ObjectStates>,
-) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<>) {
-    let mut first = true;
-    let on_event = move |event: &watcher::Event<CachedUser>, users: &Store<CachedUser>| match event {
-        watcher::Event::InitDone if std::mem::take(&mut first) => {
+    objects: Arc<ObjectStates>,
+    on_end: F,
+) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<F>) {
+    let (mut first, mut ended) = (true, Ended::default());
+    let on_event = move |event: &watcher::Event<CachedUser>, users: &Store<CachedUser>| {
+        for user in ended.observe(event, users) {
+            objects.remove(user.uid_ref());
+            on_end(&user);
+        }
+        if matches!(event, watcher::Event::InitDone) && std::mem::take(&mut first) {
             let all = users.state();
             all.iter()
                 .filter(|u| u.up_to_date)
-                .for_each(|u| rest.await_scan(u.uid_ref()));
+                .for_each(|u| objects.await_scan(u.uid_ref()));
         }
-        watcher::Event::Delete(user) => rest.forget(user.uid_ref()),
-        _ => {}
     };
     let (cache, events) = cache(api, on_event);
     let asks = |user: &CachedUser| Some(user.desired_digest);
@@ -304,7 +311,7 @@ pub(in crate::controller) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
     metrics: &Arc<Metrics>,
     client: &Client,
     namespace: Option<&str>,
-    rest: Arc<ObjectStates>,
+    objects: Arc<ObjectStates>,
     lost: F,
     listed: watch::Sender<bool>,
 ) -> impl Changes<PartialObjectMeta<Secret>> + use<F> {
@@ -329,7 +336,7 @@ pub(in crate::controller) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
         .touched_objects();
     let news = move |secret: &PartialObjectMeta<Secret>| {
         let version = secret.resource_version().unwrap_or_default();
-        owner(secret).is_none_or(|owner| rest.secret_is_news(&owner.uid, &version))
+        owner(secret).is_none_or(|owner| objects.secret_is_news(&owner.uid, &version))
     };
     log_errors("Secret", metrics, stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }

@@ -46,31 +46,40 @@ impl Lifetimes {
         Some(entry.state.get_or_insert_with(|| Arc::new(make())).clone())
     }
 
-    pub(super) fn observe<K: Resource<DynamicType = ()>>(&self, event: &watcher::Event<K>) {
+    /// The UIDs of the Organizations that ended.
+    pub(super) fn observe<K: Resource<DynamicType = ()>>(&self, event: &watcher::Event<K>) -> Vec<String> {
         let mut live = self.live();
         match event {
-            watcher::Event::Init => live.listed.clear(),
+            watcher::Event::Init => {
+                live.listed.clear();
+                Vec::new()
+            }
             watcher::Event::InitApply(object) => {
                 live.listed.insert(object.name_any());
-                live.apply(object);
+                live.apply(object)
             }
             watcher::Event::InitDone => {
                 let listed = std::mem::take(&mut live.listed);
-                live.by_name.retain(|name, _| listed.contains(name));
+                let ended = live.by_name.extract_if(|name, _| !listed.contains(name));
+                ended.filter_map(|(_, entry)| entry.uid).collect()
             }
             watcher::Event::Apply(object) => live.apply(object),
-            watcher::Event::Delete(object) => drop(live.by_name.remove(&object.name_any())),
+            watcher::Event::Delete(object) => {
+                let ended = live.by_name.remove(&object.name_any());
+                ended.and_then(|entry| entry.uid).into_iter().collect()
+            }
         }
     }
 }
 
 impl Live {
-    fn apply(&mut self, object: &impl Resource) {
-        let uid = object.uid();
-        let entry = self.by_name.get(&object.name_any());
-        if entry.is_none_or(|entry| entry.uid != uid) {
-            self.by_name.insert(object.name_any(), Entry { uid, state: None });
+    fn apply(&mut self, object: &impl Resource) -> Vec<String> {
+        let (name, uid) = (object.name_any(), object.uid());
+        if self.by_name.get(&name).is_some_and(|entry| entry.uid == uid) {
+            return Vec::new();
         }
+        let ended = self.by_name.insert(name, Entry { uid, state: None });
+        ended.and_then(|entry| entry.uid).into_iter().collect()
     }
 }
 
@@ -129,7 +138,7 @@ mod tests {
         let state = connected(&all, "acme", "1");
         let connection = Arc::downgrade(&state.upgrade().unwrap().connected().unwrap());
         assert!(all.get("acme").is_some());
-        all.observe(&Event::Delete(organization("acme", "1")));
+        assert_eq!(all.observe(&Event::Delete(organization("acme", "1"))), ["1"]);
         assert!(state.upgrade().is_none() && connection.upgrade().is_none());
         assert!(all.get("acme").is_none());
     }
@@ -157,7 +166,7 @@ mod tests {
         all.observe(&Event::Apply(organization("acme", "1")));
         assert!(state.upgrade().is_some(), "a change ends nothing");
         // The watch was away when it was deleted and made anew.
-        all.observe(&Event::Apply(organization("acme", "2")));
+        assert_eq!(all.observe(&Event::Apply(organization("acme", "2"))), ["1"]);
         assert!(state.upgrade().is_none() && all.get("acme").is_none());
     }
 
@@ -177,7 +186,7 @@ mod tests {
             all.observe(&event);
             assert!(gone.upgrade().is_some());
         }
-        all.observe(&Event::<Organization>::InitDone);
+        assert_eq!(all.observe(&Event::<Organization>::InitDone), ["1"]);
         assert!(gone.upgrade().is_none() && kept.upgrade().is_some());
     }
 
@@ -187,8 +196,7 @@ mod tests {
         for n in 0..1000 {
             let (name, uid) = (format!("o-{n}"), n.to_string());
             all.observe(&Event::Apply(organization(&name, &uid)));
-            let state = all.get_or_make(&name, Some(&uid), make).unwrap();
-            let state = Arc::downgrade(&state);
+            let state = Arc::downgrade(&all.get_or_make(&name, Some(&uid), make).unwrap());
             all.observe(&Event::Delete(organization(&name, &uid)));
             assert!(state.upgrade().is_none());
         }

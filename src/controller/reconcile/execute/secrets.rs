@@ -70,7 +70,7 @@ impl Executor<'_> {
         let write = async {
             let written = self.put_secret(draft, &secret, &params).await?;
             let (uid, version) = (o.user.uid(), written.resource_version());
-            self.context.rest.wrote(
+            self.context.objects.wrote(
                 uid.as_deref().unwrap_or_default(),
                 version.as_deref().unwrap_or_default(),
             );

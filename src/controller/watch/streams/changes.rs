@@ -10,7 +10,7 @@ use kube::runtime::reflector::Store;
 use kube::runtime::{Predicate, watcher};
 
 use crate::controller::reconcile::secret::owner;
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 
 pub(in crate::controller) type Seen<K> = Result<watcher::Event<K>, watcher::Error>;
 
