@@ -1,7 +1,7 @@
 //! Workloads that read Secrets: watched, and of each only kept what decisions need.
 //!
-//! Pods are not watched: there are many, they change all the time, and only after a rotation anybody asks for them. They
-//! are read then, from the API server.
+//! Pods are not watched: there are many, they change all the time, and only a rotation needs them. They are read then, from
+//! the API server.
 
 mod pods;
 mod summarize;
@@ -38,7 +38,7 @@ const KINDS: [WorkloadKind; 3] = [
     WorkloadKind::StatefulSet,
     WorkloadKind::DaemonSet,
 ];
-/// What was not listed for so long is missing: somebody has to see why.
+/// A kind that was not listed for so long is reported as missing.
 const MISSING: Duration = Duration::from_mins(1);
 
 /// A namespace, or all.
@@ -156,7 +156,7 @@ impl WorkloadIndex {
         let mut known = self.known();
         let new = new.filter(|w| !w.secrets.is_empty());
         let secrets = |w: &Workload| w.secrets.clone();
-        let mut told: BTreeSet<String> = new.iter().flat_map(secrets).collect();
+        let mut affected: BTreeSet<String> = new.iter().flat_map(secrets).collect();
         let old = match new {
             Some(mut new) => {
                 let here = known.workloads.entry(namespace.to_owned()).or_default();
@@ -172,8 +172,8 @@ impl WorkloadIndex {
                 .get_mut(namespace)
                 .and_then(|here| here.remove(id)),
         };
-        told.extend(old.iter().flat_map(secrets));
-        told
+        affected.extend(old.iter().flat_map(secrets));
+        affected
     }
 
     /// Workloads of one kind that are known.
@@ -202,7 +202,7 @@ impl WorkloadIndex {
     }
 }
 
-/// Whether two states of a workload lead to the same decisions. Where somebody replaces the pods by hand, any change may
+/// Whether two states of a workload lead to the same decisions. Where pods are replaced by hand, any change may
 /// be the last of them.
 fn is_unchanged(old: &Workload, new: &Workload) -> bool {
     let by_hand = matches!(new.rollout, Rollout::Held(_)) && old.version != new.version;
@@ -281,10 +281,10 @@ impl WorkloadWatcher {
                     self.put(&object);
                 }
                 Event::InitDone => {
-                    // What went while nobody watched.
+                    // Deleted between two watches.
                     for (namespace, id) in self.index.ids(K::KIND, self.scope.as_deref()) {
                         if !listed.contains(&(namespace.clone(), id.1.clone())) {
-                            self.tell(&namespace, &self.index.put(&namespace, &id, None));
+                            self.enqueue(&namespace, &self.index.put(&namespace, &id, None));
                         }
                     }
                     listed.clear();
@@ -295,7 +295,7 @@ impl WorkloadWatcher {
                 Event::Apply(object) => self.put(&object),
                 Event::Delete(object) => {
                     let (namespace, name) = place(&object);
-                    self.tell(&namespace, &self.index.put(&namespace, &(K::KIND, name), None));
+                    self.enqueue(&namespace, &self.index.put(&namespace, &(K::KIND, name), None));
                 }
             }
         }
@@ -305,11 +305,11 @@ impl WorkloadWatcher {
         let workload = object.summarize();
         let id = workload.id();
         let namespace = object.namespace_of();
-        self.tell(&namespace, &self.index.put(&namespace, &id, Some(workload)));
+        self.enqueue(&namespace, &self.index.put(&namespace, &id, Some(workload)));
     }
 
-    /// Has the users of these Secrets looked at again.
-    fn tell(&self, namespace: &str, secrets: &BTreeSet<String>) {
+    /// Enqueues the users of these Secrets.
+    fn enqueue(&self, namespace: &str, secrets: &BTreeSet<String>) {
         for name in secrets
             .iter()
             .flat_map(|secret| self.index.users(namespace, secret))
@@ -318,7 +318,7 @@ impl WorkloadWatcher {
         }
     }
 
-    /// With the last list that was awaited, users are looked at again whose statuses name workloads, or that wait for them.
+    /// With the last list that was awaited, enqueues the users whose statuses name workloads, or that wait for them.
     fn filled(&self, kind: WorkloadKind) {
         let id = (self.scope.clone(), kind);
         self.index.awaited.send_modify(|left| {
@@ -340,7 +340,7 @@ impl WorkloadWatcher {
         let all: Vec<(String, BTreeSet<String>)> = all.collect();
         drop(known);
         for (namespace, secrets) in all {
-            self.tell(&namespace, &secrets);
+            self.enqueue(&namespace, &secrets);
         }
     }
 }
@@ -361,7 +361,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_hears_of_what_changes_a_decision() {
+    fn users_are_enqueued_for_changes_that_change_a_decision() {
         let index = WorkloadIndex::new(Level::Observe, &[None]);
         let set = |version: &str, strategy: &str, updated: i32| -> Workload {
             let set: StatefulSet = serde_json::from_value(json!({
@@ -389,7 +389,7 @@ mod tests {
         assert!(!put(set("3", "RollingUpdate", 1)));
         assert_eq!(moved(), Some(first));
         assert!(put(set("4", "RollingUpdate", 3)), "complete");
-        // Pods that somebody replaces by hand.
+        // Pods that are replaced by hand.
         assert!(put(set("5", "OnDelete", 0)));
         assert!(!put(set("5", "OnDelete", 0)));
         assert!(put(set("6", "OnDelete", 1)));

@@ -71,7 +71,7 @@ pub(super) struct Context {
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
-    pub(super) lanes: ConcurrencyLimiter,
+    pub(super) concurrency: ConcurrencyLimiter,
     lease: Arc<LeaseState>,
     recorder: Recorder,
     /// Only these organizations are looked after; empty: all.
@@ -120,7 +120,7 @@ impl Context {
             metrics,
             watchdog,
             queues,
-            lanes: ConcurrencyLimiter::default(),
+            concurrency: ConcurrencyLimiter::default(),
             just_retained: Mutex::default(),
         }
     }
@@ -141,7 +141,7 @@ impl Context {
         self.lease.time_left()
     }
 
-    /// After this a call that made a user, and that nobody has heard of since, cannot be on its way any more: twice
+    /// After this a call that made a user, and whose answer was lost, cannot be on its way any more: twice
     /// its deadline, once for its turn and once for its answer, and some.
     pub(super) fn settle(&self) -> Duration {
         self.config.create_timeout * 2 + self.config.settle_slack
@@ -230,7 +230,7 @@ impl Context {
         )
     }
 
-    /// Whether this installation is to look after an organization.
+    /// Whether this installation manages an organization.
     pub(super) fn manages(&self, organization: &str) -> bool {
         self.only.is_empty() || self.only.contains(organization)
     }

@@ -1,4 +1,4 @@
-//! What the metrics show of the present: looked up in memory, in one pass, when somebody asks.
+//! The gauges of a scrape: computed from memory in one pass.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl Context {
         for kind in KINDS {
             let running = self.watchdog.running(kind);
             let waiting = if kind == "ProgrammaticUser" {
-                self.lanes.waiting() + self.objects.awaiting_scan()
+                self.concurrency.waiting() + self.objects.awaiting_scan()
             } else {
                 0
             };
@@ -128,7 +128,7 @@ impl Context {
                 if !name.is_empty() && !self.manages(name) {
                     continue;
                 }
-                // What is not there is one and the same, or anybody could make up labels.
+                // All names of Organizations that do not exist share one label: otherwise every user could add labels.
                 let name = if there.contains(name) { name } else { "" };
                 let clock = clocks.get(name).copied().unwrap_or(now);
                 let max_age = class.and_then(|c| c.1);

@@ -1,5 +1,5 @@
-//! One reconcile of an `Organization`: is the platform there, does it accept the credential, whom does it know, and
-//! is that what the objects say.
+//! Reconciles an `Organization`: probes the platform and its credential with one list call, and compares the users of the list
+//! with the objects.
 
 pub(in crate::controller) mod classes;
 mod conditions;
@@ -38,7 +38,7 @@ const KIND: &str = "Organization";
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Pause between two questions whether a refused credential is accepted again; a changed Secret is seen at once.
 const PROBE: Duration = Duration::from_mins(1);
-/// Pause between two looks at whether an organization that is to be deleted is still needed.
+/// Pause between two checks whether an Organization that is being deleted is still needed.
 const RELEASE: Duration = Duration::from_secs(5);
 /// Users that are compared with the platform in full, in turn, after each list.
 const CHECKS: usize = 5;
@@ -140,7 +140,7 @@ async fn work(
     Ok((context.queues.organizations.requeue(None, &name, pause), changed))
 }
 
-/// Whether an organization that is kept from being deleted has to be looked at, too.
+/// Whether the list call is due for an Organization whose deletion is blocked.
 async fn is_due(context: &Context, organization: &Organization, interval: Duration) -> bool {
     let states = &context.platforms;
     match (states.state(organization).await, states.get(organization).await) {
@@ -233,8 +233,8 @@ async fn detail(
     state: &OrganizationState,
     error: &client::Error,
 ) {
-    let told = error.to_string();
-    if !state.is_news(&told) {
+    let message = error.to_string();
+    if !state.is_news(&message) {
         return;
     }
     let secret = ObjectReference {
@@ -248,7 +248,7 @@ async fn detail(
         warning: true,
         reason: Reason::PlatformDetail.to_owned(),
         message: format!(
-            "Organization {}, {}: {told}",
+            "Organization {}, {}: {message}",
             organization.name_any(),
             organization.spec.endpoint.url
         ),
@@ -263,7 +263,7 @@ fn views(context: &Context) -> Views {
         .collect()
 }
 
-/// Has those users looked at again whose turn it is, or of which the list says something unexpected.
+/// Requests full checks of the users whose turn it is, and of those about which the list shows something unexpected.
 fn trigger(context: &Context, name: &str, state: &OrganizationState, views: &Views, found: &Findings) {
     let has_user = |v: &JournalIndex| {
         let journal = v.journal.as_ref();

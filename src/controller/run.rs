@@ -138,29 +138,27 @@ pub(super) fn build(
 
     let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
         let mut controllers = Vec::new();
-        let mut looked_at = Vec::new();
+        let mut scan_scopes = Vec::new();
         // One controller a watched namespace; usually there is just one.
         for (((scope, cache), changes), triggers) in
             scopes.iter().zip(&users).zip(user_changes).zip(for_users)
         {
-            let asked = queues.clone();
-            // Whose organization is not known could not be put into its lane.
+            let lag = queues.clone();
+            // Without its organization a user has no slot key.
             let (classes, organizations) = (class_cache.clone(), organizations.clone());
             let filled = async move { classes.filled().await && organizations.filled().await };
-            let (watched, shown) = watch::channel(false);
-            looked_at.push(startup_scan::Scope {
+            let (watch_state, watched) = watch::channel(false);
+            scan_scopes.push(startup_scan::Scope {
                 namespace: scope.clone(),
                 users: cache.clone(),
-                watched: shown,
+                watched,
             });
             let controller = users_of(
                 cache.store(),
                 after(filled, changes).inspect_ok(move |user| {
-                    asked
-                        .users
-                        .enqueued(user.namespace().as_deref(), &user.name_any());
+                    lag.users.enqueued(user.namespace().as_deref(), &user.name_any());
                 }),
-                secrets_of(&client, scope.as_deref(), cache, context, watched),
+                secrets_of(&client, scope.as_deref(), cache, context, watch_state),
                 triggers,
             );
             controllers.push(run(controller, context, shutdown));
@@ -178,7 +176,7 @@ pub(super) fn build(
         let (of_class, of_label) = (changed.clone(), changed.clone());
         let others = futures::future::join5(
             classes::keep(context.clone(), changed),
-            startup_scan::scan(context.clone(), looked_at),
+            startup_scan::scan(context.clone(), scan_scopes),
             fan_out(
                 class_changes.inspect_ok(move |_| of_class.notify_one()),
                 readiness_changes,
@@ -211,7 +209,7 @@ async fn run_with_background<T>(controllers: impl Future<Output = ()> + Send, re
     }
 }
 
-/// The controller of the users of one scope. It begins a reconcile at once; [`in_lane`] bounds them.
+/// The controller of the users of one scope. It begins a reconcile at once; [`reconcile_in_slot`] bounds them.
 fn users_of(
     store: Store<CachedUser>,
     changes: impl Changes<CachedUser>,
@@ -249,19 +247,19 @@ fn secrets_of(
         .inspect_ok(move |secret| trigger_owner(secret, &queues, &cache))
 }
 
-/// Looks at users until `shutdown`, and until the looks that have begun have ended.
+/// Reconciles users until `shutdown`, and until the running reconciles have ended.
 fn run(
     users: Controller<CachedUser>,
     context: &Arc<Context>,
     shutdown: &CancellationToken,
 ) -> BoxFuture<'static, ()> {
-    let places = context.clone();
+    let shared = context.clone();
     users
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(reconcile_in_slot, reconcile::on_error, context.clone())
         .for_each(move |result| {
             if matches!(result, Err(controller::Error::ObjectNotFound(_))) {
-                places.lanes.tidy(&places.triggers);
+                shared.concurrency.reap(&shared.triggers);
             }
             ready(())
         })
@@ -300,7 +298,7 @@ fn labels(
     futures::stream::select_all(each)
 }
 
-/// Organizations look again at once when their credential changed.
+/// Enqueues Organizations whose credential changed.
 async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: Arc<Context>) {
     let mut changes = std::pin::pin!(changes);
     while let Some(item) = changes.next().await {
@@ -315,13 +313,13 @@ async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: 
     }
 }
 
-/// A Secret that changed has its owner looked at.
+/// Records that the owner of a Secret that changed is enqueued.
 fn trigger_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<CachedUser>) {
     let kind = ProgrammaticUser::kind(&());
     let owners = secret.owner_references().iter().filter(|o| o.kind == kind);
     for owner in owners {
         let namespace = secret.namespace().unwrap_or_default();
-        // One that is gone will not be looked at.
+        // A deleted owner is not reconciled.
         if users
             .get(&ObjectRef::new(&owner.name).within(&namespace))
             .is_some()
@@ -335,10 +333,10 @@ fn trigger_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Ca
 async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Result<Action, Error> {
     if context.objects.awaits_scan(user.uid_ref()) {
         if user.up_to_date {
-            // The first look comes to it, and calls it.
+            // The startup scan enqueues it if needed.
             return Ok(Action::await_change());
         }
-        // Whoever asks for something since does not wait for that.
+        // It has changed since, and does not wait for the scan.
         context.objects.release(user.uid_ref());
     }
     let organization = organization_of(&user, &context);
@@ -378,7 +376,7 @@ fn user_ref(user: &CachedUser) -> UserRef {
     ObjectRef::from_obj(user)
 }
 
-/// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.
+/// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a slot key.
 fn organization_of(user: &CachedUser, context: &Context) -> String {
     let begun = user.index.organization.as_deref().filter(|_| user.has_begun());
     let class = || context.class(&user.class).ok().flatten();
@@ -404,12 +402,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_controllers_are_waited_for_and_the_rest_is_not() {
-        let (told, heard) = tokio::sync::oneshot::channel::<()>();
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let rest = tokio::spawn(async move { drop(told) });
+        let rest = tokio::spawn(async move { drop(sender) });
         let controllers = async {
             // The rest has ended before.
-            heard.await.unwrap_err();
+            receiver.await.unwrap_err();
             drop(end);
         };
         run_with_background(controllers, rest).await;

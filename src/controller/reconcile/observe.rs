@@ -66,7 +66,7 @@ pub(in crate::controller) async fn observe(
 
 /// The same of an object and of its Secret as lists have shown them. `asked` is a moment before the list of objects was asked
 /// for, and that of the Secrets was asked for after it had begun: here, too, the Secret is never older than the journal.
-/// Whoever keeps `namespaces` relies on the watch of their labels for what changes later.
+/// A caller that keeps `namespaces` relies on the watch of their labels for later changes.
 pub(in crate::controller) async fn observe_listed(
     context: &Context,
     user: ProgrammaticUser,
@@ -81,7 +81,7 @@ pub(in crate::controller) async fn observe_listed(
         secret: SecretView::Ours(secret.clone()),
         target: SecretView::Ours(secret),
     };
-    // Who is to be compared with the platform is looked at for that.
+    // An object whose full check is due is reconciled for that.
     complete(context, user, setting, secrets, asked, false)
         .await
         .map(Some)
@@ -222,8 +222,8 @@ async fn complete(
     })
 }
 
-/// What the cache does not have, from the API server: whoever applies a class together with its users has them seen in
-/// any order, and is not to be told that what is there does not exist.
+/// Reads from the API server what the cache does not have: the watches show a class and its users in any order, and a user that
+/// was applied together with its class must not report that the class does not exist.
 async fn read_if_not_cached<K>(
     context: &Context,
     name: &str,

@@ -1,6 +1,6 @@
 //! Panics of reconciles. A panic is a fault of the operator that one object brings to light: it ends that reconcile and
 //! no other. The reconcile gives its permits and places back as it unwinds. The object is tried again after a pause that
-//! grows, whatever else changes, and at once when somebody changes the object.
+//! grows, whatever else changes, and at once when the object changes.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What is kept in memory of each user: as little as is asked of all of them. Whoever works on one reads it anew.
+//! The cached form of a `ProgrammaticUser`: as little as decisions about all of them need. A reconcile reads its own object
+//! anew.
 
 use std::sync::Arc;
 

@@ -46,7 +46,7 @@ pub(in crate::controller) trait Changes<K>:
 }
 impl<K, S: Stream<Item = Result<K, watcher::Error>> + Send + 'static> Changes<K> for S {}
 
-/// Objects of a page of a list. The library reads a page as a whole, and whoever may write objects says how large they are:
+/// Objects of a page of a list. The library reads a page as a whole, and users who may write objects decide how large they are:
 /// up to 1.5 MiB each, of which a fifth of a page of 500 would fill the operator's memory.
 const PAGE: u32 = 50;
 
@@ -122,7 +122,7 @@ fn short(error: &watcher::Error) -> String {
 
 /// A watched kind in memory.
 ///
-/// Whether it is filled is told by a channel of our own: `Store::wait_until_ready` wakes only the one who asked
+/// A channel of our own signals that it is filled: `Store::wait_until_ready` wakes only the one who asked
 /// last, and the controller runtime asks, too.
 pub(in crate::controller) struct Cache<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
@@ -209,8 +209,8 @@ where
     (cache, log_errors(kind, metrics, changed))
 }
 
-/// The organizations, a stream of those whose spec changed, and one of those whose users have to be looked at. All are of
-/// one watch, so that whoever is told of a change finds it in the cache.
+/// The organizations, a stream of those whose spec changed, and one of those whose users have to be enqueued. All are of
+/// one watch, so that a receiver of a change finds it in the cache.
 pub(in crate::controller) fn organizations(
     metrics: &Arc<Metrics>,
     api: Api<DeserializeGuard<Organization>>,
@@ -228,11 +228,11 @@ pub(in crate::controller) fn organizations(
         false,
         on_event,
     );
-    let (tell, told) = mpsc::unbounded();
+    let (sender, receiver) = mpsc::unbounded();
     let for_itself = changed
-        .inspect_ok(move |organization| drop(tell.unbounded_send(Ok(organization.clone()))))
+        .inspect_ok(move |organization| drop(sender.unbounded_send(Ok(organization.clone()))))
         .predicate_filter(spec_changes(), forever());
-    let for_users = told.predicate_filter(readiness, forever());
+    let for_users = receiver.predicate_filter(readiness, forever());
     (cache, for_itself, for_users)
 }
 
@@ -305,8 +305,8 @@ fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
 }
 
 /// Metadata of the Secrets that the operator made, unless they are as their users' last reconcile left them; their data
-/// never gets here. `lost` is told of the owners whose Secrets are not there any more after a pause of the watch, and
-/// `listed` of the progress of the first list: it is sent at each Secret, and true at the end.
+/// never gets here. `lost` gets the owners whose Secrets were deleted during a pause of the watch, and
+/// `listed` shows the progress of the first list: it is sent at each Secret, and true at the end.
 pub(in crate::controller) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
     metrics: &Arc<Metrics>,
     client: &Client,

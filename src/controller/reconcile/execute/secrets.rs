@@ -142,7 +142,7 @@ impl Executor<'_> {
             (None, TokenSource::Published { secret: name, key }) => {
                 let found = self.secrets().get_opt(name).await;
                 let found = found.map_err(|e| secret_problem(name, "read", &e))?;
-                // Nobody else's data is sent anywhere.
+                // No foreign Secret's data is sent anywhere.
                 let ours = found.filter(|s| matches!(secret::view(Some(s), &o.user), SecretView::Ours(_)));
                 read = ours.and_then(|s| token_of(&s, key));
                 read.as_ref()
@@ -246,7 +246,7 @@ impl Executor<'_> {
 
 /// The outcome of a write of a token.
 ///
-/// A write may have happened although its answer says otherwise or never came: look before giving up. Only a refusal
+/// A write may have happened although its answer says otherwise or never came: read it before giving up. Only a refusal
 /// together with a Secret that was seen not to carry the token is certain.
 async fn certainly(
     secrets: &Api<Secret>,
