@@ -246,7 +246,7 @@ async fn detail(
     };
     let notice = EventDraft {
         warning: true,
-        reason: Reason::PlatformDetail.to_owned(),
+        reason: Reason::PlatformDetail,
         message: format!(
             "Organization {}, {}: {message}",
             organization.name_any(),

@@ -33,7 +33,8 @@ use crate::controller::schedule::triggers::{
 use crate::controller::watch::cached_user::CachedUser;
 use crate::controller::watch::startup_scan;
 use crate::controller::watch::streams::{
-    Cache, Changes, cached, namespaces, organizations, own_secrets, scoped, secrets, spec_changes, users,
+    Cache, Changes, SecretNames, cached, namespaces, organizations, own_secrets, scoped, secrets,
+    spec_changes, users,
 };
 use crate::controller::{Config, consumers, organizations, reconcile};
 use crate::health::watchdog::Watchdog;
@@ -67,6 +68,51 @@ fn scopes_of(config: &Config) -> Vec<Option<String>> {
     }
 }
 
+/// The watch of the users of a scope. What is kept of an object ends with it.
+fn watch_users(
+    metrics: &Arc<Metrics>,
+    client: &Client,
+    scope: Option<&str>,
+    objects: &Arc<ObjectStates>,
+    index: &Arc<WorkloadIndex>,
+) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<>) {
+    let index = index.clone();
+    let on_end = move |user: &CachedUser| {
+        index.remove(&user.namespace().unwrap_or_default(), &user.name_any());
+    };
+    users(metrics, scoped(client, scope), objects.clone(), on_end)
+}
+
+fn organization_states(
+    client: &Client,
+    config: &Config,
+    own_secrets: &SecretNames,
+    lease: &Arc<LeaseState>,
+    triggers: &Arc<Triggers>,
+    metrics: &Arc<Metrics>,
+) -> Arc<OrganizationStates> {
+    Arc::new(OrganizationStates::new(
+        client.clone(),
+        &config.namespace,
+        own_secrets.clone(),
+        config.create_timeout,
+        limiter_events(lease.clone(), triggers.clone(), metrics.clone()),
+    ))
+}
+
+/// Ends what is kept of an Organization when the watch shows that it is gone.
+fn lifetimes(
+    states: &Arc<OrganizationStates>,
+    objects: &Arc<ObjectStates>,
+) -> impl Fn(&watcher::Event<DeserializeGuard<Organization>>) + Send + use<> {
+    let (states, objects) = (states.clone(), objects.clone());
+    move |event| {
+        for uid in states.observe(event) {
+            objects.remove(&uid);
+        }
+    }
+}
+
 /// Prepares watches and controllers. Nothing is asked of the API server before the work is started.
 pub(super) fn build(
     client: Client,
@@ -90,32 +136,15 @@ pub(super) fn build(
     let scopes = scopes_of(&config);
     let objects = Arc::new(ObjectStates::default());
     let workload_index = Arc::new(WorkloadIndex::new(config.consumers, &scopes));
-    let watched = scopes.iter().map(|scope| {
-        let index = workload_index.clone();
-        let on_end = move |user: &CachedUser| {
-            index.remove(&user.namespace().unwrap_or_default(), &user.name_any());
-        };
-        let api = scoped(&client, scope.as_deref());
-        users(&metrics, api, objects.clone(), on_end)
-    });
+    let watched = scopes
+        .iter()
+        .map(|scope| watch_users(&metrics, &client, scope.as_deref(), &objects, &workload_index));
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
     let (triggers, for_users, for_organizations) = Triggers::new(&users, objects.clone(), queues.clone());
     let triggers = Arc::new(triggers);
-    let states = Arc::new(OrganizationStates::new(
-        client.clone(),
-        &config.namespace,
-        own.clone(),
-        config.create_timeout,
-        limiter_events(lease.clone(), triggers.clone(), metrics.clone()),
-    ));
-    let (watched, records) = (states.clone(), objects.clone());
-    let on_event = move |event: &watcher::Event<DeserializeGuard<Organization>>| {
-        for uid in watched.observe(event) {
-            records.remove(&uid);
-        }
-    };
+    let states = organization_states(&client, &config, &own, &lease, &triggers, &metrics);
     let (organizations, organization_changes, readiness_changes) =
-        organizations(&metrics, Api::all(client.clone()), on_event);
+        organizations(&metrics, Api::all(client.clone()), lifetimes(&states, &objects));
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
         instance,

@@ -232,10 +232,10 @@ fn news(old: &[Condition], wanted: &[Wanted]) -> Vec<EventDraft> {
             // The first time that all is well is no news.
             (READY, true, _) if known.is_none_or(|c| c.status == "True") => continue,
             (READY, truth, Some(reason)) => (!truth, reason),
-            (CREDENTIAL_VALID, true, Some(reason @ Reason::PreviousAccepted)) => (true, reason),
+            (CREDENTIAL_VALID, true, Some(reason @ Reason::PreviousAccepted))
+            | (CLOCK_SKEWED, true, Some(reason)) => (true, reason),
             (ORPHANS_FOUND, true, _) => (true, Reason::OrphansFound),
             (DELETION_BLOCKED, true, _) => (true, Reason::DeletionBlocked),
-            (CLOCK_SKEWED, true, Some(reason)) => (true, reason),
             _ => continue,
         };
         notices.push(EventDraft {

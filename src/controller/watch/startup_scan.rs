@@ -92,7 +92,7 @@ async fn scan_scope(context: &Context, scope: Scope) {
             "users that are up to date were checked by the startup scan"
         ),
         Err(error) => {
-            tracing::warn!(%error, "users that are up to date are reconciled one by one: the startup scan failed")
+            tracing::warn!(%error, "users that are up to date are reconciled one by one: the startup scan failed");
         }
     }
     for user in users.state() {
