@@ -1,4 +1,4 @@
-//! The operator: observes, applies what `plan` decided, and writes status.
+//! The operator: observes, executes what `plan` decided, and writes the status.
 
 mod consumers;
 mod context;
@@ -31,7 +31,7 @@ use leader::Election;
 /// How long reconciles that have begun may go on after a signal.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// What the controller is told at its start.
+/// The configuration of the controller.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The operator's own namespace: admin credentials and the instance id are there.
@@ -82,7 +82,7 @@ pub enum StartError {
     LeaseLost(String),
 }
 
-/// Runs until `shutdown`; `listening` is told the address for probes.
+/// Runs until `shutdown`; `listening` gets the address for probes.
 pub async fn run(
     config: Config,
     shutdown: CancellationToken,
@@ -104,7 +104,7 @@ pub async fn run(
     let served = tokio::spawn(probes.clone().serve(listener, shutdown.clone()));
     let work = operate(config, &shutdown, &probes, watchdog.clone());
     let outcome = watchdog.main_loop(work).await;
-    // A lease that is lost is no time for good-byes.
+    // The lease is lost: exit at once, without a graceful shutdown; another leader may be at work.
     if outcome.is_ok() {
         // Answers to probes that are on their way.
         let _ = served.await;
@@ -152,7 +152,7 @@ async fn operate(
     tokio::pin!(all);
     let outcome = tokio::select! {
         () = &mut all => {
-            // Nothing is on its way any more: somebody else may begin at once.
+            // No call is on its way any more: another replica may begin at once.
             tidy.cancel();
             if shutdown.is_cancelled() { Ok(()) } else { Err(StartError::Stopped) }
         }
@@ -195,7 +195,7 @@ async fn after_signal(shutdown: &CancellationToken) {
     tokio::time::sleep(GRACE).await;
 }
 
-/// A client that never repeats a write by itself: one whose answer was lost has to be looked at first.
+/// A client that never repeats a write by itself: a write whose answer was lost has to be read back first.
 async fn client() -> Result<Client, StartError> {
     let failed = |e: &dyn std::fmt::Display| StartError::NoCluster(e.to_string());
     let mut config = kube::Config::infer().await.map_err(|e| failed(&e))?;

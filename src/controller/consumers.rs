@@ -1,7 +1,7 @@
 //! Workloads that read Secrets: watched, and of each only kept what decisions need.
 //!
-//! Pods are not watched: there are many, they change all the time, and only after a rotation anybody asks for them. They
-//! are read then, from the API server.
+//! Pods are not watched: there are many, they change all the time, and only a rotation needs them. They are read then, from
+//! the API server.
 
 mod pods;
 mod summarize;
@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
 use crate::api::{ProgrammaticUser, WorkloadKind};
+use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::schedule::triggers::Triggers;
 use crate::controller::watch::streams::{events, scoped};
 use crate::metrics::Metrics;
@@ -37,7 +38,7 @@ const KINDS: [WorkloadKind; 3] = [
     WorkloadKind::StatefulSet,
     WorkloadKind::DaemonSet,
 ];
-/// What was not listed for so long is missing: somebody has to see why.
+/// A kind that was not listed for so long is reported as missing.
 const MISSING: Duration = Duration::from_mins(1);
 
 /// A namespace, or all.
@@ -66,6 +67,8 @@ struct IndexState {
     workloads: HashMap<String, BTreeMap<Id, Workload>>,
     /// Objects by namespace and a Secret of theirs that has another name than they.
     users_by_secret: BTreeMap<(String, String), BTreeSet<String>>,
+    /// The reverse, by namespace and name of the object: a deletion need not search all.
+    secrets_by_user: HashMap<Digest, BTreeSet<String>>,
 }
 
 impl WorkloadIndex {
@@ -111,7 +114,13 @@ impl WorkloadIndex {
         let mut known = self.known();
         for secret in secrets.iter().filter(|secret| **secret != name) {
             let key = (namespace.clone(), secret.clone());
+            let id = digest(&(&*namespace, &*name));
             known.users_by_secret.entry(key).or_default().insert(name.clone());
+            known
+                .secrets_by_user
+                .entry(id)
+                .or_default()
+                .insert(secret.clone());
         }
         let here = known.workloads.get(&namespace);
         let all = here.into_iter().flat_map(|all| all.values());
@@ -128,13 +137,18 @@ impl WorkloadIndex {
     }
 
     /// Forgets an object that is gone.
-    pub(super) fn forget(&self, namespace: &str, name: &str) {
-        self.known().users_by_secret.retain(|(place, _), users| {
-            if place == namespace {
+    pub(super) fn remove(&self, namespace: &str, name: &str) {
+        let mut known = self.known();
+        let secrets = known.secrets_by_user.remove(&digest(&(namespace, name)));
+        for secret in secrets.into_iter().flatten() {
+            let key = (namespace.to_owned(), secret);
+            if let Some(users) = known.users_by_secret.get_mut(&key) {
                 users.remove(name);
+                if users.is_empty() {
+                    known.users_by_secret.remove(&key);
+                }
             }
-            !users.is_empty()
-        });
+        }
     }
 
     /// Puts a workload in the place of what was known of it, or takes it away. Secrets whose users have to hear of it.
@@ -142,7 +156,7 @@ impl WorkloadIndex {
         let mut known = self.known();
         let new = new.filter(|w| !w.secrets.is_empty());
         let secrets = |w: &Workload| w.secrets.clone();
-        let mut told: BTreeSet<String> = new.iter().flat_map(secrets).collect();
+        let mut affected: BTreeSet<String> = new.iter().flat_map(secrets).collect();
         let old = match new {
             Some(mut new) => {
                 let here = known.workloads.entry(namespace.to_owned()).or_default();
@@ -158,8 +172,8 @@ impl WorkloadIndex {
                 .get_mut(namespace)
                 .and_then(|here| here.remove(id)),
         };
-        told.extend(old.iter().flat_map(secrets));
-        told
+        affected.extend(old.iter().flat_map(secrets));
+        affected
     }
 
     /// Workloads of one kind that are known.
@@ -188,7 +202,7 @@ impl WorkloadIndex {
     }
 }
 
-/// Whether two states of a workload lead to the same decisions. Where somebody replaces the pods by hand, any change may
+/// Whether two states of a workload lead to the same decisions. Where pods are replaced by hand, any change may
 /// be the last of them.
 fn is_unchanged(old: &Workload, new: &Workload) -> bool {
     let by_hand = matches!(new.rollout, Rollout::Held(_)) && old.version != new.version;
@@ -220,18 +234,18 @@ pub(super) async fn watch_workloads(
     metrics: Arc<Metrics>,
     client: Client,
     scopes: Vec<Scope>,
-    readers: Arc<WorkloadIndex>,
+    index: Arc<WorkloadIndex>,
     triggers: Arc<Triggers>,
 ) {
-    if readers.level == Level::Off {
+    if index.level == Level::Off {
         return;
     }
-    readers.begun.get_or_init(Instant::now);
+    index.begun.get_or_init(Instant::now);
     let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
     for scope in scopes {
         let follower = WorkloadWatcher {
             scope,
-            readers: readers.clone(),
+            index: index.clone(),
             triggers: triggers.clone(),
             metrics: metrics.clone(),
         };
@@ -245,7 +259,7 @@ pub(super) async fn watch_workloads(
 
 struct WorkloadWatcher {
     scope: Scope,
-    readers: Arc<WorkloadIndex>,
+    index: Arc<WorkloadIndex>,
     triggers: Arc<Triggers>,
     metrics: Arc<Metrics>,
 }
@@ -267,10 +281,10 @@ impl WorkloadWatcher {
                     self.put(&object);
                 }
                 Event::InitDone => {
-                    // What went while nobody watched.
-                    for (namespace, id) in self.readers.ids(K::KIND, self.scope.as_deref()) {
+                    // Deleted between two watches.
+                    for (namespace, id) in self.index.ids(K::KIND, self.scope.as_deref()) {
                         if !listed.contains(&(namespace.clone(), id.1.clone())) {
-                            self.tell(&namespace, &self.readers.put(&namespace, &id, None));
+                            self.enqueue(&namespace, &self.index.put(&namespace, &id, None));
                         }
                     }
                     listed.clear();
@@ -281,7 +295,7 @@ impl WorkloadWatcher {
                 Event::Apply(object) => self.put(&object),
                 Event::Delete(object) => {
                     let (namespace, name) = place(&object);
-                    self.tell(&namespace, &self.readers.put(&namespace, &(K::KIND, name), None));
+                    self.enqueue(&namespace, &self.index.put(&namespace, &(K::KIND, name), None));
                 }
             }
         }
@@ -291,33 +305,33 @@ impl WorkloadWatcher {
         let workload = object.summarize();
         let id = workload.id();
         let namespace = object.namespace_of();
-        self.tell(&namespace, &self.readers.put(&namespace, &id, Some(workload)));
+        self.enqueue(&namespace, &self.index.put(&namespace, &id, Some(workload)));
     }
 
-    /// Has the users of these Secrets looked at again.
-    fn tell(&self, namespace: &str, secrets: &BTreeSet<String>) {
+    /// Enqueues the users of these Secrets.
+    fn enqueue(&self, namespace: &str, secrets: &BTreeSet<String>) {
         for name in secrets
             .iter()
-            .flat_map(|secret| self.readers.users(namespace, secret))
+            .flat_map(|secret| self.index.users(namespace, secret))
         {
             self.triggers.user(&ObjectRef::new(&name).within(namespace));
         }
     }
 
-    /// With the last list that was awaited, users are looked at again whose statuses name workloads, or that wait for them.
+    /// With the last list that was awaited, enqueues the users whose statuses name workloads, or that wait for them.
     fn filled(&self, kind: WorkloadKind) {
         let id = (self.scope.clone(), kind);
-        self.readers.awaited.send_modify(|left| {
+        self.index.awaited.send_modify(|left| {
             left.remove(&id);
         });
         let awaited = |(scope, _): &(Scope, WorkloadKind)| *scope == self.scope;
-        if self.readers.awaited.borrow().iter().any(awaited) {
+        if self.index.awaited.borrow().iter().any(awaited) {
             return;
         }
         let here = |namespace: &str| covers(self.scope.as_deref(), namespace);
         self.triggers
             .users_looked_at(|user| user.watches_workloads() && user.namespace().is_some_and(|n| here(&n)));
-        let known = self.readers.known();
+        let known = self.index.known();
         let all = known.workloads.iter().filter(|(namespace, _)| here(namespace));
         let all = all.map(|(namespace, all)| {
             let secrets = all.values().flat_map(|w| w.secrets.clone()).collect();
@@ -326,7 +340,7 @@ impl WorkloadWatcher {
         let all: Vec<(String, BTreeSet<String>)> = all.collect();
         drop(known);
         for (namespace, secrets) in all {
-            self.tell(&namespace, &secrets);
+            self.enqueue(&namespace, &secrets);
         }
     }
 }
@@ -347,8 +361,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_waits_hears_of_what_changes_a_decision() {
-        let readers = WorkloadIndex::new(Level::Observe, &[None]);
+    fn users_are_enqueued_for_changes_that_change_a_decision() {
+        let index = WorkloadIndex::new(Level::Observe, &[None]);
         let set = |version: &str, strategy: &str, updated: i32| -> Workload {
             let set: StatefulSet = serde_json::from_value(json!({
                 "metadata": {"name": "db", "resourceVersion": version, "generation": 2},
@@ -365,8 +379,8 @@ mod tests {
             set.summarize()
         };
         let id = set("1", "RollingUpdate", 0).id();
-        let put = |workload: Workload| !readers.put("payments", &id, Some(workload)).is_empty();
-        let moved = || readers.known().workloads["payments"][&id].moved;
+        let put = |workload: Workload| !index.put("payments", &id, Some(workload)).is_empty();
+        let moved = || index.known().workloads["payments"][&id].moved;
         assert!(put(set("1", "RollingUpdate", 0)));
         assert_eq!(moved(), None);
         // One pod more changes nothing but for how long the rest is waited for.
@@ -375,27 +389,49 @@ mod tests {
         assert!(!put(set("3", "RollingUpdate", 1)));
         assert_eq!(moved(), Some(first));
         assert!(put(set("4", "RollingUpdate", 3)), "complete");
-        // Pods that somebody replaces by hand.
+        // Pods that are replaced by hand.
         assert!(put(set("5", "OnDelete", 0)));
         assert!(!put(set("5", "OnDelete", 0)));
         assert!(put(set("6", "OnDelete", 1)));
     }
 
     #[test]
+    fn nothing_is_kept_of_objects_that_come_and_go() {
+        let index = WorkloadIndex::new(Level::Observe, &[None]);
+        let user = |n: usize| -> ProgrammaticUser {
+            serde_json::from_value(json!({
+                "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
+                "metadata": {"name": format!("ci-{n}"), "namespace": "payments"},
+                "spec": {"className": "c", "scope": "Account", "secret": {"name": format!("token-{}", n / 2)}},
+            }))
+            .unwrap()
+        };
+        for n in 0..1000 {
+            index.of(&user(n));
+        }
+        assert_eq!(index.known().users_by_secret.len(), 500);
+        index.remove("payments", "ci-0");
+        assert!(index.users("payments", "token-0").contains("ci-1"));
+        (0..1000).for_each(|n| index.remove("payments", &format!("ci-{n}")));
+        let known = index.known();
+        assert!(known.users_by_secret.is_empty() && known.secrets_by_user.is_empty());
+    }
+
+    #[test]
     fn a_list_that_never_comes_is_missing_in_its_namespace_and_in_no_other() {
-        let readers = WorkloadIndex::new(Level::Restart, &[Some("a".to_owned()), Some("b".to_owned())]);
+        let index = WorkloadIndex::new(Level::Restart, &[Some("a".to_owned()), Some("b".to_owned())]);
         let of = |namespace: &str| {
             let mut user = ProgrammaticUser::new(
                 "ci",
                 serde_json::from_value(json!({"className": "c", "scope": "Account"})).unwrap(),
             );
             user.metadata.namespace = Some(namespace.to_owned());
-            let consumers = readers.of(&user);
+            let consumers = index.of(&user);
             (consumers.workloads.is_some(), consumers.missing)
         };
         let came = |scope: &str, kind| {
             let id = (Some(scope.to_owned()), kind);
-            readers.awaited.send_modify(|left| assert!(left.remove(&id)));
+            index.awaited.send_modify(|left| assert!(left.remove(&id)));
         };
         assert_eq!((of("a"), of("b")), ((false, false), (false, false)));
         for kind in KINDS {
@@ -403,12 +439,12 @@ mod tests {
         }
         came("b", WorkloadKind::Deployment);
         assert_eq!((of("a"), of("b")), ((true, false), (false, false)));
-        readers
+        index
             .begun
             .set(Instant::now().checked_sub(MISSING).unwrap())
             .unwrap();
         assert_eq!((of("a"), of("b")), ((true, false), (false, true)));
-        let waits = |scope| readers.filled(scope).now_or_never().is_none();
+        let waits = |scope| index.filled(scope).now_or_never().is_none();
         assert!(!waits(Some("a")) && waits(Some("b")));
     }
 }

@@ -18,10 +18,9 @@ use crate::controller::error::Error;
 use crate::controller::leader::LeaseState;
 use crate::controller::organizations::connections::OrganizationStates;
 use crate::controller::organizations::retained;
-use crate::controller::reconcile::panics::Panics;
 use crate::controller::schedule::concurrency::ConcurrencyLimiter;
 use crate::controller::schedule::object_state::ObjectStates;
-use crate::controller::schedule::triggers::{Queues, Triggers};
+use crate::controller::schedule::triggers::{Queues, Triggers, UserRef};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::controller::watch::streams::{Cache, Guarded, SecretNames};
 use crate::health::watchdog::Watchdog;
@@ -29,9 +28,6 @@ use crate::metrics::Metrics;
 use crate::plan::{EventDraft, Marker, NONCE_LEN, Retained, base32};
 use crate::platform::UserName;
 use crate::platform::client::{LimiterEvents, Observer};
-
-/// First and longest pause between tries.
-const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// Caches of the watched kinds.
 pub(super) struct Caches {
@@ -49,10 +45,11 @@ pub(super) struct Parts {
     pub(super) caches: Caches,
     /// Metadata of the Secrets of the operator's own namespace.
     pub(super) own_secrets: SecretNames,
+    pub(super) platforms: Arc<OrganizationStates>,
     pub(super) triggers: Arc<Triggers>,
-    pub(super) rest: Arc<ObjectStates>,
-    pub(super) readers: Arc<WorkloadIndex>,
-    pub(super) standing: Arc<LeaseState>,
+    pub(super) objects: Arc<ObjectStates>,
+    pub(super) workload_index: Arc<WorkloadIndex>,
+    pub(super) lease: Arc<LeaseState>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
     pub(super) metrics: Arc<Metrics>,
@@ -65,32 +62,22 @@ pub(super) struct Context {
     pub(super) config: crate::controller::Config,
     pub(super) caches: Caches,
     pub(super) own_secrets: SecretNames,
-    pub(super) platforms: OrganizationStates,
+    pub(super) platforms: Arc<OrganizationStates>,
     pub(super) triggers: Arc<Triggers>,
-    /// Users that need no look.
-    pub(super) rest: Arc<ObjectStates>,
+    pub(super) objects: Arc<ObjectStates>,
     /// Workloads that read Secrets.
-    pub(super) readers: Arc<WorkloadIndex>,
+    pub(super) workload_index: Arc<WorkloadIndex>,
     pub(super) pods: PodLists,
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
-    pub(super) lanes: ConcurrencyLimiter,
-    pub(super) panics: Panics,
-    standing: Arc<LeaseState>,
-    /// Users, by UID, that are to be compared with the platform in full at their next reconcile.
-    full_checks: Mutex<BTreeSet<String>>,
+    pub(super) concurrency: ConcurrencyLimiter,
+    lease: Arc<LeaseState>,
     recorder: Recorder,
     /// Only these organizations are looked after; empty: all.
     only: BTreeSet<String>,
-    /// When this process first saw an attempt as abandoned, by the object's UID and the attempt.
-    abandoned: Mutex<HashMap<String, HashMap<String, Instant>>>,
-    /// Users that have taken their place under a class's maximum, by UID; the cache may not show them yet.
-    quotas: Mutex<BTreeSet<String>>,
     /// Users that were retained just now, by attempt; the cache of their records may not show them yet.
     just_retained: Mutex<HashMap<String, Retained>>,
-    /// Failed tries in a row, by the object's UID.
-    failures: Mutex<HashMap<String, u32>>,
 }
 
 impl Context {
@@ -101,30 +88,15 @@ impl Context {
             config,
             caches,
             own_secrets,
+            platforms,
             triggers,
-            rest,
-            readers,
-            standing,
+            objects,
+            workload_index,
+            lease,
             watchdog,
             queues,
             metrics,
         } = parts;
-        let hooks = {
-            let (standing, triggers, metrics) = (standing.clone(), triggers.clone(), metrics.clone());
-            move |organization: &str| {
-                let (standing, triggers) = (standing.clone(), triggers.clone());
-                let name = organization.to_owned();
-                let calls = Calls {
-                    metrics: metrics.clone(),
-                    organization: name.clone(),
-                };
-                LimiterEvents {
-                    margin: Box::new(move || standing.time_left()),
-                    refused: Box::new(move || triggers.organization(&name)),
-                    observer: Box::new(calls),
-                }
-            }
-        };
         Self {
             recorder: Recorder::new(
                 client.clone(),
@@ -133,13 +105,7 @@ impl Context {
                     instance: None,
                 },
             ),
-            platforms: OrganizationStates::new(
-                client.clone(),
-                &config.namespace,
-                own_secrets.clone(),
-                config.create_timeout,
-                Box::new(hooks),
-            ),
+            platforms,
             only: config.organizations.iter().cloned().collect(),
             client,
             instance,
@@ -147,20 +113,15 @@ impl Context {
             caches,
             own_secrets,
             triggers,
-            rest,
-            readers,
+            objects,
+            workload_index,
             pods: PodLists::default(),
-            standing,
+            lease,
             metrics,
             watchdog,
             queues,
-            lanes: ConcurrencyLimiter::default(),
-            panics: Panics::default(),
-            full_checks: Mutex::default(),
-            abandoned: Mutex::default(),
-            quotas: Mutex::default(),
+            concurrency: ConcurrencyLimiter::default(),
             just_retained: Mutex::default(),
-            failures: Mutex::default(),
         }
     }
 
@@ -172,15 +133,15 @@ impl Context {
     /// The time by the clock of an organization's platform, as far as it is known.
     pub(super) fn platform_time(&self, organization: Option<&Organization>) -> Option<Timestamp> {
         let name = organization?.metadata.name.as_deref()?;
-        self.platforms.known(name)?.gate.now()
+        self.platforms.known(name)?.limiter.now()
     }
 
     /// How long this process is the leader for certain.
     pub(super) fn lease_margin(&self) -> Duration {
-        self.standing.time_left()
+        self.lease.time_left()
     }
 
-    /// After this a call that made a user, and that nobody has heard of since, cannot be on its way any more: twice
+    /// After this a call that made a user, and whose answer was lost, cannot be on its way any more: twice
     /// its deadline, once for its turn and once for its answer, and some.
     pub(super) fn settle(&self) -> Duration {
         self.config.create_timeout * 2 + self.config.settle_slack
@@ -188,18 +149,9 @@ impl Context {
 
     /// Has a user compared with the platform in full, soon.
     pub(super) fn request_full_check(&self, user: &ObjectRef<CachedUser>, uid: &str) {
-        self.full_checks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(uid.to_owned());
+        self.objects.records.request_full_check(uid);
         self.triggers.user(user);
-    }
-
-    /// Whether this reconcile is to compare the user of this UID with the platform in full. Asking once is all: the
-    /// answer is `false` until the next drift interval finds another reason.
-    pub(super) fn take_full_check(&self, uid: &str) -> bool {
-        let mut checks = self.full_checks.lock().unwrap_or_else(PoisonError::into_inner);
-        checks.remove(uid)
+        self.end_if_gone(user, uid);
     }
 
     /// Users on the platform that carry this object's marker and an attempt that its journal does not know.
@@ -209,19 +161,19 @@ impl Context {
     /// `None`: there was no such list yet.
     pub(super) fn unknown_users(&self, user: &ProgrammaticUser, read: Instant) -> Option<Vec<UserName>> {
         let organization = user.status.as_ref().and_then(|s| s.organization_name.as_deref());
-        let seat = organization.and_then(|name| self.platforms.known(name));
-        let (seat, snapshot) = seat.and_then(|s| s.snapshot().map(|n| (s, n)))?;
-        if snapshot.ended > read {
+        let state = organization.and_then(|name| self.platforms.known(name));
+        let (state, listing) = state.and_then(|s| s.listing().map(|n| (s, n)))?;
+        if listing.ended > read {
             return None;
         }
-        let deleted = seat.gate.deleted_since(snapshot.begun);
+        let deleted = state.limiter.deleted_since(listing.begun);
         let journal = user
             .status
             .as_ref()
             .map(|s| s.journal.clone())
             .unwrap_or_default();
         let uid = user.metadata.uid.as_deref().unwrap_or_default();
-        let mut strays = snapshot.strays(&self.instance, uid, &[&journal], &deleted);
+        let mut strays = listing.strays(&self.instance, uid, &[&journal], &deleted);
         strays.retain(|user| !self.is_known_elsewhere(user));
         Some(strays)
     }
@@ -278,7 +230,7 @@ impl Context {
         )
     }
 
-    /// Whether this installation is to look after an organization.
+    /// Whether this installation manages an organization.
     pub(super) fn manages(&self, organization: &str) -> bool {
         self.only.is_empty() || self.only.contains(organization)
     }
@@ -314,84 +266,32 @@ impl Context {
         let all: Vec<_> = cached.filter(alike).collect();
         let begun = all.iter().filter(|o| o.has_begun());
         let mut taken: BTreeSet<String> = begun.map(|o| o.uid_ref().to_owned()).collect();
-        let known: BTreeSet<String> = all.iter().map(|o| o.uid_ref().to_owned()).collect();
-        let mut places = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.extend(places.intersection(&known).cloned());
-        taken.remove(&uid);
         let retained = retained::all(self).into_iter().filter(|kept| {
             kept.class == user.spec.class_name && Some(&kept.namespace) == user.metadata.namespace.as_ref()
         });
         // An object that is not gone yet counts once.
         taken.extend(retained.map(|kept| kept.uid));
-        if taken.len() < max {
-            places.insert(uid);
-        }
-        taken.len()
-    }
-
-    /// Gives back the place of a user that was not begun after all.
-    pub(super) fn release_quota(&self, uid: &str) {
-        self.quotas
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
-    }
-
-    /// The attempts among `nonces`, all that the object has abandoned, that this process has known as such for the whole
-    /// settle window, by its own monotonic clock; and how long it takes until that is true of all.
-    pub(super) fn expired_attempts<'a>(
-        &self,
-        uid: &str,
-        nonces: impl Iterator<Item = &'a String>,
-    ) -> (BTreeSet<String>, Duration) {
-        let now = Instant::now();
-        let mut all = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = all.remove(uid).unwrap_or_default();
-        let since = |nonce: &String| (nonce.clone(), before.get(nonce).copied().unwrap_or(now));
-        let known: HashMap<String, Instant> = nonces.map(since).collect();
-        let (mut settled, mut left) = (BTreeSet::new(), Duration::ZERO);
-        for (nonce, since) in &known {
-            match self.settle().checked_sub(now.duration_since(*since)) {
-                Some(rest) if !rest.is_zero() => left = left.max(rest),
-                _ => {
-                    settled.insert(nonce.clone());
-                }
-            }
-        }
-        if !known.is_empty() {
-            all.insert(uid.to_owned(), known);
-        }
-        (settled, left)
+        let candidates = all.iter().map(|o| o.uid_ref());
+        self.objects.records.reserve_quota(&uid, max, candidates, taken)
     }
 
     /// The pause before the next try of this object: longer each time, with jitter.
     pub(super) fn backoff(&self, uid: &str) -> Duration {
-        let mut tries = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = tries.entry(uid.to_owned()).or_default();
-        let pause = BACKOFF.0.saturating_mul(1 << (*n).min(10)).min(BACKOFF.1);
-        *n += 1;
+        let pause = self.objects.records.next_backoff(uid);
         pause.mul_f64(0.75 + 0.5 * f64::from(rand::rng().next_u32()) / f64::from(u32::MAX))
     }
 
-    /// Forgets an object that is gone.
-    pub(super) fn forget(&self, uid: &str) {
-        self.rest.forget(uid);
-        self.release_quota(uid);
-        self.reset_backoff(uid);
-        self.panics.forget(uid);
-        self.take_full_check(uid);
-        self.abandoned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
-    }
-
-    /// Forgets failed tries.
-    pub(super) fn reset_backoff(&self, uid: &str) {
-        self.failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+    /// Ends the records of a user that the cache no longer has: a late reconcile may have begun them after the watch showed the
+    /// deletion. Called after whatever may begin one, so that no order of the two leaves one behind.
+    pub(super) fn end_if_gone(&self, user: &UserRef, uid: &str) {
+        let cached = self.triggers.known(user);
+        if cached.as_ref().is_none_or(|cached| cached.uid_ref() != uid) {
+            self.objects.remove(uid);
+        }
+        if cached.is_none() {
+            let namespace = user.namespace.as_deref().unwrap_or_default();
+            self.workload_index.remove(namespace, &user.name);
+        }
     }
 
     /// Publishes an Event. One that cannot be written is logged and no more: in a namespace that is being
@@ -441,6 +341,27 @@ pub(super) fn fresh_nonce() -> String {
     base32(&bytes, NONCE_LEN)
 }
 
+/// Limiters that count calls, ask the lease for its time, and wake the Organization when the platform refuses its credential.
+pub(super) fn limiter_events(
+    lease: Arc<LeaseState>,
+    triggers: Arc<Triggers>,
+    metrics: Arc<Metrics>,
+) -> Box<dyn Fn(&str) -> LimiterEvents + Send + Sync> {
+    Box::new(move |organization: &str| {
+        let (lease, triggers) = (lease.clone(), triggers.clone());
+        let name = organization.to_owned();
+        let calls = Calls {
+            metrics: metrics.clone(),
+            organization: name.clone(),
+        };
+        LimiterEvents {
+            margin: Box::new(move || lease.time_left()),
+            refused: Box::new(move || triggers.organization(&name)),
+            observer: Box::new(calls),
+        }
+    })
+}
+
 /// Counts the calls of one organization.
 struct Calls {
     metrics: Arc<Metrics>,
@@ -463,8 +384,8 @@ impl Observer for Calls {
 
 impl crate::health::Health for Context {
     fn ready(&self) -> Result<&'static str, &'static str> {
-        if !self.standing.leads() {
-            return if self.standing.is_healthy() {
+        if !self.lease.leads() {
+            return if self.lease.is_healthy() {
                 Ok("stands by")
             } else {
                 Err("the Lease cannot be read, so that it is not known who leads")

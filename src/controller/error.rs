@@ -10,8 +10,8 @@ use crate::plan::{Problem, Retry};
 /// A failed reconcile: nothing that a status could say, since the status cannot be written either.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody changed the object in the meantime; the next reconcile sees it.
-    #[error("the object was changed by somebody else while it was worked on")]
+    /// The object changed in the meantime; the next reconcile sees it.
+    #[error("the object changed while it was reconciled")]
     Conflict,
     /// The API server refused or did not answer.
     #[error("cannot {0}: {1}")]
@@ -36,7 +36,7 @@ impl Error {
         }
     }
 
-    /// When to try again: at once if somebody else was faster, else after `pause`.
+    /// When to try again: at once after a conflict, else after `pause`.
     pub(super) fn again(&self, pause: impl FnOnce() -> Duration) -> Duration {
         match self {
             Self::Conflict => Duration::from_millis(100),

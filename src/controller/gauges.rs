@@ -1,4 +1,4 @@
-//! What the metrics show of the present: looked up in memory, in one pass, when somebody asks.
+//! The gauges of a scrape: computed from memory in one pass.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ impl Context {
         for kind in KINDS {
             let running = self.watchdog.running(kind);
             let waiting = if kind == "ProgrammaticUser" {
-                self.lanes.waiting() + self.rest.awaiting_scan()
+                self.concurrency.waiting() + self.objects.awaiting_scan()
             } else {
                 0
             };
@@ -75,19 +75,19 @@ impl Context {
             ],
             ..OrganizationGauges::default()
         };
-        let Some(seat) = self.platforms.known(&organization.name_any()) else {
+        let Some(state) = self.platforms.known(&organization.name_any()) else {
             return found;
         };
-        let used = seat.gate.used();
+        let used = state.limiter.used();
         found.waiting = used.waiting;
         found.in_flight = used.in_flight;
         found.pause = used.pause;
-        found.clock_implausible = seat.gate.skew().is_some();
+        found.clock_implausible = state.limiter.skew().is_some();
         found.budget = used.limits.creates_per_hour;
         found.budget_left = used.budget_left;
-        found.listed = seat.snapshot().and_then(|s| wall_clock(s.ended));
+        found.listed = state.listing().and_then(|s| wall_clock(s.ended));
         // A connection that is being made says nothing yet; the next scrape will tell.
-        if let Some(platform) = seat.connected() {
+        if let Some(platform) = state.connected() {
             found.breaker_open = platform.is_refused();
             found.refused = platform.is_refused() || platform.uses_previous();
         }
@@ -99,7 +99,7 @@ impl Context {
         let now = Timestamp::now();
         let clocks: HashMap<&str, Timestamp> = there
             .iter()
-            .filter_map(|name| Some((name.as_str(), self.platforms.known(name)?.gate.now()?)))
+            .filter_map(|name| Some((name.as_str(), self.platforms.known(name)?.limiter.now()?)))
             .collect();
         let classes: HashMap<String, (String, Option<Duration>)> = self
             .caches
@@ -128,7 +128,7 @@ impl Context {
                 if !name.is_empty() && !self.manages(name) {
                     continue;
                 }
-                // What is not there is one and the same, or anybody could make up labels.
+                // All names of Organizations that do not exist share one label: otherwise every user could add labels.
                 let name = if there.contains(name) { name } else { "" };
                 let clock = clocks.get(name).copied().unwrap_or(now);
                 let max_age = class.and_then(|c| c.1);

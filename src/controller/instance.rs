@@ -29,7 +29,7 @@ struct Failure {
 }
 
 /// Reads the id, or makes one at the very first start. Waits for an API server that does not answer: to end and be
-/// started again would help nobody.
+/// started again would not help.
 pub(super) async fn get(client: &Client, namespace: &str) -> Result<String, String> {
     loop {
         match try_get(client, namespace).await {

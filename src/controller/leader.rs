@@ -5,8 +5,8 @@
 //! unchanged, and whether we still hold it by when our last successful renewal was *sent*. Since the API server got
 //! that renewal later than it was sent, and others saw it later still, our time is over before theirs begins.
 //!
-//! The object also says how much is logged, by an annotation: all replicas look at it anyway, it needs no right that they do not
-//! have, and whoever may write it may stop the operator as well.
+//! The object also says how much is logged, by an annotation: all replicas read it anyway, it needs no right that they do not
+//! have, and a subject that may write it may stop the operator as well.
 //!
 //! This keeps two from working at one time as a rule; that nothing is lost or doubled when they do all the same (a
 //! process frozen in the wrong moment, two installations with different names of the Lease) is the protocol's part.
@@ -27,9 +27,9 @@ use crate::api::LOG_LEVEL_ANNOTATION;
 use crate::controller::error::describe;
 use crate::telemetry;
 
-/// The most that a standby waits between two looks.
-const LOOK: Duration = Duration::from_secs(2);
-/// The least that anybody waits before trying again.
+/// The longest pause of a standby between two reads.
+const READ_PAUSE: Duration = Duration::from_secs(2);
+/// The least pause before another try.
 const BREATH: Duration = Duration::from_millis(100);
 
 /// What the rest of the process may know of the lease.
@@ -69,7 +69,7 @@ impl LeaseState {
 /// A record as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
-    /// Nobody, if it is empty.
+    /// Empty: the lease is free.
     holder: String,
     version: String,
     /// For how long its holder wants to be believed.
@@ -83,11 +83,11 @@ struct Record {
 enum LeaseAction {
     /// Write the record anew; there is none.
     Create,
-    /// Put our name into it, which nobody's is in, or one whose time is over.
+    /// Put our name into a lease that is free, or whose holder's time is over.
     Acquire,
     /// Write it again.
     Renew,
-    /// Look again after this.
+    /// Read it again after this.
     Wait(Duration),
     /// It was ours and is not any more.
     Lost,
@@ -109,7 +109,7 @@ fn decide(record: Option<&Record>, me: &str, ours_until: Option<Instant>, now: I
         return LeaseAction::Lost;
     }
     match record {
-        // Somebody removed it. Making it anew is a compare-and-swap, too: of two that do, one fails.
+        // It was deleted. Making it anew is a compare-and-swap, too: of two that do, one fails.
         None => LeaseAction::Create,
         Some(r) if r.holder == me => LeaseAction::Renew,
         Some(_) => LeaseAction::Lost,
@@ -120,7 +120,7 @@ fn decide(record: Option<&Record>, me: &str, ours_until: Option<Instant>, now: I
 pub(in crate::controller) struct Election {
     api: Api<Lease>,
     name: String,
-    /// Unique to this process, so that nobody takes an earlier one's record for its own.
+    /// Unique to this process, so that no process takes an earlier one's record for its own.
     me: String,
     duration: Duration,
     /// Pause between renewals.
@@ -159,7 +159,7 @@ impl Election {
 
     /// Waits until the lease is ours.
     pub(in crate::controller) async fn acquire(&mut self) {
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
             if let Err(error) = self.observe().await {
                 tracing::warn!(
@@ -167,20 +167,20 @@ impl Election {
                     error,
                     "cannot look at the lease; it is tried again"
                 );
-                sleep(LOOK).await;
+                sleep(READ_PAUSE).await;
                 continue;
             }
             let pause = match decide(self.record.as_ref(), &self.me, None, Instant::now()) {
                 LeaseAction::Wait(left) => {
-                    if let Some(record) = self.record.as_ref().filter(|r| r.holder != told) {
-                        told.clone_from(&record.holder);
-                        tracing::info!(lease = self.name, holder = told, "standing by");
+                    if let Some(record) = self.record.as_ref().filter(|r| r.holder != reported) {
+                        reported.clone_from(&record.holder);
+                        tracing::info!(lease = self.name, holder = reported, "standing by");
                     }
-                    left.min(LOOK).min(self.duration / 4).max(BREATH)
+                    left.min(READ_PAUSE).min(self.duration / 4).max(BREATH)
                 }
                 _ => match self.write().await {
                     Ok(()) => return,
-                    // Somebody was faster, or it is not known: look again.
+                    // Another replica was faster, or the answer was lost: read the lease again.
                     Err(error) => {
                         tracing::info!(lease = self.name, error, "the lease was not won");
                         BREATH
@@ -271,7 +271,10 @@ impl Election {
     /// Remembers what the API server said, and since when it says so.
     fn record(&mut self, object: Option<Lease>) {
         let now = Instant::now();
-        LeaseState::set(&self.standing.healthy, Some(now + self.duration.max(LOOK * 3)));
+        LeaseState::set(
+            &self.standing.healthy,
+            Some(now + self.duration.max(READ_PAUSE * 3)),
+        );
         let record = object.as_ref().map(|o| {
             let spec = o.spec.clone().unwrap_or_default();
             let seconds = spec.lease_duration_seconds.and_then(|s| u64::try_from(s).ok());
@@ -343,7 +346,7 @@ impl Election {
         spec.renew_time = Some(MicroTime(Timestamp::now()));
         let params = PostParams::default();
         let write = self.api.replace(&self.name, &params, &lease);
-        match timeout(LOOK, write).await {
+        match timeout(READ_PAUSE, write).await {
             Ok(Ok(_)) => tracing::info!(lease = self.name, "the lease was given back"),
             Ok(Err(error)) => {
                 tracing::warn!(

@@ -1,5 +1,5 @@
-//! One reconcile of an `Organization`: is the platform there, does it accept the credential, whom does it know, and
-//! is that what the objects say.
+//! Reconciles an `Organization`: probes the platform and its credential with one list call, and compares the users of the list
+//! with the objects.
 
 pub(in crate::controller) mod classes;
 mod conditions;
@@ -22,7 +22,7 @@ use kube::runtime::reflector::ObjectRef;
 use crate::api::{Organization, OrphanPolicy, Reason, UserCounts};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::organizations::connections::{Connection, UserListing};
+use crate::controller::organizations::connections::{Connection, OrganizationState, UserListing};
 use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
 use crate::controller::reconcile::panics;
 use crate::controller::schedule::triggers::UserRef;
@@ -38,14 +38,15 @@ const KIND: &str = "Organization";
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Pause between two questions whether a refused credential is accepted again; a changed Secret is seen at once.
 const PROBE: Duration = Duration::from_mins(1);
-/// Pause between two looks at whether an organization that is to be deleted is still needed.
+/// Pause between two checks whether an Organization that is being deleted is still needed.
 const RELEASE: Duration = Duration::from_secs(5);
 /// Users that are compared with the platform in full, in turn, after each list.
 const CHECKS: usize = 5;
 
-/// What a look at the platform found.
+/// What a list call to the platform found.
 struct Inspection {
-    platform: Arc<Connection>,
+    state: Arc<OrganizationState>,
+    connection: Arc<Connection>,
     counts: UserCounts,
     /// Users that no object knows, after the sweep.
     orphans: BTreeSet<String>,
@@ -65,14 +66,14 @@ pub(super) async fn reconcile(
         organization.uid().unwrap_or_default(),
         panics::desired_digest(&*organization),
     );
-    if let Some(left) = context.panics.pause(&uid, asks) {
+    if let Some(left) = context.objects.records.panic_pause(&uid, asks) {
         return Ok(context.queues.organizations.requeue(None, &name, left));
     }
     let subject = ReconcileTarget {
         kind: KIND,
         namespace: None,
         name: name.clone(),
-        organization: name,
+        organization: name.clone(),
     };
     let work = work(organization.clone(), context.clone());
     let result = Box::pin(instrument(context.clone(), subject, work)).await;
@@ -80,8 +81,9 @@ pub(super) async fn reconcile(
         let queue = &context.queues.organizations;
         return Ok(panics::report(&context, KIND, queue, &*organization, asks).await);
     }
+    end_if_gone(&context, &name, &uid);
     if result.is_ok() {
-        context.panics.forget(&uid);
+        context.objects.records.reset_panics(&uid);
     }
     result
 }
@@ -90,7 +92,7 @@ async fn work(
     organization: Arc<DeserializeGuard<Organization>>,
     context: Arc<Context>,
 ) -> Result<(Action, bool), Error> {
-    let name = organization.name_any();
+    let (name, uid) = (organization.name_any(), organization.uid().unwrap_or_default());
     let organization = match &organization.0 {
         Ok(organization) => organization,
         Err(invalid) => {
@@ -106,7 +108,6 @@ async fn work(
     context.synced().await?;
     let (hold, changed) = deletion::hold(&context, organization).await?;
     if hold == DeletionHold::Released {
-        context.platforms.forget(&name);
         return Ok((Action::await_change(), false));
     }
     let wrote = changed.is_some();
@@ -121,13 +122,13 @@ async fn work(
     let pause = match &found {
         None => RELEASE,
         Some(Ok(_)) => {
-            context.reset_backoff(&name);
+            context.objects.records.reset_backoff(&uid);
             interval
         }
         Some(Err(problem)) => match problem.retry {
             Retry::After(span) => span,
             Retry::Backoff | Retry::OnChange if problem.reason == Reason::CredentialInvalid => PROBE,
-            Retry::Backoff | Retry::OnChange => context.backoff(&name).min(LONGEST_PAUSE),
+            Retry::Backoff | Retry::OnChange => context.backoff(&uid).min(LONGEST_PAUSE),
         },
     };
     let pause = if hold == DeletionHold::Alive {
@@ -139,14 +140,15 @@ async fn work(
     Ok((context.queues.organizations.requeue(None, &name, pause), changed))
 }
 
-/// Whether an organization that is kept from being deleted has to be looked at, too.
+/// Whether the list call is due for an Organization whose deletion is blocked.
 async fn is_due(context: &Context, organization: &Organization, interval: Duration) -> bool {
-    match context.platforms.get(organization).await {
-        Ok(platform) => {
-            let pause = if platform.is_refused() { PROBE } else { interval };
-            platform.state().is_due(pause)
+    let states = &context.platforms;
+    match (states.state(organization).await, states.get(organization).await) {
+        (Ok(state), Ok(connection)) => {
+            let pause = if connection.is_refused() { PROBE } else { interval };
+            state.is_due(pause)
         }
-        Err(_) => true,
+        _ => true,
     }
 }
 
@@ -157,30 +159,34 @@ async fn inspect(
     name: &str,
 ) -> Result<Result<Inspection, Problem>, Error> {
     let before = views(context);
-    let platform = match context.platforms.refresh(organization).await {
-        Ok(platform) => platform,
+    let state = match context.platforms.state(organization).await {
+        Ok(state) => state,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let connection = match context.platforms.refresh(organization).await {
+        Ok(connection) => connection,
         Err(problem) => return Ok(Err(problem)),
     };
     let begun = Instant::now();
-    let users = match platform.client().probe().await {
+    let users = match connection.client().probe().await {
         Ok(users) => users,
         Err(error) => {
-            platform.state().listing_succeeded(None);
+            state.listing_succeeded(None);
             if error.tells_of_endpoint() {
-                detail(context, organization, &platform, &error).await;
+                detail(context, organization, &state, &error).await;
             }
             return Ok(Err(context.platforms.problem(name, &error)));
         }
     };
     let snapshot = Arc::new(UserListing::new(begun, users, &context.instance));
-    platform.state().listing_succeeded(Some(snapshot.clone()));
+    state.listing_succeeded(Some(snapshot.clone()));
     let after = views(context);
     // A platform may be late with its lists.
     let settle = context.settle();
     let late = begun.checked_sub(settle).unwrap_or(begun);
-    let deleted = platform.state().gate.deleted_since(late);
+    let deleted = state.limiter.deleted_since(late);
     let mut found = drift::compare(name, &context.instance, &snapshot, &before, &after, &deleted);
-    let retained = retained::in_organization(context, name, &snapshot, platform.client()).await?;
+    let retained = retained::in_organization(context, name, &snapshot, connection.client()).await?;
     found.counts.retained = i32::try_from(retained.len()).unwrap_or(i32::MAX);
     let mut kept = BTreeSet::new();
     if !found.orphans.is_empty() {
@@ -189,13 +195,11 @@ async fn inspect(
         found.counts.orphaned -= i32::try_from(all - found.orphans.len()).unwrap_or_default();
         kept = orphans::still_needed(context, &found.orphans).await?;
     }
-    trigger(context, name, &platform, &after, &found);
+    trigger(context, name, &state, &after, &found);
     orphans::sweep_staging(context).await?;
 
     let times = (snapshot.begun, snapshot.ended);
-    let settled = platform
-        .state()
-        .settled_orphans(found.orphans.keys(), times, settle);
+    let settled = state.settled_orphans(found.orphans.keys(), times, settle);
     let mut gone = Vec::new();
     let wanted =
         organization.spec.orphan_policy == OrphanPolicy::Delete && orphans::watches_all_namespaces(context);
@@ -206,14 +210,15 @@ async fn inspect(
             .filter(|(id, _)| settled.contains(*id) && !kept.contains(*id))
             .map(|(id, marker)| (id.clone(), marker.clone()))
             .collect();
-        gone = orphans::orphans(context, name, &platform, &settled).await?;
+        gone = orphans::orphans(context, name, &connection, &settled).await?;
         let n = i32::try_from(gone.len()).unwrap_or_default();
         found.counts.orphaned -= n;
         found.counts.managed -= n;
     }
     let orphans = found.orphans.into_keys().chain(found.strangers);
     Ok(Ok(Inspection {
-        platform,
+        state,
+        connection,
         counts: found.counts,
         orphans: orphans.filter(|id| !gone.contains(id)).collect(),
         deleted: gone,
@@ -225,11 +230,11 @@ async fn inspect(
 async fn detail(
     context: &Context,
     organization: &Organization,
-    platform: &Connection,
+    state: &OrganizationState,
     error: &client::Error,
 ) {
-    let told = error.to_string();
-    if !platform.state().is_news(&told) {
+    let message = error.to_string();
+    if !state.is_news(&message) {
         return;
     }
     let secret = ObjectReference {
@@ -243,7 +248,7 @@ async fn detail(
         warning: true,
         reason: Reason::PlatformDetail,
         message: format!(
-            "Organization {}, {}: {told}",
+            "Organization {}, {}: {message}",
             organization.name_any(),
             organization.spec.endpoint.url
         ),
@@ -258,8 +263,8 @@ fn views(context: &Context) -> Views {
         .collect()
 }
 
-/// Has those users looked at again whose turn it is, or of which the list says something unexpected.
-fn trigger(context: &Context, name: &str, platform: &Connection, views: &Views, found: &Findings) {
+/// Requests full checks of the users whose turn it is, and of those about which the list shows something unexpected.
+fn trigger(context: &Context, name: &str, state: &OrganizationState, views: &Views, found: &Findings) {
     let has_user = |v: &JournalIndex| {
         let journal = v.journal.as_ref();
         v.organization.as_deref() == Some(name) && journal.is_some_and(|j| j.current.is_some())
@@ -269,9 +274,7 @@ fn trigger(context: &Context, name: &str, platform: &Connection, views: &Views, 
         .filter(|(_, v)| has_user(v))
         .map(|(uid, _)| uid.clone())
         .collect();
-    let turn = platform
-        .state()
-        .take_turn(|last| drift::next_in_turn(&theirs, last, CHECKS));
+    let turn = state.take_turn(|last| drift::next_in_turn(&theirs, last, CHECKS));
     let mut wanted = found.suspects.clone();
     wanted.extend(turn);
     if wanted.is_empty() {
@@ -285,13 +288,22 @@ fn trigger(context: &Context, name: &str, platform: &Connection, views: &Views, 
     }
 }
 
+/// Ends the record of an Organization that the cache no longer has.
+fn end_if_gone(context: &Context, name: &str, uid: &str) {
+    let cached = context.caches.organizations.get(&ObjectRef::new(name));
+    if cached.is_none_or(|cached| cached.uid().as_deref() != Some(uid)) {
+        context.objects.remove(uid);
+    }
+}
+
 #[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
 pub(super) fn on_error(
     organization: Arc<DeserializeGuard<Organization>>,
     error: &Error,
     context: Arc<Context>,
 ) -> Action {
-    let name = organization.name_any();
-    let pause = error.again(|| context.backoff(&name).min(LONGEST_PAUSE));
+    let (name, uid) = (organization.name_any(), organization.uid().unwrap_or_default());
+    let pause = error.again(|| context.backoff(&uid).min(LONGEST_PAUSE));
+    end_if_gone(&context, &name, &uid);
     context.queues.organizations.requeue(None, &name, pause)
 }

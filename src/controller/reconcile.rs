@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -32,23 +33,23 @@ pub(super) async fn reconcile(user: Arc<CachedUser>, context: Arc<Context>) -> R
     let uid = user.uid().unwrap_or_default();
     let again = |pause| context.queues.users.requeue(Some(&namespace), &name, pause);
     let version = user.resource_version().unwrap_or_default();
-    match context.rest.skip(&uid, &version) {
+    match context.objects.skip(&uid, &version) {
         Skip::No => {}
         Skip::UntilChange => return Ok((Action::await_change(), false)),
         Skip::For(left) => return Ok((again(left), false)),
     }
     let result = work(&context, &namespace, &name, &uid).await;
     if result.is_err() {
-        context.rest.forget(&uid);
+        context.objects.forget(&uid);
     }
     result
 }
 
 async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<(Action, bool), Error> {
     context.synced().await?;
-    context.rest.begin(uid);
+    context.objects.begin(uid);
     let Some(mut observed) = observe(context, namespace, name).await? else {
-        context.forget(uid);
+        context.objects.remove(uid);
         return Ok((Action::await_change(), false));
     };
     if let Some(error) = &observed.unreadable {
@@ -61,9 +62,9 @@ async fn work(context: &Context, namespace: &str, name: &str, uid: &str) -> Resu
     }
     let result = steps(context, &mut observed).await;
     if observed.answers.finalizer_removed {
-        context.forget(uid);
+        context.objects.remove(uid);
     } else if observed.user.status.as_ref().is_none_or(|s| s.journal.is_empty()) {
-        context.release_quota(uid);
+        context.objects.records.release_quota(uid);
     }
     result
 }
@@ -102,7 +103,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
             context.publish(&*observed.user, notice).await;
         }
         if rest.requeue != Requeue::Backoff {
-            context.reset_backoff(&uid);
+            context.objects.records.reset_backoff(&uid);
         }
         let after = |pause| context.queues.users.requeue(Some(&namespace), &name, pause);
         let due = match rest.requeue {
@@ -110,7 +111,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
             Requeue::Backoff | Requeue::OnChange => None,
         };
         if rest.requeue == Requeue::Backoff || observed.answers.finalizer_removed {
-            context.rest.forget(&uid);
+            context.objects.forget(&uid);
         } else {
             versions.sort_unstable();
             versions.dedup();
@@ -118,7 +119,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
                 .into_iter()
                 .filter_map(version_of);
             context
-                .rest
+                .objects
                 .end(&uid, versions.iter().map(String::as_str), secrets, due);
         }
         let action = match rest.requeue {
@@ -148,6 +149,7 @@ fn version_of(secret: &SecretView) -> Option<&str> {
 #[expect(clippy::needless_pass_by_value, reason = "the runtime calls it so")]
 pub(super) fn on_error(user: Arc<CachedUser>, error: &Error, context: Arc<Context>) -> Action {
     let pause = error.again(|| context.backoff(&user.uid().unwrap_or_default()));
+    context.end_if_gone(&ObjectRef::from_obj(&*user), user.uid_ref());
     let namespace = user.namespace();
     context
         .queues

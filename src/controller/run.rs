@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{self, Action, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -16,19 +17,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::controller::consumers::WorkloadIndex;
-use crate::controller::context::{Caches, Context, Parts};
+use crate::controller::context::{Caches, Context, Parts, limiter_events};
 use crate::controller::error::Error;
 use crate::controller::leader::LeaseState;
 use crate::controller::organizations::classes;
+use crate::controller::organizations::connections::OrganizationStates;
 use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
 use crate::controller::reconcile::panics;
 use crate::controller::schedule::concurrency;
-use crate::controller::schedule::object_state::{Digest, ObjectStates, digest};
-use crate::controller::schedule::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
+use crate::controller::schedule::digest::{Digest, digest};
+use crate::controller::schedule::object_state::ObjectStates;
+use crate::controller::schedule::triggers::{
+    OrganizationTriggers, Queues, Triggers, UserRef, UserTriggers, fan_out,
+};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::controller::watch::startup_scan;
 use crate::controller::watch::streams::{
-    Cache, Changes, cached, namespaces, organizations, own_secrets, scoped, secrets, spec_changes, users,
+    Cache, Changes, SecretNames, cached, namespaces, organizations, own_secrets, scoped, secrets,
+    spec_changes, users,
 };
 use crate::controller::{Config, consumers, organizations, reconcile};
 use crate::health::watchdog::Watchdog;
@@ -62,12 +68,57 @@ fn scopes_of(config: &Config) -> Vec<Option<String>> {
     }
 }
 
+/// The watch of the users of a scope. What is kept of an object ends with it.
+fn watch_users(
+    metrics: &Arc<Metrics>,
+    client: &Client,
+    scope: Option<&str>,
+    objects: &Arc<ObjectStates>,
+    index: &Arc<WorkloadIndex>,
+) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<>) {
+    let index = index.clone();
+    let on_end = move |user: &CachedUser| {
+        index.remove(&user.namespace().unwrap_or_default(), &user.name_any());
+    };
+    users(metrics, scoped(client, scope), objects.clone(), on_end)
+}
+
+fn organization_states(
+    client: &Client,
+    config: &Config,
+    own_secrets: &SecretNames,
+    lease: &Arc<LeaseState>,
+    triggers: &Arc<Triggers>,
+    metrics: &Arc<Metrics>,
+) -> Arc<OrganizationStates> {
+    Arc::new(OrganizationStates::new(
+        client.clone(),
+        &config.namespace,
+        own_secrets.clone(),
+        config.create_timeout,
+        limiter_events(lease.clone(), triggers.clone(), metrics.clone()),
+    ))
+}
+
+/// Ends what is kept of an Organization when the watch shows that it is gone.
+fn lifetimes(
+    states: &Arc<OrganizationStates>,
+    objects: &Arc<ObjectStates>,
+) -> impl Fn(&watcher::Event<DeserializeGuard<Organization>>) + Send + use<> {
+    let (states, objects) = (states.clone(), objects.clone());
+    move |event| {
+        for uid in states.observe(event) {
+            objects.remove(&uid);
+        }
+    }
+}
+
 /// Prepares watches and controllers. Nothing is asked of the API server before the work is started.
 pub(super) fn build(
     client: Client,
     config: Config,
     instance: String,
-    standing: Arc<LeaseState>,
+    lease: Arc<LeaseState>,
     watchdog: Arc<Watchdog>,
 ) -> (Arc<Context>, Controllers) {
     let (queues, metrics) = (Arc::new(Queues::default()), Arc::new(Metrics::default()));
@@ -77,21 +128,23 @@ pub(super) fn build(
         Api::all(client.clone()),
         spec_changes(),
         true,
+        |_| (),
     );
-    let (organizations, organization_changes, readiness_changes) =
-        organizations(&metrics, Api::all(client.clone()));
     let (own, own_changes) = own_secrets(&metrics, &client, &config.namespace);
     // What changes for whole classes, and for users that have no object.
     let changed = Arc::new(Notify::new());
     let scopes = scopes_of(&config);
-    let rest = Arc::new(ObjectStates::default());
+    let objects = Arc::new(ObjectStates::default());
+    let workload_index = Arc::new(WorkloadIndex::new(config.consumers, &scopes));
     let watched = scopes
         .iter()
-        .map(|scope| users(&metrics, scoped(&client, scope.as_deref()), rest.clone()));
+        .map(|scope| watch_users(&metrics, &client, scope.as_deref(), &objects, &workload_index));
     let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
-    let (triggers, for_users, for_organizations) = Triggers::new(&users, rest.clone(), queues.clone());
+    let (triggers, for_users, for_organizations) = Triggers::new(&users, objects.clone(), queues.clone());
     let triggers = Arc::new(triggers);
-    let readers = Arc::new(WorkloadIndex::new(config.consumers, &scopes));
+    let states = organization_states(&client, &config, &own, &lease, &triggers, &metrics);
+    let (organizations, organization_changes, readiness_changes) =
+        organizations(&metrics, Api::all(client.clone()), lifetimes(&states, &objects));
     let context = Arc::new(Context::new(Parts {
         client: client.clone(),
         instance,
@@ -102,10 +155,11 @@ pub(super) fn build(
             organizations: organizations.clone(),
         },
         own_secrets: own,
+        platforms: states,
         triggers: triggers.clone(),
-        rest: rest.clone(),
-        readers: readers.clone(),
-        standing,
+        objects,
+        workload_index: workload_index.clone(),
+        lease,
         watchdog,
         queues: queues.clone(),
         metrics: metrics.clone(),
@@ -113,29 +167,27 @@ pub(super) fn build(
 
     let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
         let mut controllers = Vec::new();
-        let mut looked_at = Vec::new();
+        let mut scan_scopes = Vec::new();
         // One controller a watched namespace; usually there is just one.
         for (((scope, cache), changes), triggers) in
             scopes.iter().zip(&users).zip(user_changes).zip(for_users)
         {
-            let asked = queues.clone();
-            // Whose organization is not known could not be put into its lane.
+            let lag = queues.clone();
+            // Without its organization a user has no slot key.
             let (classes, organizations) = (class_cache.clone(), organizations.clone());
             let filled = async move { classes.filled().await && organizations.filled().await };
-            let (watched, shown) = watch::channel(false);
-            looked_at.push(startup_scan::Scope {
+            let (watch_state, watched) = watch::channel(false);
+            scan_scopes.push(startup_scan::Scope {
                 namespace: scope.clone(),
                 users: cache.clone(),
-                watched: shown,
+                watched,
             });
             let controller = users_of(
                 cache.store(),
                 after(filled, changes).inspect_ok(move |user| {
-                    asked
-                        .users
-                        .enqueued(user.namespace().as_deref(), &user.name_any());
+                    lag.users.enqueued(user.namespace().as_deref(), &user.name_any());
                 }),
-                secrets_of(&client, scope.as_deref(), cache, context, watched),
+                secrets_of(&client, scope.as_deref(), cache, context, watch_state),
                 triggers,
             );
             controllers.push(run(controller, context, shutdown));
@@ -153,7 +205,7 @@ pub(super) fn build(
         let (of_class, of_label) = (changed.clone(), changed.clone());
         let others = futures::future::join5(
             classes::keep(context.clone(), changed),
-            startup_scan::scan(context.clone(), looked_at),
+            startup_scan::scan(context.clone(), scan_scopes),
             fan_out(
                 class_changes.inspect_ok(move |_| of_class.notify_one()),
                 readiness_changes,
@@ -162,7 +214,7 @@ pub(super) fn build(
                 triggers.clone(),
             ),
             credentials(own_changes, context.clone()),
-            consumers::watch_workloads(metrics, client, scopes, readers, triggers.clone()),
+            consumers::watch_workloads(metrics, client, scopes, workload_index, triggers.clone()),
         );
         let others = select(Box::pin(others), Box::pin(shutdown.clone().cancelled_owned()));
         run_with_background(join_all(controllers).map(drop), tokio::spawn(others)).boxed()
@@ -186,7 +238,7 @@ async fn run_with_background<T>(controllers: impl Future<Output = ()> + Send, re
     }
 }
 
-/// The controller of the users of one scope. It begins a reconcile at once; [`in_lane`] bounds them.
+/// The controller of the users of one scope. It begins a reconcile at once; [`reconcile_in_slot`] bounds them.
 fn users_of(
     store: Store<CachedUser>,
     changes: impl Changes<CachedUser>,
@@ -216,7 +268,7 @@ fn secrets_of(
         &context.metrics,
         client,
         scope,
-        context.rest.clone(),
+        context.objects.clone(),
         lost,
         watched,
     );
@@ -224,19 +276,19 @@ fn secrets_of(
         .inspect_ok(move |secret| trigger_owner(secret, &queues, &cache))
 }
 
-/// Looks at users until `shutdown`, and until the looks that have begun have ended.
+/// Reconciles users until `shutdown`, and until the running reconciles have ended.
 fn run(
     users: Controller<CachedUser>,
     context: &Arc<Context>,
     shutdown: &CancellationToken,
 ) -> BoxFuture<'static, ()> {
-    let places = context.clone();
+    let shared = context.clone();
     users
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(reconcile_in_slot, reconcile::on_error, context.clone())
         .for_each(move |result| {
             if matches!(result, Err(controller::Error::ObjectNotFound(_))) {
-                places.lanes.tidy(&places.triggers);
+                shared.concurrency.reap(&shared.triggers);
             }
             ready(())
         })
@@ -275,7 +327,7 @@ fn labels(
     futures::stream::select_all(each)
 }
 
-/// Organizations look again at once when their credential changed.
+/// Enqueues Organizations whose credential changed.
 async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: Arc<Context>) {
     let mut changes = std::pin::pin!(changes);
     while let Some(item) = changes.next().await {
@@ -290,13 +342,13 @@ async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: 
     }
 }
 
-/// A Secret that changed has its owner looked at.
+/// Records that the owner of a Secret that changed is enqueued.
 fn trigger_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<CachedUser>) {
     let kind = ProgrammaticUser::kind(&());
     let owners = secret.owner_references().iter().filter(|o| o.kind == kind);
     for owner in owners {
         let namespace = secret.namespace().unwrap_or_default();
-        // One that is gone will not be looked at.
+        // A deleted owner is not reconciled.
         if users
             .get(&ObjectRef::new(&owner.name).within(&namespace))
             .is_some()
@@ -308,19 +360,23 @@ fn trigger_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Ca
 
 /// A reconcile, if it is its turn; if not, it is called when it is.
 async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Result<Action, Error> {
-    if context.rest.awaits_scan(user.uid_ref()) {
+    if context.objects.awaits_scan(user.uid_ref()) {
         if user.up_to_date {
-            // The first look comes to it, and calls it.
+            // The startup scan enqueues it if needed.
             return Ok(Action::await_change());
         }
-        // Whoever asks for something since does not wait for that.
-        context.rest.release(user.uid_ref());
+        // It has changed since, and does not wait for the scan.
+        context.objects.release(user.uid_ref());
     }
     let organization = organization_of(&user, &context);
     let Some(_place) = concurrency::enter(&context, &user, &organization) else {
         return Ok(Action::await_change());
     };
-    if let Some(left) = context.panics.pause(user.uid_ref(), user.desired_digest) {
+    if let Some(left) = context
+        .objects
+        .records
+        .panic_pause(user.uid_ref(), user.desired_digest)
+    {
         let (namespace, name) = (user.namespace(), user.name_any());
         return Ok(context.queues.users.requeue(namespace.as_deref(), &name, left));
     }
@@ -332,19 +388,24 @@ async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Resu
     };
     let work = reconcile::reconcile(user.clone(), context.clone());
     let result = Box::pin(instrument(context.clone(), subject, work)).await;
+    context.end_if_gone(&user_ref(&user), user.uid_ref());
     if matches!(result, Err(Error::Panicked)) {
         // What it knew of itself when it began may be half of the truth.
-        context.rest.forget(user.uid_ref());
+        context.objects.forget(user.uid_ref());
         let queue = &context.queues.users;
         return Ok(panics::report(&context, KIND, queue, &*user, user.desired_digest).await);
     }
     if result.is_ok() {
-        context.panics.forget(user.uid_ref());
+        context.objects.records.reset_panics(user.uid_ref());
     }
     result
 }
 
-/// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a lane.
+fn user_ref(user: &CachedUser) -> UserRef {
+    ObjectRef::from_obj(user)
+}
+
+/// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a slot key.
 fn organization_of(user: &CachedUser, context: &Context) -> String {
     let begun = user.index.organization.as_deref().filter(|_| user.has_begun());
     let class = || context.class(&user.class).ok().flatten();
@@ -370,12 +431,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_controllers_are_waited_for_and_the_rest_is_not() {
-        let (told, heard) = tokio::sync::oneshot::channel::<()>();
+        let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let rest = tokio::spawn(async move { drop(told) });
+        let rest = tokio::spawn(async move { drop(sender) });
         let controllers = async {
             // The rest has ended before.
-            heard.await.unwrap_err();
+            receiver.await.unwrap_err();
             drop(end);
         };
         run_with_background(controllers, rest).await;

@@ -63,7 +63,12 @@ fn number(line: &str, name: &str) -> usize {
 /// Starts the controller again; how many users it finds at rest by lists.
 async fn at_rest(world: &World, logged: usize) -> usize {
     world.controller().resume().await.unwrap();
-    let said = says(world, logged, "settled users were looked at by lists").await;
+    let said = says(
+        world,
+        logged,
+        "users that are up to date were checked by the startup scan",
+    )
+    .await;
     number(&said, "at_rest=")
 }
 
@@ -208,7 +213,7 @@ async fn objects_with_an_open_request_do_not_wait_for_the_scan() {
     let made = world.get("u7").await.status.unwrap().user_id;
     fault.released.set();
     // By the list, or without it if all this took too long.
-    says(&world, logged, "settled users ").await;
+    says(&world, logged, "users that are up to date ").await;
     // They are noticed as ever, and nothing is done twice.
     world.change("u9", rotate("1")).await.unwrap();
     world.until("u9", "to be replaced", rotated("1")).await;
@@ -241,7 +246,12 @@ async fn without_the_lists_every_object_is_read() {
     let begun = world.proxies().api.trace().len();
     let fault = world.proxies().api.arm_nth(Act::Refuse(500), 1, 1, lists);
     world.controller().resume().await.unwrap();
-    says(&world, logged, "settled users are looked at one by one").await;
+    says(
+        &world,
+        logged,
+        "users that are up to date are reconciled one by one",
+    )
+    .await;
     assert!(fault.fired.is_set());
     let asked: BTreeSet<String> = names().collect();
     world

@@ -28,7 +28,7 @@ type Last = Turn<Option<(Instant, Answer<Pods>)>>;
 pub(in crate::controller) struct PodLists(Mutex<HashMap<String, Arc<Last>>>);
 
 impl PodLists {
-    /// As they were at some time after this was called: whoever asks while a list is under way waits for the next one.
+    /// As they were at some time after this was called: a caller that comes while a list is under way waits for the next one.
     pub(in crate::controller) async fn read(&self, client: &Client, namespace: &str) -> Answer<Pods> {
         self.next(namespace, || list(client, namespace)).await
     }
@@ -48,7 +48,7 @@ impl PodLists {
         };
         drop(turn);
         let mut all = self.all();
-        // Whoever comes later would not take it.
+        // A later caller needs a later list.
         if all.get(namespace).is_some_and(|kept| Arc::ptr_eq(kept, &last)) && Arc::strong_count(&last) == 2 {
             all.remove(namespace);
         }
@@ -68,7 +68,7 @@ async fn list(client: &Client, namespace: &str) -> Answer<Pods> {
         let page = pods.list(&params).await.map_err(|error| Problem {
             reason: Reason::PodsUnknown,
             message: format!(
-                "pods of namespace {namespace} cannot be listed, so that nobody knows who uses a token: {}",
+                "pods of namespace {namespace} cannot be listed, so that the operator cannot know which pods use a token: {}",
                 describe(&error)
             ),
             retry: Retry::Backoff,

@@ -287,21 +287,21 @@ mod tests {
         ] {
             assert_eq!(rollout::<Deployment>(&two, &status), expected, "{status}");
         }
-        let told = |mut status: Value, reason: &str| {
+        let decided = |mut status: Value, reason: &str| {
             status["conditions"] = json!([{"type": "Progressing", "status": "False", "reason": reason}]);
             status
         };
-        let late = told(status(2, 1, 2, 1), "ProgressDeadlineExceeded");
+        let late = decided(status(2, 1, 2, 1), "ProgressDeadlineExceeded");
         for (status, expected) in [
             (late.clone(), Rollout::Stuck),
             // All pods are of the template: they start, or ail since, or never became ready.
-            (told(status(2, 2, 2, 1), "ReplicaSetUpdated"), Rollout::Going),
+            (decided(status(2, 2, 2, 1), "ReplicaSetUpdated"), Rollout::Going),
             (
-                told(status(2, 2, 2, 1), "NewReplicaSetAvailable"),
+                decided(status(2, 2, 2, 1), "NewReplicaSetAvailable"),
                 Rollout::Unavailable,
             ),
             (
-                told(status(2, 2, 2, 1), "ProgressDeadlineExceeded"),
+                decided(status(2, 2, 2, 1), "ProgressDeadlineExceeded"),
                 Rollout::Unavailable,
             ),
         ] {

@@ -58,7 +58,7 @@ fn a_leader_renews_while_it_is_certain() {
     assert_eq!(
         decide(None, "me", until, now),
         LeaseAction::Create,
-        "somebody removed the record"
+        "the record was removed"
     );
 }
 
@@ -70,7 +70,7 @@ fn a_leader_whose_time_is_over_or_whose_name_is_gone_has_lost() {
     assert_eq!(
         decide(Some(&mine), "me", until, now + S * 15),
         LeaseAction::Lost,
-        "even if nobody else has it"
+        "even if no other replica has it"
     );
     for other in ["other", ""] {
         assert_eq!(

@@ -22,12 +22,12 @@ use crate::controller::organizations::retained;
 use crate::controller::reconcile::panics::catch_panic;
 use crate::plan::EventDraft;
 
-/// Pause between two looks at what a class waits for, or a retained user's end.
+/// Pause between two checks of what a class waits for, or of a retained user's end.
 const SOON: Duration = Duration::from_secs(5);
 /// The same while nothing is on its way.
 const LATER: Duration = Duration::from_mins(1);
 
-/// Looks after classes that are deleted, and after retained users, at each change of them and now and then.
+/// Reconciles classes that are being deleted, and retained users, at each change of them and now and then.
 pub(in crate::controller) async fn keep(context: Arc<Context>, changed: Arc<Notify>) {
     // Without all records a class would be let go before its retained users.
     if context.synced().await.is_err() || retained::filled(&context).await.is_err() {
@@ -43,13 +43,13 @@ pub(in crate::controller) async fn keep(context: Arc<Context>, changed: Arc<Noti
 }
 
 async fn reconcile_classes(context: &Context, changed: &Notify, records: &Notify) {
-    let mut told = BTreeSet::new();
+    let mut reported = BTreeSet::new();
     loop {
         let mut waiting = false;
         for class in context.caches.classes.state() {
             // One that cannot be read is held by what it was before.
             let Ok(class) = &class.0 else { continue };
-            match catch_panic(reconcile_class(context, class, &mut told)).await {
+            match catch_panic(reconcile_class(context, class, &mut reported)).await {
                 Ok(waits) => waiting |= waits,
                 Err(error) => {
                     tracing::warn!(class = class.name_any(), %error, "the class was not looked after; it is tried again");
@@ -79,7 +79,7 @@ fn pause(waiting: bool) -> Duration {
 async fn reconcile_class(
     context: &Context,
     class: &ProgrammaticUserClass,
-    told: &mut BTreeSet<String>,
+    reported: &mut BTreeSet<String>,
 ) -> Result<bool, Error> {
     let name = class.name_any();
     if !context.manages(&class.spec.organization_name) {
@@ -87,7 +87,7 @@ async fn reconcile_class(
     }
     let held = is_held(class);
     if class.meta().deletion_timestamp.is_none() {
-        told.remove(&name);
+        reported.remove(&name);
         if !held && cached(context, &name) > 0 {
             // Its users were made by a version that did not hold classes.
             set_finalizer(context, class, true).await?;
@@ -106,7 +106,7 @@ async fn reconcile_class(
         set_finalizer(context, class, false).await?;
         return Ok(false);
     }
-    if told.insert(name.clone()) {
+    if reported.insert(name.clone()) {
         let message = format!(
             "class {name} is being deleted, and stays until its {users} users and {retained} retained users are gone: with onRevoked: Revoke the operator deletes them, else delete their objects, and the users whose objects are gone on the platform"
         );

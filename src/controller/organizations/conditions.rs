@@ -22,7 +22,7 @@ const NAMED: usize = 10;
 /// A condition to be set, with a message of its own.
 type Wanted = (&'static str, bool, String, String);
 
-/// Writes what was found; `None`: nothing was looked at. Whether anything was written.
+/// Writes the status; `found` is `None` where no list call was due. Whether the status changed.
 pub(in crate::controller) async fn write(
     context: &Context,
     organization: &Organization,
@@ -36,12 +36,12 @@ pub(in crate::controller) async fn write(
     let mut wanted: Vec<Wanted> = Vec::new();
     let mut notices: Vec<EventDraft> = Vec::new();
     match found {
-        Some(Ok(look)) => {
-            good(organization, &look, &mut wanted);
-            clock(&old.conditions, &look, &mut wanted);
-            orphans(context, organization, &look, &mut wanted, &mut notices);
-            status.users = Some(look.counts);
-            let last_digits = look.platform.credential_digits();
+        Some(Ok(inspection)) => {
+            good(organization, &inspection, &mut wanted);
+            clock(&old.conditions, &inspection, &mut wanted);
+            orphans(context, organization, &inspection, &mut wanted, &mut notices);
+            status.users = Some(inspection.counts);
+            let last_digits = inspection.connection.credential_digits();
             if status
                 .credential
                 .as_ref()
@@ -49,7 +49,7 @@ pub(in crate::controller) async fn write(
             {
                 status.credential = Some(CredentialStatus {
                     last_digits,
-                    last_verified: look.platform.now().unwrap_or(now),
+                    last_verified: inspection.connection.now().unwrap_or(now),
                 });
             }
         }
@@ -108,10 +108,10 @@ fn needed(objects: usize, retained: usize) -> String {
 }
 
 /// The platform answers.
-fn good(organization: &Organization, look: &Inspection, wanted: &mut Vec<Wanted>) {
+fn good(organization: &Organization, inspection: &Inspection, wanted: &mut Vec<Wanted>) {
     let message = "the platform answers and accepts the admin credential".to_owned();
     wanted.push((READY, true, Reason::Ready.to_string(), message.clone()));
-    if look.platform.uses_previous() {
+    if inspection.connection.uses_previous() {
         let c = &organization.spec.credentials;
         let message = format!(
             "the platform refuses the token under key {} of Secret {} and accepts the one under {}: put a valid token under {}",
@@ -133,8 +133,8 @@ fn good(organization: &Organization, look: &Inspection, wanted: &mut Vec<Wanted>
 
 /// Its time is one that cannot be right. What was said of it first stays said: other words with each list would be as many
 /// writes.
-fn clock(old: &[Condition], look: &Inspection, wanted: &mut Vec<Wanted>) {
-    let Some(skew) = look.platform.state().gate.skew() else {
+fn clock(old: &[Condition], inspection: &Inspection, wanted: &mut Vec<Wanted>) {
+    let Some(skew) = inspection.state.limiter.skew() else {
         return;
     };
     let said = old
@@ -166,24 +166,24 @@ fn bad(problem: &Problem, wanted: &mut Vec<Wanted>) {
 fn orphans(
     context: &Context,
     organization: &Organization,
-    look: &Inspection,
+    inspection: &Inspection,
     wanted: &mut Vec<Wanted>,
     notices: &mut Vec<EventDraft>,
 ) {
-    if !look.deleted.is_empty() {
+    if !inspection.deleted.is_empty() {
         notices.push(EventDraft {
             warning: false,
             reason: Reason::OrphansDeleted,
             message: format!(
                 "deleted {} on the platform: no ProgrammaticUser knows them",
-                some(&look.deleted)
+                some(&inspection.deleted)
             ),
         });
     }
-    if look.orphans.is_empty() {
+    if inspection.orphans.is_empty() {
         return;
     }
-    let ids: Vec<String> = look.orphans.iter().cloned().collect();
+    let ids: Vec<String> = inspection.orphans.iter().cloned().collect();
     let next = match organization.spec.orphan_policy {
         OrphanPolicy::Delete if watches_all_namespaces(context) => {
             "those whose object is gone are deleted when another list shows them, too"
@@ -269,7 +269,7 @@ mod tests {
 
     use super::{CREDENTIAL_VALID, ORPHANS_FOUND, READY, Wanted, news, set_conditions, some};
 
-    fn told(steps: &[&[(&'static str, bool, &str)]]) -> Vec<Vec<String>> {
+    fn reasons(steps: &[&[(&'static str, bool, &str)]]) -> Vec<Vec<String>> {
         let mut conditions = Vec::new();
         let mut all = Vec::new();
         for step in steps {
@@ -297,7 +297,7 @@ mod tests {
             (READY, false, "CredentialInvalid"),
             (CREDENTIAL_VALID, false, "CredentialInvalid"),
         ];
-        let told = told(&[good, good, down, down, refused, refused, good]);
+        let found = reasons(&[good, good, down, down, refused, refused, good]);
         let expected: [&[&str]; 7] = [
             &[],
             &[],
@@ -307,7 +307,7 @@ mod tests {
             &[],
             &["Ready"],
         ];
-        assert_eq!(told, expected);
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -317,8 +317,8 @@ mod tests {
             (CREDENTIAL_VALID, true, "PreviousAccepted"),
             (ORPHANS_FOUND, true, "UnknownUsers"),
         ];
-        assert_eq!(told(&[step, step])[0], ["PreviousAccepted", "OrphansFound"]);
-        assert_eq!(told(&[step, step])[1], Vec::<String>::new());
+        assert_eq!(reasons(&[step, step])[0], ["PreviousAccepted", "OrphansFound"]);
+        assert_eq!(reasons(&[step, step])[1], Vec::<String>::new());
     }
 
     #[test]

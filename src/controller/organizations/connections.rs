@@ -1,156 +1,71 @@
-//! Connections to the platforms of the organizations, made when first needed and again when something changed.
+//! Connects to the platforms of the organizations, when a reconcile first needs one and again when the Organization or the
+//! Secret of its credential changed.
 //!
-//! Everything is kept by organization: limits, queue, credential, what was seen there. One that does not answer
-//! holds up its own users only.
+//! Each organization has its own limits, queue and credential: a platform that does not answer delays only the users of its
+//! own organization.
 
+mod connection;
+mod lifetimes;
 mod state;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use kube::core::DeserializeGuard;
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt as _};
-use tokio::sync::Mutex as AsyncMutex;
 
 use crate::api::{Organization, Reason};
 use crate::controller::watch::streams::SecretNames;
-use crate::plan::{Catalog, Found, Problem, Refusal, Retry, check_endpoint, check_grant, limits};
+use crate::plan::{Problem, Refusal, Retry, check_endpoint, check_grant, limits};
 use crate::platform::{Token, client};
 
+pub(in crate::controller) use connection::Connection;
 pub(in crate::controller) use state::{OrganizationState, UserListing};
 
-/// How long accounts, policies and groups are remembered; for what is missing they are read once more within that time.
-const CATALOG_AGE: Duration = Duration::from_secs(30);
+use connection::SecretVersion;
+use lifetimes::Lifetimes;
+
 /// Deadline of one call, unless the organization says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest deadline. Objects from before the rule of the schema may ask for more.
+/// How long a reconcile waits for the watch to show an Organization that was read from the API server.
+const WATCH_LAG: Duration = Duration::from_secs(2);
+/// The longest deadline. Objects from before the rule of the schema may have a longer one.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// One organization's platform, with the credential that was valid when it was made.
-pub(in crate::controller) struct Connection {
-    client: client::Client,
-    seat: Arc<OrganizationState>,
-    catalog: AsyncMutex<CatalogCache>,
-    /// Generation of the organization.
-    generation: Option<i64>,
-    secret: SecretVersion,
-}
-
-/// The catalog as it was last read.
-#[derive(Default)]
-struct CatalogCache {
-    /// When the calls were begun, and what they told.
-    last: Option<(Instant, Arc<Catalog>)>,
-    /// When it was last read out of turn, because somebody named what was not in it.
-    fresh: Option<Instant>,
-}
-
-/// UID and resourceVersion of a Secret.
-type SecretVersion = (Option<String>, Option<String>);
-
-impl Connection {
-    /// The client; each call waits for its turn by itself.
-    pub(in crate::controller) fn client(&self) -> &client::Client {
-        &self.client
-    }
-
-    /// Last characters of the credential.
-    pub(in crate::controller) fn credential_digits(&self) -> String {
-        self.client.credential_digits().to_owned()
-    }
-
-    /// Whether the credential in use is the previous one, since the current one was refused.
-    pub(in crate::controller) fn uses_previous(&self) -> bool {
-        self.client.uses_previous()
-    }
-
-    /// Whether the platform refuses the credential.
-    pub(in crate::controller) fn is_refused(&self) -> bool {
-        self.client.is_refused()
-    }
-
-    /// The time by the platform's clock, as far as it is known.
-    pub(in crate::controller) fn now(&self) -> Option<Timestamp> {
-        self.seat.gate.now()
-    }
-
-    /// What is kept of the organization, whatever its credential.
-    pub(in crate::controller) fn state(&self) -> &Arc<OrganizationState> {
-        &self.seat
-    }
-
-    /// Accounts, policies and groups; only one caller reads them, the others wait for its answer. They are read when
-    /// they are older than [`CATALOG_AGE`], and once within such a time because a caller wants them `fresh`: whoever
-    /// names what there is not takes no calls from the others.
-    pub(in crate::controller) async fn catalog(&self, fresh: bool) -> Result<Found, client::Error> {
-        let asked = Instant::now();
-        let mut kept = self.catalog.lock().await;
-        let again = kept.fresh.and_then(|at| CATALOG_AGE.checked_sub(at.elapsed()));
-        if let Some((begun, catalog)) = &kept.last
-            && (*begun >= asked || (begun.elapsed() < CATALOG_AGE && (!fresh || again.is_some())))
-        {
-            return Ok(Found {
-                catalog: catalog.clone(),
-                fresh: *begun >= asked,
-                again: again.filter(|_| fresh),
-            });
-        }
-        let begun = Instant::now();
-        if fresh {
-            kept.fresh = Some(begun);
-        }
-        // All users wait for it, those too whose tokens are to die at once.
-        let client = self.client.with_high_priority();
-        let (accounts, policies, groups) =
-            tokio::try_join!(client.accounts(), client.policies(), client.groups())?;
-        let catalog = Arc::new(Catalog {
-            accounts,
-            policies,
-            groups,
-        });
-        kept.last = Some((begun, catalog.clone()));
-        Ok(Found {
-            catalog,
-            fresh: true,
-            again: None,
-        })
-    }
-}
-
-/// The platforms of all organizations.
+/// The states of all Organizations, and the way to their platforms.
 pub(in crate::controller) struct OrganizationStates {
     secrets: Api<Secret>,
     names: SecretNames,
     namespace: String,
     create_timeout: Duration,
     limiter_events: Box<dyn Fn(&str) -> client::LimiterEvents + Send + Sync>,
-    known: Mutex<HashMap<String, Arc<OrganizationState>>>,
+    lifetimes: Lifetimes,
 }
 
 impl OrganizationStates {
-    /// `names` is the watched metadata of the Secrets of `namespace`; `hooks` is asked once for each organization.
+    /// `names` is the watched metadata of the Secrets of `namespace`; `limiter_events` is called once for each organization.
     pub(in crate::controller) fn new(
         client: Client,
         namespace: &str,
         names: SecretNames,
         create_timeout: Duration,
-        hooks: Box<dyn Fn(&str) -> client::LimiterEvents + Send + Sync>,
+        limiter_events: Box<dyn Fn(&str) -> client::LimiterEvents + Send + Sync>,
     ) -> Self {
         Self {
             secrets: Api::namespaced(client, namespace),
             names,
             namespace: namespace.to_owned(),
             create_timeout,
-            limiter_events: hooks,
-            known: Mutex::default(),
+            limiter_events,
+            lifetimes: Lifetimes::default(),
         }
     }
 
-    /// The platform of `organization`, with the credential as the watch of the Secrets knows it: usually nothing is
-    /// asked of the API server.
+    /// The connection of `organization`, with the credential as the watch of the Secrets knows it: usually without a call
+    /// to the API server.
     pub(in crate::controller) async fn get(
         &self,
         organization: &Organization,
@@ -158,7 +73,7 @@ impl OrganizationStates {
         self.connect(organization, false).await
     }
 
-    /// The same, with the credential as it is now: for who has to find out whether it is a good one.
+    /// The same, with the credential as it is now: for the reconcile that checks whether the platform accepts it.
     pub(in crate::controller) async fn refresh(
         &self,
         organization: &Organization,
@@ -168,31 +83,31 @@ impl OrganizationStates {
 
     async fn connect(&self, organization: &Organization, read: bool) -> Result<Arc<Connection>, Problem> {
         check_endpoint(&organization.spec.endpoint).map_err(refused)?;
-        let seat = self.seat(organization);
+        let state = self.state(organization).await?;
         // One caller reads the Secret, the others wait for what it finds.
-        let mut current = seat.platform.lock().await;
-        let fits = |p: &&Arc<Connection>| p.generation == organization.metadata.generation;
+        let mut current = state.connection.lock().await;
+        let fits = |connection: &&Arc<Connection>| connection.is_for(organization.metadata.generation);
         if !read
-            && let Some(platform) = current.as_ref().filter(fits)
+            && let Some(connection) = current.as_ref().filter(fits)
             && self
                 .watched_version(organization)
-                .is_none_or(|v| v == platform.secret)
+                .is_none_or(|v| v == *connection.secret())
         {
-            return Ok(platform.clone());
+            return Ok(connection.clone());
         }
         let found = self.credential(organization).await;
         if found
             .as_ref()
             .is_err_and(|p| [Reason::CredentialMissing, Reason::CredentialNotGranted].contains(&p.reason))
         {
-            // Whoever took the credential, or the grant, away does not want it to be used any more.
+            // The Secret or its grant was taken away: the credential must not be used any more.
             *current = None;
         }
         let (secret, token, previous) = found?;
-        if let Some(platform) = current.as_ref().filter(fits)
-            && platform.secret == secret
+        if let Some(connection) = current.as_ref().filter(fits)
+            && *connection.secret() == secret
         {
-            return Ok(platform.clone());
+            return Ok(connection.clone());
         }
         let endpoint = &organization.spec.endpoint;
         let client = client::Client::new(client::Config {
@@ -204,19 +119,15 @@ impl OrganizationStates {
             create_timeout: self.create_timeout,
             token,
             previous,
-            gate: seat.gate.clone(),
+            gate: state.limiter.clone(),
         })
         .map_err(|e| self.problem(&organization.name_any(), &e))?;
-        seat.gate.set_limits(limits(&organization.spec.limits));
-        let platform = Arc::new(Connection {
-            client,
-            seat: seat.clone(),
-            catalog: AsyncMutex::default(),
-            generation: organization.metadata.generation,
-            secret,
-        });
-        *current = Some(platform.clone());
-        Ok(platform)
+        state.limiter.set_limits(limits(&organization.spec.limits));
+        let generation = organization.metadata.generation;
+        let connection = Connection::new(client, state.limiter.clone(), generation, secret);
+        let connection = Arc::new(connection);
+        *current = Some(connection.clone());
+        Ok(connection)
     }
 
     /// What the watch knows of the Secret with the credential; `None` if it has not seen it.
@@ -276,27 +187,51 @@ impl OrganizationStates {
         Ok((version, current, previous))
     }
 
-    /// What is kept of the organization.
-    fn seat(&self, organization: &Organization) -> Arc<OrganizationState> {
+    /// The state of an Organization that exists. The watch decides whether it does: a reconcile that began before the
+    /// Organization was deleted, or made anew under its name, does not bring its state back.
+    pub(in crate::controller) async fn state(
+        &self,
+        organization: &Organization,
+    ) -> Result<Arc<OrganizationState>, Problem> {
         let (name, uid) = (organization.name_any(), organization.uid());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seat) = known.get(&name).filter(|s| s.uid == uid) {
-            return seat.clone();
+        let make = || {
+            let limits = limits(&organization.spec.limits);
+            OrganizationState::new(client::RateLimiter::new(limits, (self.limiter_events)(&name)))
+        };
+        let begun = Instant::now();
+        loop {
+            if let Some(state) = self.lifetimes.get_or_make(&name, uid.as_deref(), make) {
+                return Ok(state);
+            }
+            if begun.elapsed() >= WATCH_LAG {
+                return Err(Problem {
+                    reason: Reason::UnknownOrganization,
+                    message: format!(
+                        "Organization {name} was deleted or made anew while this object was reconciled"
+                    ),
+                    retry: Retry::Backoff,
+                });
+            }
+            tokio::time::sleep(WATCH_LAG / 20).await;
         }
-        let gate = client::RateLimiter::new(limits(&organization.spec.limits), (self.limiter_events)(&name));
-        let seat = Arc::new(OrganizationState::new(uid, gate));
-        known.insert(name, seat.clone());
-        seat
     }
 
-    /// What is kept of the organization of this name, if anything is.
+    /// The state of the Organization of this name, if a reconcile has made one.
     pub(in crate::controller) fn known(&self, name: &str) -> Option<Arc<OrganizationState>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(name).cloned()
+        self.lifetimes.get(name)
+    }
+
+    /// Follows the watch of the Organizations: a state ends when the watch shows that its Organization is gone.
+    /// The UIDs of those that ended with this event.
+    pub(in crate::controller) fn observe(
+        &self,
+        event: &watcher::Event<DeserializeGuard<Organization>>,
+    ) -> Vec<String> {
+        self.lifetimes.observe(event)
     }
 
     /// A failed call, as people get to see it. Whether a port is closed, silent or something else's is for those who may see
-    /// the operator's namespace: in other words whoever may change an endpoint could explore a network with it.
+    /// the operator's namespace: a user who may change an endpoint could otherwise explore a network with it.
     pub(in crate::controller) fn problem(&self, organization: &str, error: &client::Error) -> Problem {
         if !error.tells_of_endpoint() {
             return platform_problem(organization, error);
@@ -312,12 +247,6 @@ impl OrganizationStates {
             retry: Retry::Backoff,
         }
     }
-
-    /// Drops everything about an organization that is gone.
-    pub(in crate::controller) fn forget(&self, name: &str) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(name);
-    }
 }
 
 fn refused(refusal: Refusal) -> Problem {
@@ -328,7 +257,6 @@ fn refused(refusal: Refusal) -> Problem {
     }
 }
 
-/// What the platform itself said, as people get to see it.
 /// The reason of a failed request.
 fn reason_of(error: &client::Error) -> Reason {
     match error.kind {

@@ -1,7 +1,7 @@
-//! Keeps an organization's object, when it is deleted, for as long as users need it.
+//! Holds the deletion of an Organization for as long as users need it.
 //!
-//! Without the object nobody knows where the platform is and with which credential, and the users of its
-//! `ProgrammaticUser`s could neither be looked after nor deleted.
+//! Only the object names the platform and its credential: without it the operator could neither reconcile nor delete the users
+//! of its `ProgrammaticUser`s.
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
@@ -20,7 +20,7 @@ pub(in crate::controller) enum DeletionHold {
     Alive,
     /// It is to go, and users need it: those of this many objects, and this many retained ones.
     Needed { objects: usize, retained: usize },
-    /// It is to go, and nobody here holds it.
+    /// It is being deleted, and this operator does not hold it.
     Released,
 }
 
@@ -76,7 +76,7 @@ fn lives_in(object: &Value, name: &str) -> bool {
     object["status"]["organizationName"] == name && has_begun(object)
 }
 
-/// With the resourceVersion this is a compare-and-swap: nobody else's finalizer can be lost.
+/// With the resourceVersion this is a compare-and-swap: no finalizer of another controller can be lost.
 async fn set_finalizer(
     context: &Context,
     organization: &Organization,

@@ -23,7 +23,7 @@ pub(in crate::controller) struct Findings {
     pub(in crate::controller) strangers: BTreeSet<String>,
 }
 
-/// Compares. The cache was looked at before the list was asked for and after it was there: a user that one of the
+/// Compares. The cache was read before the list call and after it: a user that one of the
 /// two looks explains is no news. `deleted` are users that the list may show although they are gone.
 pub(in crate::controller) fn compare(
     name: &str,

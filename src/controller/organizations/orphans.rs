@@ -1,6 +1,6 @@
 //! Removes what objects that are gone have left behind: users on the platform, new tokens kept for later.
 //!
-//! Nobody else will: an object's own reconcile ends with the object. The order of looking is what makes it safe:
+//! No other code does: an object's own reconcile ends with the object. The order of the reads makes it safe:
 //! first what may be left over, and then, from the API server and not from a cache, which objects there are. Nothing
 //! is made for an object before the object is there, so what an earlier list shows a later list of objects explains.
 
@@ -212,7 +212,7 @@ async fn delete_staged(context: &Context, secret: &PartialObjectMeta<Secret>) ->
     let name = secret.name_any();
     match context.own_secrets().delete(&name, &params).await {
         Ok(_) => {
-            tracing::info!(secret = name, "deleted a staged token that nobody needs");
+            tracing::info!(secret = name, "deleted a staged token that no object needs");
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),

@@ -25,7 +25,7 @@ use crate::controller::reconcile::panics::catch_panic;
 use crate::plan::{EventDraft, Fate, Found, Marker, Retained, is_marked};
 use crate::platform::client;
 
-/// How long the users of one organization are looked at in one go.
+/// How long one pass over the users of one organization takes at most.
 const ROUND: Duration = Duration::from_secs(30);
 
 /// Name of a record; an attempt has one at most.
@@ -147,7 +147,7 @@ pub(in crate::controller) async fn record(context: &Context, user: &Retained) ->
 /// The user at which the last round of an organization was given up, by its attempt. The next round begins behind it.
 pub(in crate::controller) type Positions = BTreeMap<String, String>;
 
-/// Ends those that their class does not let stay. Whether one has to be looked at again soon. Each organization has a
+/// Ends those that their class does not let stay. Whether another pass is needed soon. Each organization has a
 /// round of its own, which ends in time: no platform holds up the users of another one for longer.
 pub(in crate::controller) async fn end_those_due(context: &Context, places: &mut Positions) -> bool {
     let mut organizations: BTreeMap<String, Vec<Retained>> = BTreeMap::new();
@@ -210,8 +210,8 @@ async fn look(context: &Context, user: &Retained) -> Result<(), Error> {
     }
 }
 
-/// Drops the record of a user that nobody can delete, since its Organization is gone, if its class is being deleted: it
-/// would hold the class for ever. The user stays on the platform, which is told.
+/// Drops the record of a user that cannot be deleted, since its Organization is gone, if its class is being deleted: it
+/// would hold the class for ever. The user stays on the platform, which an Event reports.
 async fn given_up(context: &Context, user: &Retained) -> Result<bool, Error> {
     let class = context.class(&user.class)?;
     let Some(class) = class.filter(|class| class.metadata.deletion_timestamp.is_some()) else {

@@ -238,7 +238,7 @@ impl<'a> Executor<'a> {
         if present {
             finalizers.push(FINALIZER.to_owned());
         }
-        // With the resourceVersion this is a compare-and-swap: nobody else's finalizer can be lost.
+        // With the resourceVersion this is a compare-and-swap: no finalizer of another controller can be lost.
         let patch =
             json!({"metadata": {"resourceVersion": o.user.resource_version(), "finalizers": finalizers}});
         let written = self
@@ -248,7 +248,7 @@ impl<'a> Executor<'a> {
         self.wrote = true;
         match written {
             Ok(user) => replace_object(o, user),
-            // Somebody took it off by force.
+            // The finalizer was removed by force.
             Err(kube::Error::Api(status)) if !present && status.is_not_found() => {}
             Err(error) => return Err(Error::from_kube("change the finalizers")(error)),
         }

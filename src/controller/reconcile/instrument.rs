@@ -1,4 +1,4 @@
-//! What is told of each reconcile: one span with one closing line, how long it waited and took, and what came of it.
+//! Instrumentation of a reconcile: span, metrics, closing log line.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,7 +31,7 @@ impl Context {
     }
 }
 
-/// Runs a reconcile; `work` says when to look again, and whether anything was changed. A panic of it is an error.
+/// Runs a reconcile; `work` returns the next requeue, and whether it changed anything. A panic of it is an error.
 pub(in crate::controller) async fn instrument(
     context: Arc<Context>,
     subject: ReconcileTarget,

@@ -33,7 +33,7 @@ pub(in crate::controller) async fn observe(
         .await
         .map_err(Error::from_kube("read the ProgrammaticUser"))?
     else {
-        context.readers.forget(namespace, name);
+        context.workload_index.remove(namespace, name);
         return Ok(None);
     };
     let Some(setting) = read_configuration(context, &user, &mut Namespaces::default()).await? else {
@@ -56,7 +56,8 @@ pub(in crate::controller) async fn observe(
     } else {
         read(&current_name).await?
     };
-    let check = context.take_full_check(user.metadata.uid.as_deref().unwrap_or_default());
+    let uid = user.metadata.uid.as_deref().unwrap_or_default();
+    let check = context.objects.records.take_full_check(uid);
     let secrets = Secrets { secret, target };
     let mut observed = complete(context, user, setting, secrets, asked, check).await?;
     observed.unreadable = unreadable;
@@ -65,7 +66,7 @@ pub(in crate::controller) async fn observe(
 
 /// The same of an object and of its Secret as lists have shown them. `asked` is a moment before the list of objects was asked
 /// for, and that of the Secrets was asked for after it had begun: here, too, the Secret is never older than the journal.
-/// Whoever keeps `namespaces` relies on the watch of their labels for what changes later.
+/// A caller that keeps `namespaces` relies on the watch of their labels for later changes.
 pub(in crate::controller) async fn observe_listed(
     context: &Context,
     user: ProgrammaticUser,
@@ -80,7 +81,7 @@ pub(in crate::controller) async fn observe_listed(
         secret: SecretView::Ours(secret.clone()),
         target: SecretView::Ours(secret),
     };
-    // Who is to be compared with the platform is looked at for that.
+    // An object whose full check is due is reconciled for that.
     complete(context, user, setting, secrets, asked, false)
         .await
         .map(Some)
@@ -192,8 +193,11 @@ async fn complete(
         .filter(|_| status.journal.is_empty())
         .and_then(|max| usize::try_from(max).ok());
     let abandoned = status.journal.abandoned.iter().map(|a| &a.nonce);
-    let (settled, settles_in) =
-        context.expired_attempts(user.metadata.uid.as_deref().unwrap_or_default(), abandoned);
+    let (settled, settles_in) = context.objects.records.expired_attempts(
+        user.metadata.uid.as_deref().unwrap_or_default(),
+        abandoned,
+        context.settle(),
+    );
     Ok(Observed {
         namespace_labels: setting.namespace_labels,
         namespace_ends: setting.namespace_ends,
@@ -201,7 +205,7 @@ async fn complete(
         current_secret: secrets.secret,
         next_secret: secrets.target,
         staged: staging(context, &user).await?,
-        consumers: context.readers.of(&user),
+        consumers: context.workload_index.of(&user),
         unreadable: None,
         intact: plan::checksum_matches(&context.instance, &user),
         full_check: check,
@@ -218,8 +222,8 @@ async fn complete(
     })
 }
 
-/// What the cache does not have, from the API server: whoever applies a class together with its users has them seen in
-/// any order, and is not to be told that what is there does not exist.
+/// Reads from the API server what the cache does not have: the watches show a class and its users in any order, and a user that
+/// was applied together with its class must not report that the class does not exist.
 async fn read_if_not_cached<K>(
     context: &Context,
     name: &str,

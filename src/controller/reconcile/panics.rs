@@ -1,11 +1,9 @@
 //! Panics of reconciles. A panic is a fault of the operator that one object brings to light: it ends that reconcile and
 //! no other. The reconcile gives its permits and places back as it unwinds. The object is tried again after a pause that
-//! grows, whatever else changes, and at once when somebody changes the object.
+//! grows, whatever else changes, and at once when the object changes.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use kube::runtime::controller::Action;
@@ -14,12 +12,9 @@ use kube::{Resource, ResourceExt as _};
 use crate::api::Reason;
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::schedule::queue_lag::QueueLag;
 use crate::plan::EventDraft;
-
-/// The first pause after a panic, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_hours(1));
 
 /// Runs `work` to its end or to its panic.
 ///
@@ -38,54 +33,6 @@ pub(in crate::controller) fn desired_digest(object: &impl Resource) -> Digest {
     digest(&(metadata.generation, &metadata.annotations))
 }
 
-/// Objects whose last reconcile panicked, by UID.
-#[derive(Default)]
-pub(in crate::controller) struct Panics(Mutex<HashMap<String, Panicked>>);
-
-struct Panicked {
-    /// How often in a row.
-    times: u32,
-    /// When the object is tried again.
-    until: Instant,
-    /// What the object asked for.
-    asks: Digest,
-}
-
-impl Panics {
-    fn all(&self) -> std::sync::MutexGuard<'_, HashMap<String, Panicked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// For how long this object is left alone still. An object that asks for something else is tried at once.
-    pub(in crate::controller) fn pause(&self, uid: &str, asks: Digest) -> Option<Duration> {
-        let all = self.all();
-        let last = all.get(uid).filter(|last| last.asks == asks)?;
-        let left = last.until.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// Notes a panic; the pause before the next try.
-    fn note(&self, uid: &str, asks: Digest) -> Duration {
-        let now = Instant::now();
-        let mut all = self.all();
-        // Objects that are gone do not come again.
-        all.retain(|_, last| now.saturating_duration_since(last.until) < PAUSES.1);
-        let times = all
-            .get(uid)
-            .filter(|last| last.asks == asks)
-            .map_or(0, |last| last.times.saturating_add(1));
-        let pause = PAUSES.0.saturating_mul(1 << times.min(10)).min(PAUSES.1);
-        let until = now.checked_add(pause).unwrap_or(now);
-        all.insert(uid.to_owned(), Panicked { times, until, asks });
-        pause
-    }
-
-    /// A reconcile of this object has come to its end.
-    pub(in crate::controller) fn forget(&self, uid: &str) {
-        self.all().remove(uid);
-    }
-}
-
 /// Counts the panic of this object's reconcile, tells of it on the object and in the log, and says when the object is
 /// tried again.
 pub(in crate::controller) async fn report<K>(
@@ -99,7 +46,7 @@ where
     K: Resource<DynamicType = ()>,
 {
     let uid = object.meta().uid.as_deref().unwrap_or_default();
-    let pause = context.panics.note(uid, asks);
+    let pause = context.objects.records.record_panic(uid, asks);
     context.metrics.panicked(kind);
     let (namespace, name) = (object.namespace(), object.name_any());
     tracing::error!(

@@ -171,7 +171,7 @@ pub(in crate::controller) fn staged(secret: &Secret, user: &ProgrammaticUser) ->
     })
 }
 
-/// The keys that the operator wrote, and a digest of their values. Tokens are random and long, so that nobody finds
+/// The keys that the operator wrote, and a digest of their values. Tokens are random and long, so that no reader finds
 /// one by its digest.
 fn digest(data: &BTreeMap<String, ByteString>) -> String {
     let keys: Vec<&str> = data.keys().map(String::as_str).collect();

@@ -1,9 +1,9 @@
-//! Places for the users of each organization that are worked on at one time.
+//! Bounds how many users of one organization are reconciled at once, so that a platform that does not answer delays only the
+//! users of its own organization.
 //!
-//! The others wait, so that a platform that does not answer holds up nobody else's users. Namespaces take turns, and within
-//! a namespace the order of coming counts: many users of one namespace hold up no other's for long. A user that waits is
-//! a name in a line and no reconcile that has begun: the controller runtime asks all that have begun whenever one of them
-//! ends.
+//! Namespaces take turns, and within a namespace the first that waits is the first to get a slot. Waiting users are kept as
+//! references, not as running futures: kube's `Controller` polls every running reconcile whenever one ends, which is
+//! quadratic for thousands.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,35 +12,32 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
 use crate::controller::context::Context;
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::schedule::triggers::{Triggers, UserRef};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::plan;
 use crate::platform::client::{FairQueue, Limits};
 
-/// Users of one organization that are worked on at one time. Users that have no token yet have as many places of their own,
-/// and so have those of which something is asked that was not done, and those whose tokens are to die at once: none of
-/// them waits until all others were looked at after a start, or replaced because they are old.
+/// Slots of one key. Users without a token, users that are not up to date, and users whose tokens are being revoked have
+/// other keys, and as many slots of their own: none of them waits for the reconciles after a start, or for planned rotations.
 const MAX_IN_FLIGHT: usize = 16;
-/// Of the calls that an organization takes in a minute, the part that may wait in each of its lanes. Whoever makes a user
-/// waits for its turn for ten seconds at most. Within them three lanes, with a call each, and the look at the organization are
-/// through even if every second turn is a revocation's, where 50 calls a minute are allowed or more.
-const PART: u32 = 45;
-/// Of calls at one time as many may wait in each lane besides: in time while a call takes less than some 0.8 seconds.
-const ROUNDS: usize = 2;
+/// Requests per minute for one slot of a key. A create call waits for the rate limiter for ten seconds at most. Where 50 calls
+/// a minute are allowed or more, a call of each slot of three keys and the Organization's list call get through within that
+/// time, even if every second turn goes to a revocation.
+const REQUESTS_PER_SLOT: u32 = 45;
+/// Slots of a key for each call in flight: the waiting calls are in time while a call takes less than some 0.8 seconds.
+const SLOTS_PER_CALL: usize = 2;
 
-/// An organization, whether a user has a token there, and whether it is settled or revoked.
+/// Organization, whether the user has a token there, whether it is up to date, and whether it is being revoked.
 type SlotKey = Digest;
 
-/// All lanes.
 #[derive(Default)]
 pub(in crate::controller) struct ConcurrencyLimiter(Mutex<State>);
 
-/// Those who want places.
 trait Waiters {
     fn exists(&self, user: &UserRef) -> bool;
 
-    /// Has a user come again, if it is there.
+    /// Enqueues a user, if it exists.
     fn call(&self, user: &UserRef) -> bool;
 }
 
@@ -57,87 +54,86 @@ impl Waiters for Triggers {
 #[derive(Default)]
 struct State {
     by_key: HashMap<SlotKey, Slots>,
-    /// The lane in whose line a user stands.
+    /// The key whose queue a user waits in.
     waiting: HashMap<Digest, SlotKey>,
-    /// Users for which there is a place in a lane, and who have not come yet.
+    /// Users that were enqueued for a free slot, and whose reconcile has not begun yet.
     called: HashMap<UserRef, SlotKey>,
 }
 
 #[derive(Default)]
 struct Slots {
-    /// How many there are.
     most: usize,
-    /// Places that are taken, by whoever is worked on or was called.
+    /// Slots in use, by running reconciles and by users that were called.
     taken: usize,
-    /// Some of them may have gone to another line, or stand here twice: [`State::waiting`] knows.
+    /// An entry may be a duplicate, or of a user that waits under another key now: [`State::waiting`] decides.
     users: FairQueue<String, UserRef>,
 }
 
 impl State {
-    /// Whether one of so many places is this user's; if not, it is called when there is one.
-    fn enter(&mut self, lane: SlotKey, most: usize, user: &UserRef, users: &impl Waiters) -> bool {
+    /// Takes one of `most` slots for this user. `false`: none is free, and the user is called when one is.
+    fn enter(&mut self, key: SlotKey, most: usize, user: &UserRef, users: &impl Waiters) -> bool {
         match self.called.remove(user) {
-            Some(of) if of == lane => return true,
-            // It was called to a lane that is not its own any more.
+            Some(of) if of == key => return true,
+            // It was called for a key that is not its own any more.
             Some(of) => self.leave(of, users),
-            None => self.tidy(users),
+            None => self.reap(users),
         }
         let id = name(user);
-        let places = self.by_key.entry(lane).or_default();
-        places.most = most;
-        if places.taken < most {
-            places.taken += 1;
-            // It may stand in a line: it need not be called then.
+        let slots = self.by_key.entry(key).or_default();
+        slots.most = most;
+        if slots.taken < most {
+            slots.taken += 1;
+            // It may wait under another key: it need not be called then.
             self.waiting.remove(&id);
             return true;
         }
-        if self.waiting.insert(id, lane) != Some(lane) {
+        if self.waiting.insert(id, key) != Some(key) {
             let namespace = user.namespace.clone().unwrap_or_default();
-            places.users.push(namespace, user.clone());
+            slots.users.push(namespace, user.clone());
         }
         false
     }
 
-    /// A place is free: it is the next one's.
-    fn leave(&mut self, lane: SlotKey, users: &impl Waiters) {
-        self.pass_on(lane, users);
-        self.tidy(users);
+    /// Hands the slot on to the next user that waits.
+    fn leave(&mut self, key: SlotKey, users: &impl Waiters) {
+        self.pass_on(key, users);
+        self.reap(users);
     }
 
-    /// Who was called and is gone does not come.
-    fn tidy(&mut self, users: &impl Waiters) {
+    /// Takes back the slots of users that were called and deleted since.
+    fn reap(&mut self, users: &impl Waiters) {
         let gone: Vec<SlotKey> = self
             .called
             .extract_if(|user, _| !users.exists(user))
-            .map(|(_, lane)| lane)
+            .map(|(_, key)| key)
             .collect();
-        for lane in gone {
-            self.pass_on(lane, users);
+        for key in gone {
+            self.pass_on(key, users);
         }
     }
 
-    fn pass_on(&mut self, lane: SlotKey, users: &impl Waiters) {
-        let Some(places) = self.by_key.get_mut(&lane) else {
+    fn pass_on(&mut self, key: SlotKey, users: &impl Waiters) {
+        let Some(slots) = self.by_key.get_mut(&key) else {
             return;
         };
-        // There may be fewer of them than there were.
-        while places.taken <= places.most {
-            let Some(user) = places.users.pop() else {
+        // The Organization's limits may have become smaller.
+        while slots.taken <= slots.most {
+            let Some(user) = slots.users.pop() else {
                 break;
             };
             let id = name(&user);
-            if self.waiting.get(&id) != Some(&lane) {
+            if self.waiting.get(&id) != Some(&key) {
                 continue;
             }
             self.waiting.remove(&id);
             if users.call(&user) {
-                self.called.insert(user, lane);
+                self.called.insert(user, key);
                 return;
             }
         }
-        places.taken -= 1;
-        if places.taken == 0 {
-            self.by_key.remove(&lane);
+        slots.taken -= 1;
+        if slots.taken == 0 {
+            self.by_key.remove(&key);
         }
     }
 }
@@ -147,9 +143,9 @@ impl ConcurrencyLimiter {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whoever was called and is gone leaves its place to the next one.
-    pub(in crate::controller) fn tidy(&self, triggers: &Triggers) {
-        self.state().tidy(triggers);
+    /// Takes back the slots of users that were called and deleted since.
+    pub(in crate::controller) fn reap(&self, triggers: &Triggers) {
+        self.state().reap(triggers);
     }
 
     /// How many wait, of all organizations.
@@ -158,7 +154,7 @@ impl ConcurrencyLimiter {
     }
 }
 
-/// A place, until it is dropped.
+/// A slot. Dropping it hands it on.
 pub(in crate::controller) struct Slot {
     context: Arc<Context>,
     key: SlotKey,
@@ -167,20 +163,20 @@ pub(in crate::controller) struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.context
-            .lanes
+            .concurrency
             .state()
             .leave(self.key, &*self.context.triggers);
     }
 }
 
-/// A place for this user, whose lane belongs to this organization. `None`: it waits, and is called when there is one.
+/// A slot for this user. `None`: it waits, and is enqueued when a slot is free.
 pub(in crate::controller) fn enter(
     context: &Arc<Context>,
     user: &CachedUser,
     organization: &str,
 ) -> Option<Slot> {
     let has_token = user.index.journal.as_ref().is_some_and(|j| j.current.is_some());
-    let lane = digest(&(
+    let key = digest(&(
         organization,
         has_token || user.revoked,
         user.up_to_date,
@@ -189,15 +185,15 @@ pub(in crate::controller) fn enter(
     let most = max_in_flight(context, organization);
     // By name alone, since many may wait.
     let reference = ObjectRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
-    let mut state = context.lanes.state();
-    let entered = state.enter(lane, most, &reference, &*context.triggers);
+    let mut state = context.concurrency.state();
+    let entered = state.enter(key, most, &reference, &*context.triggers);
     entered.then(|| Slot {
         context: context.clone(),
-        key: lane,
+        key,
     })
 }
 
-/// How many users of an organization may be worked on at one time in each of its lanes.
+/// The slots of each key of an organization.
 fn max_in_flight(context: &Context, organization: &str) -> usize {
     let known = context.caches.organizations.get(&ObjectRef::new(organization));
     let readable = known.as_deref().and_then(|known| known.0.as_ref().ok());
@@ -207,8 +203,8 @@ fn max_in_flight(context: &Context, organization: &str) -> usize {
 }
 
 fn max_slots(limits: &Limits) -> usize {
-    let by_pace = usize::try_from(limits.requests_per_minute / PART).unwrap_or(MAX_IN_FLIGHT);
-    let by_slots = limits.max_in_flight.saturating_mul(ROUNDS);
+    let by_pace = usize::try_from(limits.requests_per_minute / REQUESTS_PER_SLOT).unwrap_or(MAX_IN_FLIGHT);
+    let by_slots = limits.max_in_flight.saturating_mul(SLOTS_PER_CALL);
     by_pace.min(by_slots).clamp(1, MAX_IN_FLIGHT)
 }
 
@@ -222,7 +218,6 @@ mod tests {
 
     use super::*;
 
-    /// Numbers of those who are gone, and of those who were called.
     #[derive(Default)]
     struct Some16 {
         gone: RefCell<Vec<usize>>,
@@ -251,7 +246,7 @@ mod tests {
         }
     }
 
-    /// A lane whose places are all taken, by the first users, with so many more in line.
+    /// A key without a free slot, and with so many users that wait.
     fn full(waiting: usize) -> (State, Some16) {
         let (mut state, all) = (State::default(), Some16::default());
         for n in 0..MAX_IN_FLIGHT + waiting {
@@ -261,20 +256,20 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_is_called_in_the_order_of_coming_and_nobody_comes_before() {
+    fn waiting_users_get_slots_in_the_order_of_their_arrival() {
         let (mut state, all) = full(3);
         assert!(
             !state.enter(1, MAX_IN_FLIGHT, &user(16), &all),
-            "to come again changes nothing"
+            "a second event changes nothing"
         );
         assert!(
             state.enter(2, MAX_IN_FLIGHT, &user(100), &all),
-            "another lane is free"
+            "another key has free slots"
         );
         state.leave(1, &all);
         assert!(
             !state.enter(1, MAX_IN_FLIGHT, &user(200), &all),
-            "the place is another one's"
+            "the slot is reserved for the user that was called"
         );
         assert!(state.enter(1, MAX_IN_FLIGHT, &user(16), &all));
         for _ in 0..3 {
@@ -285,11 +280,11 @@ mod tests {
         assert!(state.enter(1, MAX_IN_FLIGHT, &user(300), &all));
         assert!(
             !state.enter(1, MAX_IN_FLIGHT, &user(301), &all),
-            "three places are kept for who was called"
+            "three slots are kept for the users that were called"
         );
     }
 
-    /// 500 users of one namespace stand in line before the first of another one comes.
+    /// 500 users of one namespace wait before the first of another one arrives.
     #[test]
     fn namespaces_take_turns_however_many_users_one_of_them_has() {
         let (mut state, all) = full(500 - MAX_IN_FLIGHT);
@@ -304,13 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn no_place_is_lost() {
+    fn no_slot_is_lost() {
         let (mut state, all) = full(3);
-        // The first in line is gone when its turn comes.
+        // The first that waits was deleted.
         all.gone.borrow_mut().push(16);
         state.leave(1, &all);
         assert_eq!(*all.called.borrow(), [17]);
-        // Who is called instead goes to another lane.
+        // The user that is called instead enters under another key.
         assert!(state.enter(2, MAX_IN_FLIGHT, &user(17), &all));
         assert_eq!(*all.called.borrow(), [17, 18]);
         // The last one is gone after it was called.
@@ -328,29 +323,29 @@ mod tests {
     }
 
     #[test]
-    fn where_few_calls_are_let_through_few_wait() {
-        let places = |requests_per_minute: u32, max_in_flight: usize| {
+    fn a_slow_organization_has_few_slots() {
+        let slots = |requests_per_minute: u32, max_in_flight: usize| {
             max_slots(&Limits {
                 requests_per_minute,
                 max_in_flight,
                 ..Limits::default()
             })
         };
-        let by_pace = [1, 30, 60, 300, 480, 6000].map(|n| places(n, 8));
+        let by_pace = [1, 30, 60, 300, 480, 6000].map(|n| slots(n, 8));
         assert_eq!(by_pace, [1, 1, 1, 6, 10, 16]);
         for per_minute in 50..1000 {
-            let calls = 3 * places(per_minute, 8) + 1;
+            let calls = 3 * slots(per_minute, 8) + 1;
             let seconds = 2.0 * 60.0 * f64::from(u32::try_from(calls).unwrap()) / f64::from(per_minute);
             assert!(seconds < 10.0, "{per_minute} a minute: {seconds} s");
         }
-        assert_eq!([1, 2, 7, 8, 100].map(|n| places(6000, n)), [2, 4, 14, 16, 16]);
+        assert_eq!([1, 2, 7, 8, 100].map(|n| slots(6000, n)), [2, 4, 14, 16, 16]);
         let (mut state, all) = full(2);
-        // From now on there are two places.
+        // From now on there are two slots.
         assert!(!state.enter(1, 2, &user(100), &all));
         for _ in 0..MAX_IN_FLIGHT - 2 {
             state.leave(1, &all);
         }
-        assert!(all.called.borrow().is_empty(), "these places are no more");
+        assert!(all.called.borrow().is_empty(), "these slots no longer exist");
         state.leave(1, &all);
         assert!(state.enter(1, 2, &user(16), &all));
         for next in [17, 100] {

@@ -1,42 +1,38 @@
-//! Objects at rest, so that the echo of our own writes does not have them looked at again.
+//! Skips reconciles that cannot change anything: those for watch events that only show versions which this process read or
+//! wrote itself.
 //!
-//! Each write of a reconcile comes back by a watch, and so does, after a start, each Secret. If nothing but versions
-//! that the reconcile itself read or wrote is seen of an object and its Secrets, there is nothing to look at. What is
-//! in doubt is not at rest, and whoever wants an object looked at for another reason disturbs it.
+//! Each write of a reconcile comes back by a watch, and so does, after a start, each Secret. In doubt nothing is skipped. A
+//! trigger for any other reason invalidates what is recorded here.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// All objects at rest, and those that are being worked on.
+use crate::controller::schedule::digest::{Digest, digest};
+use crate::controller::schedule::records::Records;
+
+/// One entry for each object that can be skipped, awaits the startup scan, or is being reconciled.
 #[derive(Default)]
 pub(in crate::controller) struct ObjectStates {
     /// By the object's UID.
     objects: Mutex<HashMap<Digest, State>>,
+    pub(in crate::controller) records: Records,
 }
 
-/// How an object rests.
+/// Whether a reconcile can be skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::controller) enum Skip {
-    /// Not at all: it has to be looked at.
     No,
-    /// Until something changes.
     UntilChange,
-    /// So long, unless something changes.
+    /// For this long, unless something changes.
     For(Duration),
 }
 
-/// There are many: of names, UIDs and versions only a hash is kept.
-pub(in crate::controller) type Digest = u64;
-
 enum State {
-    /// It has not been looked at since the start, and lists are to show whether it has to be: with the version of its
-    /// Secret that a watch has shown.
+    /// It awaits the startup scan; with the version of its Secret that the watch has shown.
     Listed(Option<Digest>),
-    /// A reconcile is going on.
     Working(Box<InProgress>),
-    /// It ended, and there was nothing more to do.
+    /// The last reconcile left nothing to do.
     Resting(Baseline),
 }
 
@@ -46,7 +42,7 @@ struct InProgress {
     seen: Vec<Digest>,
     /// Versions of them that were written.
     written: Vec<Digest>,
-    /// Somebody wants another look.
+    /// A trigger came meanwhile.
     disturbed: bool,
 }
 
@@ -71,18 +67,12 @@ impl Baseline {
     }
 }
 
-pub(in crate::controller) fn digest(value: &(impl Hash + ?Sized)) -> Digest {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
 impl ObjectStates {
     fn objects(&self) -> MutexGuard<'_, HashMap<Digest, State>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the object rests, of which the cache has this version.
+    /// Whether a reconcile of the object can be skipped, of which the cache has this version.
     pub(in crate::controller) fn skip(&self, uid: &str, version: &str) -> Skip {
         match self.objects().get(&digest(uid)) {
             Some(State::Resting(rest)) if rest.object.contains(&digest(version)) => {
@@ -97,24 +87,22 @@ impl ObjectStates {
         }
     }
 
-    /// Lists are to show whether an object has to be looked at, until [`Self::looked`] or [`Self::leave`].
+    /// The object awaits the startup scan, until [`Self::scanned`] or [`Self::release`].
     pub(in crate::controller) fn await_scan(&self, uid: &str) {
         self.objects().entry(digest(uid)).or_insert(State::Listed(None));
     }
 
-    /// Whether lists are to show that, still.
     pub(in crate::controller) fn awaits_scan(&self, uid: &str) -> bool {
         matches!(self.objects().get(&digest(uid)), Some(State::Listed(_)))
     }
 
-    /// Of how many objects they are.
     pub(in crate::controller) fn awaiting_scan(&self) -> usize {
         let objects = self.objects();
         objects.values().filter(|s| matches!(s, State::Listed(_))).count()
     }
 
-    /// Lists have shown these versions of an object and its Secret, and that there is nothing to do. Without a watch that
-    /// has shown the same Secret last, and will tell of the next, it is looked at all the same. Whether it rests.
+    /// The startup scan found these versions of an object and its Secret, and nothing to do. `false`: it has to be reconciled all
+    /// the same, since the watch did not show the same Secret last, so that it might not show the next one.
     pub(in crate::controller) fn scanned(
         &self,
         uid: &str,
@@ -137,7 +125,7 @@ impl ObjectStates {
         rests
     }
 
-    /// Lists do not show that there is nothing to do. Whether they were to.
+    /// The startup scan decides nothing about this object any more; whether it was to.
     pub(in crate::controller) fn release(&self, uid: &str) -> bool {
         let uid = digest(uid);
         let mut objects = self.objects();
@@ -148,7 +136,7 @@ impl ObjectStates {
         listed
     }
 
-    /// Lists show nothing any more. Whoever waits for them still is gone.
+    /// The startup scan has ended. Objects that still await it do not exist any more.
     pub(in crate::controller) fn end_scan(&self) {
         self.objects().retain(|_, s| !matches!(s, State::Listed(_)));
     }
@@ -165,8 +153,8 @@ impl ObjectStates {
         }
     }
 
-    /// It ended well. `versions` are those of the object, `secrets` those of its Secrets that it read; `due` is when it has
-    /// to be looked at again in any case.
+    /// The reconcile succeeded. `versions` are those of the object, `secrets` those of its Secrets that it read; `due` is when
+    /// the next reconcile is needed in any case.
     pub(in crate::controller) fn end<'a>(
         &self,
         uid: &str,
@@ -208,7 +196,7 @@ impl ObjectStates {
         }
     }
 
-    /// Somebody wants the object looked at; or it is gone.
+    /// The next reconcile is not skipped.
     pub(in crate::controller) fn invalidate(&self, uid: &str) {
         let uid = digest(uid);
         let mut objects = self.objects();
@@ -218,7 +206,13 @@ impl ObjectStates {
         }
     }
 
-    /// A reconcile ended otherwise, or the object is gone.
+    /// The object is gone.
+    pub(in crate::controller) fn remove(&self, uid: &str) {
+        self.forget(uid);
+        self.records.remove(uid);
+    }
+
+    /// The next event has the object reconciled.
     pub(in crate::controller) fn forget(&self, uid: &str) {
         self.objects().remove(&digest(uid));
     }
@@ -241,11 +235,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_kept_of_objects_that_come_and_go() {
+        let all = ObjectStates::default();
+        for n in 0..1000 {
+            let uid = n.to_string();
+            all.begin(&uid);
+            all.end(&uid, ["1"].into_iter(), [].into_iter(), None);
+            all.records.next_backoff(&uid);
+        }
+        assert_eq!(all.objects().len(), 1000);
+        (0..1000).for_each(|n| all.remove(&n.to_string()));
+        assert!(all.objects().is_empty() && !all.records.take_full_check("1"));
+    }
+
+    #[test]
     fn the_echo_of_its_own_writes_does_not_wake_an_object() {
         let all = rested(None, |all| {
             assert!(
                 all.secret_is_news("a", "new"),
-                "what is in work may need another look"
+                "a running reconcile may have read an older Secret"
             );
         });
         assert_eq!(all.skip("a", "1"), Skip::UntilChange);
@@ -256,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_wrote_does() {
+    fn a_foreign_write_wakes_an_object() {
         let all = rested(None, |_| ());
         assert_eq!(all.skip("a", "3"), Skip::No);
         assert_eq!(all.skip("b", "1"), Skip::No);
@@ -264,18 +272,14 @@ mod tests {
         assert_eq!(
             all.skip("a", "2"),
             Skip::No,
-            "and it stays awake until it was looked at"
+            "and no reconcile is skipped until one has run"
         );
         let all = rested(None, |all| assert!(all.secret_is_news("a", "foreign")));
-        assert_eq!(
-            all.skip("a", "2"),
-            Skip::No,
-            "also what came while it was worked on"
-        );
+        assert_eq!(all.skip("a", "2"), Skip::No, "also a write during a reconcile");
     }
 
     #[test]
-    fn so_does_who_wants_a_look_whenever_that_is() {
+    fn a_trigger_wakes_an_object_also_during_a_reconcile() {
         let all = rested(None, |all| all.invalidate("a"));
         assert_eq!(all.skip("a", "2"), Skip::No);
         let all = rested(None, |_| ());
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_put_to_rest_what_is_as_the_watches_have_it() {
+    fn the_startup_scan_skips_objects_that_are_as_the_watches_show_them() {
         let listed = |meanwhile: &dyn Fn(&ObjectStates)| {
             let all = ObjectStates::default();
             all.await_scan("a");
@@ -292,7 +296,7 @@ mod tests {
             meanwhile(&all);
             let rests = all.scanned("a", "1", "s", None);
             assert_eq!(rests, all.skip("a", "1") == Skip::UntilChange);
-            assert!(!all.awaits_scan("a"), "it is not waited for any more");
+            assert!(!all.awaits_scan("a"), "the scan is over for it");
             all
         };
         let all = listed(&|all| assert!(!all.secret_is_news("a", "s")));
@@ -302,7 +306,7 @@ mod tests {
         assert!(all.secret_is_news("a", "t"), "and so has its Secret");
 
         let awake = |meanwhile: &dyn Fn(&ObjectStates)| listed(meanwhile).skip("a", "1") == Skip::No;
-        assert!(awake(&|_| ()), "no watch would tell if the Secret went");
+        assert!(awake(&|_| ()), "no watch would show the deletion of the Secret");
         assert!(awake(&|all| assert!(!all.secret_is_news("a", "t"))));
         assert!(awake(&|all| {
             all.secret_is_news("a", "s");

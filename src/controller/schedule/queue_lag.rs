@@ -1,7 +1,7 @@
-//! Since when objects wait to be looked at: since something asked for it, or since it was due.
+//! Measures how long objects wait for their reconcile: from the first event, or from when it was due.
 //!
-//! The controller runtime does not tell. One number is kept of each object that waits or will be due; that of an object
-//! that goes without being looked at again is forgotten after a while.
+//! The controller runtime has no such metric. Objects that wait or will be due have an entry each; the entry of an object that
+//! is deleted meanwhile is dropped after [`FORGOTTEN`].
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::controller::Action;
 
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 
-/// Whatever waits for longer than this is not there any more.
+/// An object that waits for longer than this does not exist any more.
 const FORGOTTEN: Duration = Duration::from_hours(1);
-/// Below this many there is nothing worth looking through.
+/// Below this many entries none is searched for.
 const FEW: usize = 1024;
 
 /// The objects of one kind.
@@ -24,7 +24,7 @@ pub(in crate::controller) struct QueueLag(Mutex<State>);
 struct State {
     /// By a digest of namespace and name; in the future for what will be due.
     since: HashMap<Digest, Instant>,
-    /// How many may be there before it is looked through again.
+    /// How many entries there may be before old ones are searched for.
     most: usize,
 }
 
@@ -37,12 +37,12 @@ impl QueueLag {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something asks for a look at this object.
+    /// An event or a trigger enqueues this object.
     pub(in crate::controller) fn enqueued(&self, namespace: Option<&str>, name: &str) {
         self.at(namespace, name, Instant::now());
     }
 
-    /// It is to be looked at again after `pause`; what the runtime has to be told for that.
+    /// The next reconcile is due after `pause`; the action that has the runtime do it.
     pub(in crate::controller) fn requeue(
         &self,
         namespace: Option<&str>,
@@ -68,7 +68,7 @@ impl QueueLag {
         }
     }
 
-    /// It is looked at now; how long it has waited.
+    /// A reconcile begins; how long the object has waited.
     pub(in crate::controller) fn begin(&self, namespace: Option<&str>, name: &str) -> Duration {
         let since = self.state().since.remove(&key(namespace, name));
         since.map_or(Duration::ZERO, |at| at.elapsed())
@@ -82,10 +82,10 @@ mod tests {
     use super::{FEW, QueueLag};
 
     #[test]
-    fn the_wait_begins_with_the_first_who_asks_or_when_it_is_due() {
+    fn the_wait_begins_with_the_first_event_or_when_it_is_due() {
         let queue = QueueLag::default();
         let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
-        assert_eq!(queue.begin(None, "nobody-asked"), Duration::ZERO);
+        assert_eq!(queue.begin(None, "not-enqueued"), Duration::ZERO);
         queue.at(Some("a"), "x", ago(20));
         queue.enqueued(Some("a"), "x");
         assert_eq!(queue.begin(Some("b"), "x"), Duration::ZERO);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_comes_is_forgotten() {
+    fn entries_of_deleted_objects_are_dropped() {
         let queue = QueueLag::default();
         let long_ago = Instant::now().checked_sub(Duration::from_hours(2)).unwrap();
         for i in 0..=FEW {

@@ -1,14 +1,15 @@
-//! Has objects looked at again for reasons that no watch of their own shows.
+//! Enqueues objects for reasons that no watch of their own kind shows.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt as _;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt as _};
 
 use crate::api::{Organization, ProgrammaticUserClass};
 use crate::controller::schedule::object_state::ObjectStates;
@@ -25,7 +26,7 @@ pub(in crate::controller) type OrganizationTriggers =
 pub(in crate::controller) struct Triggers {
     users: Vec<(Cache<CachedUser>, UnboundedSender<UserRef>)>,
     organizations: UnboundedSender<ObjectRef<DeserializeGuard<Organization>>>,
-    rest: Arc<ObjectStates>,
+    objects: Arc<ObjectStates>,
     queues: Arc<Queues>,
 }
 
@@ -40,7 +41,7 @@ impl Triggers {
     /// Ways to the controllers of these caches and to that of the organizations, and what comes out at their ends.
     pub(in crate::controller) fn new(
         caches: &[Cache<CachedUser>],
-        rest: Arc<ObjectStates>,
+        objects: Arc<ObjectStates>,
         queues: Arc<Queues>,
     ) -> (Self, Vec<UserTriggers>, OrganizationTriggers) {
         let (senders, receivers): (Vec<_>, Vec<_>) = caches.iter().map(|_| mpsc::unbounded()).unzip();
@@ -49,7 +50,7 @@ impl Triggers {
         let triggers = Self {
             users,
             organizations,
-            rest,
+            objects,
             queues,
         };
         (triggers, receivers, for_organizations)
@@ -59,7 +60,7 @@ impl Triggers {
     pub(in crate::controller) fn user(&self, user: &UserRef) {
         for (cache, sender) in &self.users {
             if let Some(found) = cache.get(user) {
-                self.rest.invalidate(found.uid_ref());
+                self.objects.invalidate(found.uid_ref());
                 self.queues.users.enqueued(user.namespace.as_deref(), &user.name);
                 let _ = sender.unbounded_send(user.clone());
             }
@@ -78,9 +79,9 @@ impl Triggers {
             .is_some_and(|(_, sender)| sender.unbounded_send(user.clone()).is_ok())
     }
 
-    /// All users that `wanted` picks, but those to which the first look comes: it sees what they would be called for.
+    /// All users that `wanted` picks, except those that await the startup scan: the scan sees the reason, too.
     pub(in crate::controller) fn users_looked_at(&self, wanted: impl Fn(&CachedUser) -> bool) {
-        self.users(|user| wanted(user) && !self.rest.awaits_scan(user.uid_ref()));
+        self.users(|user| wanted(user) && !self.objects.awaits_scan(user.uid_ref()));
     }
 
     /// All users that `wanted` picks.
@@ -88,7 +89,7 @@ impl Triggers {
         for (cache, sender) in &self.users {
             for user in cache.state() {
                 if wanted(&user) {
-                    self.rest.invalidate(user.uid_ref());
+                    self.objects.invalidate(user.uid_ref());
                     self.queues
                         .users
                         .enqueued(user.namespace().as_deref(), &user.name_any());
@@ -105,8 +106,9 @@ impl Triggers {
     }
 }
 
-/// Has the users of a class looked at again when the class, the state of its organization, or the labels by which it is
-/// open to their namespace changed.
+/// Enqueues the users of a class when the class, its Organization, or the labels by which it is open to their namespace
+/// changed. A change of the Organization's readiness alone enqueues only the users that are not up to date: the others need
+/// nothing of the platform, and an Organization that flaps would have all of them read anew each time.
 pub(in crate::controller) async fn fan_out(
     classes_changed: impl Changes<DeserializeGuard<ProgrammaticUserClass>>,
     organizations_changed: impl Changes<DeserializeGuard<Organization>>,
@@ -128,11 +130,15 @@ pub(in crate::controller) async fn fan_out(
     };
     let by_organization = async {
         let mut changed = pin!(organizations_changed);
+        let mut specs = SpecChanges::default();
         while let Some(Ok(organization)) = changed.next().await {
+            let spec_changed = specs.observe(&organization);
             let name = organization.name_any();
             let classes = of_classes(&|class| class.spec.organization_name == name);
             // A user may live in an organization that its class does not name any more.
-            triggers.users(|user| user.lives_in(&name) || classes.iter().any(|class| user.is_of(class)));
+            let theirs =
+                |user: &CachedUser| user.lives_in(&name) || classes.iter().any(|class| user.is_of(class));
+            triggers.users(|user| (spec_changed || !user.up_to_date) && theirs(user));
         }
     };
     let by_labels = async {
@@ -145,4 +151,39 @@ pub(in crate::controller) async fn fan_out(
         }
     };
     futures::future::join3(by_class, by_organization, by_labels).await;
+}
+
+/// Tells a change of an Organization's spec from a change of its status.
+#[derive(Default)]
+struct SpecChanges(HashMap<String, (Option<String>, Option<i64>)>);
+
+impl SpecChanges {
+    fn observe(&mut self, object: &impl Resource) -> bool {
+        let seen = (object.uid(), object.meta().generation);
+        self.0.insert(object.name_any(), seen.clone()) != Some(seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    #[test]
+    fn a_change_of_readiness_alone_is_no_change_of_the_spec() {
+        let mut specs = SpecChanges::default();
+        let mut observe = |uid: &str, generation: i64| {
+            let mut object = ConfigMap::default();
+            object.metadata.name = Some("acme".to_owned());
+            object.metadata.uid = Some(uid.to_owned());
+            object.metadata.generation = Some(generation);
+            specs.observe(&object)
+        };
+        assert!(observe("1", 1));
+        assert!(!observe("1", 1));
+        assert!(observe("1", 2));
+        assert!(observe("2", 2), "made anew under the same name");
+        assert!(!observe("2", 2));
+    }
 }

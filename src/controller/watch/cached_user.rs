@@ -1,4 +1,5 @@
-//! What is kept in memory of each user: as little as is asked of all of them. Whoever works on one reads it anew.
+//! The cached form of a `ProgrammaticUser`: as little as decisions about all of them need. A reconcile reads its own object
+//! anew.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use crate::api::{Journal, ProgrammaticUser, READY, ROTATE_AT_ANNOTATION};
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::watch::readable::{Readable, is_unreadable};
 use crate::metrics::UserFacts;
 use crate::plan;

@@ -1,12 +1,12 @@
-//! The first look at users that are settled, by two lists.
+//! The startup scan: after a start, two lists in place of two reads of each user that is up to date.
 //!
-//! After a start every user has to be looked at, and nearly always there is nothing to do. To read each user and its Secret
-//! costs the API server more than ten times what the two lists cost that show the same. Therefore settled users wait for
-//! these lists, and the plan is asked what it makes of them. Who has nothing to do is at rest until a watch shows
-//! something; all others are looked at as always. Nothing is ever done because of what a list shows.
+//! After a start every user has to be reconciled, and nearly always there is nothing to do. To read each user and its Secret
+//! costs the API server more than ten times what the two lists cost that show the same. Therefore users that are up to date
+//! await these lists, and the plan decides from them. Users with nothing to do are skipped until a watch shows a change; all
+//! others are reconciled as usual. The scan never writes anything.
 //!
-//! Anybody may label large Secrets as ours: of a page no more than some bytes are read, and of each Secret no more than what
-//! counts of it is kept.
+//! Every tenant may label large Secrets as the operator's: a page is read up to a number of bytes, and of each Secret only
+//! the needed parts are kept.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -40,14 +40,14 @@ use crate::controller::watch::streams::Cache;
 use crate::plan;
 use crate::plan::{Decision, Observed, OwnSecret, Requeue, Step};
 
-/// Objects of a page at most. Each page costs the API server a look at the keys of all.
+/// Objects of a page at most. For each page the API server reads the keys of all.
 const PAGE: u32 = 500;
 /// Bytes of a page at most: one that has more is asked for again with fewer objects. A single object has less than two MiB.
 const LARGEST: usize = 8 << 20;
 /// Users without their Secrets, and Secrets without their users, that are kept until the other list shows them.
 const MOST: usize = 2000;
-/// How long the next thing is waited for, be it a page or what the watch of the Secrets shows: whoever waits for lists that
-/// do not come is looked at without them.
+/// How long the next thing is waited for, be it a page or an event of the watch of the Secrets. Users whose lists do
+/// not come are reconciled without them.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long all of it may take. Etcd does not keep what a list began with for much longer.
 const ALL: Duration = Duration::from_mins(5);
@@ -62,10 +62,10 @@ pub(in crate::controller) struct Scope {
     pub(in crate::controller) watched: watch::Receiver<bool>,
 }
 
-/// Looks at the settled users of all scopes.
+/// Scans the users of all scopes that are up to date.
 pub(in crate::controller) async fn scan(context: Arc<Context>, scopes: Vec<Scope>) {
     join_all(scopes.into_iter().map(|scope| scan_scope(&context, scope))).await;
-    context.rest.end_scan();
+    context.objects.end_scan();
 }
 
 async fn scan_scope(context: &Context, scope: Scope) {
@@ -77,7 +77,7 @@ async fn scan_scope(context: &Context, scope: Scope) {
     let all = users.state();
     let waiting = all
         .iter()
-        .filter(|u| context.rest.awaits_scan(u.uid_ref()))
+        .filter(|u| context.objects.awaits_scan(u.uid_ref()))
         .count();
     drop(all);
     if waiting == 0 {
@@ -89,12 +89,14 @@ async fn scan_scope(context: &Context, scope: Scope) {
             users = waiting,
             at_rest,
             seconds = begun.elapsed().as_secs_f64(),
-            "settled users were looked at by lists"
+            "users that are up to date were checked by the startup scan"
         ),
-        Err(error) => tracing::warn!(%error, "settled users are looked at one by one, for want of a list"),
+        Err(error) => {
+            tracing::warn!(%error, "users that are up to date are reconciled one by one: the startup scan failed");
+        }
     }
     for user in users.state() {
-        if context.rest.release(user.uid_ref()) {
+        if context.objects.release(user.uid_ref()) {
             context.triggers.call(&UserRef::from_obj(&*user));
         }
     }
@@ -103,7 +105,11 @@ async fn scan_scope(context: &Context, scope: Scope) {
 /// How many have nothing to do.
 async fn scan_lists(context: &Context, mut scope: Scope) -> Result<usize, Error> {
     // Users are called when workloads are found that read their Secrets, but those to whom this comes.
-    let workloads = timeout(PATIENCE, context.readers.filled(scope.namespace.as_deref())).await;
+    let workloads = timeout(
+        PATIENCE,
+        context.workload_index.filled(scope.namespace.as_deref()),
+    )
+    .await;
     workloads.map_err(|_| Error::Kube("watch the workloads", "no list has come".to_owned()))?;
     while !*scope.watched.borrow_and_update() {
         let more = timeout(PATIENCE, scope.watched.changed()).await;
@@ -135,18 +141,18 @@ async fn scan_lists(context: &Context, mut scope: Scope) -> Result<usize, Error>
                 user.metadata.managed_fields = None;
                 user
             });
-            let waiting = readable.filter(|user| context.rest.awaits_scan(uid(user)));
+            let waiting = readable.filter(|user| context.objects.awaits_scan(uid(user)));
             found.extend(waiting.filter_map(|user| pairs.user(user)));
         } else {
             let page = secrets.next("list the Secrets").await?;
-            let waited_for = |owner: &&str| context.rest.awaits_scan(owner);
+            let waited_for = |owner: &&str| context.objects.awaits_scan(owner);
             let owned = page
                 .iter()
                 .filter_map(|s| Some((owner(s).map(|o| &*o.uid).filter(waited_for)?, s)));
             found.extend(owned.filter_map(|(owner, secret)| pairs.secret(owner, secret)));
         }
         for (user, secret) in found {
-            eye.look(user, secret).await;
+            eye.check(user, secret).await;
         }
     }
     Ok(eye.at_rest)
@@ -156,7 +162,7 @@ fn uid(user: &ProgrammaticUser) -> &str {
     user.metadata.uid.as_deref().unwrap_or_default()
 }
 
-/// Looks at one user after the other.
+/// Checks one user after the other.
 struct Scanner<'a> {
     context: &'a Context,
     /// Before the first list was.
@@ -172,27 +178,27 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     /// The user is called in any case: what is due some day, only its reconcile can tell the controller runtime.
-    async fn look(&mut self, user: ProgrammaticUser, secret: OwnSecret) {
+    async fn check(&mut self, user: ProgrammaticUser, secret: OwnSecret) {
         let uid = uid(&user).to_owned();
         let version = user.resource_version().unwrap_or_default();
         let reference = UserRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
         let of_secret = secret.resource_version.clone();
-        let rest = &self.context.rest;
-        if !rest.awaits_scan(&uid) {
-            // Somebody has called it since.
+        let objects = &self.context.objects;
+        if !objects.awaits_scan(&uid) {
+            // It was triggered since.
             return;
         }
         // A user on which this panics is one for a reconcile, whose panic its object hears of.
         let plan = Box::pin(catch_panic(async { Ok(self.plan(user, secret).await) }));
         let planned = timeout(PATIENCE, plan).await;
         match planned.ok().and_then(Result::ok).flatten() {
-            Some(due) => self.at_rest += usize::from(rest.scanned(&uid, &version, &of_secret, due)),
-            None => drop(rest.release(&uid)),
+            Some(due) => self.at_rest += usize::from(objects.scanned(&uid, &version, &of_secret, due)),
+            None => drop(objects.release(&uid)),
         }
         self.context.triggers.call(&reference);
     }
 
-    /// When something is due, if there is nothing to do now. Of errors whoever reads the user anew will tell.
+    /// When something is due, if there is nothing to do now. A reconcile of the user reports errors.
     async fn plan(&mut self, user: ProgrammaticUser, secret: OwnSecret) -> Option<Option<Duration>> {
         let observed = observe_listed(self.context, user, secret, self.asked, &mut self.namespaces).await;
         let mut observed = observed.ok().flatten()?;
@@ -201,7 +207,7 @@ impl Scanner<'_> {
             return None;
         }
         let mut next = plan::next(&observed, Timestamp::now());
-        // Without the platform's time nobody knows what is due.
+        // Without the platform's time the plan does not know what is due.
         if observed.platform_now.is_none() || next == Decision::Do(Step::LookUp(false)) {
             if !self.answers(&mut observed).await {
                 self.silent.insert(organization);

@@ -6,6 +6,7 @@
 //! before an object is cached.
 
 mod changes;
+mod ended;
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -28,11 +29,13 @@ use tokio::sync::watch;
 
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
 use crate::controller::reconcile::secret::owner;
-use crate::controller::schedule::object_state::{Digest, ObjectStates};
+use crate::controller::schedule::digest::Digest;
+use crate::controller::schedule::object_state::ObjectStates;
 use crate::controller::watch::cached_user::CachedUser;
 use crate::metrics::Metrics;
 
 use changes::{Owners, Seen, changes};
+use ended::Ended;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -43,7 +46,7 @@ pub(in crate::controller) trait Changes<K>:
 }
 impl<K, S: Stream<Item = Result<K, watcher::Error>> + Send + 'static> Changes<K> for S {}
 
-/// Objects of a page of a list. The library reads a page as a whole, and whoever may write objects says how large they are:
+/// Objects of a page of a list. The library reads a page as a whole, and users who may write objects decide how large they are:
 /// up to 1.5 MiB each, of which a fifth of a page of 500 would fill the operator's memory.
 const PAGE: u32 = 50;
 
@@ -119,7 +122,7 @@ fn short(error: &watcher::Error) -> String {
 
 /// A watched kind in memory.
 ///
-/// Whether it is filled is told by a channel of our own: `Store::wait_until_ready` wakes only the one who asked
+/// A channel of our own signals that it is filled: `Store::wait_until_ready` wakes only the one who asked
 /// last, and the controller runtime asks, too.
 pub(in crate::controller) struct Cache<K: Resource<DynamicType = ()> + 'static> {
     store: Store<K>,
@@ -162,10 +165,10 @@ impl<K: Resource<DynamicType = ()> + 'static> Cache<K> {
 /// A cached kind whose objects may be undecodable.
 pub(in crate::controller) type Guarded<K> = Cache<DeserializeGuard<K>>;
 
-/// A cache, and what fills it. `first` sees the whole first list, before anybody is told that it is in.
+/// A cache, and what fills it. `on_event` gets each event after the store has it, and before the cache counts as filled.
 fn cache<K>(
     api: Api<K>,
-    first: impl Fn(&Store<K>) + Send + 'static,
+    mut on_event: impl FnMut(&watcher::Event<K>, &Store<K>) + Send + 'static,
 ) -> (Cache<K>, impl Stream<Item = Seen<K>> + Send + 'static)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -179,8 +182,9 @@ where
     let store = cache.store();
     let events =
         reflector(writer, watcher(api, config()).modify(prune).default_backoff()).inspect(move |event| {
-            if matches!(event, Ok(watcher::Event::InitDone)) && !*fill.borrow() {
-                first(&store);
+            let Ok(event) = event else { return };
+            on_event(event, &store);
+            if matches!(event, watcher::Event::InitDone) && !*fill.borrow() {
                 fill.send_replace(true);
             }
         });
@@ -195,20 +199,22 @@ pub(in crate::controller) fn cached<K>(
     api: Api<DeserializeGuard<K>>,
     counts: impl Predicate<DeserializeGuard<K>> + Send + 'static,
     deleted: bool,
+    on_event: impl Fn(&watcher::Event<DeserializeGuard<K>>) + Send + 'static,
 ) -> (Guarded<K>, impl Changes<DeserializeGuard<K>>)
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (cache, events) = cache(api, |_| ());
+    let (cache, events) = cache(api, move |event, _| on_event(event));
     let changed = changes(cache.store(), events, counts, deleted);
     (cache, log_errors(kind, metrics, changed))
 }
 
-/// The organizations, a stream of those whose spec changed, and one of those whose users have to be looked at. All are of
-/// one watch, so that whoever is told of a change finds it in the cache.
+/// The organizations, a stream of those whose spec changed, and one of those whose users have to be enqueued. All are of
+/// one watch, so that a receiver of a change finds it in the cache.
 pub(in crate::controller) fn organizations(
     metrics: &Arc<Metrics>,
     api: Api<DeserializeGuard<Organization>>,
+    on_event: impl Fn(&watcher::Event<DeserializeGuard<Organization>>) + Send + 'static,
 ) -> (
     Guarded<Organization>,
     impl Changes<DeserializeGuard<Organization>>,
@@ -220,35 +226,39 @@ pub(in crate::controller) fn organizations(
         api,
         spec_changes().combine(readiness),
         false,
+        on_event,
     );
-    let (tell, told) = mpsc::unbounded();
+    let (sender, receiver) = mpsc::unbounded();
     let for_itself = changed
-        .inspect_ok(move |organization| drop(tell.unbounded_send(Ok(organization.clone()))))
+        .inspect_ok(move |organization| drop(sender.unbounded_send(Ok(organization.clone()))))
         .predicate_filter(spec_changes(), forever());
-    let for_users = told.predicate_filter(readiness, forever());
+    let for_users = receiver.predicate_filter(readiness, forever());
     (cache, for_itself, for_users)
 }
 
-/// The users of a scope: what is [`Known`] of each in a cache, and a stream of those that ask for something else than
-/// before. Of the settled ones of the first list, other lists are to show whether they have to be looked at.
-pub(in crate::controller) fn users(
+/// The users of a scope: a cache of a [`CachedUser`] each, and a stream of those whose desired state changed. The startup
+/// scan checks those of the first list that were up to date. The records of an object end here, with its deletion or with a
+/// list without it; `on_end` is called for each.
+pub(in crate::controller) fn users<F: Fn(&CachedUser) + Send + 'static>(
     metrics: &Arc<Metrics>,
     api: Api<CachedUser>,
-    rest: Arc<ObjectStates>,
-) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<>) {
-    let looks = rest.clone();
-    let first = move |users: &Store<CachedUser>| {
-        let all = users.state();
-        all.iter()
-            .filter(|u| u.up_to_date)
-            .for_each(|u| looks.await_scan(u.uid_ref()));
-    };
-    let (cache, events) = cache(api, first);
-    let events = events.inspect(move |event| {
-        if let Ok(watcher::Event::Delete(user)) = event {
-            rest.forget(user.uid_ref());
+    objects: Arc<ObjectStates>,
+    on_end: F,
+) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<F>) {
+    let (mut first, mut ended) = (true, Ended::default());
+    let on_event = move |event: &watcher::Event<CachedUser>, users: &Store<CachedUser>| {
+        for user in ended.observe(event, users) {
+            objects.remove(user.uid_ref());
+            on_end(&user);
         }
-    });
+        if matches!(event, watcher::Event::InitDone) && std::mem::take(&mut first) {
+            let all = users.state();
+            all.iter()
+                .filter(|u| u.up_to_date)
+                .for_each(|u| objects.await_scan(u.uid_ref()));
+        }
+    };
+    let (cache, events) = cache(api, on_event);
     let asks = |user: &CachedUser| Some(user.desired_digest);
     let changed = changes(cache.store(), events, asks, false);
     (cache, log_errors("ProgrammaticUser", metrics, changed))
@@ -295,13 +305,13 @@ fn readiness(organization: &DeserializeGuard<Organization>) -> Option<u64> {
 }
 
 /// Metadata of the Secrets that the operator made, unless they are as their users' last reconcile left them; their data
-/// never gets here. `lost` is told of the owners whose Secrets are not there any more after a pause of the watch, and
-/// `listed` of the progress of the first list: it is sent at each Secret, and true at the end.
+/// never gets here. `lost` gets the owners whose Secrets were deleted during a pause of the watch, and
+/// `listed` shows the progress of the first list: it is sent at each Secret, and true at the end.
 pub(in crate::controller) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
     metrics: &Arc<Metrics>,
     client: &Client,
     namespace: Option<&str>,
-    rest: Arc<ObjectStates>,
+    objects: Arc<ObjectStates>,
     lost: F,
     listed: watch::Sender<bool>,
 ) -> impl Changes<PartialObjectMeta<Secret>> + use<F> {
@@ -326,7 +336,7 @@ pub(in crate::controller) fn secrets<F: Fn(&HashSet<Digest>) + Send + 'static>(
         .touched_objects();
     let news = move |secret: &PartialObjectMeta<Secret>| {
         let version = secret.resource_version().unwrap_or_default();
-        owner(secret).is_none_or(|owner| rest.secret_is_news(&owner.uid, &version))
+        owner(secret).is_none_or(|owner| objects.secret_is_news(&owner.uid, &version))
     };
     log_errors("Secret", metrics, stream).filter(move |item| ready(item.as_ref().is_ok_and(&news)))
 }

@@ -1,4 +1,5 @@
-//! What is kept of one organization for as long as this process leads, whatever becomes of its credential.
+//! In-memory state of one Organization that outlives a change of its credential: rate limiter, connection, the last list of
+//! the platform's users.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,29 +8,27 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::api::Journal;
-use crate::controller::organizations::connections::Connection;
+use crate::controller::organizations::connections::connection::Connection;
 use crate::plan::Marker;
 use crate::platform::client::RateLimiter;
 use crate::platform::{UserName, UserType};
 
-/// One organization's place.
+/// The state of one Organization. [`super::lifetimes::Lifetimes`] holds it; nothing that it holds points back to it.
 pub(in crate::controller) struct OrganizationState {
-    /// Of the organization: one that is made anew under an old name is another one.
-    pub(in crate::controller) uid: Option<String>,
-    pub(in crate::controller) gate: Arc<RateLimiter>,
-    pub(in crate::controller) platform: AsyncMutex<Option<Arc<Connection>>>,
-    snapshot: Mutex<Option<Arc<UserListing>>>,
-    /// Whether the last attempt at a list went well.
-    looked: Mutex<bool>,
-    /// Why it did not, as an Event has told.
+    pub(in crate::controller) limiter: Arc<RateLimiter>,
+    pub(super) connection: AsyncMutex<Option<Arc<Connection>>>,
+    listing: Mutex<Option<Arc<UserListing>>>,
+    /// Whether the last list call succeeded.
+    listing_is_current: Mutex<bool>,
+    /// Why it failed, as the last Event about it says.
     reported: Mutex<Option<String>>,
-    /// Users that no object knows, and when the first list that showed them so had ended.
+    /// Users on the platform that no object knows, and when the first list that showed them so had ended.
     orphans: Mutex<BTreeMap<String, Instant>>,
     /// The last UID whose turn of a full check it was.
     checked: Mutex<String>,
 }
 
-/// The programmatic users of an organization, as one list call told. There may be many, and it is kept until the next.
+/// The programmatic users of an organization, from one list call. There may be many, and it is kept until the next.
 pub(in crate::controller) struct UserListing {
     /// When the call was begun: what happened before is in it.
     pub(in crate::controller) begun: Instant,
@@ -123,35 +122,34 @@ fn names(journal: &Journal, nonce: &str) -> bool {
 }
 
 impl OrganizationState {
-    pub(in crate::controller) fn new(uid: Option<String>, gate: RateLimiter) -> Self {
+    pub(in crate::controller) fn new(limiter: RateLimiter) -> Self {
         Self {
-            uid,
-            gate: Arc::new(gate),
-            platform: AsyncMutex::default(),
-            snapshot: Mutex::default(),
-            looked: Mutex::default(),
+            limiter: Arc::new(limiter),
+            connection: AsyncMutex::default(),
+            listing: Mutex::default(),
+            listing_is_current: Mutex::default(),
             reported: Mutex::default(),
             orphans: Mutex::default(),
             checked: Mutex::default(),
         }
     }
 
-    /// The connection, if there is one and nobody is making another.
+    /// The connection, if there is one and no reconcile is making another.
     pub(in crate::controller) fn connected(&self) -> Option<Arc<Connection>> {
-        self.platform.try_lock().ok()?.clone()
+        self.connection.try_lock().ok()?.clone()
     }
 
     /// The last list of users.
-    pub(in crate::controller) fn snapshot(&self) -> Option<Arc<UserListing>> {
-        lock(&self.snapshot).clone()
+    pub(in crate::controller) fn listing(&self) -> Option<Arc<UserListing>> {
+        lock(&self.listing).clone()
     }
 
-    /// A new list, after a look that went well; `None`: the look failed, and the next one is due at once.
-    pub(in crate::controller) fn listing_succeeded(&self, snapshot: Option<Arc<UserListing>>) {
-        *lock(&self.looked) = snapshot.is_some();
-        if snapshot.is_some() {
+    /// Takes a new list; `None`: the call failed, and the next one is due at once.
+    pub(in crate::controller) fn listing_succeeded(&self, listing: Option<Arc<UserListing>>) {
+        *lock(&self.listing_is_current) = listing.is_some();
+        if listing.is_some() {
             *lock(&self.reported) = None;
-            *lock(&self.snapshot) = snapshot;
+            *lock(&self.listing) = listing;
         }
     }
 
@@ -163,7 +161,7 @@ impl OrganizationState {
 
     /// Whether it is time for another list.
     pub(in crate::controller) fn is_due(&self, interval: Duration) -> bool {
-        !*lock(&self.looked) || self.snapshot().is_none_or(|s| s.begun.elapsed() >= interval)
+        !*lock(&self.listing_is_current) || self.listing().is_none_or(|s| s.begun.elapsed() >= interval)
     }
 
     /// Takes up the orphans of a list; those among them that another list, which had ended `settle` before this one
@@ -216,20 +214,17 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn seat() -> OrganizationState {
-        OrganizationState::new(
-            None,
-            RateLimiter::new(Limits::default(), LimiterEvents::default()),
-        )
+    fn organization() -> OrganizationState {
+        OrganizationState::new(RateLimiter::new(Limits::default(), LimiterEvents::default()))
     }
 
     #[test]
     fn an_orphan_is_settled_when_two_lists_far_enough_apart_have_shown_it() {
-        let (seat, zero) = (seat(), Instant::now());
+        let (state, zero) = (organization(), Instant::now());
         let one = ["pu-1".to_owned()];
         let at = |ids: &[String], begun: u32| {
             let times = (zero + S * begun, zero + S * (begun + 1));
-            seat.settled_orphans(ids.iter(), times, S * 50)
+            state.settled_orphans(ids.iter(), times, S * 50)
         };
         assert!(at(&one, 0).is_empty());
         assert!(at(&one, 50).is_empty(), "the first list had ended at 1");
@@ -239,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_whose_each_user_is_and_which_attempts_nobody_knows() {
+    fn a_listing_finds_the_users_of_an_object_and_the_attempts_that_no_journal_names() {
         let (one, two, three) = ("aaaabbbbccccdddd", "eeeeffffgggghhhh", "iiiijjjjkkkkllll");
         let user = |id: &str, name: String, user_type| UserName {
             user_id: id.into(),
@@ -309,10 +304,10 @@ mod tests {
 
     #[test]
     fn a_turn_goes_on_where_the_last_one_ended() {
-        let seat = seat();
+        let state = organization();
         let mut seen = vec![];
         for chosen in [vec!["b".to_owned()], vec![], vec!["c".to_owned()]] {
-            seat.take_turn(|last| {
+            state.take_turn(|last| {
                 seen.push(last.to_owned());
                 chosen
             });

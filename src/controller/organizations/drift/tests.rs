@@ -99,7 +99,7 @@ fn each_of_many_is_found_by_the_digest_of_its_uid_whichever_look_has_it() {
 #[test]
 fn a_user_as_it_should_be_is_no_news() {
     let objects = views(&[("uid", "acme", Some(journal(NONCE, "pu-1")))]);
-    let mut person = user("u-1", "somebody");
+    let mut person = user("u-1", "a person");
     person.user_type = UserType::Personal;
     let users = vec![user("pu-1", &of("uid", NONCE)), user("pu-2", "by-hand"), person];
     let found = found(users, &objects, &objects);

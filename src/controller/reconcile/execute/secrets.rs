@@ -70,7 +70,7 @@ impl Executor<'_> {
         let write = async {
             let written = self.put_secret(draft, &secret, &params).await?;
             let (uid, version) = (o.user.uid(), written.resource_version());
-            self.context.rest.wrote(
+            self.context.objects.wrote(
                 uid.as_deref().unwrap_or_default(),
                 version.as_deref().unwrap_or_default(),
             );
@@ -142,7 +142,7 @@ impl Executor<'_> {
             (None, TokenSource::Published { secret: name, key }) => {
                 let found = self.secrets().get_opt(name).await;
                 let found = found.map_err(|e| secret_problem(name, "read", &e))?;
-                // Nobody else's data is sent anywhere.
+                // No foreign Secret's data is sent anywhere.
                 let ours = found.filter(|s| matches!(secret::view(Some(s), &o.user), SecretView::Ours(_)));
                 read = ours.and_then(|s| token_of(&s, key));
                 read.as_ref()
@@ -246,7 +246,7 @@ impl Executor<'_> {
 
 /// The outcome of a write of a token.
 ///
-/// A write may have happened although its answer says otherwise or never came: look before giving up. Only a refusal
+/// A write may have happened although its answer says otherwise or never came: read it before giving up. Only a refusal
 /// together with a Secret that was seen not to carry the token is certain.
 async fn certainly(
     secrets: &Api<Secret>,

@@ -26,7 +26,7 @@ impl Executor<'_> {
         Ok(pods.iter().filter(reads).cloned().collect())
     }
 
-    /// `false`: somebody has changed it since it was seen, and it does not have the mark.
+    /// `false`: it has changed since it was read, and it does not have the mark.
     pub(in crate::controller) async fn restart(&mut self, restart: &Restart) -> Answer<bool> {
         let (kind, name) = &restart.workload;
         self.wrote = true;

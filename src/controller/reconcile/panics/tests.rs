@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::future::join;
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::controller::reconcile::panics::{Error, PAUSES, Panics, catch_panic, notice};
+use crate::controller::reconcile::panics::{Error, catch_panic, notice};
+use crate::controller::schedule::records::{PANIC_PAUSES, Records};
 
 #[tokio::test]
 async fn a_panic_ends_its_own_reconcile_and_gives_back_what_it_held() {
@@ -34,21 +35,21 @@ async fn a_panic_ends_its_own_reconcile_and_gives_back_what_it_held() {
 
 #[test]
 fn the_pauses_grow_to_an_hour_and_a_changed_object_is_tried_at_once() {
-    let panics = Panics::default();
-    assert_eq!(panics.pause("a", 1), None);
-    let all: Vec<u64> = (0..12).map(|_| panics.note("a", 1).as_secs()).collect();
+    let records = Records::default();
+    assert_eq!(records.panic_pause("a", 1), None);
+    let all: Vec<u64> = (0..12).map(|_| records.record_panic("a", 1).as_secs()).collect();
     assert_eq!(all, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600, 3600]);
-    let left = panics.pause("a", 1).unwrap();
-    assert!(left > Duration::from_mins(59) && left <= PAUSES.1);
-    assert_eq!(panics.pause("a", 2), None, "it asks for something else");
-    assert_eq!(panics.pause("b", 1), None, "another object");
+    let left = records.panic_pause("a", 1).unwrap();
+    assert!(left > Duration::from_mins(59) && left <= PANIC_PAUSES.1);
+    assert_eq!(records.panic_pause("a", 2), None, "it asks for something else");
+    assert_eq!(records.panic_pause("b", 1), None, "another object");
     assert_eq!(
-        panics.note("a", 2),
-        PAUSES.0,
+        records.record_panic("a", 2),
+        PANIC_PAUSES.0,
         "a new fault begins with a short pause"
     );
-    panics.forget("a");
-    assert_eq!(panics.pause("a", 2), None);
+    records.reset_panics("a");
+    assert_eq!(records.panic_pause("a", 2), None);
 }
 
 #[test]

@@ -10,14 +10,14 @@ use kube::runtime::reflector::Store;
 use kube::runtime::{Predicate, watcher};
 
 use crate::controller::reconcile::secret::owner;
-use crate::controller::schedule::object_state::{Digest, digest};
+use crate::controller::schedule::digest::{Digest, digest};
 
 pub(in crate::controller) type Seen<K> = Result<watcher::Event<K>, watcher::Error>;
 
 /// The objects for which `counts` gives another answer than before; with `deleted`, also those that are gone.
 ///
-/// Those of a list come when the list is whole: until then the store has what was there before it, and whoever was told
-/// of an object would look at that.
+/// Those of a list come when the list is whole: until then the store has the objects from before it, and the receiver of
+/// an object would find an old version there.
 pub(in crate::controller) fn changes<K>(
     store: Store<K>,
     events: impl Stream<Item = Seen<K>> + Send + 'static,
@@ -153,12 +153,12 @@ mod tests {
             }
         }
 
-        /// Names and versions of what is told after these events. Whatever is told is so in the store, unless it is gone.
+        /// Names and versions in the stream after these events. The store has the same version of each, unless it is gone.
         async fn after(&mut self, events: Vec<Event<CachedUser>>) -> Vec<String> {
             for event in events {
                 self.events.unbounded_send(Ok(event)).unwrap();
             }
-            let mut told = Vec::new();
+            let mut changed = Vec::new();
             while let std::task::Poll::Ready(Some(item)) = futures::poll!(self.changes.next()) {
                 let user = item.unwrap();
                 let version = user.resource_version();
@@ -167,19 +167,19 @@ mod tests {
                     assert_eq!(stored.resource_version(), version);
                 }
                 let gone = if stored.is_none() { " gone" } else { "" };
-                told.push(format!(
+                changed.push(format!(
                     "{} {}{gone}",
                     user.name_any(),
                     version.unwrap_or_default()
                 ));
             }
-            told.sort();
-            told
+            changed.sort();
+            changed
         }
     }
 
     #[tokio::test]
-    async fn whoever_is_told_of_an_object_finds_it_in_the_store_as_it_was_told() {
+    async fn the_store_has_the_version_that_the_stream_shows() {
         let mut watch = Watch::new(false);
         let list = |users: &[CachedUser]| {
             let all = users.iter().cloned().map(Event::InitApply);
@@ -192,12 +192,12 @@ mod tests {
             Vec::<String>::new()
         );
         assert_eq!(watch.after(vec![Event::Apply(user("x", 2))]).await, ["x 2"]);
-        // The first page of a second list has a change and a new one: they are told when the store has them.
+        // The first page of a second list has a change and a new one: they come when the store has them.
         let page = list(&[user("x", 3), user("z", 1)]);
         assert!(watch.after(page).await.is_empty());
         let rest = vec![Event::InitApply(user("y", 1)), Event::InitDone];
         assert_eq!(watch.after(rest).await, ["x 3", "z 1"]);
-        // What a list that broke off had shown is told by the next one.
+        // The next list brings what a list that broke off had shown.
         assert!(watch.after(list(&[user("x", 4)])).await.is_empty());
         let mut again = list(&[user("x", 4), user("z", 1)]);
         again.push(Event::InitDone);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_gone_is_told_to_those_who_ask_also_if_only_a_list_shows_it() {
+    async fn the_stream_shows_deletions_also_those_that_only_a_list_shows() {
         let mut watch = Watch::new(true);
         let list = |names: &[&str]| {
             let all = names.iter().map(|name| Event::InitApply(user(name, 1)));
