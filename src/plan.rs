@@ -199,7 +199,7 @@ pub struct Fence {
 }
 
 /// Where a token is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenSource {
     /// In hand, or else under this key of this Secret.
     Published {

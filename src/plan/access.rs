@@ -37,12 +37,12 @@ pub(super) fn apply_access(
     };
     if !policies.is_empty() && !same_policies(details, policies) {
         let step = || Step::PutPolicies(user_id.clone(), policies.clone());
-        answer(o.answers.policies_put.as_ref(), step)?;
+        answer(o.answers.policies_put.get(user_id), step)?;
     }
     let groups: BTreeSet<&str> = details.groups.iter().map(|g| g.id.as_str()).collect();
     if groups != grants.groups.iter().map(String::as_str).collect() {
         let step = || Step::PutGroups(user_id.clone(), grants.groups.clone());
-        answer(o.answers.groups_put.as_ref(), step)?;
+        answer(o.answers.groups_put.get(user_id), step)?;
     }
     Ok(())
 }

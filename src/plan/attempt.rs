@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::access::{apply_access, resolve_access};
 use super::granted::{record_pending, wanted};
 use super::live::{
-    Interrupt, PATIENCE, answer, conflict, do_first, not_accepted, own_user, published, record_token,
-    set_progress_conditions,
+    Interrupt, PATIENCE, answer, conflict, do_first, is_accepted, not_accepted, own_user, published,
+    record_token, set_progress_conditions,
 };
 use super::spec::Spec;
 use super::{
@@ -198,7 +198,7 @@ pub(super) fn continue_attempt(
     }
     if staged {
         if !grants.groups.is_empty() {
-            answer(o.answers.groups_put.as_ref(), || {
+            answer(o.answers.groups_put.get(user_id), || {
                 Step::PutGroups(user_id.clone(), grants.groups.clone())
             })?;
         }
@@ -208,7 +208,7 @@ pub(super) fn continue_attempt(
     promote(o, status, user_id, now);
     status.token_last_digits = Some(digits);
     status.token_issued_at = Some(o.time(now));
-    if !staged && !answer(o.answers.verified.as_ref(), || Step::Verify(published(desired)))? {
+    if !staged && !is_accepted(o, published(desired))? {
         return Err(not_accepted());
     }
     record_applied_access(o, status, desired);
@@ -279,9 +279,7 @@ fn resume(
 
 /// The token has been seen to work before pods may see it; the Secret is then the record, and nothing stays staged.
 fn publish(o: &Observed, desired: &Spec, nonce: &str, user_id: &str) -> Result<(), Interrupt> {
-    if !answer(o.answers.verified.as_ref(), || {
-        Step::Verify(TokenSource::Staged(nonce.to_owned()))
-    })? {
+    if !is_accepted(o, TokenSource::Staged(nonce.to_owned()))? {
         return Err(not_accepted());
     }
     match &o.answers.published {

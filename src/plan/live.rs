@@ -366,8 +366,7 @@ fn proceed(
             return Err(replace(status, rotation::SPEC_CHANGED));
         }
         apply_access(o, desired, &grants, &details)?;
-        let kept = published(desired);
-        if !answer(o.answers.verified.as_ref(), || Step::Verify(kept))? {
+        if !is_accepted(o, published(desired))? {
             let issued = status.token_issued_at.unwrap_or(now);
             let too_long = o
                 .platform_now
@@ -415,7 +414,9 @@ fn confirm_unknown_users(o: &Observed) -> Result<(), Interrupt> {
 
 /// The user, if the platform has it. One that is not of this object is left alone, whatever journal and Secret say.
 pub(super) fn own_user(o: &Observed, user_id: &str, nonce: &str) -> Result<Option<UserDetails>, Interrupt> {
-    let details = answer(o.answers.details.as_ref(), || Step::ReadUser(user_id.to_owned()))?;
+    let details = answer(o.answers.details.get(user_id), || {
+        Step::ReadUser(user_id.to_owned())
+    })?;
     if details
         .as_ref()
         .is_some_and(|d| !super::is_marked(d, &o.marker(nonce)))
@@ -439,6 +440,11 @@ pub(super) fn published(desired: &Spec) -> super::TokenSource {
         secret: desired.secret_name.clone(),
         key: token.map(|(key, _)| key.clone()).unwrap_or_default(),
     }
+}
+
+/// Whether the platform accepts the token that is kept there.
+pub(super) fn is_accepted(o: &Observed, token: super::TokenSource) -> Result<bool, Interrupt> {
+    answer(o.answers.verified.get(&token), || Step::Verify(token.clone()))
 }
 
 pub(super) fn not_accepted() -> Interrupt {
