@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::class::{named_by, not_allowed};
-use super::live::{Interrupt, answer, do_first};
-use super::{Catalog, Observed, Problem, Refusal, Retry, Spec, Step};
+use super::flow::{Interrupt, answer};
+use super::spec::Spec;
+use super::{Catalog, Observed, Problem, Refusal, Retry, Step};
 use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, READY, Reason, Role, Scope};
 use crate::platform::{AccountGrant, AccountRole, PolicyGrant, PolicyName, UserDetails, UserGroup};
 
@@ -60,7 +61,7 @@ pub(super) fn resolve_names(o: &Observed, access: &Access) -> Result<ResolvedAcc
     resolve(o.user.spec.scope, access, &found.catalog, class).map_err(|refusal| match found.again {
         _ if found.fresh || is_told(o, &refusal) => refusal.into(),
         // Somebody may have made it a moment ago.
-        None => do_first(Step::LookUp(true)),
+        None => Interrupt::from(Step::LookUp(true)),
         // A name that is not allowed is refused by a catalog that others have just read, too: a revocation does not wait.
         Some(_) if refusal.reason == Reason::NotAllowed => refusal.into(),
         Some(span) => Interrupt::Failed(Problem {
@@ -228,6 +229,7 @@ const POLICY: Kind<PolicyName> = Kind {
     id: |policy| &policy.id,
     name: |policy| &policy.name,
 };
+
 const GROUP: Kind<UserGroup> = Kind {
     noun: "group",
     list: "groups",

@@ -286,4 +286,11 @@ impl Observed {
     pub(super) fn time(&self, now: Timestamp) -> Timestamp {
         self.platform_now.unwrap_or(now)
     }
+
+    /// When settling attempts are checked again. An attempt that this reconcile gave up is checked at once.
+    pub(super) fn settle_recheck(&self) -> Duration {
+        /// A little later than it has to be.
+        const MARGIN: Duration = Duration::from_millis(50);
+        self.next_expiry + MARGIN
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use super::rotation::Schedule;
+use super::schedule::Schedule;
 use super::{Refusal, marker, secret_rules, template};
 use crate::api::{
     Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Reason, Restart, Role, Scope, SecretKeys,

@@ -198,7 +198,7 @@ fn a_token_that_is_not_accepted_is_not_published() {
     o.answers = Answers::default();
     let mut status = status(&o).clone();
     status.journal.pending.as_mut().unwrap().started_at =
-        begun.checked_sub(super::super::live::PATIENCE).unwrap();
+        begun.checked_sub(super::super::user::PATIENCE).unwrap();
     object(&mut o).status = Some(status);
     let (steps, rest) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
