@@ -118,7 +118,8 @@ pub fn validate(
         restart: consumers.is_some_and(|c| c.restart == Restart::OnRotation),
     };
     check_template(&desired)?;
-    secret_rules::check(user, class, &desired)?;
+    let secret = (&*desired.secret_name, &desired.layout, &desired.template);
+    secret_rules::check(user, class, secret)?;
     Ok(desired)
 }
 
