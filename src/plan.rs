@@ -26,18 +26,28 @@ mod conditions;
 mod consumers;
 mod deletion;
 mod endpoint;
+mod flow;
 mod granted;
+mod journal;
 mod live;
 mod marker;
 mod observed;
+mod recovery;
 mod retained;
+mod revocation;
 mod rotation;
+mod schedule;
 mod secret_rules;
 mod spec;
+mod staging;
 mod template;
 #[cfg(test)]
 mod tests;
+mod user;
+mod validation;
+mod verdict;
 mod window;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -49,12 +59,11 @@ use crate::api::{
 };
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
-pub use attempt::purpose;
 pub use checksum::{checksum_matches, set_checksum};
 pub use class::check as check_class;
 pub use conditions::set_conditions;
-pub use consumers::{Consumers, Level, Pod, Restart, Rollout, Workload};
 pub use endpoint::{check_endpoint, check_grant, limits};
+pub use journal::purpose;
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
     Answer, Answers, Catalog, Committed, Created, Deletion, Found, Observed, OwnSecret, SecretView, Staged,
@@ -63,6 +72,7 @@ pub use retained::{Fate, Retained};
 pub use rotation::{is_asked, is_being_revoked};
 pub use spec::{Spec, validate};
 pub use template::render;
+pub use workload::{Consumers, Level, Pod, Restart, Rollout, Workload};
 
 /// Something that only a change by somebody can mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,7 +209,7 @@ pub struct Fence {
 }
 
 /// Where a token is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenSource {
     /// In hand, or else under this key of this Secret.
     Published {

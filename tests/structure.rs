@@ -117,6 +117,72 @@ fn commands_know_nothing_of_controller_and_embedded_platform() {
     );
 }
 
+/// A module of the plan is a file with its folder. What `plan.rs` exports again belongs to the module that defines it.
+#[test]
+fn no_two_modules_of_the_plan_use_each_other() {
+    let text = |path: &Path| -> String { code(path).into_iter().map(|(_, line)| line + "\n").collect() };
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        words.filter(|w| !w.is_empty()).map(str::to_owned).collect()
+    };
+    let plan = root().join("src/plan");
+    let head = std::fs::read_to_string(plan.with_extension("rs")).unwrap();
+    let mut home = std::collections::BTreeMap::new();
+    for statement in head.split(';') {
+        let statement = statement
+            .lines()
+            .filter(|l| !l.starts_with("//"))
+            .collect::<String>();
+        if let Some((module, names)) = statement
+            .strip_prefix("pub use ")
+            .and_then(|s| s.split_once("::"))
+        {
+            home.extend(words(names).into_iter().map(|name| (name, module.to_owned())));
+        } else if let Some(module) = statement.strip_prefix("mod ") {
+            home.insert(module.to_owned(), module.to_owned());
+        }
+    }
+    let mut uses = BTreeSet::new();
+    for path in rust_files(&plan).iter().filter(|p| !is_test(p)) {
+        let inner = path.strip_prefix(&plan).unwrap();
+        let module = inner
+            .iter()
+            .next()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_end_matches(".rs");
+        let text = text(path);
+        let ways: &[&str] = if inner.iter().count() == 1 {
+            &["crate::plan::", "super::"]
+        } else {
+            &["crate::plan::"]
+        };
+        for after in ways.iter().flat_map(|way| text.split(way).skip(1)) {
+            let end = if after.starts_with('{') { '}' } else { ';' };
+            let named = words(after.split(end).next().unwrap());
+            let named = if end == '}' { &named[..] } else { &named[..1] };
+            let others = named.iter().filter_map(|name| home.get(name));
+            uses.extend(
+                others
+                    .filter(|other| *other != module)
+                    .map(|other| (module.to_owned(), other.clone())),
+            );
+        }
+    }
+    assert!(uses.len() > 50, "{uses:?}");
+    // Modules that use no other that is left are taken away, until only circles are left.
+    while let Some(done) = uses
+        .iter()
+        .map(|(_, to)| to)
+        .find(|to| !uses.iter().any(|(from, _)| from == *to))
+    {
+        let done = done.clone();
+        uses.retain(|(_, to)| *to != done);
+    }
+    assert!(uses.is_empty(), "in circles, or above one: {uses:?}");
+}
+
 /// It may use `crate::` for nothing but itself. The walls of `platform-api` and `platform-server` are their `Cargo.toml`.
 #[test]
 fn api_stands_alone() {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::class::{named_by, not_allowed};
-use super::live::{Interrupt, answer, do_first};
-use super::{Catalog, Observed, Problem, Refusal, Retry, Spec, Step};
+use super::flow::{Interrupt, answer};
+use super::spec::Spec;
+use super::{Catalog, Observed, Problem, Refusal, Retry, Step};
 use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, READY, Reason, Role, Scope};
 use crate::platform::{AccountGrant, AccountRole, PolicyGrant, PolicyName, UserDetails, UserGroup};
 
@@ -37,12 +38,12 @@ pub(super) fn apply_access(
     };
     if !policies.is_empty() && !same_policies(details, policies) {
         let step = || Step::PutPolicies(user_id.clone(), policies.clone());
-        answer(o.answers.policies_put.as_ref(), step)?;
+        answer(o.answers.policies_put.get(user_id), step)?;
     }
     let groups: BTreeSet<&str> = details.groups.iter().map(|g| g.id.as_str()).collect();
     if groups != grants.groups.iter().map(String::as_str).collect() {
         let step = || Step::PutGroups(user_id.clone(), grants.groups.clone());
-        answer(o.answers.groups_put.as_ref(), step)?;
+        answer(o.answers.groups_put.get(user_id), step)?;
     }
     Ok(())
 }
@@ -60,7 +61,7 @@ pub(super) fn resolve_names(o: &Observed, access: &Access) -> Result<ResolvedAcc
     resolve(o.user.spec.scope, access, &found.catalog, class).map_err(|refusal| match found.again {
         _ if found.fresh || is_told(o, &refusal) => refusal.into(),
         // Somebody may have made it a moment ago.
-        None => do_first(Step::LookUp(true)),
+        None => Interrupt::from(Step::LookUp(true)),
         // A name that is not allowed is refused by a catalog that others have just read, too: a revocation does not wait.
         Some(_) if refusal.reason == Reason::NotAllowed => refusal.into(),
         Some(span) => Interrupt::Failed(Problem {
@@ -228,6 +229,7 @@ const POLICY: Kind<PolicyName> = Kind {
     id: |policy| &policy.id,
     name: |policy| &policy.name,
 };
+
 const GROUP: Kind<UserGroup> = Kind {
     noun: "group",
     list: "groups",

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Observed, Refusal, rotation, spec};
+use super::{Observed, Refusal, schedule, spec};
 use crate::api::{Granted, GrantedName, ProgrammaticUser, ProgrammaticUserClass, Reason, Scope};
 
 /// Whether the class is there to stay, and open to this namespace. A class that is being deleted allows nothing.
@@ -64,7 +64,7 @@ pub fn check(
     let namespace = user.metadata.namespace.as_deref().unwrap_or_default();
     open_to(class, namespace, namespace_labels)?;
     check_access_of(user, class)?;
-    rotation::check(user, class)?;
+    schedule::check(user, class)?;
     let max = class
         .spec
         .max_users_per_namespace

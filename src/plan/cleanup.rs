@@ -1,20 +1,10 @@
 //! What is left of earlier attempts and of replaced users, and when it may go.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
-use super::live::{Interrupt, do_first};
-use super::{Deletion, Observed, Problem, Retry, Step, attempt, consumers, rotation};
+use super::flow::{Interrupt, answer};
+use super::{Deletion, Marker, Observed, Problem, Retry, Step, consumers, rotation, schedule, staging};
 use crate::api::{Abandoned, ProgrammaticUserStatus, Reason, Retiring};
-
-/// A little later than it has to be.
-const MARGIN: Duration = Duration::from_millis(50);
-
-/// When settling attempts are looked at again. What becomes an attempt given up in this very reconcile is looked at at once.
-pub(super) fn recheck(o: &Observed) -> Duration {
-    o.next_expiry + MARGIN
-}
 
 fn settling(o: &Observed) -> Problem {
     Problem {
@@ -22,7 +12,7 @@ fn settling(o: &Observed) -> Problem {
         message:
             "an earlier attempt ended without a certain answer: waiting until none of it can appear any more"
                 .to_owned(),
-        retry: Retry::After(recheck(o)),
+        retry: Retry::After(o.settle_recheck()),
     }
 }
 
@@ -42,13 +32,13 @@ pub(super) fn finish_publication(
     status.journal.retiring.push(Retiring {
         nonce,
         user_id,
-        not_before: attempt::overlap_ends(o, o.time(now)),
+        not_before: schedule::overlap_ends(o, o.time(now)),
         not_after: None,
         replaced_at: None,
         secret_name: None,
         granted: None,
     });
-    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
+    Err(Interrupt::from(Step::Journal(Box::new(status.clone()), None)))
 }
 
 /// Where somebody asks that old tokens die at once, those of earlier replacements do not wait for the next one.
@@ -66,7 +56,7 @@ pub(super) fn expedite_retiring(o: &Observed, status: &mut ProgrammaticUserStatu
         return Ok(());
     }
     late.for_each(|old| old.revoke(now));
-    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
+    Err(Interrupt::from(Step::Journal(Box::new(status.clone()), None)))
 }
 
 /// Deletes what given-up attempts left behind, and forgets an attempt once nothing of it can appear any more.
@@ -83,7 +73,7 @@ pub(super) fn clean_up_abandoned(
         return Ok(());
     }
     let listed = match &o.answers.listed {
-        None => return Err(do_first(Step::ListUsers)),
+        None => return Err(Interrupt::from(Step::ListUsers)),
         Some(Err(problem)) => return Err(Interrupt::Failed(problem.clone())),
         Some(Ok(listed)) => listed,
     };
@@ -93,7 +83,7 @@ pub(super) fn clean_up_abandoned(
             || journal.retiring.iter().any(|r| r.nonce == nonce)
     };
     for user in listed {
-        let Some(marker) = super::Marker::parse(&user.username) else {
+        let Some(marker) = Marker::parse(&user.username) else {
             continue;
         };
         let given_up = status.journal.abandoned.iter().any(|a| a.nonce == marker.nonce);
@@ -106,7 +96,7 @@ pub(super) fn clean_up_abandoned(
         match o.answers.deleted.get(&*user.user_id) {
             None => {
                 let step = Step::DeleteUser(user.user_id.to_string(), marker);
-                return Err(do_first(step));
+                return Err(Interrupt::from(step));
             }
             Some(Err(problem)) => return Err(Interrupt::Failed(problem.clone())),
             Some(Ok(_)) => {}
@@ -116,7 +106,7 @@ pub(super) fn clean_up_abandoned(
     for staged in &o.staged {
         let given_up = status.journal.abandoned.iter().any(|a| a.nonce == staged.nonce);
         if given_up && (staged.user_id.is_some() || o.expired_attempts.contains(&staged.nonce)) {
-            unstage(o, staged)?;
+            staging::unstage(o, staged)?;
         }
     }
     status
@@ -128,13 +118,6 @@ pub(super) fn clean_up_abandoned(
     } else {
         Err(Interrupt::Failed(settling(o)))
     }
-}
-
-/// Deletes what was staged of an attempt.
-pub(super) fn unstage(o: &Observed, staged: &super::Staged) -> Result<(), Interrupt> {
-    super::live::answer(o.answers.unstaged.get(&staged.nonce), || {
-        Step::Unstage(staged.clone())
-    })
 }
 
 /// Deletes replaced users whose overlap is over and that no pod keeps, with the Secret that was theirs alone. Never one
@@ -168,7 +151,7 @@ pub(super) fn reidentify(
     status.journal.abandoned.push(Abandoned {
         nonce: nonce.to_owned(),
     });
-    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
+    Err(Interrupt::from(Step::Journal(Box::new(status.clone()), None)))
 }
 
 fn in_use(o: &Observed, status: &ProgrammaticUserStatus, nonce: &str, user_id: &str) -> bool {
@@ -178,13 +161,13 @@ fn in_use(o: &Observed, status: &ProgrammaticUserStatus, nonce: &str, user_id: &
 
 /// Deletes one replaced user and the Secret that was its alone.
 pub(super) fn revoke(o: &Observed, old: &crate::api::Retiring) -> Result<Deletion, Interrupt> {
-    let deletion = super::live::answer(o.answers.deleted.get(&old.user_id), || {
+    let deletion = answer(o.answers.deleted.get(&old.user_id), || {
         Step::DeleteUser(old.user_id.clone(), o.marker(&old.nonce))
     })?;
     if let Some(name) = &old.secret_name {
         let (name, nonce) = (name.clone(), old.nonce.clone());
         let known = o.answers.old_secrets_deleted.get(&(name.clone(), nonce.clone()));
-        super::live::answer(known, || Step::DeleteOldSecret { name, nonce })?;
+        answer(known, || Step::DeleteOldSecret { name, nonce })?;
     }
     Ok(deletion)
 }

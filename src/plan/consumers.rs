@@ -6,121 +6,34 @@
 mod age;
 mod messages;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use jiff::{SignedDuration, Timestamp};
-
-use super::live::{Interrupt, do_first};
-use super::spec::Spec;
-use super::{Observed, Refusal, Step, rotation};
-use crate::api::{Consumer, Current, ProgrammaticUserStatus, Reason, Retiring, WorkloadKind};
-
 use age::{SPREAD, holds, is_outdated, mark};
 
 pub(super) use messages::{restarting, waiting};
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::flow::Interrupt;
+use super::spec::Spec;
+use super::{Level, Observed, Pod, Refusal, Restart, Rollout, Step, Workload, schedule};
+use crate::api::{Consumer, Current, ProgrammaticUserStatus, Reason, Retiring, WorkloadKind};
+
 /// `StatefulSet`s and `DaemonSet`s have no deadline for their progress; this is the default of `Deployment`s, and like theirs
 /// it begins anew with every pod that is replaced.
 const STUCK: SignedDuration = SignedDuration::from_mins(10);
+
 /// Consumers that a status names.
 const LISTED: usize = 32;
+
 /// When pods that are on their way out, and other pods that are waited for, are looked at again. Of workloads a watch tells.
 const SOON: Duration = Duration::from_secs(3);
+
 const LATER: Duration = Duration::from_secs(30);
+
 /// Longest pause between looks at pods that should be gone, and on nodes that do not answer are not.
 const AT_LAST: Duration = Duration::from_mins(10);
-
-/// What an installation may do with workloads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// It does not look at them.
-    #[default]
-    Off,
-    /// It looks at them and at pods.
-    Observe,
-    /// It also restarts them.
-    Restart,
-}
-
-/// What is known of workloads at the start of a reconcile.
-#[derive(Debug, Clone, Default)]
-pub struct Consumers {
-    /// What may be done.
-    pub level: Level,
-    /// Those of the namespace that read a Secret of this object, by kind and name; `None`: not known yet.
-    pub workloads: Option<Vec<Workload>>,
-    /// They are not known for so long that somebody has to see why.
-    pub missing: bool,
-}
-
-/// A workload, as far as it matters here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
-    /// What it is.
-    pub kind: WorkloadKind,
-    /// Name.
-    pub name: String,
-    /// For compare-and-swap.
-    pub version: String,
-    /// Secrets that its pods read.
-    pub secrets: BTreeSet<String>,
-    /// Marks of restarts on its pod template, see [`crate::api::RESTART_PREFIX`].
-    pub marks: BTreeMap<String, String>,
-    /// When the operator last wrote it, by the API server's clock.
-    pub written: Option<Timestamp>,
-    /// Pods that are of its template.
-    pub updated: i32,
-    /// When these last became more, as far as this process saw it.
-    pub moved: Option<Timestamp>,
-    /// Whether its own controller says when its rollout does not get on.
-    pub timed: bool,
-    /// How far its pods are what its template says.
-    pub rollout: Rollout,
-}
-
-/// How far the pods of a workload are what its template says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rollout {
-    /// All of them are.
-    Complete,
-    /// All of them are, and some are not available: they may be new, or ail for a reason of their own.
-    Unavailable,
-    /// They become so.
-    Going,
-    /// Its deadline has passed.
-    Stuck,
-    /// A changed template does not replace them; the words say why, as in "Deployment a …".
-    Held(&'static str),
-}
-
-/// A pod that may run and reads a Secret of this object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pod {
-    /// Name.
-    pub name: String,
-    /// The workload that made it, if it is one of those that are looked at.
-    pub workload: Option<(WorkloadKind, String)>,
-    /// By the API server's clock.
-    pub created: Option<Timestamp>,
-    /// Secrets that it reads.
-    pub secrets: BTreeSet<String>,
-    /// Marks of restarts that it was made with.
-    pub marks: BTreeMap<String, String>,
-    /// Since when, or as of when, it should be gone: whoever deleted it gave it so long; `None`: it stays.
-    pub ends: Option<Timestamp>,
-}
-
-/// A workload whose pods are to be replaced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
-    /// The workload, as it was seen.
-    pub workload: (WorkloadKind, String),
-    /// Only this version of it.
-    pub version: String,
-    /// Annotation of its pod template, and its new value.
-    pub mark: (String, String),
-}
 
 /// Whether the installation may do what the object asks for. Where there is no user yet, before anything is made; one that
 /// is there is looked after all the same, its token replaced or revoked, and a condition tells.
@@ -139,7 +52,7 @@ fn no_restarts(o: &Observed, desired: &Spec) -> Option<String> {
 
 /// Why pods are not waited for, if they were to be.
 fn no_waiting(o: &Observed) -> Option<String> {
-    rotation::wait(o)?;
+    schedule::wait(o)?;
     let instead = "leave spec.rotation.waitForConsumers out";
     disabled(o, Level::Observe, "spec.rotation.waitForConsumers", instead)
 }
@@ -152,18 +65,6 @@ fn disabled(o: &Observed, needs: Level, asks: &str, instead: &str) -> Option<Str
             o.consumers.level.name()
         )
     })
-}
-
-impl Level {
-    /// As the flag names it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Observe => "observe",
-            Self::Restart => "restart",
-        }
-    }
 }
 
 /// Reads the pods, where it matters how old they are.
@@ -189,7 +90,7 @@ fn needs_pods(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
 
 fn read_pods(status: &ProgrammaticUserStatus) -> Interrupt {
     let names = names(status).into_iter().map(str::to_owned).collect();
-    do_first(Step::ReadPods(names))
+    Interrupt::from(Step::ReadPods(names))
 }
 
 /// Secrets in which the tokens of this object are, or were.
@@ -208,7 +109,7 @@ fn pods(o: &Observed) -> Option<&[Pod]> {
 
 /// Until when a replaced user may be kept because of pods; `None`: they do not matter.
 pub(super) fn latest(o: &Observed, old: &Retiring) -> Option<Timestamp> {
-    match rotation::wait(o) {
+    match schedule::wait(o) {
         Some(more) => {
             let more = SignedDuration::try_from(more).unwrap_or(SignedDuration::MAX);
             let asked = old.not_before.saturating_add(more).unwrap_or(old.not_before);
@@ -284,7 +185,7 @@ pub(super) fn restart(
         .into_iter()
         .find_map(|rollout| readers(o, status).find(|w| wants(w, rollout)));
     next.map_or(Ok(()), |w| {
-        Err(do_first(Step::Restart(Restart {
+        Err(Interrupt::from(Step::Restart(Restart {
             workload: w.id(),
             version: w.version.clone(),
             mark,

@@ -2,17 +2,15 @@
 
 use jiff::Timestamp;
 
-use super::conditions::{Outcome, verdict};
-use super::live::{Interrupt, answer, do_first, journal_invalid};
+use super::conditions::journal_invalid;
+use super::flow::{Interrupt, answer};
+use super::revocation::REVOKED_BY_CLASS;
+use super::verdict::{Outcome, verdict};
 use super::{
-    Decision, Observed, Problem, Refusal, Requeue, Retained, SecretView, Step, Verdict, attempt, cleanup,
-    retained,
+    Decision, Observed, Problem, Refusal, Requeue, Retained, SecretView, Step, Verdict, cleanup, journal,
+    recovery, retained, staging,
 };
 use crate::api::{DeletionPolicy, Journal, ProgrammaticUserStatus, Reason};
-
-/// What a refusal says more where it cost the user.
-pub(super) const REVOKED_BY_CLASS: &str =
-    " (the class says onRevoked: Revoke: there is no user and no Secret for what it does not allow)";
 
 /// The object is being deleted.
 pub(super) fn delete(o: &Observed, now: Timestamp) -> Decision {
@@ -40,7 +38,7 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Decision {
         .and_then(|()| delete_or_release_secrets(o, &status, retain))
     {
         Ok(()) => Decision::Do(Step::RemoveFinalizer),
-        Err(Interrupt::Next(next)) => *next,
+        Err(Interrupt::Do(step)) => Decision::Do(*step),
         Err(Interrupt::Refused(refusal)) => stalled(status, &refusal),
         Err(Interrupt::Failed(problem)) => {
             let problem = Problem {
@@ -122,7 +120,7 @@ fn end_of_life(o: &Observed, mut status: ProgrammaticUserStatus, why: &Refusal, 
             status.next_rotation = None;
             Decision::Done(verdict(o, status, None, &Outcome::Stalled(why), now))
         }
-        Err(Interrupt::Next(next)) => *next,
+        Err(Interrupt::Do(step)) => Decision::Do(*step),
         Err(Interrupt::Refused(refusal)) => {
             Decision::Done(verdict(o, status, None, &Outcome::Stalled(&refusal), now))
         }
@@ -141,17 +139,17 @@ fn delete_users(
 ) -> Result<(), Interrupt> {
     if let Some(pending) = status.journal.pending.clone() {
         match o.secret_with(&pending.nonce).and_then(|s| s.user_id.clone()) {
-            Some(user_id) if keep => attempt::promote(o, status, &user_id, now),
+            Some(user_id) if keep => journal::promote(o, status, &user_id, now),
             // The Secret stays: nobody who is slow may change it any more.
-            None if keep => return attempt::give_up(o, None, status, &pending, now).map(drop),
+            None if keep => return recovery::give_up(o, None, status, &pending, now).map(drop),
             // Committed or not, it is looked for by its nonce, like one that was given up.
-            _ => attempt::abandon(status, &pending.nonce),
+            _ => journal::abandon(status, &pending.nonce),
         }
-        return Err(do_first(Step::Journal(Box::new(status.clone()), None)));
+        return Err(Interrupt::from(Step::Journal(Box::new(status.clone()), None)));
     }
     let journal = status.journal.clone();
     for staged in &o.staged {
-        cleanup::unstage(o, staged)?;
+        staging::unstage(o, staged)?;
     }
     let current = journal.current.iter().filter(|_| !keep);
     if o.organization.is_none()

@@ -3,16 +3,9 @@
 //! The spec does not tell: it may ask for something else since, and the operator may not be able to carry it out. The
 //! token then keeps its access. `plan::tests::granted` has a case for each way to keep it.
 
-use jiff::Timestamp;
-
-use super::access::resolve_names;
-use super::class::{check_granted, is_on, not_allowed};
-use super::live::{Interrupt, answer, do_first, is_of_the_tenant, is_revoked, set_progress_conditions};
-use super::{Catalog, Observed, Refusal, Step};
-use crate::api::{
-    Access, Granted, GrantedName, OnRevoked, ProgrammaticUserClass, ProgrammaticUserStatus, Reason, Role,
-    Scope,
-};
+use super::class::{is_on, not_allowed};
+use super::{Catalog, Observed, Refusal};
+use crate::api::{Access, Granted, GrantedName, ProgrammaticUserClass, Role, Scope};
 
 /// Changes that were begun and never confirmed add up. Beyond this a new user is made instead.
 const MOST: usize = 256;
@@ -154,44 +147,8 @@ pub(super) fn wanted(o: &Observed, access: &Access) -> Granted {
     Granted::new(o.user.spec.scope, access, catalog.map(|found| &*found.catalog))
 }
 
-/// Records what the pending attempt's user is about to get. `false`: the record would grow too long.
-pub(super) fn record_pending(
-    o: &Observed,
-    status: &mut ProgrammaticUserStatus,
-    access: &Access,
-    now: Timestamp,
-) -> Result<bool, Interrupt> {
-    let pending = status.journal.pending.as_mut();
-    let Some(granted) = pending.and_then(|pending| pending.granted.as_mut()) else {
-        return Ok(true);
-    };
-    let grown = grow(granted, wanted(o, access));
-    written(o, status, grown, now)
-}
-
-/// Records what the current user is about to get. From then on its access is not known to be as before: an object that asks
-/// for the earlier access again is compared with the platform. (The model's worlds of "other groups" guard this.)
-pub(super) fn record_current(
-    o: &Observed,
-    status: &mut ProgrammaticUserStatus,
-    access: &Access,
-    now: Timestamp,
-) -> Result<bool, Interrupt> {
-    let Some(current) = &mut status.journal.current else {
-        return Ok(true);
-    };
-    let Some(granted) = &mut current.granted else {
-        return Ok(true);
-    };
-    let grown = grow(granted, wanted(o, access));
-    if grown == Some(true) {
-        current.access = None;
-    }
-    written(o, status, grown, now)
-}
-
 /// Whether the record grew; `None`: it would grow too long.
-fn grow(granted: &mut Granted, wanted: Granted) -> Option<bool> {
+pub(super) fn grow(granted: &mut Granted, wanted: Granted) -> Option<bool> {
     let most = MOST.max(wanted.len());
     let mut both = granted.clone();
     both.extend(wanted);
@@ -200,93 +157,4 @@ fn grow(granted: &mut Granted, wanted: Granted) -> Option<bool> {
     }
     (both.len() <= most).then(|| *granted = both)?;
     Some(true)
-}
-
-fn written(
-    o: &Observed,
-    status: &mut ProgrammaticUserStatus,
-    grown: Option<bool>,
-    now: Timestamp,
-) -> Result<bool, Interrupt> {
-    if grown != Some(true) {
-        return Ok(grown.is_some());
-    }
-    set_progress_conditions(o, status, now);
-    Err(do_first(Step::Journal(Box::new(status.clone()), None)))
-}
-
-/// Whether the class still allows what a token was given. That the platform cannot be asked for names right now says nothing.
-pub(super) fn check(o: &Observed, granted: Option<&Granted>) -> Result<(), Interrupt> {
-    let (Some(class), Some(granted)) = (&o.class, granted) else {
-        return Ok(());
-    };
-    if class.spec.on_revoked != OnRevoked::Revoke {
-        return Ok(());
-    }
-    check_granted(granted, class)?;
-    if granted.is_named_by(class) {
-        return Ok(());
-    }
-    match answer(o.answers.catalog.as_ref(), || Step::LookUp(false)) {
-        Ok(found) => Ok(granted.check_names(class, &found.catalog)?),
-        Err(Interrupt::Next(next)) => Err(Interrupt::Next(next)),
-        Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => Ok(()),
-    }
-}
-
-/// An object that cannot be carried out keeps its token only if the class still allows what that token was given.
-pub(super) fn withdrawn(o: &Observed, status: &ProgrammaticUserStatus, halt: Interrupt) -> Interrupt {
-    let stays = match &halt {
-        Interrupt::Next(_) => false,
-        Interrupt::Refused(refusal) => !is_revoked(o, refusal),
-        Interrupt::Failed(problem) => is_of_the_tenant(o, problem),
-    };
-    if !stays {
-        return halt;
-    }
-    let current = status.journal.current.as_ref();
-    match check(o, current.and_then(|current| current.granted.as_ref())) {
-        Err(Interrupt::Next(next)) => Interrupt::Next(next),
-        Err(Interrupt::Refused(refusal)) if is_revoked(o, &refusal) => Interrupt::Refused(refusal),
-        Ok(()) | Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => halt,
-    }
-}
-
-/// Whether the class allows the policies and groups of a user that is there already. That the platform cannot be asked
-/// for their names right now says nothing about it.
-pub(super) fn still_granted(o: &Observed, access: &Access) -> Result<(), Interrupt> {
-    if access.policies.is_empty() && access.groups.is_empty() {
-        return Ok(());
-    }
-    match resolve_names(o, access) {
-        Err(Interrupt::Refused(refusal))
-            if [Reason::NotAllowed, Reason::InvalidSpec].contains(&refusal.reason) =>
-        {
-            Err(refusal.into())
-        }
-        Err(Interrupt::Next(next)) => Err(Interrupt::Next(next)),
-        Ok(_) | Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => Ok(()),
-    }
-}
-
-/// The class no longer allows what some replaced users may do: they do not live until their overlap ends.
-pub(super) fn revoke_retiring(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Interrupt> {
-    let Some(now) = o.platform_now else {
-        return Ok(());
-    };
-    let mut any = false;
-    for old in status.journal.retiring.iter_mut().filter(|old| !old.is_revoked()) {
-        match check(o, old.granted.as_ref()) {
-            Ok(()) | Err(Interrupt::Failed(_)) => {}
-            Err(Interrupt::Next(next)) => return Err(Interrupt::Next(next)),
-            Err(Interrupt::Refused(_)) => {
-                old.revoke(now);
-                any = true;
-            }
-        }
-    }
-    if any {
-        return Err(do_first(Step::Journal(Box::new(status.clone()), None)));
-    }
-    Ok(())
 }

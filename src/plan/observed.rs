@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Consumers, Marker, Pod, Problem};
+use super::{Consumers, Marker, Pod, Problem, TokenSource};
 use crate::api::{
     Current, Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
 };
@@ -131,14 +131,15 @@ pub struct Answers {
     pub fenced: Option<Answer<()>>,
     /// To [`super::Step::Compensate`].
     pub compensated: Option<Answer<()>>,
-    /// To [`super::Step::ReadUser`]; `None` inside: the platform has no such user.
-    pub details: Option<Answer<Option<UserDetails>>>,
-    /// To [`super::Step::PutPolicies`].
-    pub policies_put: Option<Answer<()>>,
-    /// To [`super::Step::PutGroups`].
-    pub groups_put: Option<Answer<()>>,
-    /// To [`super::Step::Verify`]: whether the platform accepts the token in the Secret.
-    pub verified: Option<Answer<bool>>,
+    /// To [`super::Step::ReadUser`], by user id; `None` inside: the platform has no such user. One reconcile may read the
+    /// staged user and the current one.
+    pub details: BTreeMap<String, Answer<Option<UserDetails>>>,
+    /// To [`super::Step::PutPolicies`], by user id.
+    pub policies_put: BTreeMap<String, Answer<()>>,
+    /// To [`super::Step::PutGroups`], by user id.
+    pub groups_put: BTreeMap<String, Answer<()>>,
+    /// To [`super::Step::Verify`], by where the token is kept: whether the platform accepts it.
+    pub verified: BTreeMap<TokenSource, Answer<bool>>,
     /// To [`super::Step::ListUsers`].
     pub listed: Option<Answer<Vec<UserName>>>,
     /// Whether another object has the digest that this object's short markers have; learned with the list.
@@ -284,5 +285,12 @@ impl Observed {
     /// The best that is known of the time: the platform's clock, else our own.
     pub(super) fn time(&self, now: Timestamp) -> Timestamp {
         self.platform_now.unwrap_or(now)
+    }
+
+    /// When settling attempts are checked again. An attempt that this reconcile gave up is checked at once.
+    pub(super) fn settle_recheck(&self) -> Duration {
+        /// A little later than it has to be.
+        const MARGIN: Duration = Duration::from_millis(50);
+        self.next_expiry + MARGIN
     }
 }

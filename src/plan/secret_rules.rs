@@ -4,9 +4,10 @@
 //! into other namespaces, a loader runs what an environment variable names. So the class says what an object may
 //! choose, beyond a few names that nothing is known to act on.
 
+use std::collections::BTreeMap;
+
 use super::Refusal;
-use super::spec::Spec;
-use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Reason};
+use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Reason, SecretTemplate, SecretValue};
 
 /// Names of the Secrets that Helm takes for its releases, whatever their type.
 const HELM_RELEASE: &str = "sh.helm.release.v1.";
@@ -43,7 +44,7 @@ const RESERVED: [&str; 6] = [
 pub(super) fn check(
     user: &ProgrammaticUser,
     class: &ProgrammaticUserClass,
-    desired: &Spec,
+    (name, layout, template): (&str, &BTreeMap<String, SecretValue>, &SecretTemplate),
 ) -> Result<(), Refusal> {
     let allow = &class.spec.allow.secret;
     let refuse = |what: &str, name: &str, list: &str| {
@@ -55,7 +56,6 @@ pub(super) fn check(
             ),
         ))
     };
-    let name = desired.secret_name.as_str();
     if name.starts_with(HELM_RELEASE) {
         let message = format!(
             "Helm would take a Secret named {name:?} for one of its releases: set another secret.name"
@@ -67,11 +67,11 @@ pub(super) fn check(
         return refuse("a Secret named", name, "names");
     }
     let metadata = [
-        ("label", "labels", &desired.template.labels, &allow.labels),
+        ("label", "labels", &template.labels, &allow.labels),
         (
             "annotation",
             "annotations",
-            &desired.template.annotations,
+            &template.annotations,
             &allow.annotations,
         ),
     ];
@@ -99,14 +99,10 @@ pub(super) fn check(
         .flatten()
         .collect();
     let usual = |key: &String| of_class.contains(&key) || KEYS.iter().any(|p| is_match(p, key));
-    if let Some(key) = desired
-        .layout
-        .keys()
-        .find(|k| !usual(k) && !named(&allow.keys, k))
-    {
+    if let Some(key) = layout.keys().find(|k| !usual(k) && !named(&allow.keys, k)) {
         return refuse("the Secret's key", key, "keys");
     }
-    match desired.template.data.keys().find(|k| !named(&allow.template, k)) {
+    match template.data.keys().find(|k| !named(&allow.template, k)) {
         Some(key) => refuse("the Secret's file", key, "template"),
         None => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use super::rotation::Schedule;
+use super::schedule::Schedule;
 use super::{Refusal, marker, secret_rules, template};
 use crate::api::{
     Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Reason, Restart, Role, Scope, SecretKeys,
@@ -118,7 +118,8 @@ pub fn validate(
         restart: consumers.is_some_and(|c| c.restart == Restart::OnRotation),
     };
     check_template(&desired)?;
-    secret_rules::check(user, class, &desired)?;
+    let secret = (&*desired.secret_name, &desired.layout, &desired.template);
+    secret_rules::check(user, class, secret)?;
     Ok(desired)
 }
 

@@ -176,10 +176,18 @@ fn run(
             Step::Tombstone(_) => o.answers.tombstoned = Some(Ok(())),
             Step::Fence(_) => o.answers.fenced = Some(Ok(())),
             Step::Compensate(_) => o.answers.compensated = Some(Ok(())),
-            Step::ReadUser(_) => o.answers.details = Some(Ok(None)),
-            Step::PutPolicies(..) => o.answers.policies_put = Some(Ok(())),
-            Step::PutGroups(..) => o.answers.groups_put = Some(Ok(())),
-            Step::Verify(_) => o.answers.verified = Some(Ok(true)),
+            Step::ReadUser(id) => {
+                o.answers.details.insert(id, Ok(None));
+            }
+            Step::PutPolicies(id, _) => {
+                o.answers.policies_put.insert(id, Ok(()));
+            }
+            Step::PutGroups(id, _) => {
+                o.answers.groups_put.insert(id, Ok(()));
+            }
+            Step::Verify(token) => {
+                o.answers.verified.insert(token, Ok(true));
+            }
             Step::ListUsers => o.answers.listed = Some(Ok(Vec::new())),
             Step::DeleteUser(id, _) => {
                 o.answers.deleted.insert(id, Ok(Deletion::Gone));
@@ -204,6 +212,22 @@ fn run(
         }
     }
     panic!("no end after {taken:?}");
+}
+
+/// The platform's answer to [`Step::ReadUser`].
+fn answer_read(step: &Step, o: &mut Observed, details: Option<UserDetails>) {
+    let Step::ReadUser(id) = step else {
+        panic!("{step:?} reads no user");
+    };
+    o.answers.details.insert(id.clone(), Ok(details));
+}
+
+/// The platform's answer to [`Step::Verify`].
+fn answer_verify(step: &Step, o: &mut Observed, accepted: bool) {
+    let Step::Verify(token) = step else {
+        panic!("{step:?} verifies no token");
+    };
+    o.answers.verified.insert(token.clone(), Ok(accepted));
 }
 
 fn name(step: &Step) -> &'static str {

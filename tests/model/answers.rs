@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use programmatic_users::api::Reason;
-use programmatic_users::plan::{Answer, Answers, Committed, Created, Deletion, Problem, Retry};
+use programmatic_users::plan::{Answer, Answers, Committed, Created, Deletion, Problem, Retry, TokenSource};
 use programmatic_users::platform::{UserDetails, UserName, UserType};
 use serde_json::json;
 
 use crate::names::{GROUPS, nonce, secret_name, user_id, username};
-use crate::world::{ALIEN, Known, Nonce, Read, Seen, Set, has, items};
+use crate::world::{ALIEN, Kept, Known, Nonce, Read, Seen, Set, has, items};
 
 fn problem() -> Problem {
     Problem {
@@ -32,6 +32,22 @@ fn committed(known: Known) -> Option<Committed> {
         Known::Yes => Some(Committed::Yes),
         Known::No => Some(Committed::No(problem())),
         Known::Unknown => Some(Committed::Unknown(problem())),
+    }
+}
+
+/// The one answer of this kind that is remembered, by what was asked.
+fn keyed<K: Ord, T>(key: K, answer: Option<T>) -> BTreeMap<K, T> {
+    answer.map(|answer| (key, answer)).into_iter().collect()
+}
+
+fn token_source(kept: Kept) -> TokenSource {
+    match kept {
+        Kept::Nowhere => TokenSource::Staged(String::new()),
+        Kept::Published(at) => TokenSource::Published {
+            secret: secret_name(at),
+            key: "SPOTINST_TOKEN".to_owned(),
+        },
+        Kept::Staged(n) => TokenSource::Staged(nonce(n)),
     }
 }
 
@@ -78,21 +94,27 @@ pub fn learned(seen: &Seen) -> Answers {
         tombstoned: done(l.barred),
         fenced: done(l.fenced),
         compensated: done(l.compensated),
-        details: match l.read {
-            Read::Not => None,
-            Read::Gone => Some(Ok(None)),
-            Read::User(n, mapped) => Some(Ok(Some(details(&user_id(n), &username(n), mapped)))),
-            Read::Alien => Some(Ok(Some(details(&user_id(ALIEN), "somebody", 0)))),
-            Read::Failed => Some(Err(problem())),
-        },
-        policies_put: None,
-        groups_put: done(l.groups),
-        verified: match l.verified {
-            Known::Not => None,
-            Known::Yes => Some(Ok(true)),
-            Known::No => Some(Ok(false)),
-            Known::Unknown => Some(Err(problem())),
-        },
+        details: keyed(
+            user_id(l.read_of),
+            match l.read {
+                Read::Not => None,
+                Read::Gone => Some(Ok(None)),
+                Read::User(n, mapped) => Some(Ok(Some(details(&user_id(n), &username(n), mapped)))),
+                Read::Alien => Some(Ok(Some(details(&user_id(ALIEN), "somebody", 0)))),
+                Read::Failed => Some(Err(problem())),
+            },
+        ),
+        policies_put: BTreeMap::new(),
+        groups_put: keyed(user_id(l.groups_of), done(l.groups)),
+        verified: keyed(
+            token_source(l.verified_of),
+            match l.verified {
+                Known::Not => None,
+                Known::Yes => Some(Ok(true)),
+                Known::No => Some(Ok(false)),
+                Known::Unknown => Some(Err(problem())),
+            },
+        ),
         listed: match l.listed {
             Known::Not => None,
             Known::Yes => Some(Ok(items(l.list).map(summary).collect())),

@@ -1,7 +1,7 @@
 //! Protocols that are a little wrong. Each has to be found, or the model would not show that the right one is right.
 
 use crate::act::Act;
-use crate::world::{Known, Object, Owner, Read, Secret, Seen, Status, bit, has};
+use crate::world::{Kept, Known, Object, Owner, Read, Secret, Seen, Status, bit, has};
 
 /// The access of both versions of the spec is recorded.
 const BOTH: u8 = 3;
@@ -125,9 +125,12 @@ impl Mutant {
                 }
             }
             Self::ReleaseUnrecorded => learned.recorded = Known::Yes,
-            Self::PublishUnverified => learned.verified = Known::Yes,
+            Self::PublishUnverified => {
+                learned.verified = Known::Yes;
+                learned.verified_of = Kept::Staged(pending);
+            }
             Self::PublishIncomplete => {
-                learned.groups = Known::Yes;
+                (learned.groups, learned.groups_of) = (Known::Yes, pending);
                 if let Read::User(n, _) = learned.read {
                     learned.read = Read::User(n, 1);
                 }

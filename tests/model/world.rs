@@ -174,6 +174,15 @@ pub enum Read {
     Failed,
 }
 
+/// Where a token is kept that was verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kept {
+    #[default]
+    Nowhere,
+    Published(u8),
+    Staged(Nonce),
+}
+
 /// Answers to the steps of one reconcile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Learned {
@@ -188,9 +197,13 @@ pub struct Learned {
     pub fenced: Known,
     pub compensated: Known,
     pub read: Read,
+    /// Whose answer `read` is.
+    pub read_of: Nonce,
     pub groups: Known,
+    pub groups_of: Nonce,
     /// `Unknown` is an error here.
     pub verified: Known,
+    pub verified_of: Kept,
     pub listed: Known,
     pub list: Set,
     pub deleted: Set,
@@ -278,7 +291,13 @@ impl Process {
         let (s, l) = (&self.seen, &self.seen.learned);
         let old_secrets = l.old_secrets.iter().chain(&l.old_secrets_failed);
         let old_secrets = old_secrets.fold(0, |set, more| set | more);
-        let read = if let Read::User(n, _) = l.read { bit(n) } else { 0 };
+        let staged = if let Kept::Staged(n) = l.verified_of {
+            bit(n)
+        } else {
+            0
+        };
+        let asked_of = [l.read_of, l.groups_of].into_iter().filter(|n| *n != ALIEN);
+        let asked_of = asked_of.fold(staged, |set, n| set | bit(n));
         s.object.status.journal()
             | bit(s.target.n)
             | bit(s.current.n)
@@ -286,7 +305,7 @@ impl Process {
             | s.barred
             | s.settled
             | bit(l.ticket)
-            | read
+            | asked_of
             | l.unstaged
             | l.unstage_failed
             | l.list

@@ -68,21 +68,21 @@ impl<'a> Executor<'a> {
             }
             Step::ReadUser(id) => {
                 let answer = self.on_platform(o, async |c| c.user(&id).await).await;
-                o.answers.details = Some(answer);
+                o.answers.details.insert(id, answer);
             }
             Step::PutPolicies(id, policies) => {
                 self.wrote = true;
-                o.answers.policies_put = Some(
-                    self.on_platform(o, async |c| c.put_policies(&id, policies).await)
-                        .await,
-                );
+                let answer = self
+                    .on_platform(o, async |c| c.put_policies(&id, policies).await)
+                    .await;
+                o.answers.policies_put.insert(id, answer);
             }
             Step::PutGroups(id, groups) => {
                 self.wrote = true;
-                o.answers.groups_put = Some(
-                    self.on_platform(o, async |c| c.put_groups(&id, groups).await)
-                        .await,
-                );
+                let answer = self
+                    .on_platform(o, async |c| c.put_groups(&id, groups).await)
+                    .await;
+                o.answers.groups_put.insert(id, answer);
             }
             Step::Stage { nonce, user_id } => {
                 o.answers.staged = Some(self.stage(o, &nonce, &user_id).await);
@@ -97,7 +97,10 @@ impl<'a> Executor<'a> {
             }
             Step::Tombstone(nonce) => o.answers.tombstoned = Some(self.bar(o, &nonce).await),
             Step::Fence(fence) => o.answers.fenced = Some(self.fence(o, &fence).await),
-            Step::Verify(kept) => o.answers.verified = Some(self.verify(o, &kept).await),
+            Step::Verify(token) => {
+                let answer = self.verify(o, &token).await;
+                o.answers.verified.insert(token, answer);
+            }
             Step::ListUsers => {
                 let answer = self.on_platform(o, async |c| c.user_names().await).await;
                 let uid = o.user.uid().unwrap_or_default();

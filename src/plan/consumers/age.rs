@@ -3,10 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use super::{Pod, names};
+use super::names;
 use crate::api::{Current, ProgrammaticUserStatus, RESTART_PREFIX, Retiring};
-use crate::plan::Observed;
 use crate::plan::marker::base32;
+use crate::plan::{Observed, Pod};
 
 /// Kubelets hear of a changed Secret by a watch, so that a pod made in the moment after may still get the old token. Times
 /// of the API server are whole seconds.

@@ -3,14 +3,11 @@
 use jiff::Timestamp;
 
 use super::age::{holds, mark};
-use super::{
-    Pod, Rollout, Workload, has_old_pods, latest, may_be_old_unseen, no_restarts, no_waiting, pods, readers,
-    turn,
-};
+use super::{has_old_pods, latest, may_be_old_unseen, no_restarts, no_waiting, pods, readers, turn};
 use crate::api::{ProgrammaticUserStatus, RESTARTING_CONSUMERS, Reason, Retiring, WorkloadKind};
-use crate::plan::Observed;
 use crate::plan::conditions::has;
 use crate::plan::spec::Spec;
+use crate::plan::{Observed, Pod, Rollout, Workload};
 
 fn called((kind, name): &(WorkloadKind, String)) -> String {
     format!("{} {name}", kind.name())

@@ -63,7 +63,8 @@ fn groups_are_changed_in_place() {
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.answers.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
+            let details = Some(own(o, "pu-1", NONCE));
+            answer_read(step, o, details);
         }
         read
     });

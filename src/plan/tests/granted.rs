@@ -183,7 +183,8 @@ fn access_is_recorded_before_the_user_gets_it() {
     set_access(&mut o, editor_of(&json!([{"name": "deployers"}])));
     let reads = |step: &Step, o: &mut Observed| {
         if let Step::ReadUser(id) = step {
-            o.answers.details = Some(Ok(Some(own(o, id, NONCE))));
+            let details = Some(own(o, id, NONCE));
+            answer_read(step, o, details);
         }
         matches!(step, Step::ReadUser(_))
     };
@@ -209,14 +210,16 @@ fn access_is_recorded_before_the_user_gets_it() {
     o.answers = Answers::default();
     set_access(&mut o, editor_of(&json!([])));
     let rest = run(&mut o, |step, o| {
-        if let Step::PutGroups(..) = step {
-            o.answers.groups_put = Some(Err(problem(Reason::PlatformError)));
+        if let Step::PutGroups(id, _) = step {
+            let failed = Err(problem(Reason::PlatformError));
+            o.answers.groups_put.insert(id.clone(), failed);
             return true;
         }
         if let Step::ReadUser(id) = step {
             let mut user: crate::platform::UserDetails = own(o, id, NONCE);
             user.groups = serde_json::from_value(json!([{"id": "ugr-1", "name": "deployers"}])).unwrap();
-            o.answers.details = Some(Ok(Some(user)));
+            let details = Some(user);
+            answer_read(step, o, details);
         }
         matches!(step, Step::ReadUser(_))
     })
@@ -235,7 +238,8 @@ fn a_record_that_would_grow_too_long_ends_with_a_new_user() {
     set_access(&mut o, editor_of(&json!([{"name": "deployers"}])));
     let (steps, _) = run(&mut o, |step, o| {
         if let Step::ReadUser(id) = step {
-            o.answers.details = Some(Ok(Some(own(o, id, NONCE))));
+            let details = Some(own(o, id, NONCE));
+            answer_read(step, o, details);
         }
         matches!(step, Step::ReadUser(_))
     });

@@ -71,7 +71,7 @@ fn who_wants_the_token_dead_does_not_wait_for_an_attempt_that_is_stuck() {
     let (_, rest) = run(&mut o, |step, o| {
         let verify = matches!(step, Step::Verify(_));
         if verify {
-            o.answers.verified = Some(Ok(false));
+            answer_verify(step, o, false);
         }
         verify || created(step, o)
     });
@@ -96,7 +96,7 @@ fn a_token_that_is_taken_up_again_keeps_its_age() {
     let mut accepted = false;
     let mut answer = |step: &Step, o: &mut Observed| match step {
         Step::Verify(_) => {
-            o.answers.verified = Some(Ok(accepted));
+            answer_verify(step, o, accepted);
             accepted = true;
             true
         }
@@ -104,7 +104,8 @@ fn a_token_that_is_taken_up_again_keeps_its_age() {
             let mut user: serde_json::Value = own(o, "pu-2", NEXT);
             user["tokens"] =
                 json!([{"tokenId": 1, "name": "t", "tokenLastDigits": "cd34", "createdAt": issued}]);
-            o.answers.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+            let details = Some(serde_json::from_value(user).unwrap());
+            answer_read(step, o, details);
             true
         }
         _ => created(step, o),

@@ -150,7 +150,8 @@ fn after_a_crash_a_committed_attempt_is_rolled_forward_without_another_create() 
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.answers.details = Some(Ok(Some(serde_json::from_value(details.clone()).unwrap())));
+            let details = Some(serde_json::from_value(details.clone()).unwrap());
+            answer_read(step, o, details);
         }
         read
     });
@@ -306,7 +307,8 @@ fn a_user_that_does_not_carry_the_marker_is_not_changed() {
         let read = matches!(step, Step::ReadUser(_));
         if read {
             let victim = json!({"userId": "pu-1", "type": "programmatic", "username": "somebody", "groups": [{"id": "ugr-9"}]});
-            o.answers.details = Some(Ok(Some(serde_json::from_value(victim).unwrap())));
+            let details = Some(serde_json::from_value(victim).unwrap());
+            answer_read(step, o, details);
         }
         read
     });

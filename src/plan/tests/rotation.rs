@@ -177,11 +177,12 @@ fn a_token_that_is_not_accepted_is_not_published() {
     let refuse = |step: &Step, o: &mut Observed| {
         let verify = matches!(step, Step::Verify(_));
         if verify {
-            o.answers.verified = Some(Ok(false));
+            answer_verify(step, o, false);
         }
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.answers.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
+            let details = Some(own(o, "pu-2", NEXT));
+            answer_read(step, o, details);
         }
         verify || read || created(step, o)
     };
@@ -197,7 +198,7 @@ fn a_token_that_is_not_accepted_is_not_published() {
     o.answers = Answers::default();
     let mut status = status(&o).clone();
     status.journal.pending.as_mut().unwrap().started_at =
-        begun.checked_sub(super::super::live::PATIENCE).unwrap();
+        begun.checked_sub(super::super::user::PATIENCE).unwrap();
     object(&mut o).status = Some(status);
     let (steps, rest) = run(&mut o, |step, o| {
         let list = matches!(step, Step::ListUsers);
@@ -235,7 +236,8 @@ fn after_a_crash_a_staged_token_is_published() {
     let (steps, rest) = run(&mut o, |step, o| {
         let read = matches!(step, Step::ReadUser(_));
         if read {
-            o.answers.details = Some(Ok(Some(own(o, "pu-2", NEXT))));
+            let details = Some(own(o, "pu-2", NEXT));
+            answer_read(step, o, details);
         }
         read
     });
@@ -259,6 +261,37 @@ fn another_name_of_the_secret_leaves_the_old_one_until_the_overlap_is_over() {
     assert_eq!(run(&mut o, |_, _| false).0, ["delete-user", "delete-old-secret"]);
 }
 
+/// The staged user is missing, and the current one is not: each answer belongs to the user that was read.
+#[test]
+fn a_missing_staged_user_does_not_make_the_current_user_missing() {
+    let mut o = in_use();
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    let (_, rest) = run(&mut o, |step, o| {
+        let verify = matches!(step, Step::Verify(_));
+        if verify {
+            answer_verify(step, o, false);
+        }
+        verify || created(step, o)
+    });
+    assert_eq!(reason(&rest), "TokenNotAccepted");
+    later(&mut o, rest);
+    // The request is withdrawn, and the platform loses the staged user.
+    object(&mut o).metadata.annotations = None;
+    o.full_check = true;
+    let mut read = Vec::new();
+    let (steps, rest) = run(&mut o, |step, o| {
+        if let Step::ReadUser(id) = step {
+            read.push(id.clone());
+            let details = (id == "pu-1").then(|| own(o, id, NONCE));
+            answer_read(step, o, details);
+        }
+        matches!(step, Step::ReadUser(_))
+    });
+    assert_eq!(read, ["pu-2", "pu-1"], "{steps:?}");
+    assert_eq!(reason(&rest), "Ready");
+    assert!(rest.status.unwrap().journal.current.unwrap().access.is_some());
+}
+
 #[test]
 fn access_is_put_back_where_a_check_finds_it_changed() {
     let mut o = in_use();
@@ -273,7 +306,8 @@ fn access_is_put_back_where_a_check_finds_it_changed() {
         move |step: &Step, o: &mut Observed| {
             let read = matches!(step, Step::ReadUser(_));
             if read {
-                o.answers.details = Some(Ok(Some(user(o, groups.clone()))));
+                let details = Some(user(o, groups.clone()));
+                answer_read(step, o, details);
             }
             read
         }
@@ -320,11 +354,12 @@ fn a_user_or_token_that_people_removed_is_replaced() {
             reasons.push(status.journal.pending.as_ref().unwrap().reason.clone());
         }
         if matches!(step, Step::ReadUser(_)) {
-            o.answers.details = Some(Ok(Some(own(o, "pu-1", NONCE))));
+            let details = Some(own(o, "pu-1", NONCE));
+            answer_read(step, o, details);
             return true;
         }
         if matches!(step, Step::Verify(TokenSource::Published { .. })) {
-            o.answers.verified = Some(Ok(false));
+            answer_verify(step, o, false);
             return true;
         }
         created(step, o)
@@ -414,7 +449,8 @@ fn the_role_of_a_user_is_put_back_where_a_check_finds_it_changed() {
                 Step::ReadUser(_) => {
                     let mut user: serde_json::Value = own(o, "pu-1", NONCE);
                     user["policies"] = policies.clone();
-                    o.answers.details = Some(Ok(Some(serde_json::from_value(user).unwrap())));
+                    let details = Some(serde_json::from_value(user).unwrap());
+                    answer_read(step, o, details);
                     return true;
                 }
                 Step::PutPolicies(_, grants) => put = Some(serde_json::to_value(grants).unwrap()),

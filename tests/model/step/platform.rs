@@ -3,7 +3,7 @@
 use super::{Hand, answer, broken, takes_effect};
 use crate::act::{Act, Outcome};
 use crate::mutant::Mutant;
-use crate::world::{ALIEN, Known, Nonce, Owner, Read, bit, has};
+use crate::world::{ALIEN, Kept, Known, Nonce, Owner, Read, bit, has};
 
 impl Hand<'_> {
     /// Steps that ask the platform.
@@ -23,7 +23,8 @@ impl Hand<'_> {
                     Outcome::Ok => Read::Gone,
                     _ => Read::Failed,
                 };
-                self.process().seen.learned.read = read;
+                let learned = &mut self.process().seen.learned;
+                (learned.read, learned.read_of) = (read, n);
             }
             Act::PutGroups(n, version) => {
                 let works = takes_effect(out) && has(self.world.users, n);
@@ -32,7 +33,9 @@ impl Hand<'_> {
                     self.world.mapped[usize::from(version)] |= bit(n);
                     self.wrote = true;
                 }
-                self.process().seen.learned.groups = if works { answer(out) } else { Known::No };
+                let learned = &mut self.process().seen.learned;
+                learned.groups = if works { answer(out) } else { Known::No };
+                learned.groups_of = n;
             }
             Act::VerifyPublished(at) => {
                 let secret = self.world.secrets[usize::from(at)];
@@ -41,11 +44,11 @@ impl Hand<'_> {
                 } else {
                     0
                 };
-                self.verify(n, out);
+                self.verify(n, Kept::Published(at), out);
             }
-            Act::VerifyStaged(n) => {
-                let n = if has(self.world.staged, n) { n } else { 0 };
-                self.verify(n, out);
+            Act::VerifyStaged(nonce) => {
+                let n = if has(self.world.staged, nonce) { nonce } else { 0 };
+                self.verify(n, Kept::Staged(nonce), out);
             }
             Act::ListUsers => {
                 let early = self.is(Mutant::ListBeforeRead);
@@ -102,7 +105,7 @@ impl Hand<'_> {
         world.users |= bit(n);
     }
 
-    fn verify(&mut self, kept: Nonce, out: Outcome) {
+    fn verify(&mut self, kept: Nonce, place: Kept, out: Outcome) {
         let learned = self.process().seen.learned;
         let in_hand = learned.created == Known::Yes && learned.compensated == Known::Not;
         let n = if in_hand { learned.ticket } else { kept };
@@ -113,6 +116,7 @@ impl Hand<'_> {
             Outcome::Ok | Outcome::Rejected => Known::No,
             _ => Known::Unknown,
         };
+        process.seen.learned.verified_of = place;
         process.accepted = process.seen.learned.verified == Known::Yes;
     }
 

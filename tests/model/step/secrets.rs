@@ -169,7 +169,9 @@ impl Hand<'_> {
     fn unstage(&mut self, n: Nonce) {
         let seen = &self.process().seen;
         let pending = seen.object.status.pending;
-        let given_up = pending.old || pending.spec != seen.object.spec || seen.learned.read == Read::Gone;
+        let given_up = pending.old
+            || pending.spec != seen.object.spec
+            || (seen.learned.read, seen.learned.read_of) == (Read::Gone, n);
         let (staged, barred) = (seen.staged & bit(n), seen.barred & bit(n));
         let object = self.world.object;
         let published = self.world.secrets.iter().any(|s| s.carries(n));
