@@ -192,7 +192,7 @@ pub(super) fn continue_attempt(
     journal::promote(o, status, user_id, now);
     status.token_last_digits = Some(digits);
     status.token_issued_at = Some(o.time(now));
-    if !staged && !is_accepted(o, published(desired))? {
+    if !staged && !is_accepted(o, &published(desired))? {
         return Err(not_accepted());
     }
     journal::record_applied_access(o, status, desired);

@@ -194,7 +194,7 @@ fn proceed(
             return Err(replace(status, rotation::SPEC_CHANGED));
         }
         apply_access(o, desired, &grants, &details)?;
-        if !is_accepted(o, published(desired))? {
+        if !is_accepted(o, &published(desired))? {
             let issued = status.token_issued_at.unwrap_or(now);
             let too_long = o
                 .platform_now

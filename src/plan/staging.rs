@@ -7,7 +7,7 @@ use super::{Committed, Observed, Staged, Step, TokenSource, draft};
 
 /// The token has been seen to work before pods may see it; the Secret is then the record, and nothing stays staged.
 pub(super) fn publish(o: &Observed, desired: &Spec, nonce: &str, user_id: &str) -> Result<(), Interrupt> {
-    if !is_accepted(o, TokenSource::Staged(nonce.to_owned()))? {
+    if !is_accepted(o, &TokenSource::Staged(nonce.to_owned()))? {
         return Err(not_accepted());
     }
     match &o.answers.published {

@@ -185,8 +185,8 @@ fn run(
             Step::PutGroups(id, _) => {
                 o.answers.groups_put.insert(id, Ok(()));
             }
-            Step::Verify(token) => {
-                o.answers.verified.insert(token, Ok(true));
+            Step::Verify(source) => {
+                o.answers.verified.insert(source, Ok(true));
             }
             Step::ListUsers => o.answers.listed = Some(Ok(Vec::new())),
             Step::DeleteUser(id, _) => {

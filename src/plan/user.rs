@@ -39,8 +39,8 @@ pub(super) fn published(desired: &Spec) -> TokenSource {
 }
 
 /// Whether the platform accepts the token that is kept there.
-pub(super) fn is_accepted(o: &Observed, token: TokenSource) -> Result<bool, Interrupt> {
-    answer(o.answers.verified.get(&token), || Step::Verify(token.clone()))
+pub(super) fn is_accepted(o: &Observed, token: &TokenSource) -> Result<bool, Interrupt> {
+    answer(o.answers.verified.get(token), || Step::Verify(token.clone()))
 }
 
 pub(super) fn not_accepted() -> Interrupt {

@@ -46,14 +46,14 @@ impl Recovery {
     /// What becomes of `world` when all processes die now and nothing goes wrong any more.
     pub fn verdict(&self, decider: &Decider, world: &World) -> Verdict {
         let quiet = quiet(world);
-        self.memo.get(&quiet, || judge(decider, quiet, &mut |_, _| {}))
+        self.memo.get(&quiet, || judge(decider, &quiet, &mut |_, _| {}))
     }
 
     /// The steps that lead to the verdict, for people.
     pub fn tell(decider: &Decider, world: &World) -> Vec<String> {
         let mut told = Vec::new();
         let quiet = quiet(world);
-        let verdict = judge(decider, quiet, &mut |world, what| {
+        let verdict = judge(decider, &quiet, &mut |world, what| {
             told.push(format!(
                 "{what} {} | users {:b}",
                 brief(&world.processes[0].act),
@@ -87,10 +87,10 @@ pub fn brief(what: &impl std::fmt::Debug) -> String {
 type Listener<'a> = dyn FnMut(&World, &str) + 'a;
 
 /// Calls on their way take effect before anybody looks, or one by one while somebody works.
-fn judge(decider: &Decider, quiet: World, tell: &mut Listener) -> Verdict {
-    let verdict = run(decider, quiet, true, tell);
+fn judge(decider: &Decider, quiet: &World, tell: &mut Listener) -> Verdict {
+    let verdict = run(decider, *quiet, true, tell);
     if verdict == Verdict::Good && quiet.inflight != 0 {
-        run(decider, quiet, false, tell)
+        run(decider, *quiet, false, tell)
     } else {
         verdict
     }
