@@ -89,7 +89,7 @@ fn bound(schema: &mut JSONSchemaProps) {
     }
 }
 
-/// An object without a status is done with in the eyes of kstatus. One that nobody has looked at yet is not, and so
+/// An object without a status is done with in the eyes of kstatus. One that the operator has not reconciled yet is not, and so
 /// it says that it was looked at before its first generation.
 fn unobserved_at_first(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     let schemas = crd.spec.versions.iter_mut().filter_map(|v| v.schema.as_mut());

@@ -1,21 +1,28 @@
-//! Decides. Pure: no IO, no clock, no randomness; the same observations give the same decision.
+//! Decides what to do next for one `ProgrammaticUser`. Pure: no IO, no clock, no randomness; the same observations give the
+//! same decision.
 //!
-//! [`next`] is asked again and again within one reconcile: it looks at what was observed and at what was
-//! learned since, and answers with one [`Step`] to take or with the [`Rest`] to leave things at. The order of
-//! the steps is the protocol that keeps tokens from being lost (`docs/concepts.md`):
+//! A reconcile calls [`next`] again and again. `next` reads what was observed and the answers so far, and returns one
+//! [`Step`] to execute, or the [`Verdict`] that ends the reconcile. It is a *replay*: each call starts from the observed status, and
+//! what it changes in that status is lost, unless it returns it in a `Journal` step or in the verdict. So nothing here counts calls.
 //!
-//! 1. the journal in the status names the attempt *before* the platform is asked for a user;
-//! 2. the platform is asked once;
-//! 3. the Secret with token, user id and attempt, written in one go, is the commit record;
-//! 4. the journal calls the attempt current, and the user that it replaces retiring.
+//! The order of the steps is the protocol that keeps tokens from being lost. At each × the process may die:
 //!
-//! A user that replaces another, or that has to be in groups, is *staged*: its token is first kept in a Secret of the
-//! operator's own namespace, and published when its access is complete and the platform accepts the token.
+//! ```text
+//! 1. journal: pending     the status names the attempt before the request
+//!      ×                  no user, or one that nothing names: abandon, find it by the nonce, delete it
+//! 2. create               the platform creates the user, and shows the token once; the request is sent at most once
+//!      ×                  the token is lost: as above
+//! 3. Secret               token, user id and nonce in one write: the commit record
+//!      ×                  the Secret carries the nonce: roll forward to 4
+//! 4. journal: current     the attempt becomes the current user; the user that it replaces becomes retiring
+//! ```
 //!
-//! An attempt found pending by a later reconcile is rolled forward if its Secret carries it, taken up again if it is
-//! staged, and otherwise given up: its place in the operator's namespace is barred and its Secret fenced, so that no
-//! write on its way can stage or publish it any more, its user is looked for by the attempt's nonce, deleted, and a new
-//! attempt begins.
+//! A user that replaces another, or that has to be in groups, is *staged* between 2 and 3: the operator keeps its token in a Secret
+//! of its own namespace, and publishes it when the access is complete and the platform accepts the token.
+//!
+//! Before it abandons an attempt, the operator puts a tombstone where the attempt would be staged, and fences its Secret, so
+//! that no write on its way can stage or publish the token any more. `docs/glossary.md` defines the words, `docs/architecture.md` draws
+//! the order of all writes, and `tests/model` checks every order of crashes.
 
 mod access;
 mod attempt;
@@ -74,7 +81,7 @@ pub use spec::{Spec, validate};
 pub use template::render;
 pub use workload::{Consumers, Level, Pod, Restart, Rollout, Workload};
 
-/// Something that only a change by somebody can mend.
+/// A failure that only a change of an object or of the platform can mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// One word.
@@ -124,7 +131,7 @@ pub enum Retry {
     Backoff,
     /// Not before this.
     After(Duration),
-    /// Only a change by somebody helps; looked at again now and then, since not every change is seen.
+    /// Only a change of an object or of the platform helps. The operator reconciles the object again from time to time, since it does not see every change.
     OnChange,
 }
 
@@ -139,7 +146,7 @@ pub enum Step {
     HoldClass,
     /// Write the Secret with a dummy token, without effect.
     DryRun(SecretDraft),
-    /// Write the status, only if nobody has changed the object since it was read. The nonce is the ticket that
+    /// Write the status, only if the object has not changed since it was read. The nonce is the ticket that
     /// the write hands out, if it begins an attempt.
     Journal(Box<ProgrammaticUserStatus>, Option<String>),
     /// Ask the platform for a user: once, whatever comes.
@@ -187,7 +194,7 @@ pub enum Step {
     },
     /// Record that a user stays when the object goes.
     Record(Box<Retained>),
-    /// Make the Secret nobody's, so that it stays when the object goes.
+    /// Take our owner reference off the Secret, so that it stays when the object goes.
     Release(OwnSecret),
     /// Read the pods of the namespace that read one of these Secrets.
     ReadPods(Vec<String>),
@@ -242,7 +249,7 @@ pub struct SecretDraft {
 /// How a reconcile ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
-    /// The status to leave; it is written only if it differs. `None`: there is nobody left to read it.
+    /// The status to leave; it is written only if it differs. `None` after the finalizer was removed: the object may be gone.
     pub status: Option<Box<ProgrammaticUserStatus>>,
     /// When to look again.
     pub requeue: Requeue,
@@ -264,7 +271,7 @@ pub enum Requeue {
 /// A Kubernetes Event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventDraft {
-    /// Whether somebody should act.
+    /// Whether a person should act.
     pub warning: bool,
     /// One word.
     pub reason: Reason,

@@ -180,7 +180,7 @@ pub struct NamespaceSelector {
     #[serde(default)]
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
     pub match_names: Vec<String>,
-    /// Labels that a namespace must all have. Whoever may label namespaces decides then who may use the class.
+    /// Labels that a namespace must all have. Then those who may label namespaces decide which of them may use the class.
     #[serde(default)]
     pub match_labels: BTreeMap<String, String>,
 }

@@ -60,7 +60,7 @@ pub const RESTART_PREFIX: &str = "rotation.programmatic-users.io/";
 pub const READY: &str = "Ready";
 /// Work is going on, or is being retried. Present only while it is true (kstatus).
 pub const RECONCILING: &str = "Reconciling";
-/// Nothing will change until somebody changes something. Present only while it is true (kstatus).
+/// Nothing changes until a person changes an object. Present only while it is true (kstatus).
 pub const STALLED: &str = "Stalled";
 /// The Secret carries the current token.
 pub const SECRET_PUBLISHED: &str = "SecretPublished";
@@ -69,7 +69,7 @@ pub const ACCESS_APPLIED: &str = "AccessApplied";
 /// A new user is being made that will replace the current one. Present only while it is true.
 pub const ROTATING: &str = "Rotating";
 /// The platform has users of this object that its journal does not know: the cluster's state went back in time, or
-/// somebody changed the status. Present only while it is true.
+/// another program changed the status. Present only while it is true.
 pub const HISTORY_REWOUND: &str = "HistoryRewound";
 /// Workloads that read the Secret are being restarted, or cannot be. Present only while it is true.
 pub const RESTARTING_CONSUMERS: &str = "RestartingConsumers";

@@ -167,7 +167,7 @@ pub struct OrganizationStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`, `CredentialValid`; `Stalled` while somebody has to act, `OrphansFound` while there are users that no
+    /// `Ready`, `CredentialValid`; `Stalled` while a person has to act, `OrphansFound` while there are users that no
     /// object knows, `ClockSkewed` while the platform's time is more than a day from the operator's, `DeletionBlocked` while
     /// the object is to be deleted and has users.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -187,7 +187,7 @@ pub struct OrganizationStatus {
 pub struct UserCounts {
     /// Programmatic users that this installation made, those that follow included.
     pub managed: i32,
-    /// Programmatic users that somebody else made.
+    /// Programmatic users that this operator did not make.
     pub unmanaged: i32,
     /// Users of this installation that no `ProgrammaticUser` knows: its object is gone, or its journal does not name
     /// them.

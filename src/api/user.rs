@@ -344,7 +344,7 @@ pub struct Rotation {
     /// changed; needs `maxOverlap`. `revoke-now` and `expireAt` do not wait.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub wait_for_consumers: bool,
-    /// The old token dies after this at the latest, whoever still uses it. At least `overlap`; shorter than `every`.
+    /// The old token dies after this at the latest, also if pods still use it. At least `overlap`; shorter than `every`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_overlap: Option<Duration>,
     /// Replace by age only within these; a token that would become older than the class's `maxAge` does not wait for one.

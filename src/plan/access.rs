@@ -59,8 +59,8 @@ pub(super) fn resolve_names(o: &Observed, access: &Access) -> Result<ResolvedAcc
         return Ok(ResolvedAccess::default());
     };
     resolve(o.user.spec.scope, access, &found.catalog, class).map_err(|refusal| match found.again {
-        _ if found.fresh || is_told(o, &refusal) => refusal.into(),
-        // Somebody may have made it a moment ago.
+        _ if found.fresh || is_reported(o, &refusal) => refusal.into(),
+        // It may have been created after the catalog was read.
         None => Interrupt::from(Step::LookUp(true)),
         // A name that is not allowed is refused by a catalog that others have just read, too: a revocation does not wait.
         Some(_) if refusal.reason == Reason::NotAllowed => refusal.into(),
@@ -73,7 +73,7 @@ pub(super) fn resolve_names(o: &Observed, access: &Access) -> Result<ResolvedAcc
 }
 
 /// Whether an earlier reconcile has found the same: that the object is looked at again is no reason to read all anew.
-fn is_told(o: &Observed, refusal: &Refusal) -> bool {
+fn is_reported(o: &Observed, refusal: &Refusal) -> bool {
     let conditions = o.user.status.iter().flat_map(|status| &status.conditions);
     let mut ready = conditions.filter(|c| c.type_ == READY);
     ready.any(|c| c.reason == refusal.reason && c.observed_generation == o.user.metadata.generation)
@@ -281,7 +281,7 @@ fn find<'a, T>(
 
 /// The built-in policies that these roles become, by the names that the platform documents; none, if one is not there.
 ///
-/// The ids of built-in policies are bare numbers, so that nobody's own policy passes for one.
+/// The ids of built-in policies are bare numbers, so that a policy of the organization does not pass for one.
 fn as_policies(accounts: &[AccountGrant], catalog: &Catalog) -> Vec<PolicyGrant> {
     let mut grants = Vec::new();
     for account in accounts {

@@ -14,7 +14,7 @@ use super::{Committed, Created, Observed, Problem, Retry, Step, draft, journal, 
 use crate::api::{Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Reason};
 use crate::platform::CreateProgrammaticUser;
 
-/// Attempts that one object may begin in an hour: nobody who deletes its Secret again and again can flood the
+/// Attempts that one object may begin in an hour: a tenant who deletes its Secret again and again cannot flood the
 /// organization.
 pub(super) const BUDGET: usize = 5;
 

@@ -27,7 +27,7 @@ pub fn checksum_matches(instance: &str, user: &ProgrammaticUser) -> bool {
     let checksum = checksum(instance, user, status);
     let is_full = match &status.journal.full_checksum {
         Some(full) => *full == full_checksum(&checksum, status),
-        // Older versions wrote no grants: these are of somebody else.
+        // Older versions wrote no grants: another program did.
         None => grants(&status.journal).flatten().next().is_none(),
     };
     is_full && status.journal.checksum == Some(checksum)

@@ -41,7 +41,7 @@ pub(super) fn finish_publication(
     Err(Interrupt::from(Step::Journal(Box::new(status.clone()), None)))
 }
 
-/// Where somebody asks that old tokens die at once, those of earlier replacements do not wait for the next one.
+/// Where `revoke-now` asks that old tokens die at once, those of earlier replacements do not wait for the next one.
 pub(super) fn expedite_retiring(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Interrupt> {
     let Some(now) = o.platform_now.filter(|_| rotation::is_revoked(o, status)) else {
         return Ok(());
@@ -137,7 +137,7 @@ pub(super) fn delete_retired(o: &Observed, status: &mut ProgrammaticUserStatus) 
     Ok(())
 }
 
-/// Where the journal names somebody else's user, our own is looked for by its marker instead.
+/// Where the journal names a user without our marker, the operator finds its own user by the marker instead.
 pub(super) fn reidentify(
     status: &mut ProgrammaticUserStatus,
     nonce: &str,

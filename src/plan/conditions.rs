@@ -83,7 +83,7 @@ pub(super) fn has(conditions: &[Condition], type_: &str) -> bool {
     conditions.iter().any(|c| c.type_ == type_)
 }
 
-/// Nothing may be decided by a status that somebody else wrote or that was damaged.
+/// The operator decides nothing by a status that another program wrote or that was damaged.
 pub(super) fn journal_invalid() -> Refusal {
     let message = "the status was changed by something else than the operator, so that nothing in it can be relied on and nothing is done: restore the status from a backup, or remove status.journal (a new user is made then, and users known before are reported as unknown ones)";
     Refusal::new(Reason::JournalInvalid, message.to_owned())

@@ -1,6 +1,6 @@
 //! Who reads the Secret: which workloads are restarted after it changed, and for which pods a replaced user is kept.
 //!
-//! A pod's environment was fixed when it started. Whether that was before the Secret changed is told by two times of the
+//! A pod's environment was fixed when it started. Whether that was before the Secret changed follows from two times of the
 //! API server's clock, the pod's creation and the change of the Secret, or by the mark that a restart leaves on pods.
 
 mod age;
@@ -60,7 +60,7 @@ fn no_waiting(o: &Observed) -> Option<String> {
 fn disabled(o: &Observed, needs: Level, asks: &str, instead: &str) -> Option<String> {
     (o.consumers.level < needs).then(|| {
         format!(
-            "{asks} needs an operator that runs with --consumers={}, and this one runs with --consumers={}: ask whoever installed it to set the chart's value consumers, or {instead}",
+            "{asks} needs an operator that runs with --consumers={}, and this one runs with --consumers={}: ask the platform admin to set the chart's value consumers, or {instead}",
             needs.name(),
             o.consumers.level.name()
         )
@@ -276,7 +276,7 @@ pub(super) fn update_consumers(o: &Observed, status: &mut ProgrammaticUserStatus
     let read = workloads
         .iter()
         .filter(|w| secrets.iter().any(|name| w.secrets.contains(*name)));
-    // Of one that is new here nobody knows how old its pods are, if there was an older token.
+    // The operator does not know how old the pods of a workload are that it sees for the first time, if there was an older token.
     let replaced = status
         .journal
         .current

@@ -75,7 +75,7 @@ pub(super) fn revoke(
     end_of_life(o, status, &Refusal::new(refusal.reason, message), now)
 }
 
-/// Somebody asks that the token dies at once, and it cannot be replaced because of `refusal`.
+/// The annotation `revoke-now` asks that the token dies at once, and the operator cannot replace it because of `refusal`.
 pub(super) fn revoke_now(
     o: &Observed,
     status: ProgrammaticUserStatus,
@@ -140,7 +140,7 @@ fn delete_users(
     if let Some(pending) = status.journal.pending.clone() {
         match o.secret_with(&pending.nonce).and_then(|s| s.user_id.clone()) {
             Some(user_id) if keep => journal::promote(o, status, &user_id, now),
-            // The Secret stays: nobody who is slow may change it any more.
+            // The Secret stays: no slow process may change it any more.
             None if keep => return recovery::give_up(o, None, status, &pending, now).map(drop),
             // Committed or not, it is looked for by its nonce, like one that was given up.
             _ => journal::abandon(status, &pending.nonce),
@@ -184,7 +184,7 @@ fn has_unknown_secret(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
         })
 }
 
-/// The Secret goes last, or becomes nobody's.
+/// The operator deletes the Secret last, or releases it.
 fn delete_or_release_secrets(
     o: &Observed,
     status: &ProgrammaticUserStatus,
@@ -200,7 +200,7 @@ fn delete_or_release_secrets(
         let SecretView::Ours(secret) = view else {
             continue;
         };
-        // One without a token is a fence, and of no use to anybody.
+        // A Secret without a token is a fence, which is of no more use.
         if keep && secret.nonce.is_some() {
             answer(o.answers.released.as_ref(), || Step::Release(secret.clone()))?;
         } else {

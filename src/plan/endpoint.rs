@@ -12,7 +12,7 @@ use crate::api::{
 };
 use crate::platform::client;
 
-/// Clear text is allowed only where nobody else listens: loopback, private addresses, Services of the cluster. Where clouds
+/// Clear text is allowed only where no other machine listens: loopback, private addresses, Services of the cluster. Where clouds
 /// serve the credentials of a machine, nothing is sent at all.
 pub fn check_endpoint(endpoint: &Endpoint) -> Result<(), Refusal> {
     let refuse = |message: &str| {
@@ -250,14 +250,18 @@ mod tests {
     #[test]
     fn a_credential_is_sent_only_where_its_secret_says() {
         const URL: &str = "https://api.spotinst.io";
-        for (url, told) in [
+        for (url, expected) in [
             (URL, URL),
             (URL, "https://api.spotinst.io:443/"),
             ("https://API.Spotinst.io/", URL),
             ("http://[::1]:8700", "http://[0:0::1]:8700/"),
             ("http://127.0.0.1:8700", "http://0x7f.1:8700"),
         ] {
-            assert_eq!(granted(url, &[("endpoint", told)]), Ok(()), "{url} {told}");
+            assert_eq!(
+                granted(url, &[("endpoint", expected)]),
+                Ok(()),
+                "{url} {expected}"
+            );
         }
         assert_eq!(granted(URL, &[("organization", "acme")]), Ok(()));
         assert_eq!(
@@ -265,9 +269,9 @@ mod tests {
             Ok(())
         );
 
-        let told = granted(URL, &[]).unwrap_err();
+        let message = granted(URL, &[]).unwrap_err();
         assert_eq!(
-            told,
+            message,
             "Secret pu-system/acme-admin does not say where it may be sent, so that nothing of it is sent to https://api.spotinst.io for Organization acme. If its token belongs there: kubectl -n pu-system annotate secret acme-admin programmatic-users.io/endpoint='https://api.spotinst.io'"
         );
         for annotations in [
@@ -283,16 +287,16 @@ mod tests {
             &[("organization", "umbrella"), ("endpoint", URL)],
             &[("organization", "acme"), ("endpoint", "https://other.example")],
         ] {
-            let told = granted(URL, annotations).unwrap_err();
+            let message = granted(URL, annotations).unwrap_err();
             assert!(
-                told.contains("belongs elsewhere") && told.contains("--overwrite"),
-                "{told}"
+                message.contains("belongs elsewhere") && message.contains("--overwrite"),
+                "{message}"
             );
             for (_, value) in annotations
                 .iter()
                 .filter(|(_, v)| v.contains("umbrella") || v.contains("other"))
             {
-                assert!(!told.contains(value), "{told}");
+                assert!(!message.contains(value), "{message}");
             }
         }
     }

@@ -6,7 +6,7 @@ use super::{Answer, Problem, Refusal, Step};
 pub(super) enum Interrupt {
     /// Something has to be done or learned first.
     Do(Box<Step>),
-    /// Somebody has to act.
+    /// A person has to act.
     Refused(Refusal),
     /// Something went wrong.
     Failed(Problem),

@@ -26,7 +26,7 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
             now,
         ));
     }
-    // Somebody may have taken it off; without it a deletion would leave the user behind. Not between the ticket
+    // A person may have taken it off; without it a deletion would leave the user behind. Not between the ticket
     // and the Secret: nothing may come between those.
     if o.has_begun() && !o.has_finalizer() && o.answers.create_permit.is_none() {
         return Decision::Do(Step::AddFinalizer);

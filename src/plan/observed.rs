@@ -48,7 +48,7 @@ pub struct Observed {
     pub platform_now: Option<Timestamp>,
     /// This installation.
     pub instance: String,
-    /// A nonce that nobody has seen before.
+    /// A nonce that was never used.
     pub fresh_nonce: String,
     /// Attempts that this process has known as abandoned for the whole settle window: a create call for one of
     /// them cannot be on its way any more.
@@ -66,7 +66,7 @@ pub enum SecretView {
     Absent,
     /// Controlled by this object.
     Ours(OwnSecret),
-    /// Somebody else's; the text says whose.
+    /// Not of this object; the text says whose it is.
     Foreign(String),
 }
 
@@ -85,7 +85,7 @@ pub struct OwnSecret {
     pub user_id: Option<String>,
     /// Whether its values are the ones that the operator wrote.
     pub unedited: bool,
-    /// Whether somebody made it immutable.
+    /// Whether it is immutable.
     pub immutable: bool,
     /// When the operator last changed it, by the API server's clock.
     pub changed: Option<Timestamp>,
@@ -165,7 +165,7 @@ pub struct Answers {
 /// An answer, or what stood in its way.
 pub type Answer<T> = Result<T, Problem>;
 
-/// Outcome of the one create call of an attempt. The token itself stays with whoever made the call.
+/// Outcome of the one create call of an attempt. The token itself stays in the executor, which made the call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
     /// There is a user, and its token is in hand.

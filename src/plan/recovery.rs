@@ -34,7 +34,7 @@ pub(super) fn recover(
         return Err(journal::journal(o, status, now));
     }
     let in_time = now.duration_since(pending.started_at) < PATIENCE;
-    // Whoever wants the current token dead does not wait for an attempt that may be stuck.
+    // A revocation of the current token does not wait for an attempt that may be stuck.
     let overtaken = pending.reason != rotation::REVOKED
         && rotation::is_revoked(o, status)
         && pending.revoke_now.as_ref() != rotation::annotation(&o.user, REVOKE_NOW_ANNOTATION);
@@ -72,7 +72,7 @@ fn resume(
     Ok(Some(details))
 }
 
-/// First nobody who is slow may be able to stage its token any more, or to find it staged, then nobody who saw the Secret
+/// First no slow process may be able to stage its token any more, or to find it staged; then no process that saw the Secret
 /// before may be able to publish it, and only then the journal says so. In another order, a process that looks in
 /// between goes on with what is given up here.
 pub(super) fn give_up(
@@ -89,7 +89,7 @@ pub(super) fn give_up(
             Step::Tombstone(pending.nonce.clone())
         })?,
     }
-    // A write over somebody else's Secret fails anyway.
+    // A write over a Secret that is not ours fails anyway.
     if !matches!(o.next_secret, SecretView::Foreign(_)) {
         let keys = desired.map(|d| d.layout.keys().cloned().collect());
         answer(o.answers.fenced.as_ref(), || {

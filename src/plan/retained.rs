@@ -68,7 +68,7 @@ impl Retained {
     }
 
     /// What its class says. `now`: by the platform's clock; unknown until the platform has answered once. A class that is gone
-    /// says nothing: it was made to vanish by somebody who may leave users behind.
+    /// says nothing: a person who may leave users behind removed its finalizer.
     #[must_use]
     pub fn fate(
         &self,
@@ -136,12 +136,12 @@ pub(super) fn may_stay(o: &Observed) -> bool {
             .contains(&DeletionPolicy::Retain)
 }
 
-/// Whether a Secret that stays holds the token. A live token that nobody holds is of no use to anybody but a thief.
+/// Whether a Secret that stays holds the token. A live token that no Secret holds is of use to a thief only.
 pub(super) fn is_held(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
     let journal = &status.journal;
     let pending = journal.pending.iter().map(|p| &p.nonce);
     let mut ours = pending.chain(journal.current.iter().map(|c| &c.nonce));
-    // What somebody has made his own may hold it, too.
+    // A Secret that the tenant took over may hold it, too.
     let theirs = matches!(o.current_secret, SecretView::Foreign(_));
     !o.namespace_ends && (theirs || ours.any(|nonce| o.secret_with(nonce).is_some()))
 }

@@ -16,7 +16,7 @@ pub(super) const REVOKED_BY_CLASS: &str =
 pub(super) fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
     let class = o.class.as_ref();
     let revokes = refusal.revokes && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke);
-    // An object that never had a user is not told of a revocation: that would tell what exists on the platform.
+    // The status of an object that never had a user does not mention a revocation: it would show what exists on the platform.
     revokes && (o.has_begun() || was_revoked(o))
 }
 
@@ -28,8 +28,8 @@ fn was_revoked(o: &Observed) -> bool {
 
 /// Whether the operator has revoked a token that was too old, and nothing was made since.
 pub(super) fn was_too_old(status: &ProgrammaticUserStatus) -> bool {
-    let told = |c: &Condition| c.type_ == READY && c.reason == Reason::TooOld;
-    status.journal.is_empty() && status.conditions.iter().any(told)
+    let is_too_old = |c: &Condition| c.type_ == READY && c.reason == Reason::TooOld;
+    status.journal.is_empty() && status.conditions.iter().any(is_too_old)
 }
 
 /// Whether a tenant can bring this about in its own namespace, and so keep a token from being replaced. A request that the

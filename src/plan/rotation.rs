@@ -34,7 +34,7 @@ pub fn is_asked(user: &ProgrammaticUser, annotation: &str, last: Option<&String>
     asked.is_some() && asked != last
 }
 
-/// Whether somebody asks that the old token dies at once.
+/// Whether the annotation `revoke-now` asks that the old token dies at once.
 pub(super) fn is_revoked(o: &Observed, status: &ProgrammaticUserStatus) -> bool {
     let last = status.last_handled_revoke_now.as_ref();
     is_asked(&o.user, REVOKE_NOW_ANNOTATION, last)
@@ -92,7 +92,7 @@ pub(super) fn latest(o: &Observed, status: &ProgrammaticUserStatus) -> Option<Ti
     status.token_issued_at?.checked_add(age).ok()
 }
 
-/// Why the current user has to be replaced, as far as it can be told without the platform.
+/// Why the current user has to be replaced, as far as the objects show it.
 pub(super) fn due(
     o: &Observed,
     desired: &Spec,
@@ -108,7 +108,7 @@ pub(super) fn due(
     match (&o.current_secret, o.secret_with(&current.nonce)) {
         (_, Some(secret)) if secret.unedited => {}
         (_, Some(_)) | (SecretView::Ours(_), None) => return Some("SecretEdited"),
-        // Of somebody else's Secret the attempt says so before it begins.
+        // The attempt refuses a Secret that is not ours before it begins.
         (SecretView::Absent | SecretView::Foreign(_), None) => return Some("SecretMissing"),
     }
     let last = status.last_handled_rotate_at.as_ref();

@@ -8,7 +8,7 @@ use super::window::Window;
 use super::{Observed, Refusal};
 use crate::api::{ProgrammaticUser, ProgrammaticUserClass, Reason, Rotation};
 
-/// How long an old token stays valid, unless somebody says otherwise: environment variables of running pods never
+/// How long an old token stays valid, unless object or class say otherwise: environment variables of running pods never
 /// change, and most pods are replaced within a day.
 const OVERLAP: Duration = Duration::from_hours(24);
 

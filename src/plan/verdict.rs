@@ -22,14 +22,14 @@ const UNTIL_TIME: Duration = Duration::from_secs(5);
 /// Shortest pause before what is due, so that a clock that is off by a little does not have it asked for again and again.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The same where somebody waits for a token's death.
+/// The same where a revocation waits for the end of a token.
 const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// How one reconcile leaves an object.
 pub(super) enum Outcome<'a> {
     /// All is as asked for.
     Ready,
-    /// Somebody has to act.
+    /// A person has to act.
     Stalled(&'a Refusal),
     /// Work goes on, or is tried again.
     Waiting(&'a Problem),
@@ -93,11 +93,11 @@ pub(super) fn verdict(
         let message = "a user is being made that will replace the current one";
         wanted.push((ROTATING, true, reason, message));
     }
-    for (type_, told) in [
+    for (type_, reported) in [
         (RESTARTING_CONSUMERS, &restarting),
         (WAITING_FOR_CONSUMERS, &waiting),
     ] {
-        if let Some((reason, message)) = told {
+        if let Some((reason, message)) = reported {
             wanted.push((type_, true, reason.as_str(), message));
         }
     }
@@ -194,7 +194,7 @@ const NOT_SUSPENDED: &str = "spec.suspend has no effect: the class does not say 
 pub(super) fn suspended(observed: &Observed, mut status: ProgrammaticUserStatus, now: Timestamp) -> Verdict {
     let generation = observed.user.metadata.generation;
     status.observed_generation = generation;
-    // Nothing goes on, nobody has to act, and whoever waits for what is not there yet waits in vain.
+    // No work goes on, and no person has to act: `Reconciling` and `Stalled` are both absent.
     status.conditions.retain(|c| match c.type_.as_str() {
         STALLED | RECONCILING => false,
         READY => c.status == "True",

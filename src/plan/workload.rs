@@ -25,7 +25,7 @@ pub struct Consumers {
     pub level: Level,
     /// Those of the namespace that read a Secret of this object, by kind and name; `None`: not known yet.
     pub workloads: Option<Vec<Workload>>,
-    /// They are not known for so long that somebody has to see why.
+    /// They are unknown for so long that a person has to see why.
     pub missing: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct Pod {
     pub secrets: BTreeSet<String>,
     /// Marks of restarts that it was made with.
     pub marks: BTreeMap<String, String>,
-    /// Since when, or as of when, it should be gone: whoever deleted it gave it so long; `None`: it stays.
+    /// Since when, or as of when, it should be gone: its deletion gave it so long; `None`: it stays.
     pub ends: Option<Timestamp>,
 }
 

@@ -50,18 +50,18 @@ impl Recovery {
     }
 
     /// The steps that lead to the verdict, for people.
-    pub fn tell(decider: &Decider, world: &World) -> Vec<String> {
-        let mut told = Vec::new();
+    pub fn narrate(decider: &Decider, world: &World) -> Vec<String> {
+        let mut reported = Vec::new();
         let quiet = quiet(world);
         let verdict = judge(decider, &quiet, &mut |world, what| {
-            told.push(format!(
+            reported.push(format!(
                 "{what} {} | users {:b}",
                 brief(&world.processes[0].act),
                 world.users
             ));
         });
-        told.push(format!("{verdict:?}"));
-        told
+        reported.push(format!("{verdict:?}"));
+        reported
     }
 }
 
@@ -207,7 +207,7 @@ pub fn converged(config: &Config, world: &World) -> bool {
     // The placeholder of a fence may be left under an earlier name; it carries nothing.
     let others = (0..2).filter(|s| *s != usize::from(at)).map(|s| world.secrets[s]);
     let others = others.into_iter().all(|s| s.owner != Owner::Ours || s.n == 0);
-    let told = (status.rotate, status.revoke) == (object.rotate, object.revoke);
+    let reported = (status.rotate, status.revoke) == (object.rotate, object.revoke);
     let version = if config.regroup { object.spec } else { 0 };
     let complete = current.access == version + 1
         && current.granted == 1 << version
@@ -218,6 +218,6 @@ pub fn converged(config: &Config, world: &World) -> bool {
         && world.users == bit(current.n)
         && world.secrets[usize::from(at)] == published
         && others
-        && told
+        && reported
         && complete
 }

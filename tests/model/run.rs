@@ -14,12 +14,12 @@ use crate::world::{Phase, World};
 const LIMIT: Duration = Duration::from_hours(2);
 
 /// Steps of a recovery that are printed: one that goes in circles is long.
-const MOST_TOLD: usize = 40;
+const MOST_PRINTED: usize = 40;
 
 /// How a property is violated.
 struct Trace {
     steps: usize,
-    told: Vec<String>,
+    reported: Vec<String>,
 }
 
 pub struct Found {
@@ -50,7 +50,7 @@ impl Found {
     /// Fails unless everything was looked at and nothing is wrong.
     pub fn check(&self) {
         for (property, trace) in &self.violations {
-            println!("violated: {property}\n  {}", trace.told.join("\n  "));
+            println!("violated: {property}\n  {}", trace.reported.join("\n  "));
         }
         assert!(
             self.violations.is_empty(),
@@ -89,7 +89,7 @@ pub fn explore(config: Config) -> Found {
                 *name,
                 Trace {
                     steps,
-                    told: narrate(checker.model(), &path),
+                    reported: narrate(checker.model(), &path),
                 },
             )
         });
@@ -117,7 +117,7 @@ pub fn explore(config: Config) -> Found {
 
 /// A path in words: what happened, and what the process was about to do.
 fn narrate(model: &Operators, path: &[(World, Option<Action>)]) -> Vec<String> {
-    let mut told: Vec<String> = path
+    let mut reported: Vec<String> = path
         .iter()
         .filter_map(|(world, action)| match action.as_ref()? {
             Action::Take(i, out) if world.processes[*i].phase == Phase::Run => {
@@ -128,13 +128,17 @@ fn narrate(model: &Operators, path: &[(World, Option<Action>)]) -> Vec<String> {
         })
         .collect();
     if let Some((world, _)) = path.last() {
-        told.push(brief(&world.object));
-        told.push(brief(&world.secrets));
-        told.push(format!(
+        reported.push(brief(&world.object));
+        reported.push(brief(&world.secrets));
+        reported.push(format!(
             "users {:b}, staged {:b}, barred {:b}, in flight {:b}, violated {:b}",
             world.users, world.staged, world.barred, world.inflight, world.broken
         ));
-        told.extend(Recovery::tell(&model.decider, world).into_iter().take(MOST_TOLD));
+        reported.extend(
+            Recovery::narrate(&model.decider, world)
+                .into_iter()
+                .take(MOST_PRINTED),
+        );
     }
-    told
+    reported
 }

@@ -110,7 +110,7 @@ pub struct Journal {
     /// Attempts that were given up and may still have left a user behind.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub abandoned: Vec<Abandoned>,
-    /// When the attempts of the last hour were begun: there is a bound, so that nobody who deletes a Secret again
+    /// When the attempts of the last hour were begun: there is a bound, so that a tenant who deletes a Secret again
     /// and again can flood the organization.
     #[serde(rename = "begun", default, skip_serializing_if = "Vec::is_empty")]
     pub attempt_times: Vec<Timestamp>,
@@ -244,7 +244,7 @@ pub struct GrantedName {
 }
 
 impl Retiring {
-    /// Whether it was revoked: nobody waits for those who use it.
+    /// Whether it was revoked: the operator does not wait for the pods that use it.
     #[must_use]
     pub fn is_revoked(&self) -> bool {
         self.not_after.is_some_and(|at| at <= self.not_before)

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_token_in_use_and_unknown_users_are_told_once() {
+    fn an_old_token_in_use_and_unknown_users_are_reported_once() {
         let step: &[_] = &[
             (READY, true, "Ready"),
             (CREDENTIAL_VALID, true, "PreviousAccepted"),

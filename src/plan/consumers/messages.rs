@@ -1,4 +1,4 @@
-//! What people are told of restarts and of pods that are waited for.
+//! Messages about restarts, and about pods for which a replaced user is kept.
 
 use jiff::Timestamp;
 
@@ -29,8 +29,9 @@ pub(in crate::plan) fn restarting(
     if o.consumers.workloads.is_none() {
         let message = "the Deployments, StatefulSets and DaemonSets of this namespace cannot be listed, so that none is restarted, and pods may keep the token from before: see the operator's log for why (its rights, or the API server)";
         // Until then nothing is known that was not before.
-        let told = o.consumers.missing || has(&status.conditions, RESTARTING_CONSUMERS);
-        return (told && may_be_old_unseen(status)).then(|| (Reason::WorkloadsUnknown, message.to_owned()));
+        let reported = o.consumers.missing || has(&status.conditions, RESTARTING_CONSUMERS);
+        return (reported && may_be_old_unseen(status))
+            .then(|| (Reason::WorkloadsUnknown, message.to_owned()));
     }
     let mark = mark(o, current);
     let begun = o
@@ -119,7 +120,7 @@ pub(in crate::plan) fn waiting(
     })
 }
 
-/// `None`: nobody.
+/// `None`: no pod.
 fn blockers(o: &Observed, status: &ProgrammaticUserStatus, old: &Retiring) -> Option<String> {
     let Some(pods) = pods(o) else {
         return Some("which pods use it is not known".to_owned());

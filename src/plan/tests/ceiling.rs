@@ -211,7 +211,7 @@ fn an_entry_that_is_wrong_hides_no_group_that_was_withdrawn() {
 }
 
 #[test]
-fn an_object_without_a_user_is_not_told_of_a_revocation() {
+fn an_object_without_a_user_does_not_mention_a_revocation() {
     let refused = |name: &str| {
         let mut o = observed(editor());
         let access = Arc::make_mut(&mut o.user).spec.access.as_mut().unwrap();

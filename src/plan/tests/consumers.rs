@@ -272,7 +272,7 @@ fn a_pod_that_does_not_go_is_looked_at_ever_more_seldom() {
 }
 
 #[test]
-fn pods_that_cannot_be_listed_are_told_also_where_only_restarts_were_asked_for() {
+fn pods_that_cannot_be_listed_are_reported_also_where_only_restarts_were_asked_for() {
     let mut o = replaced(true, false);
     o.answers.pods = Some(Err(problem(Reason::PodsUnknown)));
     let (steps, rest) = run_at(&mut o, 10, &[]);
@@ -328,9 +328,9 @@ fn an_installation_that_may_not_says_so_before_anything_is_made() {
             "--consumers=observe, and this one runs with --consumers=off",
         ),
     ] {
-        let (steps, told) = ask(level, restart, wait);
+        let (steps, reported) = ask(level, restart, wait);
         assert_eq!(steps, Vec::<&str>::new());
-        let (reason, message) = told.unwrap();
+        let (reason, message) = reported.unwrap();
         assert_eq!(reason, "ConsumersNotEnabled");
         assert!(
             message.contains(words) && message.contains("the chart's value consumers"),
@@ -387,8 +387,8 @@ fn an_installation_that_may_not_restart_revokes_all_the_same_and_says_what_it_do
     let (steps, rest) = run(&mut o, created);
     assert!(steps.contains(&"publish"), "{steps:?}");
     assert_eq!(reason(&rest), "Ready");
-    let (_, told, message) = condition(&rest, RESTARTING_CONSUMERS).unwrap();
-    assert_eq!(told, "ConsumersNotEnabled");
+    let (_, reported, message) = condition(&rest, RESTARTING_CONSUMERS).unwrap();
+    assert_eq!(reported, "ConsumersNotEnabled");
     assert!(message.contains("--consumers=restart"), "{message}");
     // The old token dies in the next reconcile, and that is at once.
     assert_eq!(rest.requeue, Requeue::After(Duration::from_millis(50)));
@@ -400,28 +400,28 @@ fn an_installation_that_may_not_restart_revokes_all_the_same_and_says_what_it_do
 }
 
 #[test]
-fn workloads_that_cannot_be_listed_are_told_after_a_while_and_for_as_long_as_pods_may_be_old() {
+fn workloads_that_cannot_be_listed_are_reported_after_a_while_and_for_as_long_as_pods_may_be_old() {
     let mut o = replaced(true, false);
     o.consumers.workloads = None;
-    let told = |o: &mut Observed| {
+    let reported = |o: &mut Observed| {
         o.answers = Answers::default();
         let (steps, rest) = run_at(o, 10, &pods());
         assert_eq!(restarted(&steps), Vec::<&str>::new());
         let again = rest.requeue;
         (condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1), again)
     };
-    // At a start they are not known yet. When they are, a watch tells; if not, it is told then.
-    assert_eq!(told(&mut o), (None, Requeue::After(Duration::from_secs(30))));
+    // At a start they are not known yet. When they are, a watch event comes; if not, the status reports it then.
+    assert_eq!(reported(&mut o), (None, Requeue::After(Duration::from_secs(30))));
     o.consumers.missing = true;
     let unknown = Some("WorkloadsUnknown".to_owned());
-    assert_eq!(told(&mut o).0, unknown);
+    assert_eq!(reported(&mut o).0, unknown);
     // The old user is gone, and nobody ever knew who had its token.
     let status = object(&mut o).status.as_mut().unwrap();
     status.journal.retiring.clear();
     status.consumers.clear();
-    assert_eq!(told(&mut o).0, unknown);
+    assert_eq!(reported(&mut o).0, unknown);
     // One that was never replaced has no old pods.
     let current = object(&mut o).status.as_mut().unwrap().journal.current.as_mut();
     current.unwrap().replaced_at = None;
-    assert_eq!(told(&mut o).0, None);
+    assert_eq!(reported(&mut o).0, None);
 }

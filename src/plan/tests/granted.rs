@@ -120,8 +120,8 @@ fn an_object_that_cannot_be_carried_out_keeps_no_access_that_the_class_withdrew(
                 allowed.0
             );
             withdraw(class_of(&mut o));
-            let told = format!("{had} -> {asks}: {how}");
-            assert_eq!(reason(&ends(o, &told)), "NotAllowed", "{told}");
+            let reported = format!("{had} -> {asks}: {how}");
+            assert_eq!(reason(&ends(o, &reported)), "NotAllowed", "{reported}");
         }
     }
 }

@@ -129,8 +129,8 @@ fn a_token_that_is_too_old_ends_whatever_the_object_says() {
         let before = run(&mut o, |_, _| false);
         let rest = before.1;
         assert!(!before.0.contains(&"delete-user"), "{how}: {:?}", before.0);
-        let told = if why == "Suspended" { "Ready" } else { why };
-        assert_eq!(reason(&rest), told, "{how}");
+        let reported = if why == "Suspended" { "Ready" } else { why };
+        assert_eq!(reason(&rest), reported, "{how}");
         object(&mut o).status = rest.status.map(|s| *s);
         o.answers = Answers::default();
         later(&mut o, 72);

@@ -121,7 +121,7 @@ fn a_token_that_is_taken_up_again_keeps_its_age() {
 }
 
 #[test]
-fn the_end_of_life_is_not_told_by_our_own_clock() {
+fn the_end_of_life_is_not_decided_by_our_own_clock() {
     let mut o = in_use();
     object(&mut o).spec.expire_at = Some(now());
     o.platform_now = None;

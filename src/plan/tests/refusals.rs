@@ -185,7 +185,7 @@ fn a_user_stays_with_its_organization() {
 }
 
 #[test]
-fn another_cause_of_the_same_reason_is_told() {
+fn another_cause_of_the_same_reason_is_reported() {
     let mut o = observed(editor());
     Arc::make_mut(o.class.as_mut().unwrap()).spec.allow.roles.clear();
     let (_, rest) = run(&mut o, |_, _| false);
@@ -242,7 +242,7 @@ fn what_a_class_does_not_allow_any_more_stays_or_goes_as_the_class_says() {
     let status = *rest.status.unwrap();
     assert!(status.journal.current.is_none() && status.user_id.is_none());
 
-    // Nothing is left to be done, and nothing else to be told.
+    // No work is left, and no other condition.
     Arc::make_mut(&mut o.user).status = Some(status);
     o.answers = Answers::default();
     (o.current_secret, o.next_secret) = (SecretView::Absent, SecretView::Absent);

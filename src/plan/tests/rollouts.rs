@@ -5,14 +5,14 @@ use super::*;
 use crate::api::{RESTARTING_CONSUMERS, WorkloadKind};
 
 #[test]
-fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
+fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_reported() {
     let restarted_with = |change: &dyn Fn(&mut Observed), pods: &[Pod]| {
         let mut o = replaced(true, false);
         change(&mut o);
         let (steps, rest) = run_at(&mut o, 10, pods);
         let names: Vec<String> = restarted(&steps).into_iter().map(str::to_owned).collect();
-        let told = condition(&rest, RESTARTING_CONSUMERS).map(|c| (c.1, c.2));
-        (names, told)
+        let reported = condition(&rest, RESTARTING_CONSUMERS).map(|c| (c.1, c.2));
+        (names, reported)
     };
     let web = |o: &mut Observed, rollout: Rollout| {
         o.consumers.workloads.as_mut().unwrap()[0].rollout = rollout;
@@ -35,8 +35,8 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
         restarted_with(&|o| web(o, Rollout::Held("is paused")), &pods()).0,
         ["worker"]
     );
-    let (names, told) = restarted_with(&|o| web(o, Rollout::Held("is paused")), &pods()[..1]);
-    let (reason, message) = told.unwrap();
+    let (names, reported) = restarted_with(&|o| web(o, Rollout::Held("is paused")), &pods()[..1]);
+    let (reason, message) = reported.unwrap();
     assert_eq!((names.len(), reason.as_str()), (0, "RolloutHeld"));
     assert!(
         message.starts_with("Deployment web is paused, so that"),
@@ -52,8 +52,8 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
             web(o, Rollout::Stuck);
         };
         assert_eq!(restarted_with(&stuck, &pods()).0, ["worker"]);
-        let (_, told) = restarted_with(&stuck, &pods()[..1]);
-        let (reason, message) = told.unwrap();
+        let (_, reported) = restarted_with(&stuck, &pods()[..1]);
+        let (reason, message) = reported.unwrap();
         assert_eq!(reason, "RolloutStuck");
         assert!(message.contains("Deployment web"), "{message}");
     }
@@ -68,8 +68,8 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_told() {
         restarted_with(&busy, &[of_set.clone(), pods()[1].clone()]).0,
         ["worker"]
     );
-    let (names, told) = restarted_with(&busy, &[of_set]);
-    let (reason, message) = told.unwrap();
+    let (names, reported) = restarted_with(&busy, &[of_set]);
+    let (reason, message) = reported.unwrap();
     assert_eq!((names.len(), reason.as_str()), (0, "RolloutGoing"));
     assert!(
         message.contains("StatefulSet web is being rolled out for an earlier reason"),
@@ -140,7 +140,7 @@ fn a_stateful_set_that_is_rolled_out_for_too_long_counts_as_stuck() {
 }
 
 #[test]
-fn a_restart_that_is_refused_is_told_and_tried_again() {
+fn a_restart_that_is_refused_is_reported_and_tried_again() {
     for (answer, again) in [(Err(problem(Reason::RestartRefused)), 30), (Ok(false), 3)] {
         let mut o = replaced(true, false);
         let refused = answer.is_err();
@@ -159,7 +159,7 @@ fn a_restart_that_is_refused_is_told_and_tried_again() {
         };
         assert_eq!(tried, ["web", "worker"]);
         assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(again)));
-        let told = condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1);
-        assert_eq!(told.as_deref(), refused.then_some("RestartRefused"));
+        let reported = condition(&rest, RESTARTING_CONSUMERS).map(|c| c.1);
+        assert_eq!(reported.as_deref(), refused.then_some("RestartRefused"));
     }
 }

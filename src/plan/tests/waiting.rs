@@ -47,7 +47,7 @@ fn the_old_user_outlives_its_overlap_for_pods_from_before_and_no_longer_than_the
     assert!(rest.status.unwrap().journal.retiring.is_empty());
     let (steps, rest) = run_at(&mut o, 3 * OVERLAP, &all);
     assert_eq!(names(&steps)[..1], ["delete-user"]);
-    // Those who still have its token are told of.
+    // The status names the pods that still have its token.
     let status = rest.status.unwrap();
     assert_eq!(
         (status.journal.retiring.len(), status.consumers[0].outdated),

@@ -172,7 +172,7 @@ fn an_object_that_cannot_be_read_knows_everything() {
 }
 
 #[test]
-fn a_user_of_an_object_in_another_organization_is_told_and_not_an_orphan() {
+fn a_user_of_an_object_in_another_organization_is_reported_and_no_orphan() {
     let objects = views(&[("uid", "other", Some(journal(NONCE, "pu-9")))]);
     let users = vec![user("pu-1", &of("uid", OTHER))];
     let found = found(users, &objects, &objects);

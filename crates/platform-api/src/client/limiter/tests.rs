@@ -211,7 +211,7 @@ async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() 
 }
 
 #[tokio::test]
-async fn what_is_used_is_told() {
+async fn usage_is_reported() {
     let limits = Limits {
         max_in_flight: 1,
         creates_per_hour: 2,
