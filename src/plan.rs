@@ -8,6 +8,8 @@
 //! The order of the steps is the protocol that keeps tokens from being lost. At each × the process may die:
 //!
 //! ```text
+//! 0. permit               a turn, and a place in the hour's budget, for one request: without it nothing is written
+//!      ×                  nothing: the permit ends with the process
 //! 1. journal: pending     the status names the attempt before the request
 //!      ×                  no user, or one that nothing names: abandon, find it by the nonce, delete it
 //! 2. create               the platform creates the user, and shows the token once; the request is sent at most once
@@ -64,13 +66,13 @@ use jiff::Timestamp;
 use crate::api::{
     NONCE_ANNOTATION, ProgrammaticUserStatus, Reason, SecretTemplate, SecretValue, USER_ID_ANNOTATION,
 };
+use crate::platform::client::Purpose;
 use crate::platform::{CreateProgrammaticUser, PolicyGrant, UserDetails, UserType};
 
 pub use checksum::{checksum_matches, set_checksum};
 pub use class::check as check_class;
 pub use conditions::set_conditions;
 pub use endpoint::{check_endpoint, check_grant, limits};
-pub use journal::purpose;
 pub use marker::{INSTANCE_LEN, Marker, NONCE_LEN, base32, is_instance};
 pub use observed::{
     Answer, Answers, Catalog, Committed, Created, Deletion, Found, Observed, OwnSecret, SecretView, Staged,
@@ -138,6 +140,8 @@ pub enum Retry {
 /// One thing to do. The answer goes into [`Learned`]; `AddFinalizer` and `Journal` also renew `Observed::user`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
+    /// Take the permit for one create call. Nothing of the attempt is written before.
+    Reserve(Purpose),
     /// Read accounts, policies and groups; `true`: not from the cache.
     LookUp(bool),
     /// Put our finalizer on the object.
@@ -146,10 +150,10 @@ pub enum Step {
     HoldClass,
     /// Write the Secret with a dummy token, without effect.
     DryRun(SecretDraft),
-    /// Write the status, only if the object has not changed since it was read. The nonce is the ticket that
-    /// the write hands out, if it begins an attempt.
+    /// Write the status, only if the object has not changed since it was read. The nonce is that of the attempt that
+    /// the write begins, if it begins one.
     Journal(Box<ProgrammaticUserStatus>, Option<String>),
-    /// Ask the platform for a user: once, whatever comes.
+    /// Ask the platform for a user, with the permit: once, whatever comes.
     Create(CreateProgrammaticUser),
     /// Write the Secret with the token in hand. Nothing may come between [`Step::Create`] and this.
     Commit(SecretDraft),
@@ -266,6 +270,18 @@ pub enum Requeue {
     Backoff,
     /// After this span.
     After(Duration),
+    /// When the limits of the organization may leave room for one more create call.
+    Permit {
+        /// What the user is for.
+        purpose: Purpose,
+        /// Not before this.
+        after: Duration,
+        /// Something else is due after this span, whether or not there is room.
+        latest: Option<Duration>,
+    },
+    /// A person has to act. Now and then, less and less often, and after this span at the latest: the operator does not see every
+    /// change.
+    Stalled(Option<Duration>),
 }
 
 /// A Kubernetes Event.
@@ -287,9 +303,6 @@ pub enum Decision {
     /// Leave it at that.
     Done(Verdict),
 }
-
-/// How long a stalled object is left alone when no watched object changes.
-pub const STALLED_RECHECK: Duration = Duration::from_mins(1);
 
 /// Decides what to do next. `now` is the local clock: nothing is deleted because of it.
 #[must_use]

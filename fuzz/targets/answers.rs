@@ -126,7 +126,7 @@ async fn call(client: &Client, which: u8, id: &str) -> Result<(), Error> {
         0 => client.user_names().await.map(drop),
         1 => client.user(id).await.map(drop),
         2 => client
-            .create_programmatic_user(&body, Purpose::First)
+            .create_programmatic_user(&body, client.reserve_create(Purpose::First).await?)
             .await
             .map(drop),
         3 => client.policies().await.map(drop),

@@ -19,6 +19,7 @@ use crate::controller::leader::LeaseState;
 use crate::controller::organizations::connections::OrganizationStates;
 use crate::controller::organizations::retained;
 use crate::controller::schedule::concurrency::ConcurrencyLimiter;
+use crate::controller::schedule::jitter;
 use crate::controller::schedule::object_state::ObjectStates;
 use crate::controller::schedule::triggers::{Queues, Triggers, UserRef};
 use crate::controller::watch::cached_user::CachedUser;
@@ -27,7 +28,7 @@ use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
 use crate::plan::{EventDraft, Marker, NONCE_LEN, Retained, base32};
 use crate::platform::UserName;
-use crate::platform::client::{LimiterEvents, Observer};
+use crate::platform::client::{LimiterEvents, Observer, Purpose};
 
 /// Caches of the watched kinds.
 pub(super) struct Caches {
@@ -141,10 +142,10 @@ impl Context {
         self.lease.time_left()
     }
 
-    /// After this a call that made a user, and whose answer was lost, cannot be on its way any more: twice
-    /// its deadline, once for its turn and once for its answer, and some.
+    /// After this a call that made a user, and whose answer was lost, cannot be on its way any more: its deadline,
+    /// and some. It does not wait for its turn after the attempt is in the journal: it has its permit.
     pub(super) fn settle(&self) -> Duration {
-        self.config.create_timeout * 2 + self.config.settle_slack
+        self.config.create_timeout + self.config.settle_slack
     }
 
     /// Has a user compared with the platform in full, soon.
@@ -277,8 +278,25 @@ impl Context {
 
     /// The pause before the next try of this object: longer each time, with jitter.
     pub(super) fn backoff(&self, uid: &str) -> Duration {
-        let pause = self.objects.records.next_backoff(uid);
-        pause.mul_f64(0.75 + 0.5 * f64::from(rand::rng().next_u32()) / f64::from(u32::MAX))
+        jitter::around(self.objects.records.next_backoff(uid))
+    }
+
+    /// The pause before the next look at an object that a person has to mend.
+    pub(super) fn recheck(&self, uid: &str) -> Duration {
+        jitter::around(self.objects.records.next_recheck(uid))
+    }
+
+    /// How long a create call for an object of this namespace would have to wait at least; `None`: there is room.
+    pub(super) fn create_pause(
+        &self,
+        organization: &str,
+        namespace: &str,
+        purpose: Purpose,
+    ) -> Option<Duration> {
+        self.platforms
+            .known(organization)?
+            .limiter
+            .create_pause(namespace, purpose)
     }
 
     /// Ends the records of a user that the cache no longer has: a late reconcile may have begun them after the watch showed the

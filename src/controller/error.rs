@@ -19,6 +19,11 @@ pub enum Error {
     /// An object from the API server lacks what every object has.
     #[error("the API server sent an object without {0}")]
     Malformed(&'static str),
+    /// The API server took longer than a permit for a create call lasts.
+    #[error(
+        "the API server took too long to record an attempt to create a user: nothing was sent to the platform"
+    )]
+    PermitEnded,
     /// A fault of the operator.
     #[error("the operator's own code panicked on this object; the line before says where")]
     Panicked,
@@ -32,6 +37,7 @@ impl Error {
             Self::Conflict => "Conflict",
             Self::Kube(..) => "KubernetesError",
             Self::Malformed(_) => "MalformedObject",
+            Self::PermitEnded => "PermitEnded",
             Self::Panicked => Reason::InternalError.as_str(),
         }
     }

@@ -7,6 +7,7 @@ pub(in crate::controller) mod panics;
 pub(in crate::controller) mod secret;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -17,7 +18,8 @@ use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::reconcile::execute::Executor;
 use crate::controller::reconcile::observe::observe;
-use crate::controller::schedule::object_state::Skip;
+use crate::controller::schedule::jitter;
+use crate::controller::schedule::object_state::{Due, Skip};
 use crate::controller::watch::cached_user::CachedUser;
 use crate::plan;
 use crate::plan::{Decision, Observed, Requeue, SecretView};
@@ -25,7 +27,11 @@ use crate::plan::{Decision, Observed, Requeue, SecretView};
 /// No decision needs as many steps; a plan that does is a bug that must not hammer the platform.
 const MAX_STEPS: usize = 64;
 
-pub(super) async fn reconcile(user: Arc<CachedUser>, context: Arc<Context>) -> Result<(Action, bool), Error> {
+pub(super) async fn reconcile(
+    user: Arc<CachedUser>,
+    organization: &str,
+    context: Arc<Context>,
+) -> Result<(Action, bool), Error> {
     let (namespace, name) = (
         user.namespace().ok_or(Error::Malformed("namespace"))?,
         user.name_any(),
@@ -37,6 +43,12 @@ pub(super) async fn reconcile(user: Arc<CachedUser>, context: Arc<Context>) -> R
         Skip::No => {}
         Skip::UntilChange => return Ok((Action::await_change(), false)),
         Skip::For(left) => return Ok((again(left), false)),
+        // Many may wait for a few places: no request is made for one that gets none.
+        Skip::UntilRoom(purpose) => {
+            if let Some(left) = context.create_pause(organization, &namespace, purpose) {
+                return Ok((again(jitter::from(left)), false));
+            }
+        }
     }
     let result = work(&context, &namespace, &name, &uid).await;
     if result.is_err() {
@@ -102,32 +114,10 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         if let Some(notice) = &rest.event {
             context.publish(&*observed.user, notice).await;
         }
-        if rest.requeue != Requeue::Backoff {
-            context.objects.records.reset_backoff(&uid);
-        }
-        let after = |pause| context.queues.users.requeue(Some(&namespace), &name, pause);
-        let due = match rest.requeue {
-            Requeue::After(span) => Some(span),
-            Requeue::Backoff | Requeue::OnChange => None,
-        };
-        if rest.requeue == Requeue::Backoff || observed.answers.finalizer_removed {
-            context.objects.forget(&uid);
-        } else {
-            versions.sort_unstable();
-            versions.dedup();
-            let secrets = [&observed.current_secret, &observed.next_secret]
-                .into_iter()
-                .filter_map(version_of);
-            context
-                .objects
-                .end(&uid, versions.iter().map(String::as_str), secrets, due);
-        }
-        let action = match rest.requeue {
-            Requeue::Backoff => after(context.backoff(&uid)),
-            Requeue::After(span) => after(span),
-            Requeue::OnChange => Action::await_change(),
-        };
-        return Ok((action, hand.wrote));
+        return Ok((
+            end(context, observed, rest.requeue, versions, hand.wrote),
+            hand.wrote,
+        ));
     }
     tracing::error!(namespace, name, "a plan did not come to an end");
     let pause = context.backoff(&uid);
@@ -135,6 +125,56 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         context.queues.users.requeue(Some(&namespace), &name, pause),
         hand.wrote,
     ))
+}
+
+/// Notes what the reconcile has left, and when the next is due.
+fn end(
+    context: &Context,
+    observed: &Observed,
+    requeue: Requeue,
+    mut versions: Vec<String>,
+    wrote: bool,
+) -> Action {
+    let (namespace, name) = (observed.user.namespace(), observed.user.name_any());
+    let uid = observed.user.uid().unwrap_or_default();
+    let records = &context.objects.records;
+    if requeue != Requeue::Backoff {
+        records.reset_backoff(&uid);
+    }
+    if wrote || !matches!(requeue, Requeue::Stalled(_)) {
+        records.reset_recheck(&uid);
+    }
+    let pause = match requeue {
+        Requeue::OnChange => None,
+        Requeue::Backoff => Some(context.backoff(&uid)),
+        Requeue::After(span) => Some(span),
+        Requeue::Permit { after, latest, .. } => Some(earlier(jitter::from(after), latest)),
+        Requeue::Stalled(latest) => Some(earlier(context.recheck(&uid), latest)),
+    };
+    if requeue == Requeue::Backoff || observed.answers.finalizer_removed {
+        context.objects.forget(&uid);
+    } else {
+        let room = match requeue {
+            Requeue::Permit { purpose, latest, .. } => Some((purpose, latest)),
+            _ => None,
+        };
+        versions.sort_unstable();
+        versions.dedup();
+        let secrets = [&observed.current_secret, &observed.next_secret];
+        let secrets = secrets.into_iter().filter_map(version_of);
+        let versions = versions.iter().map(String::as_str);
+        context
+            .objects
+            .end(&uid, versions, secrets, Due { after: pause, room });
+    }
+    let queue = &context.queues.users;
+    pause.map_or_else(Action::await_change, |pause| {
+        queue.requeue(namespace.as_deref(), &name, pause)
+    })
+}
+
+fn earlier(pause: Duration, latest: Option<Duration>) -> Duration {
+    latest.map_or(pause, |latest| latest.min(pause))
 }
 
 /// Of a Secret of ours.

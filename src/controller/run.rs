@@ -384,9 +384,9 @@ async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Resu
         kind: KIND,
         namespace: user.namespace(),
         name: user.name_any(),
-        organization,
+        organization: organization.clone(),
     };
-    let work = reconcile::reconcile(user.clone(), context.clone());
+    let work = reconcile::reconcile(user.clone(), &organization, context.clone());
     let result = Box::pin(instrument(context.clone(), subject, work)).await;
     context.end_if_gone(&user_ref(&user), user.uid_ref());
     if matches!(result, Err(Error::Panicked)) {

@@ -2,6 +2,7 @@
 
 pub(in crate::controller) mod concurrency;
 pub(in crate::controller) mod digest;
+pub(in crate::controller) mod jitter;
 pub(in crate::controller) mod object_state;
 pub(in crate::controller) mod queue_lag;
 pub(in crate::controller) mod records;

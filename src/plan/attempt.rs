@@ -13,6 +13,7 @@ use super::user::{conflict, is_accepted, not_accepted, published};
 use super::{Committed, Created, Observed, Problem, Retry, Step, draft, journal, rotation, staging};
 use crate::api::{Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Reason};
 use crate::platform::CreateProgrammaticUser;
+use crate::platform::client::Purpose;
 
 /// Attempts that one object may begin in an hour: a tenant who deletes its Secret again and again cannot flood the
 /// organization.
@@ -52,6 +53,7 @@ fn prepare(
     conflict(o, &desired.secret_name)?;
     resolve_access(o, desired)?;
     check_budget(status, reason, now)?;
+    reserve(o, reason)?;
     if !o.has_finalizer() {
         return Ok(Interrupt::from(Step::AddFinalizer));
     }
@@ -84,6 +86,17 @@ fn prepare(
         Box::new(status.clone()),
         Some(o.fresh_nonce.clone()),
     )))
+}
+
+/// The permit for the create call comes before the first write: a limit that leaves no room costs none.
+fn reserve(o: &Observed, reason: &str) -> Result<(), Interrupt> {
+    let purpose = match o.current() {
+        None => Purpose::First,
+        Some(_) if reason == rotation::REVOKED => Purpose::Revocation,
+        Some(_) => Purpose::Replacement,
+    };
+    let reserved = o.answers.reserved.as_ref().map(|(_, answer)| answer);
+    answer(reserved, || Step::Reserve(purpose))
 }
 
 /// Whether one more attempt, and one more user, may be.
@@ -123,7 +136,7 @@ fn check_budget(status: &mut ProgrammaticUserStatus, reason: &str, now: Timestam
     }
 }
 
-/// The attempt that this reconcile holds the ticket for.
+/// The attempt that this reconcile began, and holds the permit for.
 pub(super) fn continue_attempt(
     o: &Observed,
     desired: &Spec,

@@ -8,19 +8,6 @@ use super::granted::{grow, wanted};
 use super::spec::Spec;
 use super::{Observed, Step, rotation, schedule};
 use crate::api::{Abandoned, Access, Current, ProgrammaticUserStatus, Retiring};
-use crate::platform::client::Purpose;
-
-/// What the user of the attempt in the journal is made for.
-#[must_use]
-pub fn purpose(o: &Observed) -> Purpose {
-    let status = o.user.status.as_ref();
-    let pending = status.and_then(|status| status.journal.pending.as_ref());
-    match o.current() {
-        None => Purpose::First,
-        Some(_) if pending.is_some_and(|p| p.reason == rotation::REVOKED) => Purpose::Revocation,
-        Some(_) => Purpose::Replacement,
-    }
-}
 
 pub(super) fn journal(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Interrupt {
     set_progress_conditions(o, status, now);

@@ -10,8 +10,8 @@ use super::spec::Spec;
 use super::user::{PATIENCE, is_accepted, not_accepted, own_user, published, record_token};
 use super::verdict::{Outcome, verdict};
 use super::{
-    Decision, Observed, Refusal, Requeue, Retry, STALLED_RECHECK, Step, attempt, class, cleanup, consumers,
-    deletion, journal, recovery, revocation, rotation, validation, verdict,
+    Decision, Observed, Refusal, Requeue, Retry, Step, attempt, class, cleanup, consumers, deletion, journal,
+    recovery, revocation, rotation, validation, verdict,
 };
 use crate::api::ProgrammaticUserStatus;
 
@@ -26,9 +26,9 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
             now,
         ));
     }
-    // A person may have taken it off; without it a deletion would leave the user behind. Not between the ticket
+    // A person may have taken it off; without it a deletion would leave the user behind. Not between the journal
     // and the Secret: nothing may come between those.
-    if o.has_begun() && !o.has_finalizer() && o.answers.create_permit.is_none() {
+    if o.has_begun() && !o.has_finalizer() && o.answers.begun_attempt.is_none() {
         return Decision::Do(Step::AddFinalizer);
     }
     let over = |end: &Timestamp| o.platform_now.is_some_and(|time| *end <= time);
@@ -38,7 +38,7 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
     rotation::note_end(o, &mut status);
     let wanted = validation::validated_spec(o);
     let force = rotation::forced_rotation(o, &status).filter(|_| o.is_suspended());
-    if o.is_suspended() && force.is_none() && o.answers.create_permit.is_none() {
+    if o.is_suspended() && force.is_none() && o.answers.begun_attempt.is_none() {
         return suspended(o, status, wanted, now);
     }
     let (desired, outcome) = match wanted {
@@ -120,7 +120,7 @@ fn suspended(
             rest.requeue = match problem.retry {
                 Retry::Backoff => Requeue::Backoff,
                 Retry::After(span) => Requeue::After(span),
-                Retry::OnChange => Requeue::After(STALLED_RECHECK),
+                Retry::OnChange => Requeue::Stalled(None),
             }
         }
         Ok(()) | Err(Interrupt::Refused(_)) => {}
@@ -157,8 +157,8 @@ fn proceed(
     force: Option<&'static str>,
     now: Timestamp,
 ) -> Result<(), Interrupt> {
-    if let Some(ticket) = &o.answers.create_permit {
-        return attempt::continue_attempt(o, desired, status, ticket, now);
+    if let Some(nonce) = &o.answers.begun_attempt {
+        return attempt::continue_attempt(o, desired, status, nonce, now);
     }
     if recovery::recover(o, Some(desired), status, now)? {
         return Ok(());

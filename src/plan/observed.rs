@@ -10,6 +10,7 @@ use super::{Consumers, Marker, Pod, Problem, TokenSource};
 use crate::api::{
     Current, Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
 };
+use crate::platform::client::Purpose;
 use crate::platform::{Account, PolicyName, UserDetails, UserGroup, UserName};
 
 /// What is known at the start of a reconcile, and what was learned in it.
@@ -111,8 +112,10 @@ pub struct Answers {
     pub catalog: Option<Answer<Found>>,
     /// To [`super::Step::DryRun`].
     pub dry_run: Option<Answer<()>>,
-    /// The attempt that this very reconcile wrote as pending: the ticket for one create call.
-    pub create_permit: Option<String>,
+    /// To [`super::Step::Reserve`], with what it was asked for.
+    pub reserved: Option<(Purpose, Answer<()>)>,
+    /// The attempt that this very reconcile wrote as pending.
+    pub begun_attempt: Option<String>,
     /// To [`super::Step::Create`].
     pub created: Option<Created>,
     /// To [`super::Step::Commit`].

@@ -153,10 +153,11 @@ fn run(
             Step::AddFinalizer => {
                 Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
             }
+            Step::Reserve(purpose) => o.answers.reserved = Some((purpose, Ok(()))),
             Step::DryRun(_) => o.answers.dry_run = Some(Ok(())),
-            Step::Journal(status, ticket) => {
+            Step::Journal(status, begun) => {
                 Arc::make_mut(&mut o.user).status = Some(*status);
-                o.answers.create_permit = ticket;
+                o.answers.begun_attempt = begun;
             }
             Step::Create(_) => {
                 o.answers.created = Some(Created::Yes {
@@ -233,6 +234,7 @@ fn answer_verify(step: &Step, o: &mut Observed, accepted: bool) {
 fn name(step: &Step) -> &'static str {
     match step {
         Step::LookUp(_) => "look-up",
+        Step::Reserve(_) => "reserve",
         Step::AddFinalizer => "finalizer",
         Step::DryRun(_) => "dry-run",
         Step::Journal(_, Some(_)) => "intent",
@@ -274,8 +276,9 @@ fn reason(rest: &Verdict) -> String {
     condition(rest, READY).map(|c| c.1).unwrap_or_default()
 }
 
-const CREATION: [&str; 7] = [
+const CREATION: [&str; 8] = [
     "look-up",
+    "reserve",
     "finalizer",
     "dry-run",
     "intent",

@@ -7,9 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::conditions::{Wanted, has, set_condition, set_conditions};
 use super::spec::Spec;
-use super::{
-    EventDraft, Observed, Problem, Refusal, Requeue, Retry, STALLED_RECHECK, Verdict, consumers, rotation,
-};
+use super::{EventDraft, Observed, Problem, Refusal, Requeue, Retry, Verdict, consumers, rotation};
 use crate::api::{
     ACCESS_APPLIED, Current, HISTORY_REWOUND, ProgrammaticUserStatus, READY, RECONCILING,
     RESTARTING_CONSUMERS, ROTATING, Reason, Retiring, SECRET_PUBLISHED, STALLED, SUSPENDED,
@@ -68,7 +66,7 @@ pub(super) fn verdict(
         Outcome::Ready => wake.map_or(Requeue::OnChange, Requeue::After),
         Outcome::Stalled(_) => {
             wanted.push((STALLED, true, reason.as_str(), &message));
-            Requeue::After(wake.map_or(STALLED_RECHECK, |w| w.min(STALLED_RECHECK)))
+            Requeue::Stalled(wake)
         }
         Outcome::Waiting(p) => {
             problem = p.retry;
@@ -80,8 +78,8 @@ pub(super) fn verdict(
             }
             match problem {
                 Retry::Backoff => Requeue::Backoff,
-                Retry::After(span) => Requeue::After(wake.map_or(span, |w| w.min(span))),
-                Retry::OnChange => Requeue::After(STALLED_RECHECK),
+                Retry::After(span) => after(observed, span, wake),
+                Retry::OnChange => Requeue::Stalled(None),
             }
         }
     };
@@ -126,6 +124,18 @@ pub(super) fn verdict(
         status: Some(Box::new(status)),
         requeue: again,
         event,
+    }
+}
+
+/// What is due after `wake` does not wait for the end of `span`.
+fn after(observed: &Observed, span: Duration, wake: Option<Duration>) -> Requeue {
+    match &observed.answers.reserved {
+        Some((purpose, Err(_))) => Requeue::Permit {
+            purpose: *purpose,
+            after: span,
+            latest: wake,
+        },
+        _ => Requeue::After(wake.map_or(span, |w| w.min(span))),
     }
 }
 

@@ -9,6 +9,8 @@ pub enum Act {
     #[default]
     Stop,
     Leave(Status),
+    /// Take a permit for one create call.
+    Reserve,
     AddFinalizer,
     RemoveFinalizer,
     /// The status, and whether it hands out the ticket for one create call.
@@ -65,6 +67,8 @@ pub enum Action {
     Take(usize, Outcome),
     /// It dies and starts anew, knowing nothing.
     Crash(usize),
+    /// Its permit ends before the call: it was kept too long, or the process is not the leader any more.
+    PermitEnds(usize),
     /// A create call takes effect that nobody waits for.
     Land(Nonce),
     /// A staged token, or what bars one, goes that nobody needs.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use programmatic_users::api::Reason;
 use programmatic_users::plan::{Answer, Answers, Committed, Created, Deletion, Problem, Retry, TokenSource};
+use programmatic_users::platform::client::Purpose;
 use programmatic_users::platform::{UserDetails, UserName, UserType};
 use serde_json::json;
 
@@ -75,7 +76,8 @@ pub fn learned(seen: &Seen) -> Answers {
     Answers {
         catalog: None,
         dry_run: None,
-        create_permit: (l.ticket > 0).then(|| nonce(l.ticket)),
+        reserved: done(l.reserved).map(|answer| (Purpose::First, answer)),
+        begun_attempt: (l.ticket > 0).then(|| nonce(l.ticket)),
         created: match l.created {
             Known::Not => None,
             Known::Yes => Some(Created::Yes {

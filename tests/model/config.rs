@@ -292,7 +292,7 @@ pub const LARGE: [Config; 12] = [
 ];
 
 /// Each wrong protocol, and a world that is large enough to find it in.
-pub const MUTANTS: [(Mutant, Config); 37] = [
+pub const MUTANTS: [(Mutant, Config); 40] = [
     (Mutant::NoIntent, ONE),
     (Mutant::NoFence, TWO),
     (Mutant::NoBar, STAGED_BY_TWO),
@@ -330,4 +330,7 @@ pub const MUTANTS: [(Mutant, Config); 37] = [
     (Mutant::IgnoreRetain, RETAINED),
     (Mutant::GrantUnrecorded, REGROUPED.people(1, people::EDIT)),
     (Mutant::ForgetGranted, GROUPED.rotations(1)),
+    (Mutant::NoPermit, PLAIN),
+    (Mutant::PermitUsedTwice, ONE),
+    (Mutant::PermitOutlivesLeadership, TWO),
 ];

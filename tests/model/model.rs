@@ -10,7 +10,7 @@ use crate::decide::Decider;
 use crate::properties::{always, goals};
 use crate::recovery::{Recovery, Verdict};
 use crate::step::Hand;
-use crate::world::{Object, Owner, Phase, Secret, World, bit, items, touched};
+use crate::world::{Object, Owner, Permit, Phase, Secret, World, bit, items, touched};
 
 pub struct Operators {
     pub decider: Decider,
@@ -65,7 +65,11 @@ impl Operators {
             _ if verify && world.rejections > 0 => &[Rejected],
             _ if world.faults == 0 => &[],
             Act::Create(_) => &[Failed, Vanished, Lost, Late],
-            Act::ReadUser(_) | Act::ListUsers | Act::VerifyPublished(_) | Act::VerifyStaged(_) => &[Failed],
+            Act::Reserve
+            | Act::ReadUser(_)
+            | Act::ListUsers
+            | Act::VerifyPublished(_)
+            | Act::VerifyStaged(_) => &[Failed],
             Act::Commit(..)
             | Act::Publish(..)
             | Act::Stage(_)
@@ -140,7 +144,7 @@ impl Operators {
             world.touched |= touched::SECRET;
         };
         match action {
-            Action::Start(_) | Action::Take(..) | Action::Crash(_) => {}
+            Action::Start(_) | Action::Take(..) | Action::Crash(_) | Action::PermitEnds(_) => {}
             Action::Land(n) => self.hand(world, 0).land(n),
             Action::SweepStaged(n) => {
                 world.staged &= !bit(n);
@@ -231,6 +235,9 @@ impl Model for Operators {
                 actions.extend(outcomes.iter().map(|out| Action::Take(i, *out)));
                 if world.faults > 0 {
                     actions.push(Action::Crash(i));
+                    if process.permit == Permit::Held {
+                        actions.push(Action::PermitEnds(i));
+                    }
                 }
             }
         }
@@ -266,6 +273,10 @@ impl Model for Operators {
             Action::Crash(i) => {
                 world.faults -= 1;
                 self.hand(&mut world, i).end();
+            }
+            Action::PermitEnds(i) => {
+                world.faults -= 1;
+                world.processes[i].permit = Permit::Ended;
             }
             other => self.happen(&mut world, other),
         }

@@ -83,6 +83,12 @@ pub enum Mutant {
     GrantUnrecorded,
     /// What a user may do is forgotten when it is replaced.
     ForgetGranted,
+    /// The create call is sent without a permit.
+    NoPermit,
+    /// A create call without an answer is sent again, with the same permit.
+    PermitUsedTwice,
+    /// A permit is used although it has ended: another leader may have settled the attempt.
+    PermitOutlivesLeadership,
 }
 
 impl Mutant {
@@ -125,6 +131,7 @@ impl Mutant {
                 }
             }
             Self::ReleaseUnrecorded => learned.recorded = Known::Yes,
+            Self::NoPermit => learned.reserved = Known::Yes,
             Self::PublishUnverified => {
                 learned.verified = Known::Yes;
                 learned.verified_of = Kept::Staged(pending);

@@ -89,6 +89,9 @@ pub fn always() -> Vec<Property<Operators>> {
         Property::always("S18 what a user may do is recorded first", |_, w: &World| {
             is_recorded(w)
         }),
+        Property::always("S19 a create call has a permit of its own", |_, w: &World| {
+            is(w, broken::S19)
+        }),
         Property::always("S17 a user that stays is recorded", |_, w: &World| {
             let mut kept = w.secrets.iter().filter(|s| s.owner == Owner::Released);
             kept.all(|s| has(w.recorded, s.n))

@@ -22,6 +22,7 @@ pub mod broken {
     pub const VERIFIED: u16 = 256;
     pub const COMPLETE: u16 = 512;
     pub const DURABLE: u16 = 1024;
+    pub const S19: u16 = 2048;
 }
 
 fn answer(out: Outcome) -> Known {

@@ -418,6 +418,7 @@ impl Translator {
 
     fn act(&self, step: Step, seen: &Seen) -> Act {
         match step {
+            Step::Reserve(_) => Act::Reserve,
             Step::AddFinalizer => Act::AddFinalizer,
             Step::RemoveFinalizer => Act::RemoveFinalizer,
             Step::Journal(status, ticket) => Act::Journal(self.abstract_status(*status), ticket.is_some()),

@@ -186,6 +186,7 @@ pub enum Kept {
 /// Answers to the steps of one reconcile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Learned {
+    pub reserved: Known,
     pub ticket: Nonce,
     pub created: Known,
     pub committed: Known,
@@ -244,6 +245,16 @@ pub enum Phase {
     Run,
 }
 
+/// The right to send one create call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Permit {
+    #[default]
+    None,
+    Held,
+    /// It ended before the call.
+    Ended,
+}
+
 /// A process that works on the object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Process {
@@ -255,6 +266,7 @@ pub struct Process {
     pub current_fresh: bool,
     /// The platform did accept the token in this reconcile.
     pub accepted: bool,
+    pub permit: Permit,
     /// What the plan says to `seen`.
     pub act: Act,
 }
@@ -270,6 +282,8 @@ impl Hash for Process {
                 self.target_fresh,
                 self.current_fresh,
                 self.accepted,
+                self.permit == Permit::Held,
+                self.permit == Permit::Ended,
             ];
             state.write_u8(fresh.iter().fold(0, |bits, b| bits << 1 | u8::from(*b)));
         }
@@ -277,10 +291,10 @@ impl Hash for Process {
 }
 
 impl Process {
-    /// A create call that this process may still send.
+    /// A create call that this process may still send. Without a permit it may not.
     pub fn unsent(&self) -> Nonce {
         let learned = &self.seen.learned;
-        if learned.created == Known::Not {
+        if learned.created == Known::Not && self.permit == Permit::Held {
             learned.ticket
         } else {
             0

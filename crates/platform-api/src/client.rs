@@ -27,7 +27,7 @@ use credential::{AdminCredential, CredentialFailover};
 pub use error::{Error, Kind, Sent};
 pub use fair_queue::FairQueue;
 use limiter::{Caller, Priority};
-pub use limiter::{LimiterEvents, Limits, Purpose, RateLimiter, Skew, Usage};
+pub use limiter::{CreatePermit, LimiterEvents, Limits, Purpose, RateLimiter, Skew, Usage};
 pub use observer::Observer;
 use wire::{FEW, MANY, NO_BODY, Route, items, listed, reset_after, time};
 
@@ -79,8 +79,6 @@ pub struct Client {
 enum Attempt {
     /// Sent again with the previous credential, if the current one is refused.
     Usual,
-    /// At most once.
-    Create(Purpose),
     /// Even while the credential counts as refused: to find out whether it still is.
     Probe,
 }
@@ -162,14 +160,24 @@ impl Client {
         self.admin.check().is_err()
     }
 
+    /// Takes the permit for one create call: waits for a turn, and takes a place in the hour's budget.
+    pub async fn reserve_create(&self, purpose: Purpose) -> Result<CreatePermit, Error> {
+        self.check()?;
+        let route = Route::new(Method::POST, "/setup/user/programmatic").name();
+        let permit = self
+            .limiter
+            .reserve_create(&route, self.create_timeout, purpose, &self.caller);
+        permit.await
+    }
+
     /// Creates a programmatic user; sent at most once.
     pub async fn create_programmatic_user(
         &self,
         body: &CreateProgrammaticUser,
-        purpose: Purpose,
+        permit: CreatePermit,
     ) -> Result<CreatedUser, Error> {
         let route = Route::new(Method::POST, "/setup/user/programmatic");
-        let reply = self.send(&route, Attempt::Create(purpose), Some(body)).await?;
+        let reply = self.send_once(&route, permit, body).await?;
         let mut items = items::<CreatedUser>(&route, &reply)?;
         // Anything else is a 200 whose user and token are unknown: the caller has to look for the user.
         match (items.pop(), items.len()) {
@@ -263,9 +271,7 @@ impl Client {
     /// for; a 403 means that the platform knows the token and refuses the list, so it proves the token too.
     pub async fn accepts(&self, token: &Token) -> Result<bool, Error> {
         let route = Route::new(Method::GET, "/setup/account");
-        self.admin
-            .check()
-            .inspect_err(|e| self.limiter.record_local_rejection(e))?;
+        self.check()?;
         let _turn = self.limiter.acquire(&self.caller).await?;
         match self.attempt(&self.shared, &route, token, NO_BODY).await {
             Ok(_) => Ok(true),
@@ -294,39 +300,26 @@ impl Client {
             if how == Attempt::Probe {
                 Ok(())
             } else {
-                self.admin
-                    .check()
-                    .inspect_err(|e| self.limiter.record_local_rejection(e))
+                self.check()
             }
         };
         loop {
             check()?;
-            let _turn = match how {
-                Attempt::Create(purpose) => {
-                    let timeout = self.create_timeout;
-                    self.limiter
-                        .acquire_create(&route.name(), timeout, purpose, &self.caller)
-                        .await?
-                }
-                Attempt::Usual | Attempt::Probe => self.limiter.acquire(&self.caller).await?,
-            };
+            let _turn = self.limiter.acquire(&self.caller).await?;
             // It may have been refused while this call waited.
             check()?;
-            let is_create = matches!(how, Attempt::Create(_));
-            let http = if is_create { &self.fresh } else { &self.shared };
             let used = self.admin.used();
-            let reply = self.attempt(http, route, self.admin.at(used), body).await;
+            let reply = self.attempt(&self.shared, route, self.admin.at(used), body).await;
             match &reply {
                 Ok(_) if how == Attempt::Probe => self.admin.accepted(),
                 Err(e) if e.kind == Kind::Unauthorized => {
                     let refusal = self.admin.refused(used, e);
                     self.report_refusal(how, refusal);
-                    // The platform did nothing, so that the call may be repeated. A create call is sent once, whatever the answer.
-                    let other = matches!(
+                    // The platform did nothing, so that the call may be repeated.
+                    if matches!(
                         refusal,
                         CredentialFailover::Switched | CredentialFailover::TryNext
-                    );
-                    if other && !is_create {
+                    ) {
                         continue;
                     }
                 }
@@ -339,6 +332,33 @@ impl Client {
             }
             return reply;
         }
+    }
+
+    /// A create call, with its permit: whatever the answer, it is not repeated.
+    async fn send_once<B: Serialize + Sync>(
+        &self,
+        route: &Route,
+        permit: CreatePermit,
+        body: &B,
+    ) -> Result<Body, Error> {
+        self.check()?;
+        let turn = permit.redeem(&route.name(), self.create_timeout);
+        let _turn = turn.inspect_err(|e| self.limiter.record_local_rejection(e))?;
+        let used = self.admin.used();
+        let token = self.admin.at(used);
+        let reply = self.attempt(&self.fresh, route, token, Some(body)).await;
+        if let Err(e) = &reply
+            && e.kind == Kind::Unauthorized
+        {
+            self.report_refusal(Attempt::Usual, self.admin.refused(used, e));
+        }
+        reply
+    }
+
+    /// Whether the credential counts as accepted.
+    fn check(&self) -> Result<(), Error> {
+        let checked = self.admin.check();
+        checked.inspect_err(|e| self.limiter.record_local_rejection(e))
     }
 
     /// Reports what a call other than the probe found: the probe returns its own result.

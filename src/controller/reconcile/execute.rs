@@ -19,14 +19,16 @@ use crate::controller::schedule::triggers::UserRef;
 use crate::controller::watch::readable::{Readable, is_unreadable};
 use crate::plan;
 use crate::plan::{Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked};
-use crate::platform::client::Sent;
-use crate::platform::{Token, client};
+use crate::platform::client::{CreatePermit, Purpose, Sent};
+use crate::platform::{CreateProgrammaticUser, Token, client};
 
 /// One object's work, and the token between its creation and its publication.
 pub(in crate::controller) struct Executor<'a> {
     context: &'a Context,
     namespace: String,
     token: Option<Token>,
+    /// For one create call.
+    permit: Option<CreatePermit>,
     /// Whether anything was written.
     pub(in crate::controller) wrote: bool,
 }
@@ -37,13 +39,27 @@ impl<'a> Executor<'a> {
             context,
             namespace: namespace.to_owned(),
             token: None,
+            permit: None,
             wrote: false,
         }
     }
 
-    /// Takes `step`; an error is one that no status can tell of.
+    /// Takes `step`; an error is one that no status can tell of. An API server that answers late does not hold up the calls of others: what
+    /// stands between a permit and its call ends with the permit, like a crash there.
     pub(in crate::controller) async fn execute(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {
+        let ends = self.permit.as_ref().map(CreatePermit::ends);
+        match ends.filter(|_| !matches!(step, Step::Create(_))) {
+            Some(ends) => {
+                let taken = tokio::time::timeout_at(ends.into(), self.take(step, o)).await;
+                taken.unwrap_or(Err(Error::PermitEnded))
+            }
+            None => self.take(step, o).await,
+        }
+    }
+
+    async fn take(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {
         match step {
+            Step::Reserve(purpose) => o.answers.reserved = Some((purpose, self.reserve(o, purpose).await)),
             Step::LookUp(fresh) => o.answers.catalog = Some(self.look_up(o, fresh).await),
             Step::AddFinalizer => self.set_finalizer(o, true).await?,
             Step::RemoveFinalizer => {
@@ -52,9 +68,9 @@ impl<'a> Executor<'a> {
             }
             Step::HoldClass => self.hold_class(o).await?,
             Step::DryRun(draft) => o.answers.dry_run = Some(self.dry_run(o, &draft).await),
-            Step::Journal(status, ticket) => {
+            Step::Journal(status, begun) => {
                 self.write_status(o, *status).await?;
-                o.answers.create_permit = ticket;
+                o.answers.begun_attempt = begun;
             }
             Step::Create(body) => o.answers.created = Some(self.create(o, &body).await),
             Step::Commit(draft) => {
@@ -268,16 +284,28 @@ impl<'a> Executor<'a> {
         Ok(())
     }
 
-    async fn create(&mut self, o: &Observed, body: &crate::platform::CreateProgrammaticUser) -> Created {
+    async fn reserve(&mut self, o: &Observed, purpose: Purpose) -> Answer<()> {
+        let reserved = self
+            .on_platform(o, async |c| c.reserve_create(purpose).await)
+            .await;
+        self.permit = Some(reserved?);
+        Ok(())
+    }
+
+    async fn create(&mut self, o: &Observed, body: &CreateProgrammaticUser) -> Created {
         // Without a connection nothing was sent.
         let (name, platform) = match self.platform(o).await {
             Ok(found) => found,
             Err(problem) => return Created::No(problem),
         };
+        // The plan asks for no call without a permit. (The model's mutant `NoPermit`.)
+        let Some(permit) = self.permit.take() else {
+            return Created::No(without_permit());
+        };
         self.wrote = true;
         match self
             .client(o, &platform)
-            .create_programmatic_user(body, plan::purpose(o))
+            .create_programmatic_user(body, permit)
             .await
         {
             Ok(created) => {
@@ -331,6 +359,15 @@ impl<'a> Executor<'a> {
 fn replace_object(o: &mut Observed, object: Readable) {
     o.user = Arc::new(object.user);
     o.unreadable = object.unreadable;
+}
+
+fn without_permit() -> Problem {
+    Problem {
+        reason: Reason::InternalError,
+        message: "the operator was about to create a user without a permit, and did not: please report it"
+            .to_owned(),
+        retry: Retry::Backoff,
+    }
 }
 
 fn contradiction(id: &str) -> Problem {

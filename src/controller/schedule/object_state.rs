@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::schedule::records::Records;
+use crate::platform::client::Purpose;
 
 /// One entry for each object that can be skipped, awaits the startup scan, or is being reconciled.
 #[derive(Default)]
@@ -26,6 +27,23 @@ pub(in crate::controller) enum Skip {
     UntilChange,
     /// For this long, unless something changes.
     For(Duration),
+    /// Until the limits of its organization leave room for a create call for this purpose.
+    UntilRoom(Purpose),
+}
+
+/// When the next reconcile of an object is needed, if nothing changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::controller) struct Due {
+    /// `None`: never.
+    pub(in crate::controller) after: Option<Duration>,
+    /// Then only if there is room for a create call for this purpose, and after this span in any case.
+    pub(in crate::controller) room: Option<(Purpose, Option<Duration>)>,
+}
+
+impl Due {
+    pub(in crate::controller) fn after(after: Option<Duration>) -> Self {
+        Self { after, room: None }
+    }
 }
 
 enum State {
@@ -53,16 +71,20 @@ struct Baseline {
     secrets: Box<[Digest]>,
     /// When something is due.
     until: Option<Instant>,
+    /// See [`Due::room`].
+    room: Option<(Purpose, Option<Instant>)>,
 }
 
 impl Baseline {
-    fn new(object: Box<[Digest]>, secrets: Box<[Digest]>, due: Option<Duration>) -> Self {
+    fn new(object: Box<[Digest]>, secrets: Box<[Digest]>, due: Due) -> Self {
+        let now = Instant::now();
         // What is due beyond all times is never due.
-        let until = due.and_then(|span| Instant::now().checked_add(span));
+        let at = |span: Option<Duration>| span.and_then(|span| now.checked_add(span));
         Self {
             object,
             secrets,
-            until,
+            until: at(due.after),
+            room: due.room.map(|(purpose, latest)| (purpose, at(latest))),
         }
     }
 }
@@ -76,12 +98,15 @@ impl ObjectStates {
     pub(in crate::controller) fn skip(&self, uid: &str, version: &str) -> Skip {
         match self.objects().get(&digest(uid)) {
             Some(State::Resting(rest)) if rest.object.contains(&digest(version)) => {
-                rest.until.map_or(Skip::UntilChange, |until| {
-                    match until.saturating_duration_since(Instant::now()) {
-                        Duration::ZERO => Skip::No,
-                        left => Skip::For(left),
+                let now = Instant::now();
+                match (rest.until, rest.room) {
+                    (None, _) => Skip::UntilChange,
+                    (Some(until), _) if until > now => Skip::For(until - now),
+                    (_, Some((purpose, latest))) if latest.is_none_or(|at| at > now) => {
+                        Skip::UntilRoom(purpose)
                     }
-                })
+                    _ => Skip::No,
+                }
             }
             _ => Skip::No,
         }
@@ -110,6 +135,7 @@ impl ObjectStates {
         secret: &str,
         due: Option<Duration>,
     ) -> bool {
+        let due = Due::after(due);
         let (uid, secret) = (digest(uid), digest(secret));
         let mut objects = self.objects();
         let Some(State::Listed(seen)) = objects.get(&uid) else {
@@ -160,7 +186,7 @@ impl ObjectStates {
         uid: &str,
         versions: impl Iterator<Item = &'a str>,
         secrets: impl Iterator<Item = &'a str>,
-        due: Option<Duration>,
+        due: Due,
     ) {
         let uid = digest(uid);
         let mut objects = self.objects();
@@ -222,10 +248,15 @@ impl ObjectStates {
 mod tests {
     use std::time::Duration;
 
-    use super::{ObjectStates, Skip};
+    use super::{Due, ObjectStates, Skip};
+    use crate::platform::client::Purpose;
 
     /// An object that was read as version 1, written as 2, and whose Secret was read as `old` and written as `new`.
     fn rested(due: Option<Duration>, meanwhile: impl Fn(&ObjectStates)) -> ObjectStates {
+        waiting(Due::after(due), meanwhile)
+    }
+
+    fn waiting(due: Due, meanwhile: impl Fn(&ObjectStates)) -> ObjectStates {
         let all = ObjectStates::default();
         all.begin("a");
         all.wrote("a", "new");
@@ -240,7 +271,7 @@ mod tests {
         for n in 0..1000 {
             let uid = n.to_string();
             all.begin(&uid);
-            all.end(&uid, ["1"].into_iter(), [].into_iter(), None);
+            all.end(&uid, ["1"].into_iter(), [].into_iter(), Due::default());
             all.records.next_backoff(&uid);
         }
         assert_eq!(all.objects().len(), 1000);
@@ -337,5 +368,26 @@ mod tests {
         );
         let all = rested(Some(Duration::ZERO), |_| ());
         assert_eq!(all.skip("a", "2"), Skip::No);
+    }
+
+    #[test]
+    fn an_object_that_waits_for_room_is_reconciled_when_something_else_is_due() {
+        let until = |latest| Due {
+            after: Some(Duration::ZERO),
+            room: Some((Purpose::First, latest)),
+        };
+        let skip = |latest| waiting(until(latest), |_| ()).skip("a", "2");
+        assert_eq!(skip(None), Skip::UntilRoom(Purpose::First));
+        assert_eq!(
+            skip(Some(Duration::from_hours(1))),
+            Skip::UntilRoom(Purpose::First)
+        );
+        assert_eq!(skip(Some(Duration::ZERO)), Skip::No);
+        let changed = waiting(until(None), |_| ());
+        changed.invalidate("a");
+        assert_eq!(
+            (changed.skip("a", "2"), changed.skip("a", "3")),
+            (Skip::No, Skip::No)
+        );
     }
 }

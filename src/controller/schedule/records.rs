@@ -12,6 +12,8 @@ use crate::controller::schedule::digest::{Digest, digest};
 
 /// First and longest pause between tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+/// First and longest pause between looks at an object that a person has to mend, without a change that a watch would show.
+const RECHECK: (Duration, Duration) = (Duration::from_mins(1), Duration::from_mins(10));
 /// The first pause after a panic, and the longest.
 pub(in crate::controller) const PANIC_PAUSES: (Duration, Duration) =
     (Duration::from_secs(10), Duration::from_hours(1));
@@ -24,6 +26,8 @@ pub(in crate::controller) struct Records(Mutex<HashMap<Digest, Record>>);
 struct Record {
     /// Failed tries in a row.
     failures: u32,
+    /// Looks in a row that found the same to mend.
+    rechecks: u32,
     /// The next reconcile compares the user with the platform in full.
     full_check: bool,
     /// It has taken its place under its class's maximum; the cache may not show it yet.
@@ -45,6 +49,7 @@ struct Panicked {
 impl Record {
     fn is_empty(&self) -> bool {
         self.failures == 0
+            && self.rechecks == 0
             && !self.full_check
             && !self.quota
             && self.abandoned.is_empty()
@@ -83,6 +88,20 @@ impl Records {
 
     pub(in crate::controller) fn reset_backoff(&self, uid: &str) {
         self.change(uid, |record| record.failures = 0);
+    }
+
+    /// Counts a look at an object that a person has to mend; the pause before the next, without jitter.
+    pub(in crate::controller) fn next_recheck(&self, uid: &str) -> Duration {
+        self.change(uid, |record| {
+            let pause = RECHECK.0.saturating_mul(1 << record.rechecks.min(10));
+            record.rechecks = record.rechecks.saturating_add(1);
+            pause.min(RECHECK.1)
+        })
+    }
+
+    /// Something else is to be mended, or nothing.
+    pub(in crate::controller) fn reset_recheck(&self, uid: &str) {
+        self.change(uid, |record| record.rechecks = 0);
     }
 
     pub(in crate::controller) fn request_full_check(&self, uid: &str) {
@@ -183,6 +202,7 @@ mod tests {
 
     fn fill(records: &Records, uid: &str) {
         records.next_backoff(uid);
+        records.next_recheck(uid);
         records.request_full_check(uid);
         records.reserve_quota(uid, 1, std::iter::empty(), BTreeSet::new());
         records.expired_attempts(uid, ["n".to_owned()].iter(), Duration::from_mins(1));
@@ -209,6 +229,7 @@ mod tests {
         fill(&records, "a");
         assert!(records.take_full_check("a") && !records.take_full_check("a"));
         records.reset_backoff("a");
+        records.reset_recheck("a");
         records.release_quota("a");
         records.expired_attempts("a", std::iter::empty(), Duration::ZERO);
         assert_eq!(records.all().len(), 1);

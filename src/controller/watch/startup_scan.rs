@@ -223,7 +223,14 @@ impl Scanner<'_> {
             _ if writes.is_some() || rest.event.is_some() => None,
             Requeue::After(span) => Some(Some(span)),
             Requeue::OnChange => Some(None),
-            Requeue::Backoff => None,
+            Requeue::Stalled(latest) => {
+                let pause = self
+                    .context
+                    .recheck(observed.user.metadata.uid.as_deref().unwrap_or_default());
+                Some(Some(latest.map_or(pause, |latest| latest.min(pause))))
+            }
+            // Without a step there is no permit that was refused.
+            Requeue::Backoff | Requeue::Permit { .. } => None,
         }
     }
 

@@ -164,7 +164,63 @@ fn what_is_overdue_and_cannot_be_is_not_tried_each_second() {
     }
     let (_, rest) = run(&mut o, |_, _| false);
     assert_eq!(reason(&rest), "SecretImmutable");
-    assert_eq!(rest.requeue, Requeue::After(STALLED_RECHECK));
+    assert_eq!(rest.requeue, Requeue::Stalled(None));
+}
+
+fn without_room(step: &Step, o: &mut Observed) -> bool {
+    let Step::Reserve(purpose) = step else {
+        return false;
+    };
+    let problem = Problem {
+        retry: Retry::After(Duration::from_mins(9)),
+        ..problem(Reason::CreateBudgetExhausted)
+    };
+    o.answers.reserved = Some((*purpose, Err(problem)));
+    true
+}
+
+#[test]
+fn without_a_permit_nothing_of_an_attempt_is_written() {
+    let mut o = observed(editor());
+    let (steps, rest) = run(&mut o, without_room);
+    assert_eq!(steps, ["look-up", "reserve"]);
+    let status = rest.status.as_ref().unwrap();
+    assert!(status.journal.is_empty() && status.journal.attempt_times.is_empty());
+    assert_eq!(reason(&rest), "CreateBudgetExhausted");
+    let purpose = Purpose::First;
+    let after = Duration::from_mins(9);
+    let permit = |purpose, latest| Requeue::Permit {
+        purpose,
+        after,
+        latest,
+    };
+    assert_eq!(rest.requeue, permit(purpose, None));
+    // The next refusal finds the same: there is nothing to write.
+    o.answers = Answers::default();
+    object(&mut o).status = rest.status.map(|s| *s);
+    let before = o.user.status.clone();
+    let (_, rest) = run(&mut o, without_room);
+    assert_eq!((rest.status.map(|s| *s), rest.event), (before, None));
+
+    // What the old user waits for is done in time.
+    let mut o = in_use();
+    annotate(&mut o, ROTATE_AT_ANNOTATION, "1");
+    object(&mut o).spec.expire_at = Some(now().checked_add(jiff::SignedDuration::from_mins(3)).unwrap());
+    o.platform_now = Some(now());
+    let (steps, rest) = run(&mut o, without_room);
+    assert_eq!(steps, ["look-up", "reserve"]);
+    assert_eq!(
+        rest.requeue,
+        permit(Purpose::Replacement, Some(Duration::from_mins(3)))
+    );
+    // A token that is to die at once dies without a new one.
+    let mut o = in_use();
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    let (steps, _) = run(&mut o, without_room);
+    assert!(
+        !steps.contains(&"intent") && steps.contains(&"delete-user"),
+        "{steps:?}"
+    );
 }
 
 #[test]

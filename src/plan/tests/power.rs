@@ -344,8 +344,15 @@ fn the_class_is_held_before_its_first_user_is_made() {
     Arc::make_mut(o.class.as_mut().unwrap()).metadata.finalizers = None;
     let (steps, _) = run(&mut o, |_, _| false);
     assert_eq!(
-        steps[..5],
-        ["look-up", "finalizer", "hold-class", "dry-run", "intent"]
+        steps[..6],
+        [
+            "look-up",
+            "reserve",
+            "finalizer",
+            "hold-class",
+            "dry-run",
+            "intent"
+        ]
     );
     // It was deleted meanwhile.
     let mut o = observed(editor());

@@ -55,7 +55,10 @@ fn what_is_asked_for_and_not_there_yet_is_not_ready() {
     let mut o = in_use();
     o.full_check = true;
     let (steps, rest) = run(&mut o, unreachable);
-    assert_eq!(steps, ["look-up", "read", "dry-run", "intent", "create"]);
+    assert_eq!(
+        steps,
+        ["look-up", "read", "reserve", "dry-run", "intent", "create"]
+    );
     assert_eq!(truth(&rest, READY).as_deref(), Some("False"));
     later(&mut o, rest);
     o.full_check = false;

@@ -125,7 +125,7 @@ fn a_secret_that_cannot_be_written_costs_the_new_user_and_nothing_else() {
         }
         commit
     });
-    assert_eq!(steps[4..], ["create", "commit", "compensate"]);
+    assert_eq!(steps[5..], ["create", "commit", "compensate"]);
     let journal = &rest.status.as_ref().unwrap().journal;
     assert_eq!(
         (

@@ -4,8 +4,8 @@ use super::*;
 use crate::api::{HISTORY_REWOUND, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, ROTATING, SUSPENDED};
 
 pub(super) const NEXT: &str = "ddddccccbbbbaaaa";
-const REPLACEMENT: [&str; 8] = [
-    "look-up", "dry-run", "intent", "create", "stage", "verify", "publish", "unstage",
+const REPLACEMENT: [&str; 9] = [
+    "look-up", "reserve", "dry-run", "intent", "create", "stage", "verify", "publish", "unstage",
 ];
 
 pub(super) fn in_use() -> Observed {

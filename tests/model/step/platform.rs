@@ -3,12 +3,19 @@
 use super::{Hand, answer, broken, takes_effect};
 use crate::act::{Act, Outcome};
 use crate::mutant::Mutant;
-use crate::world::{ALIEN, Kept, Known, Nonce, Owner, Read, bit, has};
+use crate::world::{ALIEN, Kept, Known, Nonce, Owner, Permit, Read, bit, has};
 
 impl Hand<'_> {
     /// Steps that ask the platform.
     pub(super) fn on_platform(&mut self, act: Act, out: Outcome) {
         match act {
+            Act::Reserve => {
+                let process = self.process();
+                process.seen.learned.reserved = answer(out);
+                if out == Outcome::Ok {
+                    process.permit = Permit::Held;
+                }
+            }
             Act::Create(n) => self.create(n, out),
             Act::Compensate(n) => {
                 if takes_effect(out) {
@@ -65,6 +72,19 @@ impl Hand<'_> {
     }
 
     fn create(&mut self, n: Nonce, out: Outcome) {
+        let permit = self.process().permit;
+        if permit == Permit::Ended && !self.is(Mutant::PermitOutlivesLeadership) {
+            // The call is not sent.
+            self.process().seen.learned.created = Known::No;
+            return;
+        }
+        if permit == Permit::None {
+            self.breaks(broken::S19);
+        }
+        let again = self.is(Mutant::PermitUsedTwice);
+        if !again {
+            self.process().permit = Permit::None;
+        }
         if takes_effect(out) {
             self.land(n);
         } else if out == Outcome::Late {
@@ -77,7 +97,7 @@ impl Hand<'_> {
         learned.created = match out {
             Outcome::Ok => Known::Yes,
             Outcome::Failed => Known::No,
-            _ if repost => Known::Not,
+            _ if repost || again => Known::Not,
             _ => Known::Unknown,
         };
         if early && out == Outcome::Ok {

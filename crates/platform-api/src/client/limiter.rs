@@ -7,6 +7,7 @@
 
 mod budget;
 mod clock;
+mod create_permit;
 mod fair_lock;
 
 use std::collections::HashMap;
@@ -21,8 +22,9 @@ use clock::Clock;
 pub use clock::Skew;
 
 use super::error::{Error, Kind};
+use budget::Budget;
 pub use budget::Purpose;
-use budget::{Budget, Claim, share};
+pub use create_permit::CreatePermit;
 use fair_lock::{FairLock, FairLockGuard};
 
 use super::observer::{Observer, outcome};
@@ -190,7 +192,7 @@ impl RateLimiter {
     }
 
     /// Reports the wait to the observer, however it ends.
-    async fn waited(&self, turn: impl Future<Output = Result<Permit, Error>>) -> Result<Permit, Error> {
+    async fn waited<T>(&self, turn: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let begun = Instant::now();
         let _one = WaitingCount::new(&self.waiting);
         let turn = turn.await;
@@ -255,76 +257,14 @@ impl RateLimiter {
         }
     }
 
-    /// The same for a call that makes a user. It has a journaled ticket, which is not to be used late: turn and call
-    /// have one deadline each, `timeout`, and together they fit into the settle window.
-    pub(super) async fn acquire_create(
-        &self,
-        route: &str,
-        timeout: Duration,
-        purpose: Purpose,
-        caller: &Caller,
-    ) -> Result<Permit, Error> {
-        self.waited(async {
-            let turn = self.turn_in_time(route, timeout, caller).await?;
-            let namespace = &*caller.namespace;
-            self.spend(route, Claim { namespace, purpose })?;
-            Ok(turn)
-        })
-        .await
-    }
-
-    /// A turn that leaves enough time for the call.
-    async fn turn_in_time(&self, route: &str, timeout: Duration, caller: &Caller) -> Result<Permit, Error> {
-        let turn = self.acquire_before(caller, Instant::now() + timeout).await?;
-        let turn = turn.ok_or_else(|| {
-            Error::held(
-                Kind::RateLimited(Some(timeout)),
-                route,
-                "the organization's limits leave no room for a new user at the moment",
-            )
-        })?;
-        if (self.hooks.margin)() <= timeout {
-            return Err(Error::held(
-                Kind::NotLeading,
-                route,
-                "this controller may not be the leader for long enough; another one goes on",
-            ));
-        }
-        Ok(turn)
-    }
-
-    /// Takes a user from the hour's budget: one within the share of its namespace, and within what all have.
-    fn spend(&self, route: &str, claim: Claim<'_>) -> Result<(), Error> {
-        let mut state = self.state();
-        let all = state.limits.creates_per_hour;
-        let taken = state.budget.take(claim, all, Instant::now());
-        taken.map_err(|full| {
-            let seconds = u32::try_from(full.after.as_secs() + 1).unwrap_or(u32::MAX);
-            let (whose, its, half, of) = if full.of_namespace {
-                let whose = format!(" for namespace {}", claim.namespace);
-                (whose, "its share of ", "half of ", share(all))
-            } else {
-                (String::new(), "", "", all)
-            };
-            let kept = match claim.purpose {
-                Purpose::First => "",
-                Purpose::Replacement => "; a tenth is kept for new users and revocations",
-                Purpose::Revocation => ", with the tenth more that is kept for revocations",
-            };
-            let most = claim.purpose.most(of);
-            let text = format!(
-                "{most} users were made{whose} within an hour, all that {its}limits.createsPerHour ({half}{all}) allows{kept}"
-            );
-            Error::held(Kind::BudgetExhausted(seconds), route, &text)
-        })
-    }
-
     fn paused(&self) -> Result<(), Error> {
         let now = Instant::now();
         let mut state = self.state();
         match &state.pause {
             Some((error, until)) if now < *until => Err(Error {
                 kind: Kind::RateLimited(Some(*until - now)),
+                // Of another request. Each pause has the same words: a condition that shows them is written once.
+                request_id: None,
                 ..error.clone()
             }),
             Some(_) => {

@@ -1,4 +1,5 @@
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -62,55 +63,6 @@ async fn while_the_platform_wants_a_pause_nothing_passes_and_the_longest_pause_c
         Some(error.to_string()),
         "the same words each time"
     );
-}
-
-#[tokio::test]
-async fn a_create_needs_a_turn_in_time_a_lease_that_lasts_and_a_budget() {
-    let timeout = Duration::from_millis(20);
-    let limits = Limits {
-        creates_per_hour: 1,
-        max_in_flight: 1,
-        ..Limits::default()
-    };
-    let kind = |r: Result<super::Permit, Error>| r.map(drop).map_err(|e| e.kind);
-    let hooks = LimiterEvents {
-        margin: Box::new(|| Duration::from_millis(20)),
-        ..LimiterEvents::default()
-    };
-    let short = RateLimiter::new(limits, hooks);
-    assert_eq!(
-        kind(
-            short
-                .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
-                .await
-        ),
-        Err(Kind::NotLeading)
-    );
-
-    let limiter = RateLimiter::new(limits, LimiterEvents::default());
-    let held = limiter.acquire(&caller(Priority::Normal)).await;
-    assert_eq!(
-        kind(
-            limiter
-                .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
-                .await
-        ),
-        Err(Kind::RateLimited(Some(timeout)))
-    );
-    drop(held);
-    assert_eq!(
-        kind(
-            limiter
-                .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
-                .await
-        ),
-        Ok(())
-    );
-    let refused = limiter
-        .acquire_create("POST /x", timeout, Purpose::First, &caller(Priority::Normal))
-        .await;
-    let error = refused.map(drop).err();
-    assert_eq!(error.as_ref().map(Error::reason), Some("CreateBudgetExhausted"));
 }
 
 #[tokio::test]
@@ -182,7 +134,7 @@ async fn namespaces_take_turns_in_a_line() {
 
 #[tokio::test]
 async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() {
-    let limiter = RateLimiter::new(Limits::default(), LimiterEvents::default());
+    let limiter = Arc::new(RateLimiter::new(Limits::default(), LimiterEvents::default()));
     let (hour, soon) = (Duration::from_hours(1), Instant::now() + Duration::from_hours(1));
     limiter.state().pace = TokenBucket {
         interval: hour,
@@ -197,11 +149,11 @@ async fn only_the_first_of_each_line_has_a_moment_and_who_gives_up_takes_none() 
     assert_eq!(limiter.state().pace.next, Some(soon + hour * 2));
     let timeout = Duration::from_millis(20);
     for way in [Priority::Normal, Priority::High] {
-        let turn = limiter
-            .acquire_create("POST /x", timeout, Purpose::First, &caller(way))
+        let permit = limiter
+            .reserve_create("POST /x", timeout, Purpose::First, &caller(way))
             .await;
         assert_eq!(
-            turn.map(drop).map_err(|e| e.kind),
+            permit.map(drop).map_err(|e| e.kind),
             Err(Kind::RateLimited(Some(timeout)))
         );
     }
@@ -217,20 +169,23 @@ async fn usage_is_reported() {
         creates_per_hour: 2,
         ..Limits::default()
     };
-    let limiter = RateLimiter::new(limits, LimiterEvents::default());
-    let turn = limiter
-        .acquire_create(
+    let limiter = Arc::new(RateLimiter::new(limits, LimiterEvents::default()));
+    let permit = limiter
+        .reserve_create(
             "POST /x",
             Duration::from_secs(1),
             Purpose::First,
             &caller(Priority::Normal),
         )
-        .await;
+        .await
+        .unwrap();
     let second = caller(Priority::Normal);
     let mut second = std::pin::pin!(limiter.acquire(&second));
     assert!(futures::poll!(&mut second).is_pending());
     let used = limiter.used();
     assert_eq!((used.in_flight, used.waiting, used.budget_left), (1, 1, 1));
+    let turn = permit.redeem("POST /x", Duration::from_secs(1));
+    assert_eq!(limiter.used().in_flight, 1);
     drop(turn);
     assert!(second.await.is_ok());
     let error = Error::held(Kind::RateLimited(None), "GET /x", "slow down");
@@ -238,69 +193,6 @@ async fn usage_is_reported() {
     let used = limiter.used();
     assert_eq!((used.in_flight, used.waiting), (0, 0));
     assert!(used.pause > Duration::from_mins(4), "{:?}", used.pause);
-}
-
-#[tokio::test]
-async fn replacements_leave_a_part_of_the_budget_to_others_and_revocations_have_one_of_their_own() {
-    let limits = Limits {
-        creates_per_hour: 10,
-        ..Limits::default()
-    };
-    let limiter = RateLimiter::new(limits, LimiterEvents::default());
-    let make = async |namespace, purpose| {
-        let turn = limiter
-            .acquire_create("POST /x", Duration::from_secs(1), purpose, &of(namespace))
-            .await;
-        turn.map(drop).map_err(|e| e.to_string())
-    };
-    for n in 0..9 {
-        let namespace = ["a", "b", "c"][n % 3];
-        assert_eq!(make(namespace, Purpose::Replacement).await, Ok(()));
-    }
-    let message = make("d", Purpose::Replacement).await.unwrap_err();
-    assert!(
-        message.contains("9 users were made within an hour, all that limits.createsPerHour (10) allows; a tenth is kept for new users and revocations"),
-        "{message}"
-    );
-    assert_eq!(make("a", Purpose::First).await, Ok(()));
-    let message = make("d", Purpose::First).await.unwrap_err();
-    assert!(
-        message.contains("10 users were made within an hour, all that limits.createsPerHour (10) allows"),
-        "{message}"
-    );
-    assert_eq!(make("a", Purpose::Revocation).await, Ok(()));
-    let message = make("d", Purpose::Revocation).await.unwrap_err();
-    assert!(
-        message.contains("11 users were made within an hour") && message.contains("with the tenth more"),
-        "{message}"
-    );
-    let most = |purpose: Purpose| [1, 2, 10, 1000].map(|all| purpose.most(all));
-    assert_eq!(most(Purpose::Replacement), [1, 1, 9, 900]);
-    assert_eq!(most(Purpose::Revocation), [2, 3, 11, 1100]);
-}
-
-#[tokio::test]
-async fn the_error_of_a_used_up_share_names_the_namespace() {
-    let limits = Limits {
-        creates_per_hour: 10,
-        ..Limits::default()
-    };
-    let limiter = RateLimiter::new(limits, LimiterEvents::default());
-    let make = async |namespace| {
-        let turn = limiter
-            .acquire_create("POST /x", Duration::from_secs(1), Purpose::First, &of(namespace))
-            .await;
-        turn.map(drop).map_err(|e| e.to_string())
-    };
-    for _ in 0..5 {
-        assert_eq!(make("payments").await, Ok(()));
-    }
-    let message = make("payments").await.unwrap_err();
-    assert!(
-        message.contains("5 users were made for namespace payments within an hour, all that its share of limits.createsPerHour (half of 10) allows"),
-        "{message}"
-    );
-    assert_eq!(make("search").await, Ok(()));
 }
 
 #[test]
