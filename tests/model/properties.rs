@@ -26,6 +26,12 @@ fn is_recorded(w: &World) -> bool {
 }
 
 pub fn always() -> Vec<Property<Operators>> {
+    let mut all = safety();
+    all.extend(liveness());
+    all
+}
+
+fn safety() -> Vec<Property<Operators>> {
     vec![
         Property::always(
             "S1 an attempt is journaled before its user exists, and as long as it does",
@@ -112,6 +118,11 @@ pub fn always() -> Vec<Property<Operators>> {
             "R4 a token is not let go of before it is kept elsewhere",
             |_, w: &World| is(w, broken::DURABLE),
         ),
+    ]
+}
+
+fn liveness() -> Vec<Property<Operators>> {
+    vec![
         Property::always(
             "L1 left alone, everything becomes right",
             |m: &Operators, w: &World| {
