@@ -54,11 +54,13 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
 /// What becomes of the object when there is nothing more to do in this reconcile.
 fn conclude(
     o: &Observed,
-    status: ProgrammaticUserStatus,
+    mut status: ProgrammaticUserStatus,
     desired: Option<&Spec>,
     outcome: Result<(), Interrupt>,
     now: Timestamp,
 ) -> Decision {
+    // Of a token that this reconcile published, too: otherwise the next one would write it.
+    rotation::note_end(o, &mut status);
     let end = |status, outcome: &Outcome| Decision::Done(verdict(o, status, desired, outcome, now));
     let too_old = rotation::has_ended(o, &status) || was_too_old(&status);
     let outcome = outcome.map_err(|halt| revocation::withdrawn(o, &status, halt));

@@ -44,6 +44,57 @@ fn a_replacement_that_has_to_wait_takes_nothing_from_those_who_use_the_token() {
     assert!(!rest.event.unwrap().warning);
 }
 
+/// Whatever is noted of a user is in the status that first says Ready: the next reconcile finds nothing to write.
+#[test]
+fn a_user_that_is_ready_is_written_once() {
+    let rotation = json!({"every": "720h", "overlap": "25h", "windows":
+        [{"cron": "0 2 * * SUN", "timeZone": "Europe/Berlin", "duration": "4h"}]});
+    let groups = json!({"role": "Editor", "accounts": [{"id": "act-1"}], "groups": [{"name": "deployers"}]});
+    let specs = [
+        json!({}),
+        json!({"rotation": rotation}),
+        json!({"access": groups}),
+        json!({"expireAt": "2099-01-01T00:00:00Z"}),
+        json!({"deletionPolicy": "Retain", "secret": {"name": "other"}}),
+    ];
+    let classes = [json!({}), json!({"maxAge": "2160h", "minOverlap": "1h"})];
+    for (spec, rotation) in specs
+        .iter()
+        .flat_map(|spec| classes.iter().map(move |c| (spec, c)))
+    {
+        let mut whole = serde_json::to_value(&editor().spec).unwrap();
+        if rotation.get("maxAge").is_some() {
+            whole["rotation"] = json!({"every": "720h"});
+        }
+        whole
+            .as_object_mut()
+            .unwrap()
+            .extend(spec.as_object().unwrap().clone());
+        let mut o = observed(user(&whole));
+        Arc::make_mut(o.class.as_mut().unwrap()).spec.rotation =
+            serde_json::from_value(rotation.clone()).unwrap();
+        let (steps, rest) = run(&mut o, created);
+        assert_eq!(reason(&rest), "Ready", "{spec} {rotation}: {steps:?}");
+        let written = rest.status;
+        object(&mut o).status = written.clone().map(|s| *s);
+        let name = written.as_ref().and_then(|s| s.secret_name.clone()).unwrap();
+        let SecretView::Ours(mut secret) = own_secret(NONCE) else {
+            panic!()
+        };
+        secret.name = name;
+        o.current_secret = SecretView::Ours(secret);
+        o.next_secret = o.current_secret.clone();
+        o.staged.clear();
+        o.answers = Answers::default();
+        let (steps, rest) = run(&mut o, created);
+        assert_eq!(
+            (rest.status, rest.event),
+            (written, None),
+            "{spec} {rotation}: {steps:?}"
+        );
+    }
+}
+
 #[test]
 fn what_is_asked_for_and_not_there_yet_is_not_ready() {
     let mut o = in_use();
