@@ -98,9 +98,12 @@ pub struct ControllerArgs {
     /// Deadline of the one call that makes a user (1s to 60s)
     #[arg(long, default_value = "10s", value_parser = seconds::<1, 60>, value_name = "SPAN")]
     pub create_timeout: Duration,
-    /// How much longer than two create timeouts an attempt without a certain answer is waited for
+    /// How much longer than the create timeout an attempt without a certain answer is waited for
     #[arg(long, default_value = "30s", value_parser = seconds::<0, 3600>, value_name = "SPAN")]
     pub settle_slack: Duration,
+    /// How long the hour of limits.createsPerHour is: tests have no hour
+    #[arg(long, default_value = "1h", value_parser = seconds::<1, 3600>, value_name = "SPAN", hide = true)]
+    pub creates_hour: Duration,
     /// What may be done with workloads that read a Secret of a user: nothing, observe them and their pods, or also restart
     /// them; each needs more rights than the one before
     #[arg(long, default_value = "observe", value_parser = level, value_name = "off|observe|restart")]
@@ -119,6 +122,7 @@ impl From<ControllerArgs> for controller::Config {
             lease_duration,
             create_timeout,
             settle_slack,
+            creates_hour,
             consumers,
         } = args;
         Self {
@@ -131,6 +135,7 @@ impl From<ControllerArgs> for controller::Config {
             lease_duration,
             create_timeout,
             settle_slack,
+            creates_hour,
             consumers,
         }
     }

@@ -50,8 +50,10 @@ pub struct Config {
     pub lease_duration: Duration,
     /// Deadline of the one call that makes a user.
     pub create_timeout: Duration,
-    /// How much longer than two such deadlines an attempt without a certain answer is waited for.
+    /// How much longer than that an attempt without a certain answer is waited for.
     pub settle_slack: Duration,
+    /// How long the hour of `limits.createsPerHour` is.
+    pub creates_hour: Duration,
     /// What may be done with workloads that read the Secrets.
     pub consumers: crate::plan::Level,
 }

@@ -95,7 +95,7 @@ fn organization_states(
         client.clone(),
         &config.namespace,
         own_secrets.clone(),
-        config.create_timeout,
+        (config.create_timeout, config.creates_hour),
         limiter_events(lease.clone(), triggers.clone(), metrics.clone()),
     ))
 }

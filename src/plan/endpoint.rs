@@ -95,6 +95,7 @@ pub fn limits(wanted: &Limits) -> client::Limits {
         requests_per_minute: number(wanted.requests_per_minute).unwrap_or(usual.requests_per_minute),
         max_in_flight: count(wanted.max_in_flight).unwrap_or(usual.max_in_flight),
         creates_per_hour: count(wanted.creates_per_hour).unwrap_or(usual.creates_per_hour),
+        hour: usual.hour,
     }
 }
 

@@ -103,7 +103,10 @@ impl Column {
     /// What can go wrong at this point.
     pub fn at(point: Point) -> Vec<Self> {
         let more: &[Self] = match point {
-            Point::Event | Point::DryRun | Point::Lease => return ANY.to_vec(),
+            Point::Event | Point::Lease => return ANY.to_vec(),
+            // Longer than the permit for the create call lasts.
+            Point::DryRun => return [&ANY as &[Self], &[C::Late]].concat(),
+            Point::Finalizer | Point::Intent => &[C::Late],
             Point::Post => &[
                 C::Late,
                 C::LateListed,

@@ -43,6 +43,7 @@ mod secrets;
 mod shares;
 mod startup_scan;
 mod steady_state;
+mod storms;
 mod upgrade;
 #[path = "../conformance/venv.rs"]
 mod venv;

@@ -41,6 +41,7 @@ pub(in crate::controller) struct OrganizationStates {
     names: SecretNames,
     namespace: String,
     create_timeout: Duration,
+    creates_hour: Duration,
     limiter_events: Box<dyn Fn(&str) -> client::LimiterEvents + Send + Sync>,
     lifetimes: Lifetimes,
 }
@@ -51,7 +52,7 @@ impl OrganizationStates {
         client: Client,
         namespace: &str,
         names: SecretNames,
-        create_timeout: Duration,
+        (create_timeout, creates_hour): (Duration, Duration),
         limiter_events: Box<dyn Fn(&str) -> client::LimiterEvents + Send + Sync>,
     ) -> Self {
         Self {
@@ -59,6 +60,7 @@ impl OrganizationStates {
             names,
             namespace: namespace.to_owned(),
             create_timeout,
+            creates_hour,
             limiter_events,
             lifetimes: Lifetimes::default(),
         }
@@ -195,7 +197,10 @@ impl OrganizationStates {
     ) -> Result<Arc<OrganizationState>, Problem> {
         let (name, uid) = (organization.name_any(), organization.uid());
         let make = || {
-            let limits = limits(&organization.spec.limits);
+            let limits = client::Limits {
+                hour: self.creates_hour,
+                ..limits(&organization.spec.limits)
+            };
             OrganizationState::new(client::RateLimiter::new(limits, (self.limiter_events)(&name)))
         };
         let begun = Instant::now();

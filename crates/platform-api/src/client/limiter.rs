@@ -43,6 +43,8 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// Users made an hour.
     pub creates_per_hour: usize,
+    /// How long that hour is.
+    pub hour: Duration,
 }
 
 impl Default for Limits {
@@ -51,6 +53,7 @@ impl Default for Limits {
             requests_per_minute: 300,
             max_in_flight: 8,
             creates_per_hour: 1000,
+            hour: Duration::from_hours(1),
         }
     }
 }
@@ -140,7 +143,7 @@ impl RateLimiter {
                 limits,
                 slots: Arc::new(Semaphore::new(limits.max_in_flight)),
                 pace: TokenBucket::new(limits.requests_per_minute),
-                budget: Budget::default(),
+                budget: Budget::new(limits.hour),
                 pause: None,
                 clock: Clock::default(),
                 deleted: HashMap::new(),

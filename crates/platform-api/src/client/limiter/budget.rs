@@ -4,8 +4,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const HOUR: Duration = Duration::from_hours(1);
-
 /// What a user is made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -48,8 +46,8 @@ pub(super) type Place = (Instant, Arc<str>);
 
 /// The users made in the last hour, each with the namespace of its object. An object that is deleted and made anew finds what
 /// its namespace has used.
-#[derive(Default)]
 pub(super) struct Budget {
+    hour: Duration,
     made: VecDeque<Place>,
     by_namespace: HashMap<Arc<str>, usize>,
 }
@@ -64,6 +62,14 @@ pub(super) struct Full {
 }
 
 impl Budget {
+    pub(super) fn new(hour: Duration) -> Self {
+        Self {
+            hour,
+            made: VecDeque::new(),
+            by_namespace: HashMap::new(),
+        }
+    }
+
     /// Whether there is room for this claim among `all` that may be made within an hour.
     pub(super) fn room(&mut self, claim: Claim<'_>, all: usize, now: Instant) -> Result<(), Full> {
         let spent = self.spent(now);
@@ -77,7 +83,7 @@ impl Budget {
             let here = self.made.iter().filter(|(_, n)| **n == *claim.namespace);
             let oldest = here.map(|(at, _)| *at).nth(used.saturating_sub(most_here));
             return Err(Full {
-                after: left(oldest, now),
+                after: self.left(oldest, now),
                 of_namespace: true,
             });
         }
@@ -87,7 +93,7 @@ impl Budget {
                 .get(spent.saturating_sub(most.max(1)))
                 .map(|(at, _)| *at);
             return Err(Full {
-                after: left(oldest, now),
+                after: self.left(oldest, now),
                 of_namespace: false,
             });
         }
@@ -112,6 +118,13 @@ impl Budget {
         }
     }
 
+    /// How long it takes until this one is an hour old.
+    fn left(&self, oldest: Option<Instant>, now: Instant) -> Duration {
+        oldest.map_or(self.hour, |at| {
+            self.hour.saturating_sub(now.saturating_duration_since(at))
+        })
+    }
+
     fn leave(&mut self, namespace: &str) {
         if let Some(used) = self.by_namespace.get_mut(namespace) {
             *used -= 1;
@@ -123,17 +136,13 @@ impl Budget {
 
     /// How many were made within an hour.
     pub(super) fn spent(&mut self, now: Instant) -> usize {
-        let old = |(at, _): &mut (Instant, Arc<str>)| now.saturating_duration_since(*at) >= HOUR;
+        let hour = self.hour;
+        let old = |(at, _): &mut (Instant, Arc<str>)| now.saturating_duration_since(*at) >= hour;
         while let Some((_, name)) = self.made.pop_front_if(old) {
             self.leave(&name);
         }
         self.made.len()
     }
-}
-
-/// How long it takes until this one is an hour old.
-fn left(oldest: Option<Instant>, now: Instant) -> Duration {
-    oldest.map_or(HOUR, |at| HOUR.saturating_sub(now.saturating_duration_since(at)))
 }
 
 #[cfg(test)]
@@ -158,7 +167,7 @@ mod tests {
                 of_namespace,
             })
         };
-        let mut budget = Budget::default();
+        let mut budget = Budget::new(Duration::from_hours(1));
         let (a, b, c) = (FIRST, of("b", Purpose::First), of("c", Purpose::First));
         let mut take = |claim, all, now| budget.take(claim, all, now).map(drop);
         assert_eq!(take(a, 2, now), Ok(()));
@@ -182,7 +191,7 @@ mod tests {
         for all in [1, 2, 3, 10, 11, 1000] {
             // The extra tenth of a revocation is one user at least: where two may be made it is all that is left.
             for purpose in purposes.into_iter().take(if all > 2 { 3 } else { 2 }) {
-                let mut budget = Budget::default();
+                let mut budget = Budget::new(Duration::from_hours(1));
                 let mut made = 0;
                 while budget.take(of("a", purpose), all, now).is_ok() {
                     made += 1;
@@ -195,7 +204,7 @@ mod tests {
                 assert_eq!(other.is_ok(), all > 1, "{all} {purpose:?}: {made}");
             }
             // Its own revocations do not wait until its other users are an hour old.
-            let mut budget = Budget::default();
+            let mut budget = Budget::new(Duration::from_hours(1));
             while budget.take(of("a", Purpose::First), all, now).is_ok() {}
             assert!(
                 budget.take(of("a", Purpose::Revocation), all, now).is_ok(),
