@@ -7,15 +7,17 @@ use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt as _};
 use tokio::sync::Mutex as Turn;
 
-use crate::api::Reason;
-use crate::controller::consumers::summarize::pod_of;
+use crate::api::{Reason, WorkloadKind};
+use crate::controller::consumers::summarize::{marks, secrets};
 use crate::controller::error::describe;
 use crate::plan;
 use crate::plan::{Answer, Problem, Retry};
 
+/// Label that a `Deployment` puts on its pods; the name of the `ReplicaSet` between them ends with its value.
+const HASH_LABEL: &str = "pod-template-hash";
 /// Pods that are in memory as a whole at one time.
 const PAGE: u32 = 200;
 
@@ -82,9 +84,51 @@ async fn list(client: &Client, namespace: &str) -> Answer<Pods> {
     }
 }
 
+/// A pod that may run a container; `None`: it has ended, or no node has it yet.
+fn pod_of(pod: &Pod) -> Option<plan::Pod> {
+    let spec = pod.spec.as_ref()?;
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    // A pod that no node has begun with will read the Secret as it is then.
+    spec.node_name.as_ref()?;
+    if matches!(phase, Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    Some(plan::Pod {
+        name: pod.name_any(),
+        workload: owner(pod),
+        created: pod.creation_timestamp().map(|time| time.0),
+        secrets: secrets(spec),
+        marks: marks(pod.metadata.annotations.as_ref()),
+        // The time of its deletion and what it was given besides.
+        ends: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+    })
+}
+
+/// The workload that made a pod. Between a `Deployment` and its pods is a `ReplicaSet`, which need not be read for this.
+fn owner(pod: &Pod) -> Option<(WorkloadKind, String)> {
+    let owners = pod.owner_references();
+    let owner = owners.iter().find(|o| o.controller == Some(true))?;
+    let kind = match owner.kind.as_str() {
+        "StatefulSet" => WorkloadKind::StatefulSet,
+        "DaemonSet" => WorkloadKind::DaemonSet,
+        "ReplicaSet" => {
+            let hash = pod.labels().get(HASH_LABEL)?;
+            let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+            return Some((WorkloadKind::Deployment, name.to_owned()));
+        }
+        _ => return None,
+    };
+    owner
+        .api_version
+        .starts_with("apps/")
+        .then(|| (kind, owner.name.clone()))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use serde_json::json;
+
     use futures::future::join_all;
     use tokio::sync::watch;
 
@@ -115,5 +159,46 @@ mod tests {
         ask("a").await;
         assert_eq!(*made.lock().unwrap(), 4, "what is over is not kept");
         assert!(lists.all().is_empty());
+    }
+
+    #[test]
+    fn a_pod_counts_from_when_a_node_has_it_until_it_has_ended() {
+        let pod = |node: Option<&str>, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {
+                    "name": "web-5c9fb7f855-x", "labels": {"pod-template-hash": "5c9fb7f855"},
+                    "creationTimestamp": "2026-01-05T10:11:12Z",
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5c9fb7f855", "uid": "u", "controller": true}],
+                    "annotations": {"rotation.programmatic-users.io/ci": "m", "other": "x"},
+                },
+                "spec": {
+                    "nodeName": node,
+                    "containers": [{"name": "a", "env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "one", "key": "k"}}}]}],
+                    "initContainers": [{"name": "b", "envFrom": [{"secretRef": {"name": "two"}}]}],
+                    "ephemeralContainers": [{"name": "c", "envFrom": [{"secretRef": {"name": "three"}}]}],
+                    "imagePullSecrets": [{"name": "registry"}],
+                    "volumes": [
+                        {"name": "v", "secret": {"secretName": "four"}},
+                        {"name": "w", "projected": {"sources": [{"secret": {"name": "five"}}, {"configMap": {"name": "not"}}]}},
+                    ],
+                },
+                "status": {"phase": phase},
+            }))
+            .unwrap()
+        };
+        let found = pod_of(&pod(Some("node"), "Running")).unwrap();
+        assert_eq!(found.workload, Some((WorkloadKind::Deployment, "web".to_owned())));
+        let secrets: Vec<&str> = found.secrets.iter().map(String::as_str).collect();
+        assert_eq!(secrets, ["five", "four", "one", "three", "two"]);
+        assert_eq!(found.marks.len(), 1);
+        assert!(found.created.is_some() && found.ends.is_none());
+        assert!(pod_of(&pod(Some("node"), "Pending")).is_some());
+        for (node, phase) in [
+            (None, "Pending"),
+            (Some("node"), "Succeeded"),
+            (Some("node"), "Failed"),
+        ] {
+            assert_eq!(pod_of(&pod(node, phase)), None, "{phase}");
+        }
     }
 }

@@ -1,18 +1,15 @@
-//! Of a workload or a pod, what decisions need: the Secrets that it reads, and how far its rollout is.
+//! Of a workload, what decisions need: the Secrets that it reads, and how far its rollout is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, PodSpec, PodTemplateSpec};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, PodSpec, PodTemplateSpec};
 use kube::ResourceExt;
 
 use crate::api::{RESTART_PREFIX, WorkloadKind};
 use crate::controller::reconcile::secret::written;
-use crate::plan;
 use crate::plan::{Rollout, Workload};
 
-/// Label that a `Deployment` puts on its pods; the name of the `ReplicaSet` between them ends with its value.
-const HASH_LABEL: &str = "pod-template-hash";
 const ON_DELETE: &str = "has updateStrategy OnDelete";
 
 /// A kind of workload.
@@ -176,47 +173,7 @@ impl ReadsSecrets for DaemonSet {
     }
 }
 
-/// A pod that may run a container; `None`: it has ended, or no node has it yet.
-pub(in crate::controller) fn pod_of(pod: &Pod) -> Option<plan::Pod> {
-    let spec = pod.spec.as_ref()?;
-    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-    // A pod that no node has begun with will read the Secret as it is then.
-    spec.node_name.as_ref()?;
-    if matches!(phase, Some("Succeeded" | "Failed")) {
-        return None;
-    }
-    Some(plan::Pod {
-        name: pod.name_any(),
-        workload: owner(pod),
-        created: pod.creation_timestamp().map(|time| time.0),
-        secrets: secrets(spec),
-        marks: marks(pod.metadata.annotations.as_ref()),
-        // The time of its deletion and what it was given besides.
-        ends: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
-    })
-}
-
-/// The workload that made a pod. Between a `Deployment` and its pods is a `ReplicaSet`, which need not be read for this.
-fn owner(pod: &Pod) -> Option<(WorkloadKind, String)> {
-    let owners = pod.owner_references();
-    let owner = owners.iter().find(|o| o.controller == Some(true))?;
-    let kind = match owner.kind.as_str() {
-        "StatefulSet" => WorkloadKind::StatefulSet,
-        "DaemonSet" => WorkloadKind::DaemonSet,
-        "ReplicaSet" => {
-            let hash = pod.labels().get(HASH_LABEL)?;
-            let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
-            return Some((WorkloadKind::Deployment, name.to_owned()));
-        }
-        _ => return None,
-    };
-    owner
-        .api_version
-        .starts_with("apps/")
-        .then(|| (kind, owner.name.clone()))
-}
-
-fn marks(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
+pub(super) fn marks(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<String, String> {
     let ours = annotations
         .into_iter()
         .flatten()
@@ -225,7 +182,7 @@ fn marks(annotations: Option<&BTreeMap<String, String>>) -> BTreeMap<String, Str
 }
 
 /// Secrets that the containers of a pod can read: from their environment, and from volumes.
-fn secrets(spec: &PodSpec) -> BTreeSet<String> {
+pub(super) fn secrets(spec: &PodSpec) -> BTreeSet<String> {
     let usual = spec
         .containers
         .iter()
@@ -356,46 +313,5 @@ mod tests {
             rollout::<DaemonSet>(&by_hand, &on_nodes(3, 3)),
             Rollout::Held(ON_DELETE)
         );
-    }
-
-    #[test]
-    fn a_pod_counts_from_when_a_node_has_it_until_it_has_ended() {
-        let pod = |node: Option<&str>, phase: &str| -> Pod {
-            serde_json::from_value(json!({
-                "metadata": {
-                    "name": "web-5c9fb7f855-x", "labels": {"pod-template-hash": "5c9fb7f855"},
-                    "creationTimestamp": "2026-01-05T10:11:12Z",
-                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5c9fb7f855", "uid": "u", "controller": true}],
-                    "annotations": {"rotation.programmatic-users.io/ci": "m", "other": "x"},
-                },
-                "spec": {
-                    "nodeName": node,
-                    "containers": [{"name": "a", "env": [{"name": "T", "valueFrom": {"secretKeyRef": {"name": "one", "key": "k"}}}]}],
-                    "initContainers": [{"name": "b", "envFrom": [{"secretRef": {"name": "two"}}]}],
-                    "ephemeralContainers": [{"name": "c", "envFrom": [{"secretRef": {"name": "three"}}]}],
-                    "imagePullSecrets": [{"name": "registry"}],
-                    "volumes": [
-                        {"name": "v", "secret": {"secretName": "four"}},
-                        {"name": "w", "projected": {"sources": [{"secret": {"name": "five"}}, {"configMap": {"name": "not"}}]}},
-                    ],
-                },
-                "status": {"phase": phase},
-            }))
-            .unwrap()
-        };
-        let found = pod_of(&pod(Some("node"), "Running")).unwrap();
-        assert_eq!(found.workload, Some((WorkloadKind::Deployment, "web".to_owned())));
-        let secrets: Vec<&str> = found.secrets.iter().map(String::as_str).collect();
-        assert_eq!(secrets, ["five", "four", "one", "three", "two"]);
-        assert_eq!(found.marks.len(), 1);
-        assert!(found.created.is_some() && found.ends.is_none());
-        assert!(pod_of(&pod(Some("node"), "Pending")).is_some());
-        for (node, phase) in [
-            (None, "Pending"),
-            (Some("node"), "Succeeded"),
-            (Some("node"), "Failed"),
-        ] {
-            assert_eq!(pod_of(&pod(node, phase)), None, "{phase}");
-        }
     }
 }
