@@ -8,21 +8,17 @@
 //! Every tenant may label large Secrets as the operator's: a page is read up to a number of bytes, and of each Secret only
 //! the needed parts are kept.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
-use std::marker::PhantomData;
-use std::pin::pin;
+mod join_buffer;
+mod pages;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::AsyncReadExt as _;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ListParams;
-use kube::core::{ObjectList, Request};
-use kube::{Client, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
+use kube::ResourceExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -30,9 +26,9 @@ use crate::api::{MANAGED_BY_LABEL, MANAGER, ProgrammaticUser};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::reconcile::execute::{Executor, changed_status};
-use crate::controller::reconcile::observe::{Namespaces, observe_listed, only_secret_name};
+use crate::controller::reconcile::observe::{Namespaces, observe_listed};
 use crate::controller::reconcile::panics::catch_panic;
-use crate::controller::reconcile::secret::{own, owner};
+use crate::controller::reconcile::secret::owner;
 use crate::controller::schedule::triggers::UserRef;
 use crate::controller::watch::cached_user::CachedUser;
 use crate::controller::watch::readable::Readable;
@@ -40,15 +36,9 @@ use crate::controller::watch::streams::Cache;
 use crate::plan;
 use crate::plan::{Decision, Observed, OwnSecret, Requeue, Step};
 
-/// Objects of a page at most. For each page the API server reads the keys of all.
-const PAGE: u32 = 500;
-/// Bytes of a page at most: one that has more is asked for again with fewer objects. A single object has less than two MiB.
-const LARGEST: usize = 8 << 20;
-/// Users without their Secrets, and Secrets without their users, that are kept until the other list shows them.
-const MOST: usize = 2000;
-/// How long the next thing is waited for, be it a page or an event of the watch of the Secrets. Users whose lists do
-/// not come are reconciled without them.
-const PATIENCE: Duration = Duration::from_secs(30);
+use join_buffer::{JoinBuffer, uid};
+use pages::{PATIENCE, Pages};
+
 /// How long all of it may take. Etcd does not keep what a list began with for much longer.
 const ALL: Duration = Duration::from_mins(5);
 /// How long one platform is waited for, and how long all that do not answer: users of other organizations wait meanwhile.
@@ -158,10 +148,6 @@ async fn scan_lists(context: &Context, mut scope: Scope) -> Result<usize, Error>
     Ok(eye.at_rest)
 }
 
-fn uid(user: &ProgrammaticUser) -> &str {
-    user.metadata.uid.as_deref().unwrap_or_default()
-}
-
 /// Checks one user after the other.
 struct Scanner<'a> {
     context: &'a Context,
@@ -247,174 +233,5 @@ impl Scanner<'_> {
             self.patience = self.patience.saturating_sub(begun.elapsed());
         }
         answered
-    }
-}
-
-/// The pages of a list, one after the other, in the order of namespaces and names.
-struct Pages<K> {
-    client: Client,
-    path: String,
-    params: ListParams,
-    more: bool,
-    /// Namespace and name of the last object.
-    last: String,
-    kind: PhantomData<K>,
-}
-
-impl<K> Pages<K>
-where
-    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned,
-{
-    fn new(client: &Client, namespace: Option<&str>) -> Self {
-        Self {
-            client: client.clone(),
-            path: K::url_path(&(), namespace),
-            params: ListParams::default().limit(PAGE),
-            more: true,
-            last: String::new(),
-            kind: PhantomData,
-        }
-    }
-
-    async fn next(&mut self, doing: &'static str) -> Result<Vec<K>, Error> {
-        let page = loop {
-            let page = timeout(PATIENCE, self.read()).await;
-            let page = page.map_err(|_| Error::Kube(doing, "no answer".to_owned()))?;
-            if let Some(page) = page.map_err(Error::from_kube(doing))? {
-                break page;
-            }
-            match self.params.limit {
-                Some(limit) if limit > 1 => self.params.limit = Some(limit.div_ceil(8)),
-                _ => return Err(Error::Kube(doing, "one object is too large".to_owned())),
-            }
-        };
-        if let Some(last) = page.items.last() {
-            self.last = format!("{}/{}", last.namespace().unwrap_or_default(), last.name_any());
-        }
-        self.params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
-        self.more = self.params.continue_token.is_some();
-        Ok(page.items)
-    }
-
-    /// One page; `None`: it has too many bytes. Never what the library's own list would do with one that it cannot read,
-    /// which is to write it into the log.
-    async fn read(&mut self) -> kube::Result<Option<ObjectList<K>>> {
-        let request = Request::new(&self.path).list(&self.params);
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let mut bytes = Vec::new();
-        let reply = pin!(self.client.request_stream(request).await?);
-        // The largest page and one byte: what lies beyond is not asked for.
-        let mut reply = reply.take(LARGEST as u64 + 1);
-        reply
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(kube::Error::ReadEvents)?;
-        if bytes.len() > LARGEST {
-            return Ok(None);
-        }
-        if bytes.len() < LARGEST / 4 {
-            self.params.limit = self.params.limit.map(|limit| PAGE.min(limit * 2));
-        }
-        serde_json::from_slice(&bytes)
-            .map(Some)
-            .map_err(kube::Error::SerdeError)
-    }
-}
-
-/// The user's UID, and namespace and name of the Secret.
-type Key = (String, String, String);
-
-/// Users and Secrets that still miss each other.
-#[derive(Default)]
-struct JoinBuffer {
-    users: HashMap<Key, ProgrammaticUser>,
-    secrets: HashMap<Key, OwnSecret>,
-}
-
-impl JoinBuffer {
-    /// The user with its Secret, if that was shown.
-    fn user(&mut self, user: ProgrammaticUser) -> Option<(ProgrammaticUser, OwnSecret)> {
-        let namespace = user.namespace().unwrap_or_default();
-        let key = (uid(&user).to_owned(), namespace, only_secret_name(&user)?);
-        if let Some(secret) = self.secrets.remove(&key) {
-            return Some((user, secret));
-        }
-        insert_bounded(&mut self.users, key, user);
-        None
-    }
-
-    /// What counts of the Secret with the user that owns it, if that was shown.
-    fn secret(&mut self, owner: &str, secret: &Secret) -> Option<(ProgrammaticUser, OwnSecret)> {
-        let namespace = secret.namespace().unwrap_or_default();
-        let key = (owner.to_owned(), namespace, secret.name_any());
-        let secret = own(secret);
-        if let Some(user) = self.users.remove(&key) {
-            return Some((user, secret));
-        }
-        insert_bounded(&mut self.secrets, key, secret);
-        None
-    }
-}
-
-/// With many names that are not alike, those that came first are given up.
-fn insert_bounded<K: Hash + Eq, V>(all: &mut HashMap<K, V>, key: K, value: V) {
-    if all.len() >= MOST {
-        all.clear();
-    }
-    all.insert(key, value);
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn user(n: usize, secret: Option<&str>) -> ProgrammaticUser {
-        serde_json::from_value(json!({
-            "apiVersion": "programmatic-users.io/v1alpha1", "kind": "ProgrammaticUser",
-            "metadata": {"name": n.to_string(), "namespace": "a", "uid": format!("uid-{n}")},
-            "spec": {"className": "c", "scope": "Account", "secret": {"name": secret}},
-        }))
-        .unwrap()
-    }
-
-    fn secret(namespace: &str, name: &str) -> Secret {
-        serde_json::from_value(json!({"metadata": {"name": name, "namespace": namespace}})).unwrap()
-    }
-
-    #[test]
-    fn a_user_finds_the_secret_of_its_name_that_it_owns_whichever_comes_first() {
-        let mut pairs = JoinBuffer::default();
-        assert!(pairs.user(user(1, None)).is_none());
-        assert!(
-            pairs.secret("uid-2", &secret("a", "1")).is_none(),
-            "another one's"
-        );
-        assert!(
-            pairs.secret("uid-1", &secret("a", "old")).is_none(),
-            "of another name"
-        );
-        assert!(pairs.secret("uid-1", &secret("b", "1")).is_none(), "elsewhere");
-        let (found, with) = pairs.secret("uid-1", &secret("a", "1")).unwrap();
-        assert_eq!((found.name_any(), with.name), ("1".to_owned(), "1".to_owned()));
-        assert!(pairs.secret("uid-3", &secret("a", "other")).is_none());
-        assert!(pairs.user(user(3, Some("other"))).is_some());
-    }
-
-    #[test]
-    fn what_finds_nothing_is_given_up_before_it_is_too_much() {
-        let mut pairs = JoinBuffer::default();
-        for n in 0..3 * MOST {
-            assert!(pairs.user(user(n, None)).is_none());
-            assert!(pairs.secret(&format!("uid-{n}"), &secret("a", "other")).is_none());
-            assert!(pairs.users.len() <= MOST && pairs.secrets.len() <= MOST);
-        }
-        let last = 3 * MOST - 1;
-        assert!(
-            pairs
-                .secret(&format!("uid-{last}"), &secret("a", &last.to_string()))
-                .is_some()
-        );
     }
 }
