@@ -1,5 +1,7 @@
 //! IO out: takes one step and notes its answer.
 
+mod executor;
+mod platform;
 mod secrets;
 mod workloads;
 
@@ -10,40 +12,18 @@ use kube::core::ApiResource;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::api::{FINALIZER, ProgrammaticUserStatus, Reason};
+use crate::api::{FINALIZER, ProgrammaticUserStatus};
 use crate::controller::context::Context;
 use crate::controller::error::{Error, secret_problem};
-use crate::controller::organizations::connections::Connection;
 use crate::controller::organizations::{classes, retained};
-use crate::controller::schedule::triggers::UserRef;
 use crate::controller::watch::readable::{Readable, is_unreadable};
 use crate::plan;
-use crate::plan::{Answer, Created, Deletion, Found, Marker, Observed, Problem, Retry, Step, is_marked};
-use crate::platform::client::{CreatePermit, Purpose, Sent};
-use crate::platform::{CreateProgrammaticUser, Token, client};
+use crate::plan::{Answer, Observed, Retained, Step};
+use crate::platform::client::CreatePermit;
 
-/// One object's work, and the token between its creation and its publication.
-pub(in crate::controller) struct Executor<'a> {
-    context: &'a Context,
-    namespace: String,
-    token: Option<Token>,
-    /// For one create call.
-    permit: Option<CreatePermit>,
-    /// Whether anything was written.
-    pub(in crate::controller) wrote: bool,
-}
+pub(in crate::controller) use executor::Executor;
 
-impl<'a> Executor<'a> {
-    pub(in crate::controller) fn new(context: &'a Context, namespace: &str) -> Self {
-        Self {
-            context,
-            namespace: namespace.to_owned(),
-            token: None,
-            permit: None,
-            wrote: false,
-        }
-    }
-
+impl Executor<'_> {
     /// Takes `step`; an error is one that no status can tell of. An API server that answers late does not hold up the calls of others: what
     /// stands between a permit and its call ends with the permit, like a crash there.
     pub(in crate::controller) async fn execute(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {
@@ -62,10 +42,7 @@ impl<'a> Executor<'a> {
             Step::Reserve(purpose) => o.answers.reserved = Some((purpose, self.reserve(o, purpose).await)),
             Step::LookUp(fresh) => o.answers.catalog = Some(self.look_up(o, fresh).await),
             Step::AddFinalizer => self.set_finalizer(o, true).await?,
-            Step::RemoveFinalizer => {
-                self.set_finalizer(o, false).await?;
-                o.answers.finalizer_removed = true;
-            }
+            Step::RemoveFinalizer => self.set_finalizer(o, false).await?,
             Step::HoldClass => self.hold_class(o).await?,
             Step::DryRun(draft) => o.answers.dry_run = Some(self.dry_run(o, &draft).await),
             Step::Journal(status, begun) => {
@@ -77,29 +54,10 @@ impl<'a> Executor<'a> {
                 let (outcome, changed) = self.commit(o, &draft).await;
                 (o.answers.committed, o.answers.changed) = (Some(outcome), changed);
             }
-            Step::Compensate(id) => {
-                // The token has no home: wipe it before anything else.
-                self.token = None;
-                o.answers.compensated = Some(self.on_platform(o, async |c| c.delete_user(&id).await).await);
-            }
-            Step::ReadUser(id) => {
-                let answer = self.on_platform(o, async |c| c.user(&id).await).await;
-                o.answers.details.insert(id, answer);
-            }
-            Step::PutPolicies(id, policies) => {
-                self.wrote = true;
-                let answer = self
-                    .on_platform(o, async |c| c.put_policies(&id, policies).await)
-                    .await;
-                o.answers.policies_put.insert(id, answer);
-            }
-            Step::PutGroups(id, groups) => {
-                self.wrote = true;
-                let answer = self
-                    .on_platform(o, async |c| c.put_groups(&id, groups).await)
-                    .await;
-                o.answers.groups_put.insert(id, answer);
-            }
+            Step::Compensate(id) => o.answers.compensated = Some(self.compensate(o, &id).await),
+            Step::ReadUser(id) => self.read_user(o, id).await,
+            Step::PutPolicies(id, policies) => self.put_policies(o, id, policies).await,
+            Step::PutGroups(id, groups) => self.put_groups(o, id, groups).await,
             Step::Stage { nonce, user_id } => {
                 o.answers.staged = Some(self.stage(o, &nonce, &user_id).await);
             }
@@ -117,13 +75,7 @@ impl<'a> Executor<'a> {
                 let answer = self.verify(o, &token).await;
                 o.answers.verified.insert(token, answer);
             }
-            Step::ListUsers => {
-                let answer = self.on_platform(o, async |c| c.user_names().await).await;
-                let uid = o.user.uid().unwrap_or_default();
-                let shares = |listed: &Vec<_>| self.context.shares_digest(&uid, listed);
-                o.answers.shared_digest = answer.as_ref().is_ok_and(shares);
-                o.answers.listed = Some(answer);
-            }
+            Step::ListUsers => self.list_users(o).await,
             Step::DeleteUser(id, marker) => {
                 let answer = self.delete_user(o, &id, &marker).await;
                 o.answers.deleted.insert(id, answer);
@@ -136,18 +88,10 @@ impl<'a> Executor<'a> {
                 let answer = self.delete_old_secret(o, &name, &nonce).await;
                 o.answers.old_secrets_deleted.insert((name, nonce), answer);
             }
-            Step::Record(user) => {
-                self.wrote = true;
-                let written = retained::record(self.context, &user).await;
-                o.answers.recorded =
-                    Some(written.map_err(|e| secret_problem("of the record", "written", &e)));
-            }
+            Step::Record(user) => o.answers.recorded = Some(self.record(&user).await),
             Step::Release(own) => o.answers.released = Some(self.release(o, &own).await),
             Step::ReadPods(names) => o.answers.pods = Some(self.read_pods(&names).await),
-            Step::Restart(restart) => {
-                let answer = self.restart(&restart).await;
-                o.answers.restarted.insert(restart.workload, answer);
-            }
+            Step::Restart(restart) => self.restart(o, restart).await,
         }
         Ok(())
     }
@@ -207,48 +151,10 @@ impl<'a> Executor<'a> {
         Api::namespaced(self.context.client.clone(), &self.namespace)
     }
 
-    async fn platform(&self, o: &Observed) -> Result<(String, Arc<Connection>), Problem> {
-        let organization = o.organization.as_ref().ok_or_else(|| Problem {
-            reason: Reason::UnknownOrganization,
-            message: "the Organization is gone".to_owned(),
-            retry: Retry::OnChange,
-        })?;
-        Ok((
-            organization.name_any(),
-            self.context.platforms.get(organization).await?,
-        ))
-    }
-
-    /// The client, whose calls wait for few others if a token is to die at once.
-    fn client(&self, o: &Observed, platform: &Connection) -> client::Client {
-        let reference = UserRef::new(&o.user.name_any()).within(&self.namespace);
-        // The watch may know that it is asked for since this object was read.
-        let known = || self.context.triggers.known(&reference);
-        let client = platform.client().of_namespace(&self.namespace);
-        if plan::is_being_revoked(&o.user) || known().is_some_and(|user| user.revoked) {
-            client.with_high_priority()
-        } else {
-            client
-        }
-    }
-
-    async fn on_platform<T>(
-        &self,
-        o: &Observed,
-        call: impl AsyncFnOnce(&client::Client) -> Result<T, client::Error>,
-    ) -> Answer<T> {
-        let (name, platform) = self.platform(o).await?;
-        call(&self.client(o, &platform))
-            .await
-            .map_err(|e| self.context.platforms.problem(&name, &e))
-    }
-
-    async fn look_up(&self, o: &Observed, fresh: bool) -> Answer<Found> {
-        let (name, platform) = self.platform(o).await?;
-        platform
-            .catalog(fresh)
-            .await
-            .map_err(|e| self.context.platforms.problem(&name, &e))
+    async fn record(&mut self, user: &Retained) -> Answer<()> {
+        self.wrote = true;
+        let written = retained::record(self.context, user).await;
+        written.map_err(|e| secret_problem("of the record", "written", &e))
     }
 
     async fn set_finalizer(&mut self, o: &mut Observed, present: bool) -> Result<(), Error> {
@@ -271,6 +177,7 @@ impl<'a> Executor<'a> {
             Err(kube::Error::Api(status)) if !present && status.is_not_found() => {}
             Err(error) => return Err(Error::from_kube("change the finalizers")(error)),
         }
+        o.answers.finalizer_removed = !present;
         Ok(())
     }
 
@@ -283,101 +190,12 @@ impl<'a> Executor<'a> {
         }
         Ok(())
     }
-
-    async fn reserve(&mut self, o: &Observed, purpose: Purpose) -> Answer<()> {
-        let reserved = self
-            .on_platform(o, async |c| c.reserve_create(purpose).await)
-            .await;
-        self.permit = Some(reserved?);
-        Ok(())
-    }
-
-    async fn create(&mut self, o: &Observed, body: &CreateProgrammaticUser) -> Created {
-        // Without a connection nothing was sent.
-        let (name, platform) = match self.platform(o).await {
-            Ok(found) => found,
-            Err(problem) => return Created::No(problem),
-        };
-        // The plan asks for no call without a permit. (The model's mutant `NoPermit`.)
-        let Some(permit) = self.permit.take() else {
-            return Created::No(without_permit());
-        };
-        self.wrote = true;
-        match self
-            .client(o, &platform)
-            .create_programmatic_user(body, permit)
-            .await
-        {
-            Ok(created) => {
-                let last_digits = created.token.last_digits().to_owned();
-                self.token = Some(created.token);
-                Created::Yes {
-                    user_id: created.id,
-                    last_digits,
-                }
-            }
-            Err(error) => {
-                let problem = self.context.platforms.problem(&name, &error);
-                if error.sent() == Sent::NotApplied {
-                    Created::No(problem)
-                } else {
-                    Created::Unknown(problem)
-                }
-            }
-        }
-    }
-
-    /// Reads the user first: what a journal or an annotation says is never enough to delete something. Nor is it enough
-    /// to forget something that it is not found once: then the list has to know nothing of it either.
-    async fn delete_user(&mut self, o: &Observed, id: &str, marker: &Marker) -> Answer<Deletion> {
-        self.wrote = true;
-        let deletion = self
-            .on_platform(o, async |c| match c.user(id).await? {
-                Some(details) if is_marked(&details, marker) => {
-                    c.delete_user(id).await.map(|()| Some(Deletion::Gone))
-                }
-                Some(_) => Ok(Some(Deletion::NotOurs)),
-                None => {
-                    let listed = c.user_names().await?;
-                    let still = listed.iter().any(|u| *u.user_id == *id);
-                    Ok((!still).then_some(Deletion::Gone))
-                }
-            })
-            .await?
-            .ok_or_else(|| contradiction(id))?;
-        if deletion == Deletion::NotOurs {
-            tracing::warn!(
-                user_id = id,
-                "the journal names a user that does not carry our marker; it is left alone"
-            );
-        }
-        Ok(deletion)
-    }
 }
 
 /// The object as the API server has it after a write.
 fn replace_object(o: &mut Observed, object: Readable) {
     o.user = Arc::new(object.user);
     o.unreadable = object.unreadable;
-}
-
-fn without_permit() -> Problem {
-    Problem {
-        reason: Reason::InternalError,
-        message: "the operator was about to create a user without a permit, and did not: please report it"
-            .to_owned(),
-        retry: Retry::Backoff,
-    }
-}
-
-fn contradiction(id: &str) -> Problem {
-    Problem {
-        reason: Reason::PlatformError,
-        message: format!(
-            "the platform lists user {id} and does not find it: asked again until it is certain"
-        ),
-        retry: Retry::Backoff,
-    }
 }
 
 /// The status as it is to be written; `None`: the object has it.

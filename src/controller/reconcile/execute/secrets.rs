@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::api::{FENCE_ANNOTATION, RETAINED_LABEL, Reason};
 use crate::controller::context::fresh_nonce;
 use crate::controller::error::{describe, secret_problem};
-use crate::controller::reconcile::execute::Executor;
+use crate::controller::reconcile::execute::executor::Executor;
 use crate::controller::reconcile::secret;
 use crate::plan::{
     Answer, Committed, Fence, Observed, OwnSecret, Problem, Retry, SecretDraft, SecretView, Staged,
@@ -27,7 +27,7 @@ impl Executor<'_> {
         Api::namespaced(self.context.client.clone(), &self.namespace)
     }
 
-    pub(in crate::controller) async fn dry_run(&self, o: &Observed, draft: &SecretDraft) -> Answer<()> {
+    pub(super) async fn dry_run(&self, o: &Observed, draft: &SecretDraft) -> Answer<()> {
         let dummy = "0".repeat(64);
         let params = PostParams {
             dry_run: true,
@@ -53,11 +53,7 @@ impl Executor<'_> {
     }
 
     /// Writes the Secret with the token in hand; also when that was, by the API server's clock.
-    pub(in crate::controller) async fn commit(
-        &self,
-        o: &Observed,
-        draft: &SecretDraft,
-    ) -> (Committed, Option<Timestamp>) {
+    pub(super) async fn commit(&self, o: &Observed, draft: &SecretDraft) -> (Committed, Option<Timestamp>) {
         let Some(token) = &self.token else {
             let why = "there is no token in hand";
             return (Committed::No(rejected(&draft.name, why)), None);
@@ -81,12 +77,7 @@ impl Executor<'_> {
     }
 
     /// Keeps the token in hand in the operator's own namespace.
-    pub(in crate::controller) async fn stage(
-        &self,
-        o: &mut Observed,
-        nonce: &str,
-        user_id: &str,
-    ) -> Committed {
+    pub(super) async fn stage(&self, o: &mut Observed, nonce: &str, user_id: &str) -> Committed {
         let name = secret::staging_name(nonce);
         let Some(token) = &self.token else {
             return Committed::No(rejected(&name, "there is no token in hand"));
@@ -107,7 +98,7 @@ impl Executor<'_> {
     }
 
     /// Writes the Secret with a staged token.
-    pub(in crate::controller) async fn publish(
+    pub(super) async fn publish(
         &mut self,
         o: &Observed,
         nonce: &str,
@@ -131,7 +122,7 @@ impl Executor<'_> {
     }
 
     /// Asks the platform something with the token in hand, or else with the one that is kept.
-    pub(in crate::controller) async fn verify(&self, o: &Observed, kept: &TokenSource) -> Answer<bool> {
+    pub(super) async fn verify(&self, o: &Observed, kept: &TokenSource) -> Answer<bool> {
         let read;
         let token = match (&self.token, kept) {
             (Some(token), _) => Some(token),
@@ -154,7 +145,7 @@ impl Executor<'_> {
         }
     }
 
-    pub(in crate::controller) async fn unstage(&mut self, staged: &Staged) -> Answer<()> {
+    pub(super) async fn unstage(&mut self, staged: &Staged) -> Answer<()> {
         self.wrote = true;
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(staged.uid.clone()),
@@ -165,7 +156,7 @@ impl Executor<'_> {
     }
 
     /// Puts a Secret without a token where one would be staged. If one is there already, the next reconcile sees it.
-    pub(in crate::controller) async fn bar(&mut self, o: &Observed, nonce: &str) -> Answer<()> {
+    pub(super) async fn bar(&mut self, o: &Observed, nonce: &str) -> Answer<()> {
         self.wrote = true;
         let new = secret::bar(&o.user, nonce);
         let written = self
@@ -179,7 +170,7 @@ impl Executor<'_> {
     }
 
     /// Changes the Secret, or makes one, so that a write on its way fails.
-    pub(in crate::controller) async fn fence(&mut self, o: &mut Observed, fence: &Fence) -> Answer<()> {
+    pub(super) async fn fence(&mut self, o: &mut Observed, fence: &Fence) -> Answer<()> {
         self.wrote = true;
         let secrets = self.secrets();
         let written = if let Some(version) = &fence.over {
@@ -201,7 +192,7 @@ impl Executor<'_> {
         Ok(())
     }
 
-    pub(in crate::controller) async fn delete_secret(&mut self, own: &OwnSecret) -> Answer<()> {
+    pub(super) async fn delete_secret(&mut self, own: &OwnSecret) -> Answer<()> {
         self.wrote = true;
         let params = DeleteParams::default().preconditions(Preconditions {
             uid: Some(own.uid.clone()),
@@ -210,12 +201,7 @@ impl Executor<'_> {
         gone(&own.name, self.secrets().delete(&own.name, &params).await)
     }
 
-    pub(in crate::controller) async fn delete_old_secret(
-        &mut self,
-        o: &Observed,
-        name: &str,
-        nonce: &str,
-    ) -> Answer<()> {
+    pub(super) async fn delete_old_secret(&mut self, o: &Observed, name: &str, nonce: &str) -> Answer<()> {
         let found = self.secrets().get_opt(name).await;
         let found = found.map_err(|e| secret_problem(name, "read", &e))?;
         match secret::view(found.as_ref(), &o.user) {
@@ -226,7 +212,7 @@ impl Executor<'_> {
     }
 
     /// Takes the owner off, so that the Secret stays when the object goes.
-    pub(in crate::controller) async fn release(&mut self, o: &Observed, own: &OwnSecret) -> Answer<()> {
+    pub(super) async fn release(&mut self, o: &Observed, own: &OwnSecret) -> Answer<()> {
         self.wrote = true;
         let metadata = json!({
             "resourceVersion": own.resource_version,

@@ -10,13 +10,13 @@ use serde_json::json;
 use crate::api::{Reason, WorkloadKind};
 use crate::controller::consumers::ReadsSecrets;
 use crate::controller::error::describe;
-use crate::controller::reconcile::execute::Executor;
+use crate::controller::reconcile::execute::executor::Executor;
 use crate::plan;
-use crate::plan::{Answer, Problem, Restart, Retry};
+use crate::plan::{Answer, Observed, Problem, Restart, Retry};
 
 impl Executor<'_> {
     /// Those that read one of these Secrets, read from the API server and not from a cache: a token dies because there is none.
-    pub(in crate::controller) async fn read_pods(&self, secrets: &[String]) -> Answer<Vec<plan::Pod>> {
+    pub(super) async fn read_pods(&self, secrets: &[String]) -> Answer<Vec<plan::Pod>> {
         let pods = self
             .context
             .pods
@@ -27,19 +27,20 @@ impl Executor<'_> {
     }
 
     /// `false`: it has changed since it was read, and it does not have the mark.
-    pub(in crate::controller) async fn restart(&mut self, restart: &Restart) -> Answer<bool> {
+    pub(super) async fn restart(&mut self, o: &mut Observed, restart: Restart) {
         let (kind, name) = &restart.workload;
         self.wrote = true;
         let marked = match kind {
-            WorkloadKind::DaemonSet => self.mark::<DaemonSet>(restart).await,
-            WorkloadKind::Deployment => self.mark::<Deployment>(restart).await,
-            WorkloadKind::StatefulSet => self.mark::<StatefulSet>(restart).await,
+            WorkloadKind::DaemonSet => self.mark::<DaemonSet>(&restart).await,
+            WorkloadKind::Deployment => self.mark::<Deployment>(&restart).await,
+            WorkloadKind::StatefulSet => self.mark::<StatefulSet>(&restart).await,
         };
-        marked.map_err(|error| Problem {
+        let answer = marked.map_err(|error| Problem {
             reason: Reason::RestartRefused,
             message: format!("{} {name} cannot be changed: {}", kind.name(), describe(&error)),
             retry: Retry::Backoff,
-        })
+        });
+        o.answers.restarted.insert(restart.workload, answer);
     }
 
     async fn mark<K>(&self, restart: &Restart) -> kube::Result<bool>
