@@ -11,8 +11,9 @@ use crate::api::{
 };
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::organizations::Inspection;
+use crate::controller::organizations::connections::Connection;
 use crate::controller::organizations::deletion::DeletionHold;
+use crate::controller::organizations::inspection::Inspection;
 use crate::controller::organizations::orphans::watches_all_namespaces;
 use crate::plan::{EventDraft, Problem, Retry, set_conditions};
 
@@ -41,17 +42,7 @@ pub(in crate::controller) async fn write(
             clock(&old.conditions, &inspection, &mut wanted);
             orphans(context, organization, &inspection, &mut wanted, &mut notices);
             status.users = Some(inspection.counts);
-            let last_digits = inspection.connection.credential_digits();
-            if status
-                .credential
-                .as_ref()
-                .is_none_or(|c| c.last_digits != last_digits)
-            {
-                status.credential = Some(CredentialStatus {
-                    last_digits,
-                    last_verified: inspection.connection.now().unwrap_or(now),
-                });
-            }
+            verified(&mut status, &inspection.connection, now);
         }
         Some(Err(problem)) => {
             keep(&old.conditions, &[ORPHANS_FOUND, CLOCK_SKEWED], &mut wanted);
@@ -67,6 +58,31 @@ pub(in crate::controller) async fn write(
         let message = needed(objects, retained);
         wanted.push((DELETION_BLOCKED, true, Reason::UsersExist.to_string(), message));
     }
+    set(&mut status, now, &wanted);
+    notices.extend(news(&old.conditions, &wanted));
+    let changed = status != old;
+    if changed {
+        replace(context, organization, status).await?;
+    }
+    for notice in &notices {
+        context.publish(organization, notice).await;
+    }
+    Ok(changed)
+}
+
+/// The credential, with the time of the first list for which it was used.
+fn verified(status: &mut OrganizationStatus, connection: &Connection, now: Timestamp) {
+    let last_digits = connection.credential_digits();
+    let known = status.credential.as_ref();
+    if known.is_none_or(|c| c.last_digits != last_digits) {
+        status.credential = Some(CredentialStatus {
+            last_digits,
+            last_verified: connection.now().unwrap_or(now),
+        });
+    }
+}
+
+fn set(status: &mut OrganizationStatus, now: Timestamp, wanted: &[Wanted]) {
     // Present only while they are true.
     for type_ in [ORPHANS_FOUND, CLOCK_SKEWED, DELETION_BLOCKED] {
         if !wanted.iter().any(|w| w.0 == type_) {
@@ -77,21 +93,8 @@ pub(in crate::controller) async fn write(
         .iter()
         .map(|w| (w.0, w.1, w.2.as_str(), w.3.as_str()))
         .collect();
-    set_conditions(
-        &mut status.conditions,
-        organization.metadata.generation,
-        now,
-        &borrowed,
-    );
-    notices.extend(news(&old.conditions, &wanted));
-    let changed = status != old;
-    if changed {
-        replace(context, organization, status).await?;
-    }
-    for notice in &notices {
-        context.publish(organization, notice).await;
-    }
-    Ok(changed)
+    let generation = status.observed_generation;
+    set_conditions(&mut status.conditions, generation, now, &borrowed);
 }
 
 /// What a deleted organization waits for.

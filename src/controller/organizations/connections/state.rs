@@ -212,6 +212,18 @@ mod tests {
     use crate::platform::client::{LimiterEvents, Limits, RateLimiter};
     use crate::platform::{UserName, UserType};
 
+    fn user(id: &str, name: String, user_type: UserType) -> UserName {
+        UserName {
+            user_id: id.into(),
+            username: name.into(),
+            user_type,
+        }
+    }
+
+    fn of(uid: &str, nonce: &str) -> String {
+        Marker::new("abcdef", uid, nonce).name("ci")
+    }
+
     const S: Duration = Duration::from_secs(1);
 
     fn organization() -> OrganizationState {
@@ -236,12 +248,6 @@ mod tests {
     #[test]
     fn a_listing_finds_the_users_of_an_object_and_the_attempts_that_no_journal_names() {
         let (one, two, three) = ("aaaabbbbccccdddd", "eeeeffffgggghhhh", "iiiijjjjkkkkllll");
-        let user = |id: &str, name: String, user_type| UserName {
-            user_id: id.into(),
-            username: name.into(),
-            user_type,
-        };
-        let of = |uid: &str, nonce: &str| Marker::new("abcdef", uid, nonce).name("ci");
         let users = vec![
             user("pu-3", of("b", three), UserType::Programmatic),
             user("pu-2", of("a", two), UserType::Programmatic),
@@ -284,7 +290,11 @@ mod tests {
         );
         assert!(strays("a", &["pu-2".to_owned()]).is_empty());
         assert!(list.strays("abcdef", "c", &[], &[]).is_empty());
+    }
 
+    #[test]
+    fn a_listing_finds_the_users_of_an_object_by_markers_of_either_length() {
+        let (one, two, three) = ("aaaabbbbccccdddd", "eeeeffffgggghhhh", "iiiijjjjkkkkllll");
         // Of the same object, by a version whose markers were shorter.
         let earlier = Marker::new("abcdef", "a", three).short().name("ci");
         let both = vec![
