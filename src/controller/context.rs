@@ -1,7 +1,7 @@
 //! The handles that a reconcile may use.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -13,11 +13,12 @@ use kube::{Api, Client, Resource};
 use rand::Rng as _;
 
 use crate::api::{MANAGER, Organization, ProgrammaticUser, ProgrammaticUserClass};
+use crate::controller::config::Config;
 use crate::controller::consumers::{PodLists, WorkloadIndex};
 use crate::controller::error::Error;
 use crate::controller::leader::LeaseState;
 use crate::controller::organizations::connections::OrganizationStates;
-use crate::controller::organizations::retained;
+use crate::controller::organizations::retained::record::RetainedUsers;
 use crate::controller::schedule::concurrency::ConcurrencyLimiter;
 use crate::controller::schedule::jitter;
 use crate::controller::schedule::object_state::ObjectStates;
@@ -26,7 +27,7 @@ use crate::controller::watch::cached_user::CachedUser;
 use crate::controller::watch::streams::{Cache, Guarded, SecretNames};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
-use crate::plan::{EventDraft, Marker, NONCE_LEN, Retained, base32};
+use crate::plan::{EventDraft, Marker, NONCE_LEN, base32};
 use crate::platform::UserName;
 use crate::platform::client::{LimiterEvents, Observer, Purpose};
 
@@ -38,31 +39,15 @@ pub(super) struct Caches {
     pub(super) organizations: Guarded<Organization>,
 }
 
-/// What a context is made of.
-pub(super) struct Parts {
-    pub(super) client: Client,
-    pub(super) instance: String,
-    pub(super) config: crate::controller::Config,
-    pub(super) caches: Caches,
-    /// Metadata of the Secrets of the operator's own namespace.
-    pub(super) own_secrets: SecretNames,
-    pub(super) platforms: Arc<OrganizationStates>,
-    pub(super) triggers: Arc<Triggers>,
-    pub(super) objects: Arc<ObjectStates>,
-    pub(super) workload_index: Arc<WorkloadIndex>,
-    pub(super) lease: Arc<LeaseState>,
-    pub(super) watchdog: Arc<Watchdog>,
-    pub(super) queues: Arc<Queues>,
-    pub(super) metrics: Arc<Metrics>,
-}
-
 /// What all reconciles share.
 pub(super) struct Context {
     pub(super) client: Client,
     pub(super) instance: String,
-    pub(super) config: crate::controller::Config,
+    pub(super) config: Config,
     pub(super) caches: Caches,
+    /// Metadata of the Secrets of the operator's own namespace.
     pub(super) own_secrets: SecretNames,
+    pub(super) retained: RetainedUsers,
     pub(super) platforms: Arc<OrganizationStates>,
     pub(super) triggers: Arc<Triggers>,
     pub(super) objects: Arc<ObjectStates>,
@@ -72,60 +57,12 @@ pub(super) struct Context {
     pub(super) metrics: Arc<Metrics>,
     pub(super) watchdog: Arc<Watchdog>,
     pub(super) queues: Arc<Queues>,
-    pub(super) concurrency: ConcurrencyLimiter,
-    lease: Arc<LeaseState>,
-    recorder: Recorder,
-    /// Only these organizations are looked after; empty: all.
-    only: BTreeSet<String>,
-    /// Users that were retained just now, by attempt; the cache of their records may not show them yet.
-    just_retained: Mutex<HashMap<String, Retained>>,
+    pub(super) concurrency: Arc<ConcurrencyLimiter>,
+    pub(super) lease: Arc<LeaseState>,
+    pub(super) recorder: Recorder,
 }
 
 impl Context {
-    pub(super) fn new(parts: Parts) -> Self {
-        let Parts {
-            client,
-            instance,
-            config,
-            caches,
-            own_secrets,
-            platforms,
-            triggers,
-            objects,
-            workload_index,
-            lease,
-            watchdog,
-            queues,
-            metrics,
-        } = parts;
-        Self {
-            recorder: Recorder::new(
-                client.clone(),
-                Reporter {
-                    controller: MANAGER.to_owned(),
-                    instance: None,
-                },
-            ),
-            platforms,
-            only: config.organizations.iter().cloned().collect(),
-            client,
-            instance,
-            config,
-            caches,
-            own_secrets,
-            triggers,
-            objects,
-            workload_index,
-            pods: PodLists::default(),
-            lease,
-            metrics,
-            watchdog,
-            queues,
-            concurrency: ConcurrencyLimiter::default(),
-            just_retained: Mutex::default(),
-        }
-    }
-
     /// Secrets of the operator's own namespace.
     pub(super) fn own_secrets(&self) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &self.config.namespace)
@@ -233,26 +170,8 @@ impl Context {
 
     /// Whether this installation manages an organization.
     pub(super) fn manages(&self, organization: &str) -> bool {
-        self.only.is_empty() || self.only.contains(organization)
-    }
-
-    /// Notes a user whose record was written just now.
-    pub(super) fn retained(&self, user: Retained) {
-        let mut all = self.just_retained.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(user.nonce.clone(), user);
-    }
-
-    /// Forgets one whose record is deleted.
-    pub(super) fn not_retained(&self, nonce: &str) {
-        let mut all = self.just_retained.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(nonce);
-    }
-
-    /// Those that the cache does not show yet.
-    pub(super) fn just_retained(&self, is_shown: impl Fn(&str) -> bool) -> Vec<Retained> {
-        let mut all = self.just_retained.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|nonce, _| !is_shown(nonce));
-        all.values().cloned().collect()
+        let managed = &self.config.organizations;
+        managed.is_empty() || managed.iter().any(|name| name == organization)
     }
 
     /// Other users of the same class in the same namespace that exist, are being made or were retained. A new user that is within
@@ -267,7 +186,7 @@ impl Context {
         let all: Vec<_> = cached.filter(alike).collect();
         let begun = all.iter().filter(|o| o.has_begun());
         let mut taken: BTreeSet<String> = begun.map(|o| o.uid_ref().to_owned()).collect();
-        let retained = retained::all(self).into_iter().filter(|kept| {
+        let retained = self.retained.all().into_iter().filter(|kept| {
             kept.class == user.spec.class_name && Some(&kept.namespace) == user.metadata.namespace.as_ref()
         });
         // An object that is not gone yet counts once.
@@ -352,6 +271,15 @@ fn readable<K: Clone>(
     }
 }
 
+/// Publishes Events in the operator's name.
+pub(super) fn recorder(client: &Client) -> Recorder {
+    let reporter = Reporter {
+        controller: MANAGER.to_owned(),
+        instance: None,
+    };
+    Recorder::new(client.clone(), reporter)
+}
+
 /// 80 bits from the operating system's generator.
 pub(super) fn fresh_nonce() -> String {
     let mut bytes = [0u8; 10];
@@ -397,30 +325,5 @@ impl Observer for Calls {
 
     fn rejected_locally(&self, reason: &'static str) {
         self.metrics.held(&self.organization, reason);
-    }
-}
-
-impl crate::health::Health for Context {
-    fn ready(&self) -> Result<&'static str, &'static str> {
-        if !self.lease.leads() {
-            return if self.lease.is_healthy() {
-                Ok("stands by")
-            } else {
-                Err("the Lease cannot be read, so that it is not known who leads")
-            };
-        }
-        let caches = &self.caches;
-        let filled = caches.classes.is_filled()
-            && caches.organizations.is_filled()
-            && caches.users.iter().all(Cache::is_filled);
-        if filled {
-            Ok("leads")
-        } else {
-            Err("leads, and its caches are not filled yet")
-        }
-    }
-
-    fn metrics(&self) -> String {
-        self.metrics.text(&self.gauges())
     }
 }

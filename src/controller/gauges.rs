@@ -1,4 +1,4 @@
-//! The gauges of a scrape: computed from memory in one pass.
+//! What probes and scrapes see of the operator. The gauges of a scrape are computed from memory in one pass.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -8,6 +8,8 @@ use kube::ResourceExt as _;
 
 use crate::api::{Organization, READY};
 use crate::controller::context::Context;
+use crate::controller::watch::streams::Cache;
+use crate::health::Health;
 use crate::metrics::{Gauges, OrganizationGauges, Reconciles, UserGauges};
 
 /// Both kinds of reconciles.
@@ -15,7 +17,7 @@ const KINDS: [&str; 2] = ["ProgrammaticUser", "Organization"];
 
 impl Context {
     /// All figures, as they are now.
-    pub(super) fn gauges(&self) -> Gauges {
+    fn gauges(&self) -> Gauges {
         let mut figures = Gauges::default();
         for kind in KINDS {
             let running = self.watchdog.running(kind);
@@ -142,6 +144,31 @@ impl Context {
             }
         }
         (all, unreadable)
+    }
+}
+
+impl Health for Context {
+    fn ready(&self) -> Result<&'static str, &'static str> {
+        if !self.lease.leads() {
+            return if self.lease.is_healthy() {
+                Ok("stands by")
+            } else {
+                Err("the Lease cannot be read, so that it is not known who leads")
+            };
+        }
+        let caches = &self.caches;
+        let filled = caches.classes.is_filled()
+            && caches.organizations.is_filled()
+            && caches.users.iter().all(Cache::is_filled);
+        if filled {
+            Ok("leads")
+        } else {
+            Err("leads, and its caches are not filled yet")
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text(&self.gauges())
     }
 }
 

@@ -1,52 +1,51 @@
 //! What a leader does: watches, and the controllers on them.
 
-use std::collections::HashSet;
+mod users;
+
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, Either, join_all, ready, select};
+use futures::stream::BoxStream;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::controller::{self, Action, Controller};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
-use kube::{Api, Client, Resource as _, ResourceExt as _};
-use tokio::sync::{Notify, watch};
+use kube::{Api, Client, ResourceExt as _};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
-use crate::controller::consumers::WorkloadIndex;
-use crate::controller::context::{Caches, Context, Parts, limiter_events};
-use crate::controller::error::Error;
+use crate::api::{Organization, ProgrammaticUserClass};
+use crate::controller::config::Config;
+use crate::controller::consumers::{PodLists, WorkloadIndex, watch_workloads};
+use crate::controller::context::{Caches, Context, limiter_events, recorder};
 use crate::controller::leader::LeaseState;
-use crate::controller::organizations::classes;
+use crate::controller::organizations;
 use crate::controller::organizations::connections::OrganizationStates;
-use crate::controller::reconcile::instrument::{ReconcileTarget, instrument};
-use crate::controller::reconcile::panics;
-use crate::controller::schedule::concurrency;
-use crate::controller::schedule::digest::{Digest, digest};
+use crate::controller::organizations::retained::record::RetainedUsers;
+use crate::controller::schedule::concurrency::ConcurrencyLimiter;
 use crate::controller::schedule::object_state::ObjectStates;
-use crate::controller::schedule::triggers::{
-    OrganizationTriggers, Queues, Triggers, UserRef, UserTriggers, fan_out,
-};
-use crate::controller::watch::cached_user::CachedUser;
+use crate::controller::schedule::triggers::{OrganizationTriggers, Queues, Triggers, UserTriggers, fan_out};
 use crate::controller::watch::startup_scan;
 use crate::controller::watch::streams::{
-    Cache, Changes, SecretNames, cached, namespaces, organizations, own_secrets, scoped, secrets,
-    spec_changes, users,
+    Changes, SecretNames, classes, namespaces, organizations, own_secrets,
 };
-use crate::controller::{Config, consumers, organizations, reconcile};
 use crate::health::watchdog::Watchdog;
 use crate::metrics::Metrics;
 
-const KIND: &str = "ProgrammaticUser";
+use users::UserController;
 
-type Begin = dyn FnOnce(&Arc<Context>, &CancellationToken) -> BoxFuture<'static, ()> + Send;
+type Stream<K> = BoxStream<'static, watcher::Result<K>>;
 
-/// Work that has not begun.
+/// Watches and controllers that have not begun.
 pub(super) struct Controllers {
-    begin: Box<Begin>,
+    /// One for each watched namespace; usually there is just one for all.
+    users: Vec<(UserController, UserTriggers)>,
+    organizations: (Stream<DeserializeGuard<Organization>>, OrganizationTriggers),
+    class_changes: Stream<DeserializeGuard<ProgrammaticUserClass>>,
+    readiness_changes: Stream<DeserializeGuard<Organization>>,
+    own_secrets: Stream<PartialObjectMeta<Secret>>,
 }
 
 impl Controllers {
@@ -56,7 +55,36 @@ impl Controllers {
         context: &Arc<Context>,
         shutdown: &CancellationToken,
     ) -> BoxFuture<'static, ()> {
-        (self.begin)(context, shutdown)
+        let started = self
+            .users
+            .into_iter()
+            .map(|(users, triggers)| users.start(triggers, context, shutdown));
+        let (mut controllers, scopes): (Vec<_>, Vec<_>) = started.unzip();
+        controllers.push(reconcile_organizations(self.organizations, context, shutdown));
+        // What changes for whole classes, and for users that have no object.
+        let changed = Arc::new(Notify::new());
+        let (of_class, of_label) = (changed.clone(), changed.clone());
+        let others = futures::future::join5(
+            organizations::classes::keep(context.clone(), changed),
+            startup_scan::scan(context.clone(), scopes),
+            fan_out(
+                self.class_changes.inspect_ok(move |_| of_class.notify_one()),
+                self.readiness_changes,
+                labels(context).inspect_ok(move |_| of_label.notify_one()),
+                context.caches.classes.clone(),
+                context.triggers.clone(),
+            ),
+            credentials(self.own_secrets, context.clone()),
+            watch_workloads(
+                context.metrics.clone(),
+                context.client.clone(),
+                scopes_of(&context.config),
+                context.workload_index.clone(),
+                context.triggers.clone(),
+            ),
+        );
+        let others = select(Box::pin(others), Box::pin(shutdown.clone().cancelled_owned()));
+        run_with_background(join_all(controllers).map(drop), tokio::spawn(others)).boxed()
     }
 }
 
@@ -66,21 +94,6 @@ fn scopes_of(config: &Config) -> Vec<Option<String>> {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     }
-}
-
-/// The watch of the users of a scope. What is kept of an object ends with it.
-fn watch_users(
-    metrics: &Arc<Metrics>,
-    client: &Client,
-    scope: Option<&str>,
-    objects: &Arc<ObjectStates>,
-    index: &Arc<WorkloadIndex>,
-) -> (Cache<CachedUser>, impl Changes<CachedUser> + use<>) {
-    let index = index.clone();
-    let on_end = move |user: &CachedUser| {
-        index.remove(&user.namespace().unwrap_or_default(), &user.name_any());
-    };
-    users(metrics, scoped(client, scope), objects.clone(), on_end)
 }
 
 fn organization_states(
@@ -122,109 +135,69 @@ pub(super) fn build(
     watchdog: Arc<Watchdog>,
 ) -> (Arc<Context>, Controllers) {
     let (queues, metrics) = (Arc::new(Queues::default()), Arc::new(Metrics::default()));
-    let (class_cache, class_changes) = cached::<ProgrammaticUserClass>(
-        "ProgrammaticUserClass",
-        &metrics,
-        Api::all(client.clone()),
-        spec_changes(),
-        true,
-        |_| (),
-    );
-    let (own, own_changes) = own_secrets(&metrics, &client, &config.namespace);
-    // What changes for whole classes, and for users that have no object.
-    let changed = Arc::new(Notify::new());
-    let scopes = scopes_of(&config);
     let objects = Arc::new(ObjectStates::default());
+    let scopes = scopes_of(&config);
     let workload_index = Arc::new(WorkloadIndex::new(config.consumers, &scopes));
-    let watched = scopes
-        .iter()
-        .map(|scope| watch_users(&metrics, &client, scope.as_deref(), &objects, &workload_index));
-    let (users, user_changes): (Vec<_>, Vec<_>) = watched.unzip();
-    let (triggers, for_users, for_organizations) = Triggers::new(&users, objects.clone(), queues.clone());
+    let (classes, class_changes) = classes(&metrics, Api::all(client.clone()));
+    let (own_secrets, own_changes) = own_secrets(&metrics, &client, &config.namespace);
+    let users: Vec<_> = scopes
+        .into_iter()
+        .map(|scope| UserController::new(&metrics, &client, scope, &objects, &workload_index))
+        .collect();
+    let caches: Vec<_> = users.iter().map(|users| users.cache.clone()).collect();
+    let (triggers, for_users, for_organizations) = Triggers::new(&caches, objects.clone(), queues.clone());
     let triggers = Arc::new(triggers);
-    let states = organization_states(&client, &config, &own, &lease, &triggers, &metrics);
+    let platforms = organization_states(&client, &config, &own_secrets, &lease, &triggers, &metrics);
+    let on_event = lifetimes(&platforms, &objects);
     let (organizations, organization_changes, readiness_changes) =
-        organizations(&metrics, Api::all(client.clone()), lifetimes(&states, &objects));
-    let context = Arc::new(Context::new(Parts {
-        client: client.clone(),
+        organizations(&metrics, Api::all(client.clone()), on_event);
+    let context = Context {
+        recorder: recorder(&client),
+        client,
         instance,
         config,
+        concurrency: Arc::new(ConcurrencyLimiter::new(triggers.clone(), organizations.clone())),
         caches: Caches {
-            users: users.clone(),
-            classes: class_cache.clone(),
-            organizations: organizations.clone(),
+            users: caches,
+            classes,
+            organizations,
         },
-        own_secrets: own,
-        platforms: states,
-        triggers: triggers.clone(),
+        retained: RetainedUsers::new(own_secrets.clone()),
+        own_secrets,
+        platforms,
+        triggers,
         objects,
-        workload_index: workload_index.clone(),
-        lease,
+        workload_index,
+        pods: PodLists::default(),
+        metrics,
         watchdog,
-        queues: queues.clone(),
-        metrics: metrics.clone(),
-    }));
+        queues,
+        lease,
+    };
+    let controllers = Controllers {
+        users: users.into_iter().zip(for_users).collect(),
+        organizations: (organization_changes.boxed(), for_organizations),
+        class_changes: class_changes.boxed(),
+        readiness_changes: readiness_changes.boxed(),
+        own_secrets: own_changes.boxed(),
+    };
+    (Arc::new(context), controllers)
+}
 
-    let begin = move |context: &Arc<Context>, shutdown: &CancellationToken| {
-        let mut controllers = Vec::new();
-        let mut scan_scopes = Vec::new();
-        // One controller a watched namespace; usually there is just one.
-        for (((scope, cache), changes), triggers) in
-            scopes.iter().zip(&users).zip(user_changes).zip(for_users)
-        {
-            let lag = queues.clone();
-            // Without its organization a user has no slot key.
-            let (classes, organizations) = (class_cache.clone(), organizations.clone());
-            let filled = async move { classes.filled().await && organizations.filled().await };
-            let (watch_state, watched) = watch::channel(false);
-            scan_scopes.push(startup_scan::Scope {
-                namespace: scope.clone(),
-                users: cache.clone(),
-                watched,
-            });
-            let controller = users_of(
-                cache.store(),
-                after(filled, changes).inspect_ok(move |user| {
-                    lag.users.enqueued(user.namespace().as_deref(), &user.name_any());
-                }),
-                secrets_of(&client, scope.as_deref(), cache, context, watch_state),
-                triggers,
-            );
-            controllers.push(run(controller, context, shutdown));
-        }
-        let controller = organizations_of(
-            organizations.store(),
-            organization_changes,
-            for_organizations,
-            queues,
-        )
+/// The controller of all organizations.
+fn reconcile_organizations(
+    (changes, triggers): (Stream<DeserializeGuard<Organization>>, OrganizationTriggers),
+    context: &Arc<Context>,
+    shutdown: &CancellationToken,
+) -> BoxFuture<'static, ()> {
+    let queues = context.queues.clone();
+    let changes = changes.inspect_ok(move |o| queues.organizations.enqueued(None, &o.name_any()));
+    Controller::for_stream(changes, context.caches.organizations.store())
+        .reconcile_on(triggers)
         .graceful_shutdown_on(shutdown.clone().cancelled_owned())
         .run(organizations::reconcile, organizations::on_error, context.clone())
-        .for_each(|_| ready(()));
-        controllers.push(controller.boxed());
-        let (of_class, of_label) = (changed.clone(), changed.clone());
-        let others = futures::future::join5(
-            classes::keep(context.clone(), changed),
-            startup_scan::scan(context.clone(), scan_scopes),
-            fan_out(
-                class_changes.inspect_ok(move |_| of_class.notify_one()),
-                readiness_changes,
-                labels(&metrics, &client, &scopes).inspect_ok(move |_| of_label.notify_one()),
-                class_cache,
-                triggers.clone(),
-            ),
-            credentials(own_changes, context.clone()),
-            consumers::watch_workloads(metrics, client, scopes, workload_index, triggers.clone()),
-        );
-        let others = select(Box::pin(others), Box::pin(shutdown.clone().cancelled_owned()));
-        run_with_background(join_all(controllers).map(drop), tokio::spawn(others)).boxed()
-    };
-    (
-        context,
-        Controllers {
-            begin: Box::new(begin),
-        },
-    )
+        .for_each(|_| ready(()))
+        .boxed()
 }
 
 /// Waits for the controllers, and lets the rest end with them. A panic of a reconcile ends that reconcile only; a panic of
@@ -238,92 +211,11 @@ async fn run_with_background<T>(controllers: impl Future<Output = ()> + Send, re
     }
 }
 
-/// The controller of the users of one scope. It begins a reconcile at once; [`reconcile_in_slot`] bounds them.
-fn users_of(
-    store: Store<CachedUser>,
-    changes: impl Changes<CachedUser>,
-    secrets: impl Changes<PartialObjectMeta<Secret>>,
-    triggers: UserTriggers,
-) -> Controller<CachedUser> {
-    Controller::for_stream(changes, store)
-        .owns_stream(secrets)
-        .reconcile_on(triggers)
-}
-
-/// The Secrets of the users of a scope, as soon as these are known: before that, what is shown of a Secret would be lost on
-/// a user whom lists are to show.
-fn secrets_of(
-    client: &Client,
-    scope: Option<&str>,
-    users: &Cache<CachedUser>,
-    context: &Arc<Context>,
-    watched: watch::Sender<bool>,
-) -> impl Changes<PartialObjectMeta<Secret>> + use<> {
-    let (known, cache) = (users.clone(), users.clone());
-    let (triggers, queues) = (context.triggers.clone(), context.queues.clone());
-    let lost = move |owners: &HashSet<Digest>| {
-        triggers.users(|user| owners.contains(&digest(user.uid_ref())));
-    };
-    let changes = secrets(
-        &context.metrics,
-        client,
-        scope,
-        context.objects.clone(),
-        lost,
-        watched,
-    );
-    after(async move { known.filled().await }, changes)
-        .inspect_ok(move |secret| trigger_owner(secret, &queues, &cache))
-}
-
-/// Reconciles users until `shutdown`, and until the running reconciles have ended.
-fn run(
-    users: Controller<CachedUser>,
-    context: &Arc<Context>,
-    shutdown: &CancellationToken,
-) -> BoxFuture<'static, ()> {
-    let shared = context.clone();
-    users
-        .graceful_shutdown_on(shutdown.clone().cancelled_owned())
-        .run(reconcile_in_slot, reconcile::on_error, context.clone())
-        .for_each(move |result| {
-            if matches!(result, Err(controller::Error::ObjectNotFound(_))) {
-                shared.concurrency.reap(&shared.triggers);
-            }
-            ready(())
-        })
-        .boxed()
-}
-
-/// The changes, once `filled` has come to its end.
-fn after<K>(filled: impl Future + Send + 'static, changes: impl Changes<K>) -> impl Changes<K> {
-    async move {
-        filled.await;
-        changes
-    }
-    .flatten_stream()
-}
-
-/// The controller of all organizations.
-fn organizations_of(
-    store: Store<DeserializeGuard<Organization>>,
-    changes: impl Changes<DeserializeGuard<Organization>>,
-    triggers: OrganizationTriggers,
-    queues: Arc<Queues>,
-) -> Controller<DeserializeGuard<Organization>> {
-    let changes = changes.inspect_ok(move |o| queues.organizations.enqueued(None, &o.name_any()));
-    Controller::for_stream(changes, store).reconcile_on(triggers)
-}
-
 /// Namespaces of all scopes whose labels changed.
-fn labels(
-    metrics: &Arc<Metrics>,
-    client: &Client,
-    scopes: &[Option<String>],
-) -> impl Changes<PartialObjectMeta<Namespace>> + use<> {
-    let each = scopes
-        .iter()
-        .map(|scope| namespaces(metrics, client, scope.as_deref()).boxed());
+fn labels(context: &Context) -> impl Changes<PartialObjectMeta<Namespace>> + use<> {
+    let each = scopes_of(&context.config)
+        .into_iter()
+        .map(|scope| namespaces(&context.metrics, &context.client, scope.as_deref()).boxed());
     futures::stream::select_all(each)
 }
 
@@ -340,79 +232,6 @@ async fn credentials(changes: impl Changes<PartialObjectMeta<Secret>>, context: 
             }
         }
     }
-}
-
-/// Records that the owner of a Secret that changed is enqueued.
-fn trigger_owner(secret: &PartialObjectMeta<Secret>, queues: &Queues, users: &Cache<CachedUser>) {
-    let kind = ProgrammaticUser::kind(&());
-    let owners = secret.owner_references().iter().filter(|o| o.kind == kind);
-    for owner in owners {
-        let namespace = secret.namespace().unwrap_or_default();
-        // A deleted owner is not reconciled.
-        if users
-            .get(&ObjectRef::new(&owner.name).within(&namespace))
-            .is_some()
-        {
-            queues.users.enqueued(Some(&namespace), &owner.name);
-        }
-    }
-}
-
-/// A reconcile, if it is its turn; if not, it is called when it is.
-async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Result<Action, Error> {
-    if context.objects.awaits_scan(user.uid_ref()) {
-        if user.up_to_date {
-            // The startup scan enqueues it if needed.
-            return Ok(Action::await_change());
-        }
-        // It has changed since, and does not wait for the scan.
-        context.objects.release(user.uid_ref());
-    }
-    let organization = organization_of(&user, &context);
-    let Some(_place) = concurrency::enter(&context, &user, &organization) else {
-        return Ok(Action::await_change());
-    };
-    if let Some(left) = context
-        .objects
-        .records
-        .panic_pause(user.uid_ref(), user.desired_digest)
-    {
-        let (namespace, name) = (user.namespace(), user.name_any());
-        return Ok(context.queues.users.requeue(namespace.as_deref(), &name, left));
-    }
-    let subject = ReconcileTarget {
-        kind: KIND,
-        namespace: user.namespace(),
-        name: user.name_any(),
-        organization: organization.clone(),
-    };
-    let work = reconcile::reconcile(user.clone(), &organization, context.clone());
-    let result = Box::pin(instrument(context.clone(), subject, work)).await;
-    context.end_if_gone(&user_ref(&user), user.uid_ref());
-    if matches!(result, Err(Error::Panicked)) {
-        // What it knew of itself when it began may be half of the truth.
-        context.objects.forget(user.uid_ref());
-        let queue = &context.queues.users;
-        return Ok(panics::report(&context, KIND, queue, &*user, user.desired_digest).await);
-    }
-    if result.is_ok() {
-        context.objects.records.reset_panics(user.uid_ref());
-    }
-    result
-}
-
-fn user_ref(user: &CachedUser) -> UserRef {
-    ObjectRef::from_obj(user)
-}
-
-/// The organization that a user is, or would be, in; a guess from the caches is good enough to choose a slot key.
-fn organization_of(user: &CachedUser, context: &Context) -> String {
-    let begun = user.index.organization.as_deref().filter(|_| user.has_begun());
-    let class = || context.class(&user.class).ok().flatten();
-    begun
-        .map(str::to_owned)
-        .or_else(|| class().map(|c| c.spec.organization_name.clone()))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ const LATER: Duration = Duration::from_mins(1);
 /// Reconciles classes that are being deleted, and retained users, at each change of them and now and then.
 pub(in crate::controller) async fn keep(context: Arc<Context>, changed: Arc<Notify>) {
     // Without all records a class would be let go before its retained users.
-    if context.synced().await.is_err() || retained::filled(&context).await.is_err() {
+    if context.synced().await.is_err() || context.retained.filled().await.is_err() {
         return;
     }
     // A platform that does not answer holds up its own retained users, and no class.
@@ -97,7 +97,7 @@ async fn reconcile_class(
     if !held {
         return Ok(false);
     }
-    let retained = retained::of_class(context, &name);
+    let retained = context.retained.of_class(&name);
     let mut users = cached(context, &name);
     if users == 0 && retained == 0 {
         users = stored(context, &name).await?;

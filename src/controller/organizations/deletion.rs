@@ -11,7 +11,6 @@ use crate::api::{ORGANIZATION_FINALIZER, Organization};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::organizations::classes::{count_stored, has_begun};
-use crate::controller::organizations::retained;
 
 /// What may become of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub(in crate::controller) async fn hold(
     }
     if wanted {
         let name = organization.name_any();
-        let retained = retained::of_organization(context, &name).await?;
+        let retained = context.retained.of_organization(&name).await?;
         let mut objects = cached(context, &name);
         if objects == 0 && retained == 0 {
             objects = stored(context, &name).await?;

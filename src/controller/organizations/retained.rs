@@ -1,6 +1,8 @@
 //! Records of users whose objects were deleted with `deletionPolicy: Retain`: Secrets without data in the operator's own
 //! namespace, which no tenant can write. By them such users count, and end with their class.
 
+pub(in crate::controller) mod record;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,15 +11,10 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::core::{ObjectMeta, PartialObjectMeta};
 use kube::{Api, ResourceExt as _};
 use tokio::time::timeout;
 
-use crate::api::{
-    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, GRANTED_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL,
-    MANAGER, NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL, RETAINED_USER_LABEL,
-    Reason, SECRET_ANNOTATION, USER_ID_ANNOTATION,
-};
+use crate::api::{NONCE_ANNOTATION, Organization, RETAINED_LABEL, Reason};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::organizations::connections::UserListing;
@@ -28,119 +25,18 @@ use crate::platform::client;
 /// How long one pass over the users of one organization takes at most.
 const ROUND: Duration = Duration::from_secs(30);
 
-/// Name of a record; an attempt has one at most.
-fn name(nonce: &str) -> String {
-    format!("programmatic-users-retained-{nonce}")
-}
-
-/// The record of a user.
-fn build(user: &Retained) -> Secret {
-    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    let mut annotations = BTreeMap::from([
-        label(NONCE_ANNOTATION, &user.nonce),
-        label(USER_ID_ANNOTATION, &user.user_id),
-        label(CLASS_ANNOTATION, &user.class),
-        label(ORGANIZATION_ANNOTATION, &user.organization),
-        (
-            SECRET_ANNOTATION.to_owned(),
-            format!("{}/{}", user.namespace, user.secret),
-        ),
-    ]);
-    let times = [
-        (ISSUED_AT_ANNOTATION, user.issued_at),
-        (EXPIRE_AT_ANNOTATION, user.expire_at),
-    ];
-    let times = times.into_iter().filter_map(|(key, at)| Some((key, at?)));
-    annotations.extend(times.map(|(key, at)| (key.to_owned(), at.to_string())));
-    let granted = user
-        .granted
-        .as_ref()
-        .and_then(|granted| serde_json::to_string(granted).ok());
-    annotations.extend(granted.map(|granted| (GRANTED_ANNOTATION.to_owned(), granted)));
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(name(&user.nonce)),
-            labels: Some(BTreeMap::from([
-                label(MANAGED_BY_LABEL, MANAGER),
-                label(RETAINED_USER_LABEL, &user.uid),
-            ])),
-            annotations: Some(annotations),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".to_owned()),
-        ..Secret::default()
-    }
-}
-
-/// The user of a record, if `secret` is one.
-fn parse(secret: &PartialObjectMeta<Secret>) -> Option<Retained> {
-    let uid = secret.labels().get(RETAINED_USER_LABEL)?.clone();
-    let annotation = |key: &str| secret.annotations().get(key).cloned();
-    let place = annotation(SECRET_ANNOTATION)?;
-    let (namespace, secret_name) = place.split_once('/')?;
-    Some(Retained {
-        uid,
-        nonce: annotation(NONCE_ANNOTATION)?,
-        user_id: annotation(USER_ID_ANNOTATION)?,
-        class: annotation(CLASS_ANNOTATION)?,
-        organization: annotation(ORGANIZATION_ANNOTATION)?,
-        namespace: namespace.to_owned(),
-        secret: secret_name.to_owned(),
-        issued_at: annotation(ISSUED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
-        expire_at: annotation(EXPIRE_AT_ANNOTATION).and_then(|at| at.parse().ok()),
-        granted: annotation(GRANTED_ANNOTATION).and_then(|text| serde_json::from_str(&text).ok()),
-    })
-}
-
-/// All that there are, also those that were just written and that the watch has not shown yet.
-pub(in crate::controller) fn all(context: &Context) -> Vec<Retained> {
-    let shown = context.own_secrets.state();
-    let shown: BTreeMap<String, Retained> = shown
-        .iter()
-        .filter_map(|secret| parse(secret))
-        .map(|user| (user.nonce.clone(), user))
-        .collect();
-    let mut all = context.just_retained(|nonce| shown.contains_key(nonce));
-    all.extend(shown.into_values());
-    all
-}
-
-/// How many are of this class.
-pub(in crate::controller) fn of_class(context: &Context, class: &str) -> usize {
-    all(context).iter().filter(|user| user.class == class).count()
-}
-
-/// How many are of this organization. A cache of records that is not filled yet would say none.
-pub(in crate::controller) async fn of_organization(
-    context: &Context,
-    organization: &str,
-) -> Result<usize, Error> {
-    filled(context).await?;
-    let users = all(context);
-    Ok(users
-        .iter()
-        .filter(|user| user.organization == organization)
-        .count())
-}
-
-/// Waits until all records are known.
-pub(in crate::controller) async fn filled(context: &Context) -> Result<(), Error> {
-    let filled = context.own_secrets.wait_until_ready().await;
-    filled.map_err(|_| Error::Kube("fill the caches", "the watch ended".to_owned()))
-}
-
 /// Writes the record; it may be there from a try before.
 pub(in crate::controller) async fn record(context: &Context, user: &Retained) -> kube::Result<()> {
     let written = context
         .own_secrets()
-        .create(&PostParams::default(), &build(user))
+        .create(&PostParams::default(), &record::build(user))
         .await;
     match written {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_already_exists() => {}
         Err(error) => return Err(error),
     }
-    context.retained(user.clone());
+    context.retained.insert(user.clone());
     Ok(())
 }
 
@@ -151,7 +47,7 @@ pub(in crate::controller) type Positions = BTreeMap<String, String>;
 /// round of its own, which ends in time: no platform holds up the users of another one for longer.
 pub(in crate::controller) async fn end_those_due(context: &Context, places: &mut Positions) -> bool {
     let mut organizations: BTreeMap<String, Vec<Retained>> = BTreeMap::new();
-    for user in all(context) {
+    for user in context.retained.all() {
         if context.manages(&user.organization) {
             organizations
                 .entry(user.organization.clone())
@@ -335,10 +231,10 @@ async fn delete_secret(context: &Context, user: &Retained) -> Result<(), Error> 
 
 /// The record of a user that is gone.
 async fn forget(context: &Context, user: &Retained) -> Result<(), Error> {
-    context.not_retained(&user.nonce);
+    context.retained.remove(&user.nonce);
     match context
         .own_secrets()
-        .delete(&name(&user.nonce), &DeleteParams::default())
+        .delete(&record::name(&user.nonce), &DeleteParams::default())
         .await
     {
         Ok(_) => Ok(()),
@@ -355,7 +251,9 @@ pub(in crate::controller) async fn in_organization(
     client: &client::Client,
 ) -> Result<BTreeSet<String>, Error> {
     let mut ids = BTreeSet::new();
-    for user in all(context)
+    for user in context
+        .retained
+        .all()
         .into_iter()
         .filter(|user| user.organization == organization)
     {
@@ -371,22 +269,8 @@ pub(in crate::controller) async fn in_organization(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    fn user(nonce: &str) -> Retained {
-        Retained {
-            uid: "uid-1".to_owned(),
-            nonce: nonce.to_owned(),
-            user_id: "pu-1".to_owned(),
-            class: "editors".to_owned(),
-            organization: "acme".to_owned(),
-            namespace: "payments".to_owned(),
-            secret: "ci".to_owned(),
-            issued_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
-            expire_at: Some("2027-01-01T00:00:00Z".parse().unwrap()),
-            granted: None,
-        }
-    }
+    use super::begin_behind;
+    use super::record::tests::user;
 
     #[test]
     fn a_round_begins_where_the_last_one_was_given_up() {
@@ -400,20 +284,5 @@ mod tests {
         // The user may be gone.
         assert_eq!(order(Some("aa")), "bca");
         assert_eq!(order(Some("c")), "abc");
-    }
-
-    #[test]
-    fn a_record_says_what_was_written_into_it() {
-        let user = user("aaaabbbbccccdddd");
-        let secret = build(&user);
-        assert!(secret.data.is_none());
-        let shown = |metadata: &ObjectMeta| {
-            let json = serde_json::json!({ "metadata": metadata });
-            serde_json::from_value::<PartialObjectMeta<Secret>>(json).unwrap()
-        };
-        assert_eq!(parse(&shown(&secret.metadata)), Some(user));
-        let mut other = secret.metadata.clone();
-        other.labels = None;
-        assert_eq!(parse(&shown(&other)), None);
     }
 }

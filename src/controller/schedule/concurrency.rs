@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::controller::context::Context;
+use crate::api::Organization;
 use crate::controller::schedule::digest::{Digest, digest};
 use crate::controller::schedule::triggers::{Triggers, UserRef};
 use crate::controller::watch::cached_user::CachedUser;
+use crate::controller::watch::streams::Guarded;
 use crate::plan;
 use crate::platform::client::{FairQueue, Limits};
 
@@ -31,8 +32,11 @@ const SLOTS_PER_CALL: usize = 2;
 /// Organization, whether the user has a token there, whether it is up to date, and whether it is being revoked.
 type SlotKey = Digest;
 
-#[derive(Default)]
-pub(in crate::controller) struct ConcurrencyLimiter(Mutex<State>);
+pub(in crate::controller) struct ConcurrencyLimiter {
+    state: Mutex<State>,
+    triggers: Arc<Triggers>,
+    organizations: Guarded<Organization>,
+}
 
 trait Waiters {
     fn exists(&self, user: &UserRef) -> bool;
@@ -139,67 +143,71 @@ impl State {
 }
 
 impl ConcurrencyLimiter {
+    pub(in crate::controller) fn new(triggers: Arc<Triggers>, organizations: Guarded<Organization>) -> Self {
+        Self {
+            state: Mutex::default(),
+            triggers,
+            organizations,
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes back the slots of users that were called and deleted since.
-    pub(in crate::controller) fn reap(&self, triggers: &Triggers) {
-        self.state().reap(triggers);
+    pub(in crate::controller) fn reap(&self) {
+        self.state().reap(&*self.triggers);
     }
 
     /// How many wait, of all organizations.
     pub(in crate::controller) fn waiting(&self) -> usize {
         self.state().waiting.len()
     }
+
+    /// A slot for this user. `None`: it waits, and is enqueued when a slot is free.
+    pub(in crate::controller) fn enter(
+        self: &Arc<Self>,
+        user: &CachedUser,
+        organization: &str,
+    ) -> Option<Slot> {
+        let has_token = user.index.journal.as_ref().is_some_and(|j| j.current.is_some());
+        let key = digest(&(
+            organization,
+            has_token || user.revoked,
+            user.up_to_date,
+            user.revoked,
+        ));
+        let most = self.max_in_flight(organization);
+        // By name alone, since many may wait.
+        let reference = ObjectRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
+        let entered = self.state().enter(key, most, &reference, &*self.triggers);
+        entered.then(|| Slot {
+            limiter: self.clone(),
+            key,
+        })
+    }
+
+    /// The slots of each key of an organization.
+    fn max_in_flight(&self, organization: &str) -> usize {
+        let known = self.organizations.get(&ObjectRef::new(organization));
+        let readable = known.as_deref().and_then(|known| known.0.as_ref().ok());
+        readable.map_or(MAX_IN_FLIGHT, |organization| {
+            max_slots(&plan::limits(&organization.spec.limits))
+        })
+    }
 }
 
 /// A slot. Dropping it hands it on.
 pub(in crate::controller) struct Slot {
-    context: Arc<Context>,
+    limiter: Arc<ConcurrencyLimiter>,
     key: SlotKey,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.context
-            .concurrency
-            .state()
-            .leave(self.key, &*self.context.triggers);
+        self.limiter.state().leave(self.key, &*self.limiter.triggers);
     }
-}
-
-/// A slot for this user. `None`: it waits, and is enqueued when a slot is free.
-pub(in crate::controller) fn enter(
-    context: &Arc<Context>,
-    user: &CachedUser,
-    organization: &str,
-) -> Option<Slot> {
-    let has_token = user.index.journal.as_ref().is_some_and(|j| j.current.is_some());
-    let key = digest(&(
-        organization,
-        has_token || user.revoked,
-        user.up_to_date,
-        user.revoked,
-    ));
-    let most = max_in_flight(context, organization);
-    // By name alone, since many may wait.
-    let reference = ObjectRef::new(&user.name_any()).within(&user.namespace().unwrap_or_default());
-    let mut state = context.concurrency.state();
-    let entered = state.enter(key, most, &reference, &*context.triggers);
-    entered.then(|| Slot {
-        context: context.clone(),
-        key,
-    })
-}
-
-/// The slots of each key of an organization.
-fn max_in_flight(context: &Context, organization: &str) -> usize {
-    let known = context.caches.organizations.get(&ObjectRef::new(organization));
-    let readable = known.as_deref().and_then(|known| known.0.as_ref().ok());
-    readable.map_or(MAX_IN_FLIGHT, |organization| {
-        max_slots(&plan::limits(&organization.spec.limits))
-    })
 }
 
 fn max_slots(limits: &Limits) -> usize {

@@ -27,7 +27,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, READY};
+use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, ProgrammaticUserClass, READY};
 use crate::controller::reconcile::secret::owner;
 use crate::controller::schedule::digest::Digest;
 use crate::controller::schedule::object_state::ObjectStates;
@@ -193,7 +193,7 @@ where
 
 /// A cached kind, with a stream of the objects for which `counts` gives another answer than before; with `deleted`, also
 /// of those that are gone.
-pub(in crate::controller) fn cached<K>(
+fn cached<K>(
     kind: &'static str,
     metrics: &Arc<Metrics>,
     api: Api<DeserializeGuard<K>>,
@@ -207,6 +207,24 @@ where
     let (cache, events) = cache(api, move |event, _| on_event(event));
     let changed = changes(cache.store(), events, counts, deleted);
     (cache, log_errors(kind, metrics, changed))
+}
+
+/// The classes, and a stream of those whose spec changed or that are gone.
+pub(in crate::controller) fn classes(
+    metrics: &Arc<Metrics>,
+    api: Api<DeserializeGuard<ProgrammaticUserClass>>,
+) -> (
+    Guarded<ProgrammaticUserClass>,
+    impl Changes<DeserializeGuard<ProgrammaticUserClass>>,
+) {
+    cached(
+        "ProgrammaticUserClass",
+        metrics,
+        api,
+        spec_changes(),
+        true,
+        |_| (),
+    )
 }
 
 /// The organizations, a stream of those whose spec changed, and one of those whose users have to be enqueued. All are of
@@ -280,7 +298,7 @@ pub(in crate::controller) fn namespaces(
 }
 
 /// A change of spec, annotations or finalizers; not of the status, which is our own.
-pub(in crate::controller) fn spec_changes<K: Resource + 'static>() -> impl Predicate<K> + Send + 'static
+fn spec_changes<K: Resource + 'static>() -> impl Predicate<K> + Send + 'static
 where
     K::DynamicType: Default + Eq + Hash,
 {
