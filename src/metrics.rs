@@ -4,7 +4,9 @@
 //! nothing between scrapes, and no series of an organization that is gone stays behind.
 
 mod gauges;
+mod labels;
 mod series;
+mod users;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,11 +19,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub use gauges::{Gauges, OrganizationGauges, Reconciles, UserFacts, UserGauges};
+pub use gauges::{Gauges, OrganizationGauges, Reconciles};
+use labels::{OfKind, OfOrganization, PREFIX, of};
 use series::Series;
-
-/// Before all names.
-const PREFIX: &str = "programmatic_users";
+pub use users::{UserFacts, UserGauges};
 
 /// Why a call is not sent, see [`Metrics::held`].
 const HELD: [&str; 4] = [
@@ -44,16 +45,6 @@ struct Ended {
     kind: &'static str,
     outcome: &'static str,
     reason: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
-struct OfKind {
-    kind: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
-struct OfOrganization {
-    organization: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
@@ -157,6 +148,12 @@ impl Metrics {
             "Users deleted on the platform since no object knew them",
             self.orphans_deleted.clone(),
         );
+        self.register_calls();
+        self
+    }
+
+    fn register_calls(&mut self) {
+        let r = &mut self.registry;
         r.register(
             "platform_calls",
             "Calls that were sent to the platform, by route and outcome (Ok, NotFound, or the reason that conditions have)",
@@ -179,7 +176,6 @@ impl Metrics {
             Unit::Seconds,
             self.waits.clone(),
         );
-        self
     }
 
     /// Counts a reconcile that took `took`. `reason` is that of an error, and empty without one.
@@ -307,12 +303,6 @@ impl Metrics {
         let _ = encode_registry(&mut out, &figures.registry());
         let _ = encode_eof(&mut out);
         out
-    }
-}
-
-fn of(organization: &str) -> OfOrganization {
-    OfOrganization {
-        organization: organization.to_owned(),
     }
 }
 

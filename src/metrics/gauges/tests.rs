@@ -3,8 +3,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{Gauges, UserFacts, UserGauges};
+use super::{Gauges, UserGauges};
 use crate::api::ProgrammaticUser;
+use crate::metrics::UserFacts;
 
 const HOUR: i64 = 3600;
 
