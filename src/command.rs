@@ -15,6 +15,7 @@ mod get;
 mod import;
 mod objects;
 mod operator;
+mod outcome;
 mod output;
 mod platform;
 mod progress;
@@ -27,6 +28,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Subcommand;
+
+use outcome::{Failure, say};
 
 /// The commands of people; all but `audit --endpoint` and `completion` want a cluster.
 #[derive(Debug, Subcommand)]
@@ -50,36 +53,6 @@ pub enum Verb {
     /// Write the completion script of a shell
     Completion(completion::Args),
 }
-
-/// What a command found.
-#[derive(Debug)]
-struct Report {
-    /// For standard output.
-    text: String,
-    /// Whether all that was checked is healthy; exit code 3 says that it is not.
-    healthy: bool,
-}
-
-impl Report {
-    fn new(text: String) -> Self {
-        Self { text, healthy: true }
-    }
-
-    fn of(text: String, healthy: bool) -> Self {
-        Self { text, healthy }
-    }
-}
-
-/// Why a command found nothing.
-#[derive(Debug)]
-enum Failure {
-    /// The flags do not say what to do: exit code 2.
-    Usage(String),
-    /// Something did not work: exit code 1.
-    Failed(String),
-}
-
-type Outcome = Result<Report, Failure>;
 
 /// Exit code of what is not healthy.
 const NOT_HEALTHY: u8 = 3;
@@ -115,10 +88,4 @@ pub async fn run(verb: Verb) -> ExitCode {
             ExitCode::from(2)
         }
     }
-}
-
-/// One line on standard error.
-fn say(text: &str) {
-    // The reader has closed the pipe and expects no more output.
-    let _ = writeln!(std::io::stderr(), "{}", output::clean(text));
 }

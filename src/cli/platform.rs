@@ -207,22 +207,8 @@ impl PlatformArgs {
             key,
             reload: RELOAD,
         });
-        let admin_token =
-            match admin_token_file {
-                None => None,
-                Some(path) => {
-                    let token = Token::new(&read(&path)?);
-                    Some(token.ok_or_else(|| {
-                        format!("{} holds no token: write 64 hex characters", path.display())
-                    })?)
-                }
-            };
-        let admin_password = match admin_password_file {
-            None => None,
-            Some(path) => Some(Password::new(
-                read(&path)?.trim_end_matches(['\r', '\n']).to_owned(),
-            )),
-        };
+        let admin_token = admin_token_file.as_deref().map(read_token).transpose()?;
+        let admin_password = admin_password_file.as_deref().map(read_password).transpose()?;
         Ok(PlatformConfig {
             database: store.database()?,
             listen,
@@ -288,6 +274,17 @@ fn read(path: &Path) -> Result<Zeroizing<String>, String> {
     std::fs::read_to_string(path)
         .map(Zeroizing::new)
         .map_err(|e| format!("cannot read {}: {e}", path.display()))
+}
+
+fn read_token(path: &Path) -> Result<Token, String> {
+    Token::new(&read(path)?)
+        .ok_or_else(|| format!("{} holds no token: write 64 hex characters", path.display()))
+}
+
+fn read_password(path: &Path) -> Result<Password, String> {
+    Ok(Password::new(
+        read(path)?.trim_end_matches(['\r', '\n']).to_owned(),
+    ))
 }
 
 fn account(text: &str) -> Result<AccountSeed, String> {

@@ -9,10 +9,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::cluster::ClusterArgs;
+use super::objects;
+use super::outcome::{Failure, Outcome, Report, say};
 use super::output::{OutputArgs, Table, count};
 use super::platform::{EndpointArgs, PlatformArgs, Reached, connect};
 use super::view::UserView;
-use super::{Failure, Outcome, Report, objects, say};
 use crate::plan::Marker;
 use crate::platform::{ActorType, AuditEvent, AuditQuery, UserSummary, UserType, parse_time};
 

@@ -9,7 +9,7 @@ use kube::client::Body;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use super::Failure;
+use super::outcome::Failure;
 
 /// A command is not worth waiting longer for.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::Report;
+use super::outcome::Report;
 use crate::cli::Cli;
 
 /// Flags of `completion`.

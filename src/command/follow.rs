@@ -15,10 +15,11 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::cluster::Cluster;
+use super::outcome::{Failure, Outcome, Report, say};
 use super::output::{OutputArgs, ago, clean};
 use super::progress::Progress;
 use super::view::{Old, State, UserView};
-use super::{Failure, Outcome, Report, advice, objects, say};
+use super::{advice, objects};
 use crate::api::{MANAGER, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION};
 
 /// How long a user is watched that waits for a change by a person: by then the operator has seen a change that was made just now.
@@ -103,17 +104,8 @@ pub(super) async fn replace(
             before.token_after()
         )));
     }
-    if before.suspended {
-        say(&format!(
-            "note: {} is suspended: the operator does nothing until spec.suspend is false",
-            before.path()
-        ));
-    } else if before.state == State::Stalled {
-        let (reason, message) = before.reason_and_message();
-        say(&format!(
-            "note: {} is stalled, and its token stays as it is until you correct this: {reason}: {message}",
-            before.path()
-        ));
+    if let Some(note) = obstacle(&before) {
+        say(&format!("note: {} {note}", before.path()));
     }
     let value = Timestamp::now().to_string();
     let asked = ask(cluster, name, wish, &value).await?;
@@ -154,6 +146,17 @@ pub(super) async fn replace(
     Ok(Report::of(
         output.render(&result, |r| r.sentence(wish, wait.timeout)),
         healthy,
+    ))
+}
+
+/// What keeps the operator from acting on a request now.
+fn obstacle(user: &UserView) -> Option<String> {
+    if user.suspended {
+        return Some("is suspended: the operator does nothing until spec.suspend is false".to_owned());
+    }
+    let (reason, message) = (user.state == State::Stalled).then(|| user.reason_and_message())?;
+    Some(format!(
+        "is stalled, and its token stays as it is until you correct this: {reason}: {message}"
     ))
 }
 

@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArgs, is_forbidden};
+use super::objects;
+use super::outcome::{Failure, Outcome, Report};
 use super::output::{OutputArgs, Table, ago, clean, count, until};
 use super::view::{State, UserView};
-use super::{Failure, Outcome, Report, objects};
 
 /// Flags of `get`.
 #[derive(Debug, clap::Args)]

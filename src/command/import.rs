@@ -10,9 +10,10 @@ use kube::api::PostParams;
 use kube::{Api, ResourceExt as _};
 
 use super::cluster::{Cluster, ClusterArgs};
+use super::objects;
+use super::outcome::{Failure, Outcome, Report, say};
 use super::output::{OutputArgs, json};
 use super::platform::{PlatformArgs, Reached, connect};
-use super::{Failure, Outcome, Report, objects, say};
 use crate::api::{Organization, ProgrammaticUser, ProgrammaticUserClass};
 use crate::plan::{Marker, check_class, validate};
 use crate::platform::{UserDetails, UserType};

@@ -4,8 +4,8 @@ use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Resource, ResourceExt as _};
 
-use super::Failure;
 use super::cluster::Cluster;
+use super::outcome::Failure;
 use super::view::UserView;
 use crate::api::{Organization, ProgrammaticUser};
 

@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use zeroize::Zeroizing;
 
-use super::Failure;
 use super::cluster::{Cluster, is_forbidden};
+use super::outcome::Failure;
 use crate::api::{Endpoint, Organization};
 use crate::plan::{check_endpoint, check_grant, limits};
 use crate::platform::{Token, client};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::outcome::say;
 use super::output::clean;
-use super::say;
 
 /// Work that takes a while. Gone without a trace on a terminal when it is dropped.
 pub(super) struct Progress {

@@ -5,9 +5,10 @@ use std::io::{IsTerminal as _, Write as _};
 
 use super::cluster::{Cluster, ClusterArgs};
 use super::follow::{WaitArgs, Wish, replace};
+use super::objects;
+use super::outcome::{Failure, Outcome};
 use super::output::{OutputArgs, clean};
 use super::view::UserView;
-use super::{Failure, Outcome, objects};
 
 /// Flags of `rotate`.
 #[derive(Debug, clap::Args)]

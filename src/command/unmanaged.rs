@@ -11,11 +11,12 @@ use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArgs};
+use super::objects;
+use super::outcome::{Outcome, Report, say};
 use super::output::{OutputArgs, Table, ago, clean, count};
 use super::platform::{PlatformArgs, Reached, connect};
 use super::progress::Progress;
 use super::view::UserView;
-use super::{Outcome, Report, objects, say};
 use crate::api::{MANAGED_BY_LABEL, MANAGER, Organization, RETAINED_LABEL, USER_ID_ANNOTATION};
 use crate::plan::Marker;
 use crate::platform::{UserDetails, UserSummary, UserType, parse_time};
@@ -141,7 +142,7 @@ pub(super) async fn run(args: Args) -> Outcome {
 }
 
 /// All namespaces: a user whose object was not seen would be taken for an orphan.
-async fn known(cluster: &Cluster) -> Result<Known, super::Failure> {
+async fn known(cluster: &Cluster) -> Result<Known, super::outcome::Failure> {
     let users = objects::users(cluster, None)
         .await
         .map_err(|e| cluster.failed("list the users of all namespaces", &e))?;

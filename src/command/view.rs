@@ -6,7 +6,7 @@ use kube::core::DynamicObject;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::api::{READY, ROTATING, STALLED, SUSPENDED};
+use crate::api::{ACCESS_APPLIED, READY, ROTATING, SECRET_PUBLISHED, STALLED, SUSPENDED};
 use crate::plan::Marker;
 
 /// Reason of an object whose current generation the operator has not observed.
@@ -129,53 +129,13 @@ impl UserView {
     pub(super) fn new(object: &DynamicObject) -> Self {
         let data = &object.data;
         let conditions: Vec<ConditionView> = list(data, "/status/conditions").map(condition).collect();
-        let find = |kind: &str| conditions.iter().find(|c| c.kind == kind);
-        let is = |kind: &str| find(kind).filter(|c| c.status == "True");
         let seen = data.pointer("/status/observedGeneration").and_then(Value::as_i64);
         let current = seen.is_some() && seen == object.metadata.generation;
         // Where the class does not allow it, the condition says so, and the operator reconciles the object.
-        let refused = find(SUSPENDED).is_some_and(|c| c.status == "False");
+        let refused = find(&conditions, SUSPENDED).is_some_and(|c| c.status == "False");
         let suspended = data.pointer("/spec/suspend") == Some(&Value::Bool(true)) && !refused;
-        let (ready, reason, message) = match (find(READY), is(SUSPENDED)) {
-            (Some(c), _) if current => (c.status.clone(), c.reason.clone(), c.message.clone()),
-            (None, Some(c)) if current => ("Unknown".to_owned(), c.reason.clone(), c.message.clone()),
-            _ => (
-                "Unknown".to_owned(),
-                NOT_OBSERVED.to_owned(),
-                "the operator has not observed the object as it is now".to_owned(),
-            ),
-        };
-        let is_worth_showing =
-            |c: &&ConditionView| ![READY, STALLED].contains(&c.kind.as_str()) && c.status == "True";
-        // What is true of every user that is well is no note.
-        let notes = conditions
-            .iter()
-            .filter(is_worth_showing)
-            .any(|c| !["SecretPublished", "AccessApplied"].contains(&c.kind.as_str()));
-        let state = if current && is(STALLED).is_some() {
-            State::Stalled
-        } else if ready != "True" {
-            State::NotReady
-        } else if reason != READY || notes {
-            State::Noted
-        } else {
-            State::Ready
-        };
-        let journal = |path: &str| text(data, &format!("/status/journal/{path}/nonce"));
-        let many =
-            |path: &str| list(data, &format!("/status/journal/{path}")).filter_map(|v| text(v, "/nonce"));
-        let nonces = journal("pending")
-            .into_iter()
-            .chain(journal("current"))
-            .chain(many("retiring"))
-            .chain(many("abandoned"))
-            .collect();
-        let retiring = list(data, "/status/journal/retiring").filter_map(|v| {
-            Some(Old {
-                user_id: text(v, "/userId")?,
-                not_before: time(v, "/notBefore"),
-            })
-        });
+        let (ready, reason, message) = readiness(&conditions, current);
+        let state = state(&conditions, current, &ready, &reason);
         Self {
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
@@ -193,7 +153,7 @@ impl UserView {
             next_rotation: time(data, "/status/nextRotation"),
             consumers: consumers(data),
             more_consumers: more_consumers(data),
-            retiring: retiring.collect(),
+            retiring: retiring(data),
             created_at: object.metadata.creation_timestamp.as_ref().map(|t| t.0),
             uid: object.uid().unwrap_or_default(),
             version: object.resource_version().unwrap_or_default(),
@@ -201,7 +161,7 @@ impl UserView {
             suspended,
             retains: data.pointer("/spec/deletionPolicy").and_then(Value::as_str) == Some("Retain"),
             handled: ["/status/lastHandledRotateAt", "/status/lastHandledRevokeNow"].map(|p| text(data, p)),
-            nonces,
+            nonces: nonces(data),
             conditions,
         }
     }
@@ -248,9 +208,7 @@ impl UserView {
 
     /// A condition that is true.
     pub(super) fn is(&self, kind: &str) -> Option<&ConditionView> {
-        self.conditions
-            .iter()
-            .find(|c| c.kind == kind && c.status == "True")
+        find(&self.conditions, kind).filter(|c| c.status == "True")
     }
 
     pub(super) fn is_rotating(&self) -> bool {
@@ -268,6 +226,61 @@ impl UserView {
             .or_else(|| self.secret_name.clone())
             .unwrap_or_else(|| self.name.clone())
     }
+}
+
+fn find<'a>(conditions: &'a [ConditionView], kind: &str) -> Option<&'a ConditionView> {
+    conditions.iter().find(|c| c.kind == kind)
+}
+
+/// Status, reason and message of `Ready`, if the conditions are of the object as it is now.
+fn readiness(conditions: &[ConditionView], current: bool) -> (String, String, String) {
+    let suspended = find(conditions, SUSPENDED).filter(|c| c.status == "True");
+    match (find(conditions, READY), suspended) {
+        (Some(c), _) if current => (c.status.clone(), c.reason.clone(), c.message.clone()),
+        (None, Some(c)) if current => ("Unknown".to_owned(), c.reason.clone(), c.message.clone()),
+        _ => (
+            "Unknown".to_owned(),
+            NOT_OBSERVED.to_owned(),
+            "the operator has not observed the object as it is now".to_owned(),
+        ),
+    }
+}
+
+fn state(conditions: &[ConditionView], current: bool, ready: &str, reason: &str) -> State {
+    let is_true = |c: &&ConditionView| c.status == "True";
+    // What is true of every user that is well is no note.
+    let usual = [READY, STALLED, SECRET_PUBLISHED, ACCESS_APPLIED];
+    let notes = conditions
+        .iter()
+        .filter(is_true)
+        .any(|c| !usual.contains(&c.kind.as_str()));
+    if current && find(conditions, STALLED).as_ref().is_some_and(is_true) {
+        State::Stalled
+    } else if ready != "True" {
+        State::NotReady
+    } else if reason != READY || notes {
+        State::Noted
+    } else {
+        State::Ready
+    }
+}
+
+/// The attempts that the journal names.
+fn nonces(data: &Value) -> Vec<String> {
+    let one = |path: &str| text(data, &format!("/status/journal/{path}/nonce"));
+    let many = |path: &str| list(data, &format!("/status/journal/{path}")).filter_map(|v| text(v, "/nonce"));
+    let single = one("pending").into_iter().chain(one("current"));
+    single.chain(many("retiring")).chain(many("abandoned")).collect()
+}
+
+fn retiring(data: &Value) -> Vec<Old> {
+    let retiring = list(data, "/status/journal/retiring").filter_map(|v| {
+        Some(Old {
+            user_id: text(v, "/userId")?,
+            not_before: time(v, "/notBefore"),
+        })
+    });
+    retiring.collect()
 }
 
 fn condition(value: &Value) -> ConditionView {

@@ -11,10 +11,11 @@ use kube::{Api, ResourceExt as _};
 use serde::Serialize;
 
 use super::cluster::{Cluster, ClusterArgs};
+use super::outcome::{Outcome, Report};
 use super::output::{OutputArgs, ago, clean, one_line};
 use super::platform::OperatorArgs;
 use super::view::{ConditionView, NOT_OBSERVED, State, UserView};
-use super::{Outcome, Report, advice, objects, operator};
+use super::{advice, objects, operator};
 use crate::api::{ACCESS_APPLIED, READY, RECONCILING, SECRET_PUBLISHED, STALLED};
 use facts::Fact;
 
@@ -180,14 +181,14 @@ async fn events(cluster: &Cluster, view: &UserView) -> Result<Vec<EventLine>, ku
     Ok(shown.collect())
 }
 
-fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
+fn lead(answer: &Answer, view: &UserView, now: Timestamp) -> String {
     let path = view.path();
     let since = answer
         .since
         .map(|at| format!(", since {}", ago(at, now)))
         .unwrap_or_default();
     let reason = &answer.reason;
-    let lead = match answer.state {
+    match answer.state {
         State::Ready => format!("{path} is ready{since}."),
         State::Noted if *reason == READY => format!("{path} is ready, with a note."),
         State::Noted => format!("{path} is ready, its token works; the requested change waits: {reason}."),
@@ -199,8 +200,11 @@ fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
             format!("{path} is ready, its token works; the requested change waits until you act: {reason}.")
         }
         State::Stalled => format!("{path} is not ready, and stays so until you act: {reason}{since}."),
-    };
-    let mut text = format!("{lead}\n");
+    }
+}
+
+fn sentences(answer: &Answer, view: &UserView, now: Timestamp) -> String {
+    let mut text = format!("{}\n", lead(answer, view, now));
     let mut said: Vec<&str> = vec![];
     for message in std::iter::once(&answer.message).chain(notes(view)) {
         if !message.is_empty() && !said.contains(&message.as_str()) {

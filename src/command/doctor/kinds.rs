@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::Check;
+use super::check::Check;
 use crate::api::GROUP;
 use crate::command::cluster::Cluster;
 use crate::command::objects;

@@ -5,11 +5,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
-use super::Check;
+use super::check::Check;
 use crate::api::{CREDENTIAL_VALID, ORPHANS_FOUND, Organization, READY};
 use crate::command::cluster::{Cluster, is_forbidden};
+use crate::command::outcome::Failure;
 use crate::command::platform::{PlatformArgs, TOKEN, connect};
-use crate::command::{Failure, advice, objects};
+use crate::command::{advice, objects};
 use crate::plan;
 
 /// Several checks an Organization.
@@ -20,29 +21,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
     if let Some(error) = seen.err().filter(is_forbidden) {
         return vec![Check::warning(NAME, "", cluster.explain(&error))];
     }
-    let mut unreadable = Vec::new();
-    let found = match &args.organization {
-        Some(name) => objects::organization(cluster, Some(name))
-            .await
-            .map(|one| (vec![one], 1)),
-        None => objects::organizations(cluster).await.map(|all| {
-            let count = all.len();
-            let mut good = Vec::new();
-            for object in all {
-                let name = object.name_any();
-                match object.try_parse() {
-                    Ok(organization) => good.push(organization),
-                    Err(error) => unreadable.push(Check::failed(
-                        NAME,
-                        &name,
-                        format!("cannot be read, so that the operator ignores it: {error}"),
-                    )),
-                }
-            }
-            (good, count)
-        }),
-    };
-    let (organizations, count): (Vec<Organization>, usize) = match found {
+    let (organizations, unreadable) = match found(cluster, args.organization.as_deref()).await {
         Ok(found) => found,
         Err(Failure::Failed(message) | Failure::Usage(message)) => {
             return vec![Check::failed(
@@ -52,6 +31,7 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
             )];
         }
     };
+    let count = organizations.len() + unreadable.len();
     if count == 0 {
         return vec![Check::warning(
             NAME,
@@ -73,6 +53,27 @@ pub(super) async fn all(cluster: &Cluster, args: &PlatformArgs) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// The Organizations, and a check for each that cannot be read.
+async fn found(cluster: &Cluster, name: Option<&str>) -> Result<(Vec<Organization>, Vec<Check>), Failure> {
+    if name.is_some() {
+        let one = objects::organization(cluster, name).await?;
+        return Ok((vec![one], Vec::new()));
+    }
+    let (mut organizations, mut unreadable) = (Vec::new(), Vec::new());
+    for object in objects::organizations(cluster).await? {
+        let name = object.name_any();
+        match object.try_parse() {
+            Ok(organization) => organizations.push(organization),
+            Err(error) => unreadable.push(Check::failed(
+                "organization",
+                &name,
+                format!("cannot be read, so that the operator ignores it: {error}"),
+            )),
+        }
+    }
+    Ok((organizations, unreadable))
 }
 
 /// What the operator says of it.
@@ -182,7 +183,7 @@ async fn reach(cluster: &Cluster, args: &PlatformArgs, organization: &Organizati
 mod tests {
     use serde_json::json;
 
-    use super::super::Verdict;
+    use super::super::check::Verdict;
     use super::{Organization, limits};
 
     /// Ten new users an hour, and as many as the operator has counted.

@@ -10,13 +10,16 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Api;
 use kube::api::PostParams;
 
-use super::Check;
+use super::check::Check;
 use crate::api::GROUP;
 use crate::command::cluster::{Cluster, is_forbidden};
 use crate::command::view::UserView;
 
 /// The most namespaces whose rights are checked.
 const NAMESPACES: usize = 50;
+
+/// The name of the checks of the operator's rights.
+const OPERATOR: &str = "operator-rights";
 
 /// API group, resource, verbs.
 type Rule = (&'static str, &'static str, &'static [&'static str]);
@@ -112,7 +115,6 @@ pub(super) async fn of_operator(
     (namespaces, more): (&[String], usize),
     consumers: Option<&str>,
 ) -> Vec<Check> {
-    const NAME: &str = "operator-rights";
     let user = format!("system:serviceaccount:{own}:{account}");
     let places = [
         ("the cluster".to_owned(), asked(&CLUSTER, None)),
@@ -130,49 +132,62 @@ pub(super) async fn of_operator(
     let others = namespaces.iter().map(in_each);
     let mut checks = Vec::new();
     for (place, rights) in places.into_iter().chain(others) {
-        let answers = join_all(rights.iter().map(|r| may(cluster, &user, own, r))).await;
-        let (mut missing, mut workloads) = (Vec::new(), true);
-        for (right, answer) in rights.iter().zip(answers) {
-            match answer {
-                Ok(true) => {}
-                Ok(false) => {
-                    workloads &= consumers.is_none() && is_of_workloads(right);
-                    missing.push(shown(right));
-                }
-                Err(error) if is_forbidden(&error) => {
-                    let message =
-                        "you have no right to check the operator's rights (create subjectaccessreviews)";
-                    checks.push(Check::warning(NAME, &place, message));
-                    return checks;
-                }
-                Err(error) => {
-                    checks.push(Check::warning(NAME, &place, cluster.explain(&error)));
-                    return checks;
-                }
+        match in_place(cluster, &user, own, &place, &rights, consumers).await {
+            Ok(check) => checks.push(check),
+            Err(check) => {
+                checks.push(check);
+                return checks;
             }
         }
-        let without = "as intended with `--consumers off`; otherwise install the chart's roles";
-        checks.push(if !missing.is_empty() && workloads {
-            let message = format!("{user} may not {}: {without}", missing.join(", "));
-            Check::warning(NAME, &place, message)
-        } else if missing.is_empty() {
-            Check::ok(NAME, &place, format!("{user} has all rights that it needs"))
-        } else {
-            Check::failed(
-                NAME,
-                &place,
-                format!(
-                    "{user} may not {}: install the chart's roles (rbac.namespaces in mode strict); --service-account names another one",
-                    missing.join(", ")
-                ),
-            )
-        });
     }
     if more > 0 {
         let message = format!("{more} more namespaces with users were not checked: choose one with -n");
-        checks.push(Check::warning(NAME, "other namespaces", message));
+        checks.push(Check::warning(OPERATOR, "other namespaces", message));
     }
     checks
+}
+
+/// `Err`: the rights cannot be checked, here or elsewhere.
+async fn in_place(
+    cluster: &Cluster,
+    user: &str,
+    own: &str,
+    place: &str,
+    rights: &[ResourceAttributes],
+    consumers: Option<&str>,
+) -> Result<Check, Check> {
+    let answers = join_all(rights.iter().map(|r| may(cluster, user, own, r))).await;
+    let (mut missing, mut workloads) = (Vec::new(), true);
+    for (right, answer) in rights.iter().zip(answers) {
+        let allowed = answer.map_err(|error| {
+            let message = if is_forbidden(&error) {
+                "you have no right to check the operator's rights (create subjectaccessreviews)".to_owned()
+            } else {
+                cluster.explain(&error)
+            };
+            Check::warning(OPERATOR, place, message)
+        })?;
+        if !allowed {
+            workloads &= consumers.is_none() && is_of_workloads(right);
+            missing.push(shown(right));
+        }
+    }
+    if missing.is_empty() {
+        let message = format!("{user} has all rights that it needs");
+        return Ok(Check::ok(OPERATOR, place, message));
+    }
+    let missing = missing.join(", ");
+    Ok(if workloads {
+        let message = format!(
+            "{user} may not {missing}: as intended with `--consumers off`; otherwise install the chart's roles"
+        );
+        Check::warning(OPERATOR, place, message)
+    } else {
+        let message = format!(
+            "{user} may not {missing}: install the chart's roles (rbac.namespaces in mode strict); --service-account names another one"
+        );
+        Check::failed(OPERATOR, place, message)
+    })
 }
 
 async fn may(
@@ -203,50 +218,66 @@ async fn may(
 /// To find the platform.
 const ORGANIZATIONS: Rule = (GROUP, "organizations", &["get", "list"]);
 
+/// Where a right is needed.
+#[derive(Clone, Copy)]
+enum Place {
+    Cluster,
+    /// That of the context or of -n.
+    Namespace,
+    /// The operator's.
+    Operator,
+}
+
+/// Commands, and the rights that they need.
+const COMMANDS: [(&str, &[Rule], Place); 8] = [
+    (
+        "get (all namespaces)",
+        &[(GROUP, "programmaticusers", &["list"])],
+        Place::Cluster,
+    ),
+    (
+        "get, why",
+        &[(GROUP, "programmaticusers", &["get", "list"])],
+        Place::Namespace,
+    ),
+    (
+        "rotate, revoke",
+        &[(GROUP, "programmaticusers", &["get", "patch"])],
+        Place::Namespace,
+    ),
+    (
+        "rotate --wait, revoke --wait",
+        &[(GROUP, "programmaticusers", &["list", "watch"])],
+        Place::Namespace,
+    ),
+    ("audit", &[ORGANIZATIONS], Place::Cluster),
+    (
+        "unmanaged",
+        &[ORGANIZATIONS, (GROUP, "programmaticusers", &["list"])],
+        Place::Cluster,
+    ),
+    (
+        "import",
+        &[ORGANIZATIONS, (GROUP, "programmaticuserclasses", &["get"])],
+        Place::Cluster,
+    ),
+    (
+        "audit, unmanaged, import without SPOTINST_TOKEN",
+        &[("", "secrets", &["get"])],
+        Place::Operator,
+    ),
+];
+
 /// One check a group of commands.
 pub(super) async fn own(cluster: &Cluster, operator_namespace: &str) -> Vec<Check> {
     const NAME: &str = "your-rights";
-    let namespace = &cluster.namespace;
-    let commands: [(&str, &[Rule], Option<&str>); 8] = [
-        (
-            "get (all namespaces)",
-            &[(GROUP, "programmaticusers", &["list"])],
-            None,
-        ),
-        (
-            "get, why",
-            &[(GROUP, "programmaticusers", &["get", "list"])],
-            Some(namespace),
-        ),
-        (
-            "rotate, revoke",
-            &[(GROUP, "programmaticusers", &["get", "patch"])],
-            Some(namespace),
-        ),
-        (
-            "rotate --wait, revoke --wait",
-            &[(GROUP, "programmaticusers", &["list", "watch"])],
-            Some(namespace),
-        ),
-        ("audit", &[ORGANIZATIONS], None),
-        (
-            "unmanaged",
-            &[ORGANIZATIONS, (GROUP, "programmaticusers", &["list"])],
-            None,
-        ),
-        (
-            "import",
-            &[ORGANIZATIONS, (GROUP, "programmaticuserclasses", &["get"])],
-            None,
-        ),
-        (
-            "audit, unmanaged, import without SPOTINST_TOKEN",
-            &[("", "secrets", &["get"])],
-            Some(operator_namespace),
-        ),
-    ];
     let mut checks = Vec::new();
-    for (commands, rules, place) in commands {
+    for (commands, rules, place) in COMMANDS {
+        let place = match place {
+            Place::Cluster => None,
+            Place::Namespace => Some(&*cluster.namespace),
+            Place::Operator => Some(operator_namespace),
+        };
         let rights = asked(rules, place);
         let answers = join_all(rights.iter().map(|r| may_i(cluster, r))).await;
         let place = place.map_or_else(|| "the cluster".to_owned(), |n| format!("namespace {n}"));

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
-use super::Check;
+use super::check::Check;
 use crate::command::cluster::Cluster;
 use crate::command::objects;
 use crate::command::operator::{self, Leader};

@@ -10,7 +10,7 @@ use crate::api::{
     Access, AccountEntry, DeletionPolicy, GroupEntry, PolicyEntry, ProgrammaticUser, ProgrammaticUserSpec,
     Role, Scope, SecretSpec,
 };
-use crate::command::Failure;
+use crate::command::outcome::Failure;
 use crate::command::output::clean;
 use crate::command::platform::TOKEN;
 use crate::plan::Marker;
