@@ -2,7 +2,7 @@
 // A test fails by panicking.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -117,70 +117,124 @@ fn commands_know_nothing_of_controller_and_embedded_platform() {
     );
 }
 
-/// A module of the plan is a file with its folder. What `plan.rs` exports again belongs to the module that defines it.
-#[test]
-fn no_two_modules_of_the_plan_use_each_other() {
-    let text = |path: &Path| -> String { code(path).into_iter().map(|(_, line)| line + "\n").collect() };
-    let words = |text: &str| -> Vec<String> {
-        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-        words.filter(|w| !w.is_empty()).map(str::to_owned).collect()
-    };
-    let plan = root().join("src/plan");
-    let head = std::fs::read_to_string(plan.with_extension("rs")).unwrap();
-    let mut home = std::collections::BTreeMap::new();
-    for statement in head.split(';') {
-        let statement = statement
-            .lines()
-            .filter(|l| !l.starts_with("//"))
-            .collect::<String>();
-        if let Some((module, names)) = statement
-            .strip_prefix("pub use ")
-            .and_then(|s| s.split_once("::"))
-        {
-            home.extend(words(names).into_iter().map(|name| (name, module.to_owned())));
-        } else if let Some(module) = statement.strip_prefix("mod ") {
-            home.insert(module.to_owned(), module.to_owned());
+/// The paths of a tree of `use` at the beginning of a text: those of `a::{b, c::d}` are `a::b` and `a::c::d`.
+fn paths(text: &str) -> Vec<Vec<&str>> {
+    let text = text.trim_start();
+    if let Some(inner) = text.strip_prefix('{') {
+        let (mut depth, mut begin, mut all) = (0, 0, Vec::new());
+        for (at, c) in inner.char_indices() {
+            if depth == 0 && (c == ',' || c == '}') {
+                all.extend(paths(&inner[begin..at]));
+                begin = at + 1;
+            }
+            match c {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        return all;
+    }
+    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+    let (word, rest) = text.split_at(end.unwrap_or(text.len()));
+    let inner = rest.strip_prefix("::").map(paths).unwrap_or_default();
+    if word.is_empty() || !inner.is_empty() {
+        return inner
+            .into_iter()
+            .map(|path| [vec![word], path].concat())
+            .collect();
+    }
+    vec![vec![word]]
+}
+
+/// The files of a part of `src`, by module, with their code.
+fn modules(part: &str) -> BTreeMap<String, String> {
+    let src = root().join("src");
+    let files = module(part).into_iter().filter(|path| !is_test(path));
+    let named = files.map(|path| {
+        let name = path.strip_prefix(&src).unwrap().with_extension("");
+        let text: String = code(&path).into_iter().map(|(_, line)| line + "\n").collect();
+        // Who may see an item is no use of it.
+        let text = text.replace("pub(in crate::", "pub(in ");
+        (name.to_str().unwrap().replace('/', "::"), text)
+    });
+    named.collect()
+}
+
+/// Which file uses which, within a part: by declaring it as a module, or by a path into it. A name that a file exports
+/// again belongs to the file that defines it.
+fn uses(part: &str) -> BTreeSet<(String, String)> {
+    let modules = modules(part);
+    let mut exports = BTreeMap::new();
+    for (module, text) in &modules {
+        for statement in text.split(';').map(str::trim).filter(|s| s.starts_with("pub")) {
+            let Some((_, tree)) = statement.split_once(" use ") else {
+                continue;
+            };
+            for path in paths(tree) {
+                let from = format!("{module}::{}", path[0]);
+                exports.insert((module.clone(), path[path.len() - 1]), from);
+            }
         }
     }
     let mut uses = BTreeSet::new();
-    for path in rust_files(&plan).iter().filter(|p| !is_test(p)) {
-        let inner = path.strip_prefix(&plan).unwrap();
-        let module = inner
-            .iter()
-            .next()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .trim_end_matches(".rs");
-        let text = text(path);
-        let ways: &[&str] = if inner.iter().count() == 1 {
-            &["crate::plan::", "super::"]
-        } else {
-            &["crate::plan::"]
-        };
-        for after in ways.iter().flat_map(|way| text.split(way).skip(1)) {
-            let end = if after.starts_with('{') { '}' } else { ';' };
-            let named = words(after.split(end).next().unwrap());
-            let named = if end == '}' { &named[..] } else { &named[..1] };
-            let others = named.iter().filter_map(|name| home.get(name));
-            uses.extend(
-                others
-                    .filter(|other| *other != module)
-                    .map(|other| (module.to_owned(), other.clone())),
-            );
+    for (module, text) in &modules {
+        let declared = modules.keys().filter(|inner| {
+            let name = inner
+                .strip_prefix(module.as_str())
+                .and_then(|n| n.strip_prefix("::"));
+            name.is_some_and(|name| text.contains(&format!("mod {name};")))
+        });
+        uses.extend(declared.map(|inner| (module.clone(), inner.clone())));
+        let begins = ["crate::", "super::"].map(|begin| text.match_indices(begin));
+        let begins = begins.into_iter().flatten().map(|(at, _)| at);
+        let begins =
+            begins.filter(|at| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'));
+        for path in begins.flat_map(|at| paths(&text[at..])) {
+            let mut at: Vec<&str> = module.split("::").collect();
+            let up = path.iter().take_while(|name| **name == "super").count();
+            at.truncate(if path[0] == "crate" { 0 } else { at.len() - up });
+            let mut at = at.join("::");
+            for name in path.iter().skip_while(|name| ["crate", "super"].contains(name)) {
+                let inner = format!("{at}::{name}");
+                let inner = inner.trim_start_matches("::");
+                if modules.contains_key(inner) {
+                    inner.clone_into(&mut at);
+                    continue;
+                }
+                while let Some(from) = exports.get(&(at.clone(), *name)) {
+                    at.clone_from(from);
+                }
+            }
+            if modules.contains_key(&at) && at != *module {
+                uses.insert((module.clone(), at));
+            }
         }
     }
-    assert!(uses.len() > 50, "{uses:?}");
-    // Modules that use no other that is left are taken away, until only circles are left.
-    while let Some(done) = uses
-        .iter()
-        .map(|(_, to)| to)
-        .find(|to| !uses.iter().any(|(from, _)| from == *to))
-    {
-        let done = done.clone();
-        uses.retain(|(_, to)| *to != done);
+    uses
+}
+
+/// Of the plan, a module is a file with its folder, and `plan.rs`, which has the types of the protocol, is left out.
+#[test]
+fn no_two_files_of_a_part_use_each_other() {
+    let mut all = uses("plan");
+    all.retain(|(from, to)| from != "plan" && to != "plan");
+    let folder = |file: String| file.split("::").take(2).collect::<Vec<_>>().join("::");
+    let all = all.into_iter().map(|(from, to)| (folder(from), folder(to)));
+    let mut all: BTreeSet<_> = all.filter(|(from, to)| from != to).collect();
+    for part in ["api", "cli", "command", "controller", "health", "metrics"] {
+        all.extend(uses(part));
     }
-    assert!(uses.is_empty(), "in circles, or above one: {uses:?}");
+    assert!(all.len() > 250, "{all:?}");
+    // An arrow is of no circle if its end uses nothing, or nothing uses its beginning.
+    let is_of_none = |all: &BTreeSet<(String, String)>, (from, to): &(String, String)| {
+        !all.iter().any(|(user, _)| user == to) || !all.iter().any(|(_, used)| used == from)
+    };
+    while let Some(arrow) = all.iter().find(|arrow| is_of_none(&all, arrow)).cloned() {
+        all.remove(&arrow);
+    }
+    assert!(all.is_empty(), "in circles, or between two: {all:?}");
 }
 
 /// It may use `crate::` for nothing but itself. The walls of `platform-api` and `platform-server` are their `Cargo.toml`.
@@ -201,19 +255,80 @@ fn api_stands_alone() {
     );
 }
 
+/// Parts that are not held to the limits yet.
+const UNFINISHED: [&str; 3] = [
+    "src/plan",
+    "crates/platform-server",
+    "crates/platform-api/src/client.rs",
+];
+
+/// Files of `src` and `crates`, tests included, with their lines.
+fn finished_files() -> Vec<(PathBuf, Vec<String>)> {
+    let files = ["src", "crates"].map(|dir| rust_files(&root().join(dir)));
+    let finished = files.concat().into_iter().filter(|path| {
+        let unfinished = UNFINISHED.map(|part| root().join(part));
+        let name = path.with_extension("");
+        !unfinished
+            .iter()
+            .any(|part| path.starts_with(part) || name == *part)
+    });
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path, text.lines().map(str::to_owned).collect())
+    };
+    finished.map(read).collect()
+}
+
 #[test]
 fn files_are_of_a_size_to_be_read() {
     let mut faults = Vec::new();
-    let files = ["src", "crates"]
-        .map(|dir| rust_files(&root().join(dir)))
-        .concat();
-    for path in files.iter().filter(|p| !is_test(p)) {
-        let lines = std::fs::read_to_string(path).unwrap().lines().count();
-        let most = if path.ends_with("src/main.rs") { 60 } else { 500 };
-        if lines > most {
-            faults.push(format!("{}: {lines} lines, at most {most}", path.display()));
+    for (path, lines) in finished_files() {
+        let most = if path.ends_with("src/main.rs") { 60 } else { 400 };
+        if lines.len() > most {
+            faults.push(format!(
+                "{}: {} lines, at most {most}",
+                path.display(),
+                lines.len()
+            ));
         }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Whether a line begins a function, as rustfmt writes it.
+fn begins_function(line: &str) -> bool {
+    let before = line.trim_start().split_once("fn ").map(|(before, _)| before);
+    let is_modifier = |word: &str| {
+        word.starts_with("pub") || word.starts_with("crate::") || ["const", "async", "unsafe"].contains(&word)
+    };
+    before.is_some_and(|before| before.split_whitespace().all(is_modifier))
+}
+
+#[test]
+fn functions_are_of_a_size_to_be_read() {
+    let (mut functions, mut faults) = (0, Vec::new());
+    for (path, lines) in finished_files() {
+        for (number, line) in lines.iter().enumerate().filter(|(_, line)| begins_function(line)) {
+            functions += 1;
+            let indent = &line[..line.len() - line.trim_start().len()];
+            let (end, declared) = (format!("{indent}}}"), format!("{indent})"));
+            let ends = |line: &&String| **line == end || (line.starts_with(&declared) && line.ends_with(';'));
+            let is_one_line = line.ends_with(['}', ';']);
+            let long = lines[number..]
+                .iter()
+                .position(|line| ends(&line))
+                .unwrap_or_default()
+                + 1;
+            if !is_one_line && long > 60 {
+                faults.push(format!(
+                    "{}:{}: {long} lines, at most 60",
+                    path.display(),
+                    number + 1
+                ));
+            }
+        }
+    }
+    assert!(functions > 1000, "{functions}");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
