@@ -1,5 +1,6 @@
 //! Compares a list of the platform's users with the objects in the cache. Pure.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -53,21 +54,20 @@ pub(in crate::controller) fn compare(
         }
     }
 
-    let objects = by_digest(instance, before, after);
+    let of_here = by_digest(instance, before, after, here);
+    // With many organizations the digests of all objects take long. Nearly always an object that lives here explains the user.
+    let of_all = LazyCell::new(|| by_digest(instance, before, after, |_| true));
     for (id, marker) in snapshot.ours() {
         found.counts.managed += 1;
-        if deleted.contains(id) {
+        if deleted.contains(id) || is_explained(marked(&of_here, &marker), &marker) {
             continue;
         }
-        let from = objects.partition_point(|(digest, ..)| *digest < marker.object);
-        let same = objects[from..].partition_point(|(digest, ..)| digest.starts_with(&marker.object));
-        let theirs = &objects[from..from + same];
+        let theirs = marked(&of_all, &marker);
         if theirs.is_empty() {
             found.orphans.insert(id.to_owned(), marker);
             continue;
         }
-        let explains = |v: &JournalIndex| v.journal.as_ref().is_none_or(|j| j.has(&marker.nonce));
-        if theirs.iter().any(|(_, _, v)| explains(v)) {
+        if is_explained(theirs, &marker) {
             continue;
         }
         match theirs.iter().find(|(_, _, v)| here(v)) {
@@ -85,21 +85,39 @@ pub(in crate::controller) fn compare(
     found
 }
 
+/// The digest of an object's UID, the UID, and what was seen of it.
+type Seen<'a> = (String, &'a String, &'a JournalIndex);
+
+/// The objects that a marker, which may be a short one, may be of.
+fn marked<'a, 'b>(objects: &'b [Seen<'a>], marker: &Marker) -> &'b [Seen<'a>] {
+    let from = objects.partition_point(|(digest, ..)| *digest < marker.object);
+    let same = objects[from..].partition_point(|(digest, ..)| digest.starts_with(&marker.object));
+    &objects[from..from + same]
+}
+
+/// Whether the journal of one of these has the attempt, or cannot be read.
+fn is_explained(objects: &[Seen<'_>], marker: &Marker) -> bool {
+    let explains = |v: &JournalIndex| v.journal.as_ref().is_none_or(|j| j.has(&marker.nonce));
+    objects.iter().any(|(_, _, v)| explains(v))
+}
+
 /// What was seen of each object by either look, in the order of the digests of their UIDs. Most have not changed between the
 /// two, and are there once: there may be many.
 fn by_digest<'a>(
     instance: &str,
     before: &'a Views,
     after: &'a Views,
-) -> Vec<(String, &'a String, &'a JournalIndex)> {
+    wanted: impl Fn(&JournalIndex) -> bool,
+) -> Vec<Seen<'a>> {
     let same = |uid: &String, view| after.get(uid).is_some_and(|later| Arc::ptr_eq(later, view));
     let changed = before.iter().filter(|(uid, view)| !same(uid, view));
-    // Room that is not used takes no memory, and growing would take twice what is.
-    let mut all = Vec::with_capacity(before.len() + after.len());
+    let seen = || changed.clone().chain(after).filter(|(_, view)| wanted(view));
+    // Growing would take twice the memory that is used.
+    let mut all = Vec::with_capacity(seen().count());
     let digest = |(uid, view): (&'a String, &'a Arc<JournalIndex>)| {
         (Marker::new(instance, uid, "").object, uid, &**view)
     };
-    all.extend(changed.chain(after).map(digest));
+    all.extend(seen().map(digest));
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
 }
