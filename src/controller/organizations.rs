@@ -6,6 +6,7 @@ mod conditions;
 pub(in crate::controller) mod connections;
 mod deletion;
 mod drift;
+mod finalizer;
 mod inspection;
 mod orphans;
 pub(in crate::controller) mod retained;

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DynamicObject, ListParams};
 use kube::core::ApiResource;
 use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::api::{CLASS_FINALIZER, ProgrammaticUser, ProgrammaticUserClass, Reason};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
-use crate::controller::organizations::retained;
+use crate::controller::organizations::{finalizer, retained};
 use crate::controller::reconcile::panics::catch_panic;
 use crate::plan::EventDraft;
 
@@ -177,28 +177,12 @@ pub(in crate::controller) fn has_begun(object: &Value) -> bool {
         .any(some)
 }
 
-/// Adds or removes the finalizer; `None`: the class is gone. With the resourceVersion this is a compare-and-swap: no other
-/// finalizer can be lost, and a class that was deleted in the meantime gets none.
+/// Adds or removes the finalizer; `None`: the class is gone.
 pub(in crate::controller) async fn set_finalizer(
     context: &Context,
     class: &ProgrammaticUserClass,
     present: bool,
 ) -> Result<Option<ProgrammaticUserClass>, Error> {
-    let mut finalizers = class.finalizers().to_vec();
-    finalizers.retain(|f| f != CLASS_FINALIZER);
-    if present {
-        finalizers.push(CLASS_FINALIZER.to_owned());
-    }
-    let patch = json!({"metadata": {"resourceVersion": class.resource_version(), "finalizers": finalizers}});
-    let api: Api<ProgrammaticUserClass> = Api::all(context.client.clone());
-    let written = api
-        .patch(&class.name_any(), &PatchParams::default(), &Patch::Merge(patch))
-        .await;
-    match written {
-        Ok(class) => Ok(Some(class)),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-        Err(error) => Err(Error::from_kube(
-            "change the finalizers of the ProgrammaticUserClass",
-        )(error)),
-    }
+    let doing = "change the finalizers of the ProgrammaticUserClass";
+    finalizer::set(context, class, CLASS_FINALIZER, present, doing).await
 }

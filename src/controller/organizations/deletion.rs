@@ -3,14 +3,14 @@
 //! Only the object names the platform and its credential: without it the operator could neither reconcile nor delete the users
 //! of its `ProgrammaticUser`s.
 
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt as _};
-use serde_json::{Value, json};
+use kube::ResourceExt as _;
+use serde_json::Value;
 
 use crate::api::{ORGANIZATION_FINALIZER, Organization};
 use crate::controller::context::Context;
 use crate::controller::error::Error;
 use crate::controller::organizations::classes::{count_stored, has_begun};
+use crate::controller::organizations::finalizer;
 
 /// What may become of the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,35 +75,13 @@ fn lives_in(object: &Value, name: &str) -> bool {
     object["status"]["organizationName"] == name && has_begun(object)
 }
 
-/// With the resourceVersion this is a compare-and-swap: no finalizer of another controller can be lost.
 async fn set_finalizer(
     context: &Context,
     organization: &Organization,
     present: bool,
 ) -> Result<Option<Organization>, Error> {
-    let mut finalizers = organization.finalizers().to_vec();
-    finalizers.retain(|f| f != ORGANIZATION_FINALIZER);
-    if present {
-        finalizers.push(ORGANIZATION_FINALIZER.to_owned());
-    }
-    let patch = json!({"metadata": {
-        "resourceVersion": organization.resource_version(), "finalizers": finalizers,
-    }});
-    let api: Api<Organization> = Api::all(context.client.clone());
-    match api
-        .patch(
-            &organization.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
-        .await
-    {
-        Ok(organization) => Ok(Some(organization)),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-        Err(error) => Err(Error::from_kube("change the finalizers of the Organization")(
-            error,
-        )),
-    }
+    let doing = "change the finalizers of the Organization";
+    finalizer::set(context, organization, ORGANIZATION_FINALIZER, present, doing).await
 }
 
 #[cfg(test)]
