@@ -13,7 +13,7 @@ use super::{
     Decision, Observed, Refusal, Requeue, Retry, Step, attempt, class, cleanup, consumers, deletion, journal,
     recovery, revocation, rotation, validation, verdict,
 };
-use crate::api::ProgrammaticUserStatus;
+use crate::api::{Current, ProgrammaticUserStatus};
 
 pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
     let mut status = o.status();
@@ -186,27 +186,8 @@ fn proceed(
         return Err(replace(status, reason));
     }
     if current.access.as_ref() != Some(&desired.access_digest) || o.full_check {
-        let grants = resolve_access(o, desired)?;
-        let Some(details) = own_user(o, &current.user_id, &current.nonce)? else {
-            journal::forget_access(status);
-            return Err(replace(status, rotation::USER_MISSING));
-        };
-        record_token(status, &details, o.time(now));
-        if !journal::record_current(o, status, &desired.access, now)? {
-            return Err(replace(status, rotation::SPEC_CHANGED));
-        }
-        apply_access(o, desired, &grants, &details)?;
-        if !is_accepted(o, &published(desired))? {
-            let issued = status.token_issued_at.unwrap_or(now);
-            let too_long = o
-                .platform_now
-                .is_some_and(|t| t.duration_since(issued) > PATIENCE);
-            return Err(if current.access.is_some() || too_long {
-                journal::forget_access(status);
-                replace(status, rotation::TOKEN_REJECTED)
-            } else {
-                not_accepted()
-            });
+        if let Some(reason) = compare_with_platform(o, desired, status, &current, now)? {
+            return Err(replace(status, reason));
         }
         journal::record_applied_access(o, status, desired);
     } else if current.granted.is_none() {
@@ -214,6 +195,38 @@ fn proceed(
         journal::record_applied_access(o, status, desired);
     }
     unretired.map_or(Ok(()), |problem| Err(Interrupt::Failed(problem)))
+}
+
+/// Puts the access of the current user right, and tries its token. Why the user has to be replaced, if it has to.
+fn compare_with_platform(
+    o: &Observed,
+    desired: &Spec,
+    status: &mut ProgrammaticUserStatus,
+    current: &Current,
+    now: Timestamp,
+) -> Result<Option<&'static str>, Interrupt> {
+    let grants = resolve_access(o, desired)?;
+    let Some(details) = own_user(o, &current.user_id, &current.nonce)? else {
+        journal::forget_access(status);
+        return Ok(Some(rotation::USER_MISSING));
+    };
+    record_token(status, &details, o.time(now));
+    if !journal::record_current(o, status, &desired.access, now)? {
+        return Ok(Some(rotation::SPEC_CHANGED));
+    }
+    apply_access(o, desired, &grants, &details)?;
+    if is_accepted(o, &published(desired))? {
+        return Ok(None);
+    }
+    let issued = status.token_issued_at.unwrap_or(now);
+    let too_long = o
+        .platform_now
+        .is_some_and(|t| t.duration_since(issued) > PATIENCE);
+    if current.access.is_none() && !too_long {
+        return Err(not_accepted());
+    }
+    journal::forget_access(status);
+    Ok(Some(rotation::TOKEN_REJECTED))
 }
 
 /// Users that the journal does not know are looked for once more before they are reported: an attempt may have been
