@@ -186,10 +186,10 @@ fn create<'a>(
     match created {
         Created::Yes { user_id, last_digits } => Ok((user_id, last_digits)),
         Created::No(problem) => {
-            status.journal.pending = None;
+            let begun = status.journal.pending.take().map(|pending| pending.started_at);
             // What the platform was not asked for does not count.
             if problem.reason != Reason::RejectedByPlatform {
-                status.journal.attempt_times.pop();
+                status.journal.attempt_times.pop_if(|at| Some(*at) == begun);
             }
             Err(Interrupt::Failed(problem.clone()))
         }

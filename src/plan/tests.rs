@@ -101,6 +101,7 @@ fn observed(user: ProgrammaticUser) -> Observed {
         fresh_nonce: NONCE.to_owned(),
         expired_attempts: BTreeSet::new(),
         next_expiry: Duration::ZERO,
+        validated: None,
         answers: Answers::default(),
     }
 }
@@ -238,36 +239,11 @@ fn answer_verify(step: &Step, o: &mut Observed, accepted: bool) {
     o.answers.verified.insert(token.clone(), Ok(accepted));
 }
 
+/// The first write of an attempt has a name of its own.
 fn name(step: &Step) -> &'static str {
     match step {
-        Step::LookUp(_) => "look-up",
-        Step::Reserve(_) => "reserve",
-        Step::AddFinalizer => "finalizer",
-        Step::DryRun(_) => "dry-run",
         Step::Journal(_, Some(_)) => "intent",
-        Step::Journal(_, None) => "journal",
-        Step::Create(_) => "create",
-        Step::Commit(_) => "commit",
-        Step::Compensate(_) => "compensate",
-        Step::ReadUser(_) => "read",
-        Step::PutPolicies(..) => "policies",
-        Step::PutGroups(..) => "groups",
-        Step::Stage { .. } => "stage",
-        Step::Publish(..) => "publish",
-        Step::Unstage(_) => "unstage",
-        Step::Tombstone(_) => "bar",
-        Step::Fence(_) => "fence",
-        Step::DeleteOldSecret { .. } => "delete-old-secret",
-        Step::HoldClass => "hold-class",
-        Step::Record(_) => "record",
-        Step::Release(_) => "release",
-        Step::ReadPods(_) => "pods",
-        Step::Restart(_) => "restart",
-        Step::Verify(_) => "verify",
-        Step::ListUsers => "list",
-        Step::DeleteUser(..) => "delete-user",
-        Step::DeleteSecret(_) => "delete-secret",
-        Step::RemoveFinalizer => "remove-finalizer",
+        _ => step.name(),
     }
 }
 

@@ -249,6 +249,7 @@ impl Translator {
             fresh_nonce: nonce(world::FRESH),
             expired_attempts: settled,
             next_expiry: Duration::from_secs(30),
+            validated: None,
             answers: learned(seen),
         }
     }

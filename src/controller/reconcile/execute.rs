@@ -9,6 +9,7 @@ use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
+use tracing::Instrument as _;
 
 use crate::api::{FINALIZER, ProgrammaticUserStatus, Reason};
 use crate::controller::context::Context;
@@ -47,13 +48,14 @@ impl<'a> Executor<'a> {
     /// Takes `step`; an error is one that no status can tell of. An API server that answers late does not hold up the calls of others: what
     /// stands between a permit and its call ends with the permit, like a crash there.
     pub(in crate::controller) async fn execute(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {
+        let span = tracing::debug_span!("step", step = step.name());
         let ends = self.permit.as_ref().map(CreatePermit::ends);
         match ends.filter(|_| !matches!(step, Step::Create(_))) {
             Some(ends) => {
-                let taken = tokio::time::timeout_at(ends.into(), self.take(step, o)).await;
+                let taken = tokio::time::timeout_at(ends.into(), self.take(step, o).instrument(span)).await;
                 taken.unwrap_or(Err(Error::PermitEnded))
             }
-            None => self.take(step, o).await,
+            None => self.take(step, o).instrument(span).await,
         }
     }
 
