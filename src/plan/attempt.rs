@@ -51,7 +51,7 @@ fn prepare(
     now: Timestamp,
 ) -> Result<Interrupt, Interrupt> {
     conflict(o, &desired.secret_name)?;
-    resolve_access(o, desired)?;
+    let grants = resolve_access(o, desired)?;
     check_budget(status, reason, now)?;
     reserve(o, reason)?;
     if !o.has_finalizer() {
@@ -61,7 +61,8 @@ fn prepare(
         return Ok(Interrupt::from(Step::HoldClass));
     }
     answer(o.answers.dry_run.as_ref(), || {
-        Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"))
+        let staged = is_staged(status, &grants).then(|| o.fresh_nonce.clone());
+        Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"), staged)
     })?;
     status.organization_name = Some(desired.organization.clone());
     status
@@ -146,8 +147,7 @@ pub(super) fn continue_attempt(
 ) -> Result<(), Interrupt> {
     let grants = resolve_access(o, desired)?;
     let (user_id, last_digits) = create(o, desired, &grants, status, nonce)?;
-    // A user that replaces another, or needs groups, is complete before its token is published.
-    let staged = status.journal.current.is_some() || !grants.groups.is_empty();
+    let staged = is_staged(status, &grants);
     keep_token(o, desired, status, (nonce, user_id), staged)?;
     if staged {
         if !grants.groups.is_empty() {
@@ -165,6 +165,11 @@ pub(super) fn continue_attempt(
     }
     journal::record_applied_access(o, status, desired);
     Ok(())
+}
+
+/// A user that replaces another, or needs groups, is complete before its token is published.
+fn is_staged(status: &ProgrammaticUserStatus, grants: &ResolvedAccess) -> bool {
+    status.journal.current.is_some() || !grants.groups.is_empty()
 }
 
 /// Id and last digits of the user that the attempt made.

@@ -18,8 +18,8 @@ pub enum Step {
     AddFinalizer,
     /// Put our finalizer on the class.
     HoldClass,
-    /// Write the Secret with a dummy token, without effect.
-    DryRun(SecretDraft),
+    /// Write the Secret with a dummy token, without effect; and the staging Secret of this attempt, if it is to have one.
+    DryRun(SecretDraft, Option<String>),
     /// Write the status, only if the object has not changed since it was read. The nonce is that of the attempt that
     /// the write begins, if it begins one.
     Journal(Box<ProgrammaticUserStatus>, Option<String>),

@@ -164,7 +164,7 @@ fn answer_well(step: Step, o: &mut Observed) {
             Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
         }
         Step::Reserve(purpose) => o.answers.reserved = Some((purpose, Ok(()))),
-        Step::DryRun(_) => o.answers.dry_run = Some(Ok(())),
+        Step::DryRun(..) => o.answers.dry_run = Some(Ok(())),
         Step::Journal(status, begun) => {
             Arc::make_mut(&mut o.user).status = Some(*status);
             o.answers.begun_attempt = begun;

@@ -69,7 +69,9 @@ impl<'a> Executor<'a> {
                 o.answers.finalizer_removed = true;
             }
             Step::HoldClass => self.hold_class(o).await?,
-            Step::DryRun(draft) => o.answers.dry_run = Some(self.dry_run(o, &draft).await),
+            Step::DryRun(draft, staged) => {
+                o.answers.dry_run = Some(self.dry_run(o, &draft, staged.as_deref()).await);
+            }
             Step::Journal(status, begun) => {
                 self.write_status(o, *status).await?;
                 o.answers.begun_attempt = begun;
