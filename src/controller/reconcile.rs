@@ -108,6 +108,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
             }
             Decision::Done(rest) => rest,
         };
+        hand.give_back_permit();
         if let Some(status) = rest.status {
             hand.write_status(observed, *status).await?;
             versions.extend(observed.user.resource_version());

@@ -45,6 +45,11 @@ impl<'a> Executor<'a> {
         }
     }
 
+    /// Gives back the permit of a call that is not made after all, before anything is written about it.
+    pub(in crate::controller) fn give_back_permit(&mut self) {
+        self.permit = None;
+    }
+
     /// Takes `step`; an error is one that no status can tell of. An API server that answers late does not hold up the calls of others: what
     /// stands between a permit and its call ends with the permit, like a crash there.
     pub(in crate::controller) async fn execute(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {
