@@ -7,6 +7,7 @@ mod consumers;
 mod corruption;
 mod creation;
 mod deletion;
+mod forgery;
 mod granted;
 mod levels;
 mod power;

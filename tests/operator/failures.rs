@@ -127,7 +127,8 @@ async fn forbid_secrets(world: &World, namespace: &str) {
     let quota = format!(
         "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: none, namespace: {namespace}}}\nspec: {{hard: {{count/secrets: '0'}}}}\n"
     );
-    world.apply_yaml(&quota).unwrap();
+    let apply = ["--namespace", namespace, "apply", "-f", "-"];
+    world.cluster().kubectl_with(&apply, Some(&quota)).unwrap();
     let get = [
         "-n",
         namespace,

@@ -14,9 +14,9 @@ use kube::{Api, ResourceExt as _};
 use tokio::time::timeout;
 
 use crate::api::{
-    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, GRANTED_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL,
-    MANAGER, NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL, RETAINED_USER_LABEL,
-    Reason, SECRET_ANNOTATION, USER_ID_ANNOTATION,
+    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, GRANTED_ANNOTATION, Granted, ISSUED_AT_ANNOTATION,
+    MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, Organization, RETAINED_LABEL,
+    RETAINED_USER_LABEL, Reason, SECRET_ANNOTATION, USER_ID_ANNOTATION,
 };
 use crate::controller::context::Context;
 use crate::controller::error::Error;
@@ -88,7 +88,8 @@ fn parse(secret: &PartialObjectMeta<Secret>) -> Option<Retained> {
         secret: secret_name.to_owned(),
         issued_at: annotation(ISSUED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
         expire_at: annotation(EXPIRE_AT_ANNOTATION).and_then(|at| at.parse().ok()),
-        granted: annotation(GRANTED_ANNOTATION).and_then(|text| serde_json::from_str(&text).ok()),
+        granted: annotation(GRANTED_ANNOTATION)
+            .map(|text| serde_json::from_str(&text).unwrap_or_else(|_| Granted::unknown())),
     })
 }
 

@@ -156,18 +156,21 @@ fn a_token_is_replaced_at_its_age_by_the_platforms_clock() {
 }
 
 #[test]
-fn a_retired_user_whose_token_the_secret_carries_is_not_deleted() {
-    let mut o = in_use();
-    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
-    let (_, rest) = run(&mut o, created);
-    later(&mut o, rest);
-    // Somebody restores the Secret from a backup.
-    o.current_secret = own_secret(NONCE);
-    o.next_secret = own_secret(NONCE);
-    o.fresh_nonce = "eeeeccccbbbbaaaa".to_owned();
-    let (steps, _) = run(&mut o, |_, _| false);
-    assert!(!steps.contains(&"delete-user"), "{steps:?}");
-    assert!(steps.contains(&"publish"));
+fn a_retired_user_whose_token_the_secret_carries_is_not_deleted_unless_it_is_revoked() {
+    for (how, deleted) in [(ROTATE_AT_ANNOTATION, false), (REVOKE_NOW_ANNOTATION, true)] {
+        let mut o = in_use();
+        annotate(&mut o, how, "1");
+        let (_, rest) = run(&mut o, created);
+        later(&mut o, rest);
+        o.platform_now = Some(status(&o).journal.retiring[0].not_before);
+        // A person restores the Secret from a backup, or a tenant writes the annotation.
+        o.current_secret = own_secret(NONCE);
+        o.next_secret = own_secret(NONCE);
+        o.fresh_nonce = "eeeeccccbbbbaaaa".to_owned();
+        let (steps, _) = run(&mut o, |_, _| false);
+        assert_eq!(steps.contains(&"delete-user"), deleted, "{steps:?}");
+        assert!(steps.contains(&"publish"));
+    }
 }
 
 #[test]
