@@ -61,9 +61,7 @@ async fn users_that_wait_for_a_place_cost_no_requests() {
         .controller_flags(&["--creates-hour", "60s"])
         .start()
         .await;
-    // With one call in flight a permit must not wait for a call of its own reconcile.
-    let limits = json!({"createsPerHour": PER_HOUR, "maxInFlight": 1});
-    change(&world, json!({"limits": limits})).await;
+    change(&world, json!({"limits": {"createsPerHour": PER_HOUR}})).await;
     apply(&world, waiting + PER_HOUR).await;
     world.controller().resume().await.unwrap();
     eventually("each user to be Ready or refused", PATIENCE, async || {
