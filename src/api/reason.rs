@@ -113,7 +113,12 @@ impl Reason {
     pub const fn is_of_tenant(self) -> bool {
         matches!(
             self,
-            Self::SecretRejected | Self::CreateBudgetExhausted | Self::TooManyUsers
+            Self::SecretRejected
+                | Self::CreateBudgetExhausted
+                | Self::TooManyUsers
+                | Self::UnknownAccount
+                | Self::UnknownPolicy
+                | Self::UnknownGroup
         )
     }
 

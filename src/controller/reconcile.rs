@@ -88,6 +88,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
         observed.user.name_any(),
     );
     let uid = observed.user.uid().unwrap_or_default();
+    plan::validate_object(observed);
     let mut hand = Executor::new(context, &namespace);
     let mut attempt = None;
     let mut versions = vec![observed.user.resource_version().unwrap_or_default()];
@@ -107,6 +108,7 @@ async fn steps(context: &Context, observed: &mut Observed) -> Result<(Action, bo
             }
             Decision::Done(rest) => rest,
         };
+        hand.give_back_permit();
         if let Some(status) = rest.status {
             hand.write_status(observed, *status).await?;
             versions.extend(observed.user.resource_version());

@@ -6,7 +6,7 @@ use super::class::{named_by, not_allowed};
 use super::flow::{Interrupt, answer};
 use super::spec::Spec;
 use super::{Catalog, Observed, Problem, Refusal, Retry, Step};
-use crate::api::{Access, PolicyEntry, ProgrammaticUserClass, READY, Reason, Role, Scope};
+use crate::api::{Access, AccountEntry, PolicyEntry, ProgrammaticUserClass, READY, Reason, Role, Scope};
 use crate::platform::{AccountGrant, AccountRole, PolicyGrant, PolicyName, UserDetails, UserGroup};
 
 /// What the platform is asked for, by its own ids.
@@ -86,32 +86,7 @@ fn resolve(
     catalog: &Catalog,
     class: &ProgrammaticUserClass,
 ) -> Result<ResolvedAccess, Refusal> {
-    let organization = &class.spec.organization_name;
-    let known = |id: &str| catalog.accounts.iter().any(|a| a.account_id == id);
-    let policy_accounts = access
-        .policies
-        .iter()
-        .flat_map(|p| &p.accounts)
-        .filter(|a| *a != "*");
-    let unknown = access
-        .accounts
-        .iter()
-        .map(|a| &a.id)
-        .chain(policy_accounts)
-        .find(|a| !known(a));
-    // An entry that is wrong must not hide one behind it that the class does not allow any more.
-    let mut wrong = unknown.map(|id| {
-        let message = format!("organization {organization} has no account {id}: correct the id");
-        Refusal::new(Reason::UnknownAccount, message)
-    });
-    let mut note = |refusal: Refusal| {
-        if wrong
-            .as_ref()
-            .is_none_or(|first| refusal.revokes && !first.revokes)
-        {
-            wrong = Some(refusal);
-        }
-    };
+    let mut wrong: Vec<Refusal> = unknown_account(access, catalog, class).into_iter().collect();
     let mut grants = ResolvedAccess::default();
     if access.role == Role::PolicyBased {
         for entry in &access.policies {
@@ -122,21 +97,11 @@ fn resolve(
                     policy_id: policy.id.clone(),
                     account_ids: accounts_of(entry, access),
                 }),
-                Err(refusal) => note(refusal),
+                Err(refusal) => wrong.push(refusal),
             }
         }
     } else {
-        grants.accounts = access
-            .accounts
-            .iter()
-            .map(|a| AccountGrant {
-                id: a.id.clone(),
-                role: match a.role.unwrap_or(access.role) {
-                    Role::Editor => AccountRole::Editor,
-                    Role::Viewer | Role::PolicyBased => AccountRole::Viewer,
-                },
-            })
-            .collect();
+        grants.accounts = account_grants(access);
         grants.roles = as_policies(&grants.accounts, catalog);
     }
     for entry in &access.groups {
@@ -144,15 +109,39 @@ fn resolve(
         let group = find(&GROUP, named, &catalog.groups, class);
         match group.and_then(|group| carries_no_more(group, catalog, class).map(|()| group)) {
             Ok(group) => grants.groups.push(group.id.clone()),
-            Err(refusal) => note(refusal),
+            Err(refusal) => wrong.push(refusal),
         }
     }
-    if let Some(refusal) = wrong {
-        return Err(refusal);
+    if !wrong.is_empty() {
+        // An entry that is wrong must not hide one behind it that the class does not allow any more.
+        let first = wrong.iter().position(|refusal| refusal.revokes);
+        return Err(wrong.swap_remove(first.unwrap_or_default()));
     }
     grants.groups.sort_unstable();
     grants.groups.dedup();
     Ok(grants)
+}
+
+/// The first account that the organization does not have.
+fn unknown_account(access: &Access, catalog: &Catalog, class: &ProgrammaticUserClass) -> Option<Refusal> {
+    let of_policies = access.policies.iter().flat_map(|p| &p.accounts);
+    let accounts = access.accounts.iter().map(|a| &a.id);
+    let mut named = accounts.chain(of_policies.filter(|id| *id != "*"));
+    let id = named.find(|id| !catalog.accounts.iter().any(|a| a.account_id == **id))?;
+    let organization = &class.spec.organization_name;
+    let message = format!("organization {organization} has no account {id}: correct the id");
+    Some(Refusal::new(Reason::UnknownAccount, message))
+}
+
+fn account_grants(access: &Access) -> Vec<AccountGrant> {
+    let grant = |account: &AccountEntry| AccountGrant {
+        id: account.id.clone(),
+        role: match account.role.unwrap_or(access.role) {
+            Role::Editor => AccountRole::Editor,
+            Role::Viewer | Role::PolicyBased => AccountRole::Viewer,
+        },
+    };
+    access.accounts.iter().map(grant).collect()
 }
 
 /// A policy of the organization acts beyond the accounts that a user names: with `scope: Account` none may have it, and

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::access::resolve_access;
+use super::access::{ResolvedAccess, resolve_access};
 use super::conditions::set_progress_conditions;
 use super::flow::{Interrupt, answer};
 use super::granted::wanted;
@@ -51,7 +51,7 @@ fn prepare(
     now: Timestamp,
 ) -> Result<Interrupt, Interrupt> {
     conflict(o, &desired.secret_name)?;
-    resolve_access(o, desired)?;
+    let grants = resolve_access(o, desired)?;
     check_budget(status, reason, now)?;
     reserve(o, reason)?;
     if !o.has_finalizer() {
@@ -61,7 +61,8 @@ fn prepare(
         return Ok(Interrupt::from(Step::HoldClass));
     }
     answer(o.answers.dry_run.as_ref(), || {
-        Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"))
+        let staged = is_staged(status, &grants).then(|| o.fresh_nonce.clone());
+        Step::DryRun(draft(o, desired, &o.fresh_nonce, "pu-00000000"), staged)
     })?;
     status.organization_name = Some(desired.organization.clone());
     status
@@ -145,31 +146,73 @@ pub(super) fn continue_attempt(
     now: Timestamp,
 ) -> Result<(), Interrupt> {
     let grants = resolve_access(o, desired)?;
+    let (user_id, last_digits) = create(o, desired, &grants, status, nonce)?;
+    let staged = is_staged(status, &grants);
+    keep_token(o, desired, status, (nonce, user_id), staged)?;
+    if staged {
+        if !grants.groups.is_empty() {
+            answer(o.answers.groups_put.get(user_id), || {
+                Step::PutGroups(user_id.clone(), grants.groups.clone())
+            })?;
+        }
+        staging::publish(o, desired, nonce, user_id)?;
+    }
+    journal::promote(o, status, user_id, now);
+    status.token_last_digits = Some(last_digits.clone());
+    status.token_issued_at = Some(o.time(now));
+    if !staged && !is_accepted(o, &published(desired))? {
+        return Err(not_accepted());
+    }
+    journal::record_applied_access(o, status, desired);
+    Ok(())
+}
+
+/// A user that replaces another, or needs groups, is complete before its token is published.
+fn is_staged(status: &ProgrammaticUserStatus, grants: &ResolvedAccess) -> bool {
+    status.journal.current.is_some() || !grants.groups.is_empty()
+}
+
+/// Id and last digits of the user that the attempt made.
+fn create<'a>(
+    o: &'a Observed,
+    desired: &Spec,
+    grants: &ResolvedAccess,
+    status: &mut ProgrammaticUserStatus,
+    nonce: &str,
+) -> Result<(&'a String, &'a String), Interrupt> {
     let Some(created) = &o.answers.created else {
         return Err(Interrupt::from(Step::Create(CreateProgrammaticUser {
             name: o.marker(nonce).name(&desired.display_name),
             description: desired.description.clone(),
-            accounts: grants.accounts,
-            policies: grants.policies,
+            accounts: grants.accounts.clone(),
+            policies: grants.policies.clone(),
         })));
     };
-    let (user_id, last_digits) = match created {
-        Created::Yes { user_id, last_digits } => (user_id, last_digits),
+    match created {
+        Created::Yes { user_id, last_digits } => Ok((user_id, last_digits)),
         Created::No(problem) => {
-            status.journal.pending = None;
+            let begun = status.journal.pending.take().map(|pending| pending.started_at);
             // What the platform was not asked for does not count.
             if problem.reason != Reason::RejectedByPlatform {
-                status.journal.attempt_times.pop();
+                status.journal.attempt_times.pop_if(|at| Some(*at) == begun);
             }
-            return Err(Interrupt::Failed(problem.clone()));
+            Err(Interrupt::Failed(problem.clone()))
         }
         Created::Unknown(problem) => {
             journal::abandon(status, nonce);
-            return Err(Interrupt::Failed(problem.clone()));
+            Err(Interrupt::Failed(problem.clone()))
         }
-    };
-    // A user that replaces another, or needs groups, is complete before its token is published.
-    let staged = status.journal.current.is_some() || !grants.groups.is_empty();
+    }
+}
+
+/// Stages the token in hand, or publishes it. If neither can be, the user goes: nobody has its token.
+fn keep_token(
+    o: &Observed,
+    desired: &Spec,
+    status: &mut ProgrammaticUserStatus,
+    (nonce, user_id): (&str, &String),
+    staged: bool,
+) -> Result<(), Interrupt> {
     let (kept, step) = if staged {
         let (nonce, user_id) = (nonce.to_owned(), user_id.clone());
         (&o.answers.staged, Step::Stage { nonce, user_id })
@@ -180,34 +223,17 @@ pub(super) fn continue_attempt(
         )
     };
     match kept {
-        None => return Err(Interrupt::from(step)),
-        Some(Committed::Yes) => {}
+        None => Err(Interrupt::from(step)),
+        Some(Committed::Yes) => Ok(()),
         // The attempt stays pending: the next reconcile looks at the Secrets and decides.
-        Some(Committed::Unknown(problem)) => return Err(Interrupt::Failed(problem.clone())),
+        Some(Committed::Unknown(problem)) => Err(Interrupt::Failed(problem.clone())),
         Some(Committed::No(problem)) => {
             match &o.answers.compensated {
                 None => return Err(Interrupt::from(Step::Compensate(user_id.clone()))),
                 Some(Ok(())) => status.journal.pending = None,
                 Some(Err(_)) => journal::abandon(status, nonce),
             }
-            return Err(Interrupt::Failed(problem.clone()));
+            Err(Interrupt::Failed(problem.clone()))
         }
     }
-    if staged {
-        if !grants.groups.is_empty() {
-            answer(o.answers.groups_put.get(user_id), || {
-                Step::PutGroups(user_id.clone(), grants.groups.clone())
-            })?;
-        }
-        staging::publish(o, desired, nonce, user_id)?;
-    }
-    let digits = last_digits.clone();
-    journal::promote(o, status, user_id, now);
-    status.token_last_digits = Some(digits);
-    status.token_issued_at = Some(o.time(now));
-    if !staged && !is_accepted(o, &published(desired))? {
-        return Err(not_accepted());
-    }
-    journal::record_applied_access(o, status, desired);
-    Ok(())
 }

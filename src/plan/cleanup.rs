@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::flow::{Interrupt, answer};
+use super::user::committed_user;
 use super::{Deletion, Marker, Observed, Problem, Retry, Step, consumers, rotation, schedule, staging};
 use crate::api::{Abandoned, ProgrammaticUserStatus, Reason, Retiring};
 
@@ -24,7 +25,7 @@ pub(super) fn finish_publication(
     status: &mut ProgrammaticUserStatus,
     now: Timestamp,
 ) -> Result<(), Interrupt> {
-    let carried = |a: &Abandoned| Some((a.nonce.clone(), o.secret_with(&a.nonce)?.user_id.clone()?));
+    let carried = |a: &Abandoned| Some((a.nonce.clone(), committed_user(o, status, &a.nonce)?));
     let Some((nonce, user_id)) = status.journal.abandoned.iter().find_map(carried) else {
         return Ok(());
     };
@@ -121,13 +122,30 @@ pub(super) fn clean_up_abandoned(
 }
 
 /// Deletes replaced users whose overlap is over and that no pod keeps, with the Secret that was theirs alone. Never one
-/// whose token the Secret carries, whatever the journal says.
+/// whose token the Secret carries, whatever the journal says; but a revoked one goes all the same: a tenant may write into its
+/// Secret which attempt it carries (`plan::tests::forgery`).
 pub(super) fn delete_retired(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Interrupt> {
+    delete_replaced(o, status, |_| true)
+}
+
+/// The same of those that are revoked: these wait for nothing else that the object needs.
+pub(super) fn delete_revoked(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Interrupt> {
+    delete_replaced(o, status, Retiring::is_revoked)
+}
+
+fn delete_replaced(
+    o: &Observed,
+    status: &mut ProgrammaticUserStatus,
+    which: impl Fn(&Retiring) -> bool,
+) -> Result<(), Interrupt> {
     let Some(now) = o.platform_now else {
         return Ok(());
     };
-    for old in status.journal.retiring.clone() {
-        let due = old.not_before <= now && !in_use(o, status, &old.nonce, &old.user_id);
+    for old in status.journal.retiring.clone().into_iter().filter(which) {
+        let carried = !old.is_revoked() && o.secret_with(&old.nonce).is_some();
+        let current = status.journal.current.as_ref();
+        let in_use = current.is_some_and(|c| c.nonce == old.nonce || c.user_id == old.user_id);
+        let due = old.not_before <= now && !carried && !in_use;
         if due && !consumers::keep(o, status, &old, now)? {
             let deletion = revoke(o, &old)?;
             reidentify(status, &old.nonce, deletion)?;
@@ -152,11 +170,6 @@ pub(super) fn reidentify(
         nonce: nonce.to_owned(),
     });
     Err(Interrupt::from(Step::Journal(Box::new(status.clone()), None)))
-}
-
-fn in_use(o: &Observed, status: &ProgrammaticUserStatus, nonce: &str, user_id: &str) -> bool {
-    let current = status.journal.current.as_ref();
-    o.secret_with(nonce).is_some() || current.is_some_and(|c| c.nonce == nonce || c.user_id == user_id)
 }
 
 /// Deletes one replaced user and the Secret that was its alone.

@@ -4,7 +4,8 @@ use jiff::Timestamp;
 
 use super::conditions::journal_invalid;
 use super::flow::{Interrupt, answer};
-use super::revocation::REVOKED_BY_CLASS;
+use super::revocation::{REVOKED_BY_CLASS, record_unknown};
+use super::user::committed_user;
 use super::verdict::{Outcome, verdict};
 use super::{
     Decision, Observed, Problem, Refusal, Requeue, Retained, SecretView, Step, Verdict, cleanup, journal,
@@ -34,6 +35,9 @@ pub(super) fn delete(o: &Observed, now: Timestamp) -> Decision {
     }
     let asked = o.user.spec.deletion_policy == DeletionPolicy::Retain;
     let retain = asked && retained::may_stay(o) && retained::is_held(o, &status);
+    if retain && let Err(Interrupt::Do(step)) = record_unknown(o, &mut status, now) {
+        return Decision::Do(*step);
+    }
     match delete_users(o, &mut status, retain, now)
         .and_then(|()| delete_or_release_secrets(o, &status, retain))
     {
@@ -138,7 +142,7 @@ fn delete_users(
     now: Timestamp,
 ) -> Result<(), Interrupt> {
     if let Some(pending) = status.journal.pending.clone() {
-        match o.secret_with(&pending.nonce).and_then(|s| s.user_id.clone()) {
+        match committed_user(o, status, &pending.nonce) {
             Some(user_id) if keep => journal::promote(o, status, &user_id, now),
             // The Secret stays: no slow process may change it any more.
             None if keep => return recovery::give_up(o, None, status, &pending, now).map(drop),

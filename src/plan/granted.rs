@@ -3,9 +3,10 @@
 //! The spec does not tell: it may ask for something else since, and the operator may not be able to carry it out. The
 //! token then keeps its access. `plan::tests::granted` has a case for each way to keep it.
 
-use super::class::{is_on, not_allowed};
+use super::class::{is_on, named_by, not_allowed};
 use super::{Catalog, Observed, Refusal};
 use crate::api::{Access, Granted, GrantedName, ProgrammaticUserClass, Role, Scope};
+use crate::platform::UserDetails;
 
 /// Changes that were begun and never confirmed add up. Beyond this a new user is made instead.
 const MOST: usize = 256;
@@ -38,12 +39,71 @@ impl Granted {
             &mut granted.policies,
             policies.map(|entry| named(entry, &policies_of(catalog))),
         );
+        // A policy of the organization acts in all accounts.
+        let whole = |p: &GrantedName| catalog.is_some_and(|catalog| is_of_organization(p, catalog));
+        let all = granted.policies.iter().any(whole).then(|| "*".to_owned());
+        add(&mut granted.accounts, all);
         let groups = access.groups.iter().map(|g| (&g.id, &g.name));
         add(
             &mut granted.groups,
             groups.map(|entry| named(entry, &groups_of(catalog))),
         );
         granted
+    }
+
+    /// What the platform shows of a user. Built-in policies of accounts are what roles become.
+    pub(super) fn of_user(scope: Scope, details: &UserDetails, catalog: &Catalog) -> Self {
+        let mut granted = Self {
+            scope,
+            roles: Vec::new(),
+            accounts: Vec::new(),
+            policies: Vec::new(),
+            groups: Vec::new(),
+        };
+        for policy in &details.policies {
+            let id = Some(policy.policy_id.clone());
+            let name = named(
+                (&id, &Some(policy.policy_name.clone())),
+                &policies_of(Some(catalog)),
+            );
+            let built_in = policy.policy_id.bytes().all(|b| b.is_ascii_digit());
+            let role = match name.name.as_deref() {
+                Some("Account Editor") if built_in => Role::Editor,
+                Some("Account Viewer") if built_in => Role::Viewer,
+                _ => Role::PolicyBased,
+            };
+            add(&mut granted.roles, [role]);
+            let unbound = policy.account_ids.is_empty() || is_of_organization(&name, catalog);
+            add(&mut granted.accounts, policy.account_ids.clone());
+            add(&mut granted.accounts, unbound.then(|| "*".to_owned()));
+            add(&mut granted.policies, (role == Role::PolicyBased).then_some(name));
+        }
+        let groups = details
+            .groups
+            .iter()
+            .map(|g| (Some(g.id.clone()), Some(g.name.clone())));
+        let groups = groups.map(|(id, name)| named((&id, &name), &groups_of(Some(catalog))));
+        add(&mut granted.groups, groups);
+        if granted.accounts.len() > 1 || !granted.groups.is_empty() {
+            granted.scope = Scope::Organization;
+        }
+        granted
+    }
+
+    /// Of a record that cannot be read: only a class that allows everything allows it.
+    #[must_use]
+    pub fn unknown() -> Self {
+        let any = || GrantedName {
+            id: Some("*".to_owned()),
+            name: None,
+        };
+        Self {
+            scope: Scope::Organization,
+            roles: vec![Role::Viewer, Role::Editor, Role::PolicyBased],
+            accounts: vec!["*".to_owned()],
+            policies: vec![any()],
+            groups: vec![any()],
+        }
     }
 
     /// Adds what this user may have as well. Its scope and roles never change.
@@ -57,11 +117,11 @@ impl Granted {
         self.accounts.len() + self.policies.len() + self.groups.len()
     }
 
-    /// Whether the class allows each policy and group by the name that is recorded.
+    /// Whether the class allows each policy and group whatever the platform calls it now: by its id, or by `"*"`.
     #[must_use]
     pub fn is_named_by(&self, class: &ProgrammaticUserClass) -> bool {
         let allow = &class.spec.allow;
-        let all = |names: &[GrantedName], list: &[String]| names.iter().all(|name| is_on(list, name));
+        let all = |names: &[GrantedName], list: &[String]| names.iter().all(|name| is_certain(list, name));
         all(&self.policies, &allow.policies) && all(&self.groups, &allow.groups)
     }
 
@@ -83,10 +143,14 @@ impl Granted {
             (&self.groups, &allow.groups, groups_of(Some(catalog)), "groups"),
         ];
         for (names, list, all, what) in kinds {
-            for name in names.iter().filter(|name| !is_on(list, name)) {
+            for name in names.iter().filter(|name| !is_certain(list, name)) {
                 let now = named((&name.id, &name.name), &all);
                 let exists = all.iter().any(|(id, _)| now.id.as_deref() == Some(id));
-                if exists && !is_on(list, &now) {
+                // The name that the class allows may be another one's by now. A new name alone withdraws nothing.
+                let is_anothers = all
+                    .iter()
+                    .any(|(id, other)| now.id.as_deref() != Some(id) && name.name.as_deref() == Some(other));
+                if exists && !is_on(list, &now) && (!is_on(list, name) || is_anothers) {
                     let entry = name.name.as_deref().or(name.id.as_deref());
                     return Err(not_allowed(class, entry.unwrap_or_default(), what));
                 }
@@ -94,6 +158,19 @@ impl Granted {
         }
         Ok(())
     }
+}
+
+/// Whether a list holds an entry whatever its name is.
+fn is_certain(list: &[String], entry: &GrantedName) -> bool {
+    match &entry.id {
+        Some(id) => named_by(list, &[Some(id)]),
+        None => is_on(list, entry),
+    }
+}
+
+fn is_of_organization(policy: &GrantedName, catalog: &Catalog) -> bool {
+    let mut all = catalog.policies.iter();
+    all.any(|p| Some(&p.id) == policy.id.as_ref() && p.policy_type.ends_with("ORGANIZATION"))
 }
 
 fn add<T: PartialEq>(all: &mut Vec<T>, more: impl IntoIterator<Item = T>) {

@@ -13,7 +13,7 @@ use super::{
     Decision, Observed, Refusal, Requeue, Retry, Step, attempt, class, cleanup, consumers, deletion, journal,
     recovery, revocation, rotation, validation, verdict,
 };
-use crate::api::ProgrammaticUserStatus;
+use crate::api::{Current, ProgrammaticUserStatus};
 
 pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
     let mut status = o.status();
@@ -36,6 +36,11 @@ pub(super) fn next(o: &Observed, now: Timestamp) -> Decision {
         return deletion::expire(o, status, end, now);
     }
     rotation::note_end(o, &mut status);
+    if o.answers.begun_attempt.is_none()
+        && let Err(Interrupt::Do(step)) = revocation::record_unknown(o, &mut status, now)
+    {
+        return Decision::Do(*step);
+    }
     let wanted = validation::validated_spec(o);
     let force = rotation::forced_rotation(o, &status).filter(|_| o.is_suspended());
     if o.is_suspended() && force.is_none() && o.answers.begun_attempt.is_none() {
@@ -143,11 +148,17 @@ fn finish_begun_work(
     }
 }
 
-fn clean_up(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Interrupt> {
-    recovery::recover(o, None, status, now)?;
-    cleanup::finish_publication(o, status, now)?;
+/// Tokens that are to die at once do not wait for an attempt, which a tenant may hold up.
+fn revoke_replaced(o: &Observed, status: &mut ProgrammaticUserStatus) -> Result<(), Interrupt> {
     cleanup::expedite_retiring(o, status)?;
     revocation::revoke_retiring(o, status)?;
+    tolerate_failure(cleanup::delete_revoked(o, status)).map(drop)
+}
+
+fn clean_up(o: &Observed, status: &mut ProgrammaticUserStatus, now: Timestamp) -> Result<(), Interrupt> {
+    revoke_replaced(o, status)?;
+    recovery::recover(o, None, status, now)?;
+    cleanup::finish_publication(o, status, now)?;
     cleanup::clean_up_abandoned(o, status, false)?;
     cleanup::delete_retired(o, status)
 }
@@ -162,12 +173,11 @@ fn proceed(
     if let Some(nonce) = &o.answers.begun_attempt {
         return attempt::continue_attempt(o, desired, status, nonce, now);
     }
+    revoke_replaced(o, status)?;
     if recovery::recover(o, Some(desired), status, now)? {
         return Ok(());
     }
     cleanup::finish_publication(o, status, now)?;
-    cleanup::expedite_retiring(o, status)?;
-    revocation::revoke_retiring(o, status)?;
     let unsettled = tolerate_failure(cleanup::clean_up_abandoned(o, status, false))?;
     let unretired = tolerate_failure(cleanup::delete_retired(o, status))?;
     // Before anything that may have to wait until earlier users are gone.
@@ -185,35 +195,50 @@ fn proceed(
     if let Some(reason) = force.or_else(|| rotation::due(o, desired, status, &current)) {
         return Err(replace(status, reason));
     }
-    if current.access.as_ref() != Some(&desired.access_digest) || o.full_check {
-        let grants = resolve_access(o, desired)?;
-        let Some(details) = own_user(o, &current.user_id, &current.nonce)? else {
-            journal::forget_access(status);
-            return Err(replace(status, rotation::USER_MISSING));
-        };
-        record_token(status, &details, o.time(now));
-        if !journal::record_current(o, status, &desired.access, now)? {
-            return Err(replace(status, rotation::SPEC_CHANGED));
+    let withdrawn = match revocation::check(o, current.granted.as_ref()) {
+        Err(Interrupt::Do(step)) => return Err(Interrupt::Do(step)),
+        Err(Interrupt::Refused(_)) => true,
+        Ok(()) | Err(Interrupt::Failed(_)) => false,
+    };
+    if current.access.as_ref() != Some(&desired.access_digest) || o.full_check || withdrawn {
+        if let Some(reason) = compare_with_platform(o, desired, status, &current, now)? {
+            return Err(replace(status, reason));
         }
-        apply_access(o, desired, &grants, &details)?;
-        if !is_accepted(o, &published(desired))? {
-            let issued = status.token_issued_at.unwrap_or(now);
-            let too_long = o
-                .platform_now
-                .is_some_and(|t| t.duration_since(issued) > PATIENCE);
-            return Err(if current.access.is_some() || too_long {
-                journal::forget_access(status);
-                replace(status, rotation::TOKEN_REJECTED)
-            } else {
-                not_accepted()
-            });
-        }
-        journal::record_applied_access(o, status, desired);
-    } else if current.granted.is_none() {
-        // An older version made the user.
         journal::record_applied_access(o, status, desired);
     }
     unretired.map_or(Ok(()), |problem| Err(Interrupt::Failed(problem)))
+}
+
+/// Puts the access of the current user right, and tries its token. Why the user has to be replaced, if it has to.
+fn compare_with_platform(
+    o: &Observed,
+    desired: &Spec,
+    status: &mut ProgrammaticUserStatus,
+    current: &Current,
+    now: Timestamp,
+) -> Result<Option<&'static str>, Interrupt> {
+    let grants = resolve_access(o, desired)?;
+    let Some(details) = own_user(o, &current.user_id, &current.nonce)? else {
+        journal::forget_access(status);
+        return Ok(Some(rotation::USER_MISSING));
+    };
+    record_token(status, &details, o.time(now));
+    if !journal::record_current(o, status, &desired.access, now)? {
+        return Ok(Some(rotation::SPEC_CHANGED));
+    }
+    apply_access(o, desired, &grants, &details)?;
+    if is_accepted(o, &published(desired))? {
+        return Ok(None);
+    }
+    let issued = status.token_issued_at.unwrap_or(now);
+    let too_long = o
+        .platform_now
+        .is_some_and(|t| t.duration_since(issued) > PATIENCE);
+    if current.access.is_none() && !too_long {
+        return Err(not_accepted());
+    }
+    journal::forget_access(status);
+    Ok(Some(rotation::TOKEN_REJECTED))
 }
 
 /// Users that the journal does not know are looked for once more before they are reported: an attempt may have been

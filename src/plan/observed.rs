@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Consumers, Marker, Pod, Problem, TokenSource};
+use super::{Consumers, Marker, Pod, Problem, Refusal, Spec, TokenSource};
 use crate::api::{
     Current, Organization, ProgrammaticUser, ProgrammaticUserClass, ProgrammaticUserStatus, WorkloadKind,
 };
@@ -56,6 +56,8 @@ pub struct Observed {
     pub expired_attempts: BTreeSet<String>,
     /// How long it takes until that is true of all abandoned attempts.
     pub next_expiry: Duration,
+    /// What [`super::validate_object`] found, which is the same at each step; `None`: not asked yet.
+    pub validated: Option<Result<Spec, Refusal>>,
     /// Answers to the steps of this reconcile.
     pub answers: Answers,
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::access::{apply_access, resolve_access};
 use super::flow::{Interrupt, answer};
 use super::spec::Spec;
-use super::user::{PATIENCE, conflict, own_user, record_token};
+use super::user::{PATIENCE, committed_user, conflict, own_user, record_token};
 use super::{Fence, Observed, SecretView, Step, journal, rotation, staging, version};
 use crate::api::{Pending, ProgrammaticUserStatus, REVOKE_NOW_ANNOTATION};
 use crate::platform::UserDetails;
@@ -24,7 +24,7 @@ pub(super) fn recover(
     };
     let nonce = &pending.nonce;
     let staged = o.staged(nonce);
-    if let Some(user_id) = o.secret_with(nonce).and_then(|s| s.user_id.clone()) {
+    if let Some(user_id) = committed_user(o, status, nonce) {
         if let Some(staged) = staged {
             staging::unstage(o, staged)?;
         }

@@ -1,12 +1,14 @@
 //! What the class no longer allows: which users that ends, and which it does not.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::access::resolve_names;
 use super::class::check_granted;
 use super::flow::{Interrupt, answer};
-use super::{Observed, Problem, Refusal, Step};
-use crate::api::{Access, Granted, OnRevoked, ProgrammaticUserStatus, READY, Reason};
+use super::user::own_user;
+use super::{Observed, Problem, Refusal, Step, journal};
+use crate::api::{Access, Current, Granted, OnRevoked, ProgrammaticUserStatus, READY, Reason};
 
 /// What a refusal says more where it cost the user.
 pub(super) const REVOKED_BY_CLASS: &str =
@@ -18,6 +20,11 @@ pub(super) fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
     let revokes = refusal.revokes && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke);
     // The status of an object that never had a user does not mention a revocation: it would show what exists on the platform.
     revokes && (o.has_begun() || was_revoked(o))
+}
+
+fn revokes(o: &Observed) -> bool {
+    let class = o.class.as_ref();
+    class.is_some_and(|class| class.spec.on_revoked == OnRevoked::Revoke)
 }
 
 /// Whether the operator has said that the class revoked the user, and nothing was made since.
@@ -35,14 +42,15 @@ pub(super) fn was_too_old(status: &ProgrammaticUserStatus) -> bool {
 /// Whether a tenant can bring this about in its own namespace, and so keep a token from being replaced. A request that the
 /// platform refuses may be one of a description or a name that the tenant has changed since the current user was made.
 pub(super) fn is_of_the_tenant(o: &Observed, problem: &Problem) -> bool {
-    let pending = o
-        .user
-        .status
-        .as_ref()
-        .and_then(|status| status.journal.pending.as_ref());
+    let status = o.user.status.as_ref();
+    let pending = status.and_then(|status| status.journal.pending.as_ref());
     let is_changed = || {
         let current = o.current().zip(pending);
-        current.is_some_and(|(current, pending)| current.fingerprint != pending.fingerprint)
+        // Without `access` the current user was about to get another than it was made with.
+        o.current().is_some_and(|current| current.access.is_none())
+            || current.is_some_and(|(current, pending)| {
+                current.fingerprint != pending.fingerprint || current.granted != pending.granted
+            })
     };
     problem.reason.is_of_tenant() || (problem.reason == Reason::RejectedByPlatform && is_changed())
 }
@@ -64,6 +72,33 @@ pub(super) fn check(o: &Observed, granted: Option<&Granted>) -> Result<(), Inter
         Err(Interrupt::Do(step)) => Err(Interrupt::Do(step)),
         Err(Interrupt::Refused(_) | Interrupt::Failed(_)) => Ok(()),
     }
+}
+
+/// A version that did not record it made the current user: what the platform shows of the user is recorded before anything is
+/// decided, since the spec may ask for something else by now.
+pub(super) fn record_unknown(
+    o: &Observed,
+    status: &mut ProgrammaticUserStatus,
+    now: Timestamp,
+) -> Result<(), Interrupt> {
+    let is_unknown = |current: &&mut Current| current.granted.is_none();
+    let Some(current) = status.journal.current.as_mut().filter(is_unknown) else {
+        return Ok(());
+    };
+    if !revokes(o) {
+        return Ok(());
+    }
+    let granted = shown(o, &current.user_id, &current.nonce)?;
+    let Some(granted) = granted else { return Ok(()) };
+    current.granted = Some(granted);
+    Err(journal::journal(o, status, now))
+}
+
+/// What the platform shows of a user.
+fn shown(o: &Observed, user_id: &str, nonce: &str) -> Result<Option<Granted>, Interrupt> {
+    let found = answer(o.answers.catalog.as_ref(), || Step::LookUp(false))?;
+    let details = own_user(o, user_id, nonce)?;
+    Ok(details.map(|details| Granted::of_user(o.user.spec.scope, &details, &found.catalog)))
 }
 
 /// An object that cannot be carried out keeps its token only if the class still allows what that token was given.
@@ -108,7 +143,12 @@ pub(super) fn revoke_retiring(o: &Observed, status: &mut ProgrammaticUserStatus)
     };
     let mut any = false;
     for old in status.journal.retiring.iter_mut().filter(|old| !old.is_revoked()) {
-        match check(o, old.granted.as_ref()) {
+        let recorded = match &old.granted {
+            Some(granted) => Ok(Some(granted.clone())),
+            None if revokes(o) => shown(o, &old.user_id, &old.nonce),
+            None => Ok(None),
+        };
+        match recorded.and_then(|granted| check(o, granted.as_ref())) {
             Ok(()) | Err(Interrupt::Failed(_)) => {}
             Err(Interrupt::Do(step)) => return Err(Interrupt::Do(step)),
             Err(Interrupt::Refused(_)) => {

@@ -47,15 +47,6 @@ pub(super) fn check(
     (name, layout, template): (&str, &BTreeMap<String, SecretValue>, &SecretTemplate),
 ) -> Result<(), Refusal> {
     let allow = &class.spec.allow.secret;
-    let refuse = |what: &str, name: &str, list: &str| {
-        let class = &user.spec.class_name;
-        Err(Refusal::new(
-            Reason::SecretNotAllowed,
-            format!(
-                "class {class} does not allow {what} {name:?}: ask its owner to add it to allow.secret.{list}, or choose another"
-            ),
-        ))
-    };
     if name.starts_with(HELM_RELEASE) {
         let message = format!(
             "Helm would take a Secret named {name:?} for one of its releases: set another secret.name"
@@ -64,30 +55,16 @@ pub(super) fn check(
     }
     let own = user.metadata.name.as_deref() == Some(name) && name.len() <= DNS_LABEL && !name.contains('.');
     if !own && !named(&allow.names, name) {
-        return refuse("a Secret named", name, "names");
+        return Err(refusal(user, "a Secret named", name, "names"));
     }
-    let metadata = [
-        ("label", "labels", &template.labels, &allow.labels),
-        (
-            "annotation",
-            "annotations",
-            &template.annotations,
-            &allow.annotations,
-        ),
-    ];
-    for (what, list, asked, allowed) in metadata {
-        for key in asked.keys().filter(|key| !DESCRIPTIONS.contains(&key.as_str())) {
-            if is_reserved(key) {
-                let message = format!(
-                    "{what} {key:?} of the Secret has a meaning for Kubernetes, a GitOps tool or this operator: take it out of secret.template.{list}"
-                );
-                return Err(Refusal::new(Reason::SecretNotAllowed, message));
-            }
-            if !named(allowed, key) {
-                return refuse(&format!("the Secret's {what}"), key, list);
-            }
-        }
-    }
+    let (labels, annotations) = (&template.labels, &template.annotations);
+    check_metadata(user, "label", "labels", (labels, &allow.labels))?;
+    check_metadata(
+        user,
+        "annotation",
+        "annotations",
+        (annotations, &allow.annotations),
+    )?;
     let defaults = class
         .spec
         .defaults
@@ -100,12 +77,40 @@ pub(super) fn check(
         .collect();
     let usual = |key: &String| of_class.contains(&key) || KEYS.iter().any(|p| is_match(p, key));
     if let Some(key) = layout.keys().find(|k| !usual(k) && !named(&allow.keys, k)) {
-        return refuse("the Secret's key", key, "keys");
+        return Err(refusal(user, "the Secret's key", key, "keys"));
     }
     match template.data.keys().find(|k| !named(&allow.template, k)) {
-        Some(key) => refuse("the Secret's file", key, "template"),
+        Some(key) => Err(refusal(user, "the Secret's file", key, "template")),
         None => Ok(()),
     }
+}
+
+fn check_metadata(
+    user: &ProgrammaticUser,
+    what: &str,
+    list: &str,
+    (asked, allowed): (&BTreeMap<String, String>, &[String]),
+) -> Result<(), Refusal> {
+    for key in asked.keys().filter(|key| !DESCRIPTIONS.contains(&key.as_str())) {
+        if is_reserved(key) {
+            let message = format!(
+                "{what} {key:?} of the Secret has a meaning for Kubernetes, a GitOps tool or this operator: take it out of secret.template.{list}"
+            );
+            return Err(Refusal::new(Reason::SecretNotAllowed, message));
+        }
+        if !named(allowed, key) {
+            return Err(refusal(user, &format!("the Secret's {what}"), key, list));
+        }
+    }
+    Ok(())
+}
+
+fn refusal(user: &ProgrammaticUser, what: &str, name: &str, list: &str) -> Refusal {
+    let class = &user.spec.class_name;
+    let message = format!(
+        "class {class} does not allow {what} {name:?}: ask its owner to add it to allow.secret.{list}, or choose another"
+    );
+    Refusal::new(Reason::SecretNotAllowed, message)
 }
 
 /// Whether one of these patterns stands for this text.

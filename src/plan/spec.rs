@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::schedule::Schedule;
 use super::{Refusal, marker, secret_rules, template};
 use crate::api::{
-    Access, Organization, ProgrammaticUser, ProgrammaticUserClass, Reason, Restart, Role, Scope, SecretKeys,
-    SecretTemplate, SecretValue,
+    Access, AccountEntry, Organization, ProgrammaticUser, ProgrammaticUserClass, Reason, Restart, Role,
+    Scope, SecretKeys, SecretTemplate, SecretValue,
 };
 
 /// What one object asks for, defaults applied, before names are looked up on the platform.
@@ -52,75 +52,74 @@ pub fn validate(
     let defaults = class.spec.defaults.as_ref();
     let own_name = user.metadata.name.clone().unwrap_or_default();
     let access = access(user, class).cloned().ok_or_else(|| {
-        Refusal::new(
-            Reason::AccessMissing,
-            format!(
-                "nothing says what the user may do: set spec.access (class {} has no default)",
-                spec.class_name
-            ),
-        )
+        let class = &spec.class_name;
+        let message =
+            format!("nothing says what the user may do: set spec.access (class {class} has no default)");
+        Refusal::new(Reason::AccessMissing, message)
     })?;
     check_shape(spec.scope, &access)?;
-    let keys = spec
-        .secret
-        .keys
-        .clone()
-        .or_else(|| defaults?.secret.as_ref()?.keys.clone())
-        .unwrap_or_default();
+    let of_class = || defaults?.secret.as_ref()?.keys.clone();
+    let keys = spec.secret.keys.clone().or_else(of_class).unwrap_or_default();
     let consumers = spec.consumers.as_ref().or_else(|| defaults?.consumers.as_ref());
     let account = account_of(user, &access)?;
-    let layout = layout(&keys, &spec.secret.extra_keys, account.is_some())?;
-    let display_name = spec.display_name.clone().unwrap_or_else(|| own_name.clone());
-    let secret_name = spec.secret.name.clone().unwrap_or(own_name);
-    let endpoint = organization.spec.endpoint.url.trim_end_matches('/').to_owned();
-    let roles: BTreeMap<_, _> = access
-        .accounts
-        .iter()
-        .map(|a| (&a.id, a.role.unwrap_or(access.role)))
-        .collect();
-    let template = spec.secret.template.clone().unwrap_or_default();
-    let shape = digest(&(
-        &display_name,
-        &spec.description,
-        spec.scope,
-        access.role,
-        (access.role != Role::PolicyBased).then_some(&roles),
-        (&secret_name, &layout, &account),
-    ));
-    // What an object does not use leaves its digest as it was: nothing is replaced because there is a new field.
-    let mut fingerprint = shape;
-    if template != SecretTemplate::default() {
-        fingerprint = digest(&(fingerprint, &template));
-    }
-    let name = SecretValue::Endpoint.name();
-    if layout.values().any(|value| *value == SecretValue::Endpoint)
-        || template.data.values().any(|t| t.contains(name))
-    {
-        fingerprint = digest(&(fingerprint, &endpoint));
-    }
-    let access_digest = digest(&(
-        (access.role == Role::PolicyBased).then_some((&access.policies, roles.keys().collect::<Vec<_>>())),
-        &access.groups,
-    ));
-    let desired = Spec {
+    let mut desired = Spec {
         organization: class.spec.organization_name.clone(),
-        display_name,
+        display_name: spec.display_name.clone().unwrap_or_else(|| own_name.clone()),
         description: spec.description.clone(),
-        access,
-        secret_name,
-        layout,
-        template,
+        secret_name: spec.secret.name.clone().unwrap_or(own_name),
+        layout: layout(&keys, &spec.secret.extra_keys, account.is_some())?,
+        template: spec.secret.template.clone().unwrap_or_default(),
         account,
-        endpoint,
-        fingerprint,
-        access_digest,
+        endpoint: organization.spec.endpoint.url.trim_end_matches('/').to_owned(),
+        fingerprint: String::new(),
+        access_digest: access_digest(&access),
+        access,
         schedule: Schedule::new(user, class)?,
         restart: consumers.is_some_and(|c| c.restart == Restart::OnRotation),
     };
+    desired.fingerprint = fingerprint(&desired, spec.scope);
     check_template(&desired)?;
     let secret = (&*desired.secret_name, &desired.layout, &desired.template);
     secret_rules::check(user, class, secret)?;
     Ok(desired)
+}
+
+/// The role of each account.
+fn roles(access: &Access) -> BTreeMap<&String, Role> {
+    let role = |a: &AccountEntry| a.role.unwrap_or(access.role);
+    access.accounts.iter().map(|a| (&a.id, role(a))).collect()
+}
+
+/// What an object does not use leaves its digest as it was: nothing is replaced because there is a new field.
+fn fingerprint(desired: &Spec, scope: Scope) -> String {
+    let access = &desired.access;
+    let mut fingerprint = digest(&(
+        &desired.display_name,
+        &desired.description,
+        scope,
+        access.role,
+        (access.role != Role::PolicyBased).then(|| roles(access)),
+        (&desired.secret_name, &desired.layout, &desired.account),
+    ));
+    let template = &desired.template;
+    if *template != SecretTemplate::default() {
+        fingerprint = digest(&(fingerprint, template));
+    }
+    let name = SecretValue::Endpoint.name();
+    let has_key = desired
+        .layout
+        .values()
+        .any(|value| *value == SecretValue::Endpoint);
+    if has_key || template.data.values().any(|t| t.contains(name)) {
+        fingerprint = digest(&(fingerprint, &desired.endpoint));
+    }
+    fingerprint
+}
+
+fn access_digest(access: &Access) -> String {
+    let accounts = || roles(access).into_keys().collect::<Vec<_>>();
+    let policies = (access.role == Role::PolicyBased).then(|| (&access.policies, accounts()));
+    digest(&(policies, &access.groups))
 }
 
 /// What the user may do: as its object says, or as the class does in its place.

@@ -2,15 +2,19 @@
 
 mod bounds;
 mod ceiling;
+mod checks;
 mod consumers;
 mod corruption;
 mod creation;
 mod deletion;
+mod forgery;
 mod granted;
+mod levels;
 mod power;
 mod readiness;
 mod recovery;
 mod refusals;
+mod retention;
 mod rollouts;
 mod rotation;
 mod waiting;
@@ -98,6 +102,7 @@ fn observed(user: ProgrammaticUser) -> Observed {
         fresh_nonce: NONCE.to_owned(),
         expired_attempts: BTreeSet::new(),
         next_expiry: Duration::ZERO,
+        validated: None,
         answers: Answers::default(),
     }
 }
@@ -145,74 +150,78 @@ fn run(
             Decision::Do(step) => step,
         };
         taken.push(name(&step));
-        if answer(&step, o) {
-            continue;
-        }
-        match step {
-            Step::LookUp(_) => o.answers.catalog = Some(Ok(found(catalog()))),
-            Step::AddFinalizer => {
-                Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-            }
-            Step::Reserve(purpose) => o.answers.reserved = Some((purpose, Ok(()))),
-            Step::DryRun(_) => o.answers.dry_run = Some(Ok(())),
-            Step::Journal(status, begun) => {
-                Arc::make_mut(&mut o.user).status = Some(*status);
-                o.answers.begun_attempt = begun;
-            }
-            Step::Create(_) => {
-                o.answers.created = Some(Created::Yes {
-                    user_id: "pu-1".to_owned(),
-                    last_digits: "ab12".to_owned(),
-                });
-            }
-            Step::Commit(_) => o.answers.committed = Some(Committed::Yes),
-            Step::Stage { nonce, user_id } => {
-                o.answers.staged = Some(Committed::Yes);
-                o.staged.push(staged(&nonce, &user_id));
-            }
-            Step::Publish(..) => o.answers.published = Some(Committed::Yes),
-            Step::Unstage(staged) => {
-                o.answers.unstaged.insert(staged.nonce, Ok(()));
-            }
-            Step::Tombstone(_) => o.answers.tombstoned = Some(Ok(())),
-            Step::Fence(_) => o.answers.fenced = Some(Ok(())),
-            Step::Compensate(_) => o.answers.compensated = Some(Ok(())),
-            Step::ReadUser(id) => {
-                o.answers.details.insert(id, Ok(None));
-            }
-            Step::PutPolicies(id, _) => {
-                o.answers.policies_put.insert(id, Ok(()));
-            }
-            Step::PutGroups(id, _) => {
-                o.answers.groups_put.insert(id, Ok(()));
-            }
-            Step::Verify(source) => {
-                o.answers.verified.insert(source, Ok(true));
-            }
-            Step::ListUsers => o.answers.listed = Some(Ok(Vec::new())),
-            Step::DeleteUser(id, _) => {
-                o.answers.deleted.insert(id, Ok(Deletion::Gone));
-            }
-            Step::DeleteSecret(own) => {
-                o.answers.secrets_deleted.insert(own.name, Ok(()));
-            }
-            Step::DeleteOldSecret { name, nonce } => {
-                o.answers.old_secrets_deleted.insert((name, nonce), Ok(()));
-            }
-            Step::HoldClass => {
-                let class = Arc::make_mut(o.class.as_mut().unwrap());
-                class.metadata.finalizers = Some(vec![CLASS_FINALIZER.to_owned()]);
-            }
-            Step::Record(_) => o.answers.recorded = Some(Ok(())),
-            Step::Release(_) => o.answers.released = Some(Ok(())),
-            Step::ReadPods(_) => o.answers.pods = Some(Ok(Vec::new())),
-            Step::Restart(restart) => {
-                o.answers.restarted.insert(restart.workload, Ok(true));
-            }
-            Step::RemoveFinalizer => o.answers.finalizer_removed = true,
+        if !answer(&step, o) {
+            answer_well(step, o);
         }
     }
     panic!("no end after {taken:?}");
+}
+
+/// What a cluster and a platform answer where nothing goes wrong.
+fn answer_well(step: Step, o: &mut Observed) {
+    match step {
+        Step::LookUp(_) => o.answers.catalog = Some(Ok(found(catalog()))),
+        Step::AddFinalizer => {
+            Arc::make_mut(&mut o.user).metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        }
+        Step::Reserve(purpose) => o.answers.reserved = Some((purpose, Ok(()))),
+        Step::DryRun(..) => o.answers.dry_run = Some(Ok(())),
+        Step::Journal(status, begun) => {
+            Arc::make_mut(&mut o.user).status = Some(*status);
+            o.answers.begun_attempt = begun;
+        }
+        Step::Create(_) => {
+            o.answers.created = Some(Created::Yes {
+                user_id: "pu-1".to_owned(),
+                last_digits: "ab12".to_owned(),
+            });
+        }
+        Step::Commit(_) => o.answers.committed = Some(Committed::Yes),
+        Step::Stage { nonce, user_id } => {
+            o.answers.staged = Some(Committed::Yes);
+            o.staged.push(staged(&nonce, &user_id));
+        }
+        Step::Publish(..) => o.answers.published = Some(Committed::Yes),
+        Step::Unstage(staged) => {
+            o.answers.unstaged.insert(staged.nonce, Ok(()));
+        }
+        Step::Tombstone(_) => o.answers.tombstoned = Some(Ok(())),
+        Step::Fence(_) => o.answers.fenced = Some(Ok(())),
+        Step::Compensate(_) => o.answers.compensated = Some(Ok(())),
+        Step::ReadUser(id) => {
+            o.answers.details.insert(id, Ok(None));
+        }
+        Step::PutPolicies(id, _) => {
+            o.answers.policies_put.insert(id, Ok(()));
+        }
+        Step::PutGroups(id, _) => {
+            o.answers.groups_put.insert(id, Ok(()));
+        }
+        Step::Verify(source) => {
+            o.answers.verified.insert(source, Ok(true));
+        }
+        Step::ListUsers => o.answers.listed = Some(Ok(Vec::new())),
+        Step::DeleteUser(id, _) => {
+            o.answers.deleted.insert(id, Ok(Deletion::Gone));
+        }
+        Step::DeleteSecret(own) => {
+            o.answers.secrets_deleted.insert(own.name, Ok(()));
+        }
+        Step::DeleteOldSecret { name, nonce } => {
+            o.answers.old_secrets_deleted.insert((name, nonce), Ok(()));
+        }
+        Step::HoldClass => {
+            let class = Arc::make_mut(o.class.as_mut().unwrap());
+            class.metadata.finalizers = Some(vec![CLASS_FINALIZER.to_owned()]);
+        }
+        Step::Record(_) => o.answers.recorded = Some(Ok(())),
+        Step::Release(_) => o.answers.released = Some(Ok(())),
+        Step::ReadPods(_) => o.answers.pods = Some(Ok(Vec::new())),
+        Step::Restart(restart) => {
+            o.answers.restarted.insert(restart.workload, Ok(true));
+        }
+        Step::RemoveFinalizer => o.answers.finalizer_removed = true,
+    }
 }
 
 /// The platform's answer to [`Step::ReadUser`].
@@ -231,36 +240,11 @@ fn answer_verify(step: &Step, o: &mut Observed, accepted: bool) {
     o.answers.verified.insert(token.clone(), Ok(accepted));
 }
 
+/// The first write of an attempt has a name of its own.
 fn name(step: &Step) -> &'static str {
     match step {
-        Step::LookUp(_) => "look-up",
-        Step::Reserve(_) => "reserve",
-        Step::AddFinalizer => "finalizer",
-        Step::DryRun(_) => "dry-run",
         Step::Journal(_, Some(_)) => "intent",
-        Step::Journal(_, None) => "journal",
-        Step::Create(_) => "create",
-        Step::Commit(_) => "commit",
-        Step::Compensate(_) => "compensate",
-        Step::ReadUser(_) => "read",
-        Step::PutPolicies(..) => "policies",
-        Step::PutGroups(..) => "groups",
-        Step::Stage { .. } => "stage",
-        Step::Publish(..) => "publish",
-        Step::Unstage(_) => "unstage",
-        Step::Tombstone(_) => "bar",
-        Step::Fence(_) => "fence",
-        Step::DeleteOldSecret { .. } => "delete-old-secret",
-        Step::HoldClass => "hold-class",
-        Step::Record(_) => "record",
-        Step::Release(_) => "release",
-        Step::ReadPods(_) => "pods",
-        Step::Restart(_) => "restart",
-        Step::Verify(_) => "verify",
-        Step::ListUsers => "list",
-        Step::DeleteUser(..) => "delete-user",
-        Step::DeleteSecret(_) => "delete-secret",
-        Step::RemoveFinalizer => "remove-finalizer",
+        _ => step.name(),
     }
 }
 

@@ -26,6 +26,19 @@ pub(super) fn own_user(o: &Observed, user_id: &str, nonce: &str) -> Result<Optio
     Ok(details)
 }
 
+/// The user of an attempt whose token the Secret carries. A tenant may write the Secret's annotations: they count only where
+/// they name the user that is staged, if one is, and none that the journal has for another attempt.
+pub(super) fn committed_user(o: &Observed, status: &ProgrammaticUserStatus, nonce: &str) -> Option<String> {
+    let user_id = o.secret_with(nonce)?.user_id.clone()?;
+    let staged = o.staged(nonce).and_then(|staged| staged.user_id.as_ref());
+    let current = status.journal.current.iter().map(|c| (&c.nonce, &c.user_id));
+    let retiring = status.journal.retiring.iter().map(|r| (&r.nonce, &r.user_id));
+    let is_another = current
+        .chain(retiring)
+        .any(|(n, id)| n != nonce && *id == user_id);
+    (!is_another && staged.is_none_or(|staged| *staged == user_id)).then_some(user_id)
+}
+
 /// Where the published token is.
 pub(super) fn published(desired: &Spec) -> TokenSource {
     let token = desired

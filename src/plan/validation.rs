@@ -39,7 +39,9 @@ pub(super) fn validated_spec(o: &Observed) -> Result<Spec, Interrupt> {
         // The number of users is a bound for new ones.
         let siblings = (!o.has_begun()).then_some(o.quota_used);
         class::check(&o.user, class, &o.namespace_labels, siblings)?;
-        validate(&o.user, class, organization)
+        o.validated
+            .clone()
+            .unwrap_or_else(|| validate(&o.user, class, organization))
     };
     let desired = match (outcome, spec::access(&o.user, class)) {
         (Ok(desired), _) => desired,
@@ -57,6 +59,13 @@ pub(super) fn validated_spec(o: &Observed) -> Result<Spec, Interrupt> {
         class::retains(o)?;
     }
     Ok(desired)
+}
+
+/// Validates spec, class and organization once for all steps of a reconcile: none of these changes the spec.
+pub fn validate_object(o: &mut Observed) {
+    if let (Some(class), Some(organization)) = (&o.class, &o.organization) {
+        o.validated = Some(validate(&o.user, class, organization));
+    }
 }
 
 fn cannot_be_read(why: &str) -> Refusal {

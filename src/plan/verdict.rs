@@ -43,7 +43,6 @@ pub(super) fn verdict(
 ) -> Verdict {
     let generation = observed.user.metadata.generation;
     status.observed_generation = generation;
-    let problem;
     let (well, reason, message) = match outcome {
         Outcome::Ready => (true, Reason::Ready, ready_message(&status)),
         Outcome::Stalled(r) => (false, r.reason, r.message.clone()),
@@ -55,75 +54,112 @@ pub(super) fn verdict(
     }
     let restarting = consumers::restarting(observed, &status, desired, now);
     let waiting = consumers::waiting(observed, &status, time);
-    let wake = wake(observed, &status, desired, time, well);
     let look = consumers::recheck(observed, &status, desired, time, now).filter(|_| well);
-    let wake = wake.into_iter().chain(look).min();
+    let wake = wake(observed, &status, desired, time, well);
+    let requeue = requeue(observed, outcome, wake.into_iter().chain(look).min());
     consumers::update_consumers(observed, &mut status);
     // A replacement that has to wait takes nothing away from those who use the token.
     let ready = well || matches!(outcome, Outcome::Waiting(_)) && works(observed, &status, desired);
+    let rewound = rewound(observed, &status);
+    let event = event(observed, &status, rewound.as_deref(), (well, reason, &message));
     let mut wanted: Vec<Wanted> = vec![(READY, ready, reason.as_str(), &message)];
-    let again = match outcome {
-        Outcome::Ready => wake.map_or(Requeue::OnChange, Requeue::After),
-        Outcome::Stalled(_) => {
-            wanted.push((STALLED, true, reason.as_str(), &message));
-            Requeue::Stalled(wake)
-        }
-        Outcome::Waiting(p) => {
-            problem = p.retry;
-            if problem == Retry::OnChange {
-                wanted.push((STALLED, true, reason.as_str(), &message));
-            } else if !ready {
-                // Where the token works there is nothing to wait for, be the next replacement a day away.
-                wanted.push((RECONCILING, true, reason.as_str(), &message));
-            }
-            match problem {
-                Retry::Backoff => Requeue::Backoff,
-                Retry::After(span) => after(observed, span, wake),
-                Retry::OnChange => Requeue::Stalled(None),
-            }
-        }
-    };
+    wanted.extend(progress(outcome, ready).map(|type_| (type_, true, reason.as_str(), &*message)));
     if let Some(current) = &status.journal.current {
         wanted.extend(of_current(observed, current, desired, well));
     }
-    let rotating = status.journal.pending.as_ref().map(|p| p.reason.clone());
-    if let (Some(reason), Some(_)) = (&rotating, &status.journal.current) {
-        let message = "a user is being made that will replace the current one";
-        wanted.push((ROTATING, true, reason, message));
-    }
-    for (type_, reported) in [
-        (RESTARTING_CONSUMERS, &restarting),
-        (WAITING_FOR_CONSUMERS, &waiting),
-    ] {
-        if let Some((reason, message)) = reported {
-            wanted.push((type_, true, reason.as_str(), message));
-        }
-    }
-    if observed.is_suspended() {
-        wanted.push((SUSPENDED, true, Reason::Suspended.as_str(), SUSPENDED_MESSAGE));
-    } else if observed.user.spec.suspend {
-        wanted.push((SUSPENDED, false, Reason::NotAllowed.as_str(), NOT_SUSPENDED));
-    }
-    let rewound = rewound(observed, &status);
-    if let Some(message) = &rewound {
-        wanted.push((HISTORY_REWOUND, true, Reason::UnknownUsers.as_str(), message));
-    }
-    let news = rewound
-        .as_ref()
-        .filter(|_| !has(&status.conditions, HISTORY_REWOUND));
-    let event = news
-        .map(|message| EventDraft {
-            warning: true,
-            reason: Reason::HistoryRewound,
-            message: message.clone(),
-        })
-        .or_else(|| rotated(observed, &status))
-        .or_else(|| notice(&status.conditions, well, reason, &message));
+    let rotating = rotating(&status);
+    let unknown = Reason::UnknownUsers.as_str();
+    let passing = [
+        rotating
+            .as_ref()
+            .map(|(why, message)| (ROTATING, &**why, *message)),
+        consumers_condition(RESTARTING_CONSUMERS, restarting.as_ref()),
+        consumers_condition(WAITING_FOR_CONSUMERS, waiting.as_ref()),
+        rewound
+            .as_deref()
+            .map(|message| (HISTORY_REWOUND, unknown, message)),
+    ];
+    wanted.extend(
+        passing
+            .into_iter()
+            .flatten()
+            .map(|(type_, why, message)| (type_, true, why, message)),
+    );
+    wanted.extend(suspension(observed));
     set_conditions(&mut status.conditions, generation, now, &wanted);
     Verdict {
         status: Some(Box::new(status)),
-        requeue: again,
+        requeue,
         event,
+    }
+}
+
+/// Type, reason and message of a condition that is true.
+type Passing<'a> = (&'static str, &'a str, &'a str);
+
+fn consumers_condition<'a>(type_: &'static str, said: Option<&'a (Reason, String)>) -> Option<Passing<'a>> {
+    said.map(|(reason, message)| (type_, reason.as_str(), &**message))
+}
+
+/// Why the current user is being replaced.
+fn rotating(status: &ProgrammaticUserStatus) -> Option<(String, &'static str)> {
+    let pending = status
+        .journal
+        .pending
+        .as_ref()
+        .filter(|_| status.journal.current.is_some())?;
+    Some((
+        pending.reason.clone(),
+        "a user is being made that will replace the current one",
+    ))
+}
+
+/// Which of `Stalled` and `Reconciling` is true.
+fn progress(outcome: &Outcome, ready: bool) -> Option<&'static str> {
+    match outcome {
+        Outcome::Stalled(_) => Some(STALLED),
+        Outcome::Waiting(p) if p.retry == Retry::OnChange => Some(STALLED),
+        // Where the token works there is nothing to wait for, be the next replacement a day away.
+        Outcome::Waiting(_) if !ready => Some(RECONCILING),
+        Outcome::Ready | Outcome::Waiting(_) => None,
+    }
+}
+
+fn suspension(observed: &Observed) -> Option<Wanted<'static>> {
+    if observed.is_suspended() {
+        return Some((SUSPENDED, true, Reason::Suspended.as_str(), SUSPENDED_MESSAGE));
+    }
+    let asked = observed.user.spec.suspend;
+    asked.then(|| (SUSPENDED, false, Reason::NotAllowed.as_str(), NOT_SUSPENDED))
+}
+
+/// The most important news of this reconcile, if there is any.
+fn event(
+    observed: &Observed,
+    status: &ProgrammaticUserStatus,
+    rewound: Option<&str>,
+    (well, reason, message): (bool, Reason, &str),
+) -> Option<EventDraft> {
+    let news = rewound.filter(|_| !has(&status.conditions, HISTORY_REWOUND));
+    news.map(|message| EventDraft {
+        warning: true,
+        reason: Reason::HistoryRewound,
+        message: message.to_owned(),
+    })
+    .or_else(|| rotated(observed, status))
+    .or_else(|| notice(&status.conditions, well, reason, message))
+}
+
+/// When the next reconcile is due; `wake` is the span until something else is.
+fn requeue(observed: &Observed, outcome: &Outcome, wake: Option<Duration>) -> Requeue {
+    match outcome {
+        Outcome::Ready => wake.map_or(Requeue::OnChange, Requeue::After),
+        Outcome::Stalled(_) => Requeue::Stalled(wake),
+        Outcome::Waiting(p) => match p.retry {
+            Retry::Backoff => Requeue::Backoff,
+            Retry::After(span) => after(observed, span, wake),
+            Retry::OnChange => Requeue::Stalled(None),
+        },
     }
 }
 

@@ -197,7 +197,7 @@ impl Translator {
         loop {
             match plan::next(observed, self.now) {
                 Decision::Do(Step::LookUp(_)) => observed.answers.catalog = Some(Ok(self.found.clone())),
-                Decision::Do(Step::DryRun(_)) => observed.answers.dry_run = Some(Ok(())),
+                Decision::Do(Step::DryRun(..)) => observed.answers.dry_run = Some(Ok(())),
                 next => return next,
             }
         }
@@ -249,6 +249,7 @@ impl Translator {
             fresh_nonce: nonce(world::FRESH),
             expired_attempts: settled,
             next_expiry: Duration::from_secs(30),
+            validated: None,
             answers: learned(seen),
         }
     }
@@ -449,7 +450,7 @@ impl Translator {
             Step::Release(own) => Act::Release(secret_number(&own.name)),
             Step::LookUp(_)
             | Step::HoldClass
-            | Step::DryRun(_)
+            | Step::DryRun(..)
             | Step::PutPolicies(..)
             | Step::ReadPods(_)
             | Step::Restart(_) => {

@@ -122,26 +122,25 @@ async fn a_credential_that_may_not_be_read_is_named() {
     world.ready("waiting").await;
 }
 
-#[tokio::test]
-async fn a_secret_that_may_not_be_written_costs_no_user_and_is_tried_again() {
-    let world = World::new("quota").await;
+/// No Secret can be made in this namespace any more.
+async fn forbid_secrets(world: &World, namespace: &str) {
     let quota = format!(
-        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: none, namespace: {}}}\nspec: {{hard: {{count/secrets: '0'}}}}\n",
-        world.namespace()
+        "apiVersion: v1\nkind: ResourceQuota\nmetadata: {{name: none, namespace: {namespace}}}\nspec: {{hard: {{count/secrets: '0'}}}}\n"
     );
-    world.apply_yaml(&quota).unwrap();
-    let kubectl = |args: &[&str]| world.cluster().kubectl(args).unwrap();
+    let apply = ["--namespace", namespace, "apply", "-f", "-"];
+    world.cluster().kubectl_with(&apply, Some(&quota)).unwrap();
+    let get = [
+        "-n",
+        namespace,
+        "get",
+        "resourcequota",
+        "none",
+        "-o",
+        "jsonpath={.status.hard}",
+    ];
     world
         .eventually("the quota to hold", crate::support::wait::SOON, async || {
-            let seen = kubectl(&[
-                "-n",
-                world.namespace(),
-                "get",
-                "resourcequota",
-                "none",
-                "-o",
-                "jsonpath={.status.hard}",
-            ]);
+            let seen = world.cluster().kubectl(&get).unwrap();
             if seen.contains("secrets") {
                 Ok(())
             } else {
@@ -149,6 +148,17 @@ async fn a_secret_that_may_not_be_written_costs_no_user_and_is_tried_again() {
             }
         })
         .await;
+}
+
+fn allow_secrets(world: &World, namespace: &str) {
+    let delete = ["-n", namespace, "delete", "resourcequota", "none"];
+    world.cluster().kubectl(&delete).unwrap();
+}
+
+#[tokio::test]
+async fn a_secret_that_may_not_be_written_costs_no_user_and_is_tried_again() {
+    let world = World::new("quota").await;
+    forbid_secrets(&world, world.namespace()).await;
     world.user("poor").viewer(PAYMENTS).apply().await;
     let message = says(&world, "poor", "SecretRejected").await;
     assert!(message.contains("403"), "{message}");
@@ -157,8 +167,39 @@ async fn a_secret_that_may_not_be_written_costs_no_user_and_is_tried_again() {
         0,
         "found before the platform was asked"
     );
-    kubectl(&["-n", world.namespace(), "delete", "resourcequota", "none"]);
+    allow_secrets(&world, world.namespace());
     world.ready("poor").await;
+}
+
+#[tokio::test]
+async fn a_token_that_may_not_be_staged_costs_no_user_and_is_made_later() {
+    let world = World::new("quota-staged").await;
+    world.user("rich").viewer(PAYMENTS).apply().await;
+    world.ready("rich").await;
+    forbid_secrets(&world, world.operator_namespace()).await;
+    let ask = json!({"metadata": {"annotations": {ROTATE_AT_ANNOTATION: "1"}}});
+    world.change("rich", ask).await.unwrap();
+    let refused = |user: &ProgrammaticUser| {
+        let conditions = user.status.iter().flat_map(|s| &s.conditions);
+        conditions
+            .into_iter()
+            .any(|c| c.reason == "SecretRejected" && c.message.contains("of the staged token"))
+    };
+    world.until("rich", "to say what is refused", refused).await;
+    assert_eq!(
+        world.platform().users().await.len(),
+        1,
+        "found before the platform was asked"
+    );
+    allow_secrets(&world, world.operator_namespace());
+    let rotated = |user: &ProgrammaticUser| {
+        let last = user
+            .status
+            .as_ref()
+            .and_then(|s| s.last_handled_rotate_at.as_deref());
+        last == Some("1")
+    };
+    world.until("rich", "to be rotated", rotated).await;
 }
 
 #[tokio::test]

@@ -43,7 +43,9 @@ async fn a_namespace_that_makes_and_deletes_users_leaves_half_of_the_hours_creat
         .controller_stopped()
         .start()
         .await;
-    change(&world, json!({"limits": {"createsPerHour": 4}})).await;
+    // With one call in flight a permit must not wait for a call of its own reconcile.
+    let limits = json!({"createsPerHour": 4, "maxInFlight": 1});
+    change(&world, json!({"limits": limits})).await;
     let class = world.class("one").max_users_per_namespace(1).apply().await;
     world.controller().resume().await.unwrap();
     for n in 0..2 {

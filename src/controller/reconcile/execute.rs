@@ -11,6 +11,7 @@ use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
+use tracing::Instrument as _;
 
 use crate::api::{FINALIZER, ProgrammaticUserStatus};
 use crate::controller::context::Context;
@@ -24,16 +25,22 @@ use crate::platform::client::CreatePermit;
 pub(in crate::controller) use executor::Executor;
 
 impl Executor<'_> {
+    /// Gives back the permit of a call that is not made after all, before anything is written about it.
+    pub(in crate::controller) fn give_back_permit(&mut self) {
+        self.permit = None;
+    }
+
     /// Takes `step`; an error is one that no status can tell of. An API server that answers late does not hold up the calls of others: what
     /// stands between a permit and its call ends with the permit, like a crash there.
     pub(in crate::controller) async fn execute(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {
+        let span = tracing::debug_span!("step", step = step.name());
         let ends = self.permit.as_ref().map(CreatePermit::ends);
         match ends.filter(|_| !matches!(step, Step::Create(_))) {
             Some(ends) => {
-                let taken = tokio::time::timeout_at(ends.into(), self.take(step, o)).await;
+                let taken = tokio::time::timeout_at(ends.into(), self.take(step, o).instrument(span)).await;
                 taken.unwrap_or(Err(Error::PermitEnded))
             }
-            None => self.take(step, o).await,
+            None => self.take(step, o).instrument(span).await,
         }
     }
 
@@ -44,7 +51,9 @@ impl Executor<'_> {
             Step::AddFinalizer => self.set_finalizer(o, true).await?,
             Step::RemoveFinalizer => self.set_finalizer(o, false).await?,
             Step::HoldClass => self.hold_class(o).await?,
-            Step::DryRun(draft) => o.answers.dry_run = Some(self.dry_run(o, &draft).await),
+            Step::DryRun(draft, staged) => {
+                o.answers.dry_run = Some(self.dry_run(o, &draft, staged.as_deref()).await);
+            }
             Step::Journal(status, begun) => {
                 self.write_status(o, *status).await?;
                 o.answers.begun_attempt = begun;

@@ -215,6 +215,7 @@ async fn complete(
         fresh_nonce: fresh_nonce(),
         expired_attempts: settled,
         next_expiry: settles_in,
+        validated: None,
         answers: Answers::default(),
         class: setting.class,
         organization: setting.organization,

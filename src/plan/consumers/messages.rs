@@ -63,10 +63,20 @@ pub(in crate::plan) fn restarting(
         );
         return Some((problem.reason, message));
     }
+    left_alone(o, status, &mark, now)
+}
+
+/// The first workload that still has pods with the token from before, and why it is not restarted.
+fn left_alone(
+    o: &Observed,
+    status: &ProgrammaticUserStatus,
+    mark: &(String, String),
+    now: Timestamp,
+) -> Option<(Reason, String)> {
     let old: Vec<&Workload> = readers(o, status)
         .filter(|w| has_old_pods(o, status, w))
         .collect();
-    let late = |w: &Workload| w.has(&mark) && w.rollout == Rollout::Going && !w.goes_on(now);
+    let late = |w: &Workload| w.has(mark) && w.rollout == Rollout::Going && !w.goes_on(now);
     let stuck = |w: &&&Workload| w.rollout == Rollout::Stuck || late(w);
     if let Some(w) = old.iter().find(stuck) {
         let message = format!(

@@ -6,48 +6,36 @@ use super::*;
 type Row = (serde_json::Value, serde_json::Value, &'static str);
 
 fn rows() -> Vec<Row> {
-    let secret = |shape: serde_json::Value| json!({"secret": shape});
-    let shape = "SecretNotAllowed";
+    let secret = |asked: serde_json::Value, allowed: serde_json::Value| -> Row {
+        (
+            json!({"secret": asked}),
+            json!({"secret": allowed}),
+            "SecretNotAllowed",
+        )
+    };
     vec![
-        (
-            secret(json!({"name": "other"})),
-            secret(json!({"names": ["other"]})),
-            shape,
+        secret(json!({"name": "other"}), json!({"names": ["other"]})),
+        secret(json!({"name": "a.b"}), json!({"names": ["*.b"]})),
+        secret(json!({"keys": {"token": "TOKEN"}}), json!({"keys": ["TOKEN"]})),
+        secret(
+            json!({"extraKeys": {"A_TOKEN": "token"}}),
+            json!({"keys": ["*_TOKEN"]}),
         ),
-        (
-            secret(json!({"name": "a.b"})),
-            secret(json!({"names": ["*.b"]})),
-            shape,
+        secret(
+            json!({"template": {"labels": {"example.com/team": "x"}}}),
+            json!({"labels": ["example.com/*"]}),
         ),
-        (
-            secret(json!({"keys": {"token": "TOKEN"}})),
-            secret(json!({"keys": ["TOKEN"]})),
-            shape,
+        secret(
+            json!({"template": {"labels": {"team": "x"}}}),
+            json!({"labels": ["team"]}),
         ),
-        (
-            secret(json!({"extraKeys": {"A_TOKEN": "token"}})),
-            secret(json!({"keys": ["*_TOKEN"]})),
-            shape,
+        secret(
+            json!({"template": {"annotations": {"example.com/note": "x"}}}),
+            json!({"annotations": ["example.com/note"]}),
         ),
-        (
-            secret(json!({"template": {"labels": {"example.com/team": "x"}}})),
-            secret(json!({"labels": ["example.com/*"]})),
-            shape,
-        ),
-        (
-            secret(json!({"template": {"labels": {"team": "x"}}})),
-            secret(json!({"labels": ["team"]})),
-            shape,
-        ),
-        (
-            secret(json!({"template": {"annotations": {"example.com/note": "x"}}})),
-            secret(json!({"annotations": ["example.com/note"]})),
-            shape,
-        ),
-        (
-            secret(json!({"template": {"data": {"spot.ini": "x"}}})),
-            secret(json!({"template": ["spot.ini"]})),
-            shape,
+        secret(
+            json!({"template": {"data": {"spot.ini": "x"}}}),
+            json!({"template": ["spot.ini"]}),
         ),
         (
             json!({"access": {"role": "Viewer", "accounts": [{"id": "act-1"}]}}),

@@ -219,6 +219,6 @@ fn what_is_retained_is_released_and_only_the_rest_goes() {
         granted: None,
     });
     let (steps, rest) = run(&mut o, |_, _| false);
-    assert_eq!(steps, ["bar", "fence", "journal", "list"]);
+    assert_eq!(steps, ["tombstone", "fence", "journal", "list"]);
     assert_eq!(reason(&rest), "DeletionBlocked");
 }

@@ -173,7 +173,7 @@ fn after_a_crash_an_uncommitted_attempt_is_given_up() {
         }
         false
     });
-    assert_eq!(steps, ["bar", "fence", "journal", "list"]);
+    assert_eq!(steps, ["tombstone", "fence", "journal", "list"]);
     assert_eq!(rest.status.unwrap().journal.abandoned[0].nonce, NONCE);
     let fence = fence.unwrap();
     assert_eq!((fence.name.as_str(), fence.over), ("ci", None));
@@ -189,7 +189,7 @@ fn without_bar_and_fence_nothing_is_given_up() {
     let mut unbarred = o.clone();
     o.answers.fenced = Some(Err(problem(Reason::SecretRejected)));
     let (steps, rest) = run(&mut o, |_, _| false);
-    assert_eq!(steps, ["bar"]);
+    assert_eq!(steps, ["tombstone"]);
     assert!(rest.status.unwrap().journal.pending.is_some());
 
     // Its token was staged a moment ago.

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn class_spec(o: &mut Observed) -> &mut crate::api::ProgrammaticUserClassSpec {
+    &mut Arc::make_mut(o.class.as_mut().unwrap()).spec
+}
+
 #[test]
 fn bad_input_costs_no_step_on_the_platform_but_reading() {
     type Change = fn(&mut Observed);
@@ -18,33 +22,19 @@ fn bad_input_costs_no_step_on_the_platform_but_reading() {
             o.next_secret = SecretView::Foreign("belongs to Certificate web".to_owned());
         }),
         ("NotAllowed", "is not open to namespace payments", |o| {
-            Arc::make_mut(o.class.as_mut().unwrap())
-                .spec
-                .namespaces
-                .match_names
-                .clear();
+            class_spec(o).namespaces.match_names.clear();
         }),
         ("NotAllowed", "does not allow scope Organization", |o| {
-            Arc::make_mut(o.class.as_mut().unwrap()).spec.scopes.remove(1);
+            class_spec(o).scopes.remove(1);
         }),
         ("NotAllowed", "does not allow role Editor", |o| {
-            Arc::make_mut(o.class.as_mut().unwrap())
-                .spec
-                .allow
-                .roles
-                .remove(1);
+            class_spec(o).allow.roles.remove(1);
         }),
         ("NotAllowed", "does not allow act-1 among its accounts", |o| {
-            Arc::make_mut(o.class.as_mut().unwrap())
-                .spec
-                .allow
-                .accounts
-                .clear();
+            class_spec(o).allow.accounts.clear();
         }),
         ("NotAllowed", "allows 1 users in a namespace", |o| {
-            Arc::make_mut(o.class.as_mut().unwrap())
-                .spec
-                .max_users_per_namespace = Some(1);
+            class_spec(o).max_users_per_namespace = Some(1);
             o.quota_used = 1;
         }),
         ("UnknownAccount", "organization acme has no account act-9", |o| {
@@ -178,7 +168,7 @@ fn an_unknown_name_has_no_catalog_read_that_others_have_just_read() {
 #[test]
 fn a_user_stays_with_its_organization() {
     let mut o = made();
-    Arc::make_mut(o.class.as_mut().unwrap()).spec.organization_name = "other".to_owned();
+    class_spec(&mut o).organization_name = "other".to_owned();
     let (steps, rest) = run(&mut o, |_, _| false);
     assert_eq!(steps, Vec::<&str>::new());
     assert_eq!(reason(&rest), "OrganizationChanged");
@@ -187,7 +177,7 @@ fn a_user_stays_with_its_organization() {
 #[test]
 fn another_cause_of_the_same_reason_is_reported() {
     let mut o = observed(editor());
-    Arc::make_mut(o.class.as_mut().unwrap()).spec.allow.roles.clear();
+    class_spec(&mut o).allow.roles.clear();
     let (_, rest) = run(&mut o, |_, _| false);
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
     o.answers = Answers::default();
@@ -261,7 +251,7 @@ fn a_platform_that_cannot_be_asked_withdraws_nothing() {
     Arc::make_mut(&mut o.user).status = rest.status.map(|s| *s);
     o.current_secret = own_secret(NONCE);
     o.next_secret = o.current_secret.clone();
-    Arc::make_mut(o.class.as_mut().unwrap()).spec.on_revoked = crate::api::OnRevoked::Revoke;
+    class_spec(&mut o).on_revoked = crate::api::OnRevoked::Revoke;
     for known in [
         Err(problem(Reason::PlatformUnreachable)),
         Ok(found(Arc::new(Catalog::default()))),
@@ -274,7 +264,7 @@ fn a_platform_that_cannot_be_asked_withdraws_nothing() {
         assert!(!steps.contains(&"delete-user"), "{steps:?}");
         assert!(rest.status.unwrap().journal.current.is_some());
     }
-    Arc::make_mut(o.class.as_mut().unwrap()).spec.allow.groups.clear();
+    class_spec(&mut o).allow.groups.clear();
     o.answers = Answers::default();
     assert!(run(&mut o, |_, _| false).0.contains(&"delete-user"));
 }

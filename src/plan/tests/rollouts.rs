@@ -4,19 +4,21 @@ use super::consumers::*;
 use super::*;
 use crate::api::{RESTARTING_CONSUMERS, WorkloadKind};
 
+/// The workloads that are restarted after this change, and what is reported.
+fn restarted_with(change: &dyn Fn(&mut Observed), pods: &[Pod]) -> (Vec<String>, Option<(String, String)>) {
+    let mut o = replaced(true, false);
+    change(&mut o);
+    let (steps, rest) = run_at(&mut o, 10, pods);
+    let names = restarted(&steps).into_iter().map(str::to_owned).collect();
+    (names, condition(&rest, RESTARTING_CONSUMERS).map(|c| (c.1, c.2)))
+}
+
+fn web(o: &mut Observed, rollout: Rollout) {
+    o.consumers.workloads.as_mut().unwrap()[0].rollout = rollout;
+}
+
 #[test]
 fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_reported() {
-    let restarted_with = |change: &dyn Fn(&mut Observed), pods: &[Pod]| {
-        let mut o = replaced(true, false);
-        change(&mut o);
-        let (steps, rest) = run_at(&mut o, 10, pods);
-        let names: Vec<String> = restarted(&steps).into_iter().map(str::to_owned).collect();
-        let reported = condition(&rest, RESTARTING_CONSUMERS).map(|c| (c.1, c.2));
-        (names, reported)
-    };
-    let web = |o: &mut Observed, rollout: Rollout| {
-        o.consumers.workloads.as_mut().unwrap()[0].rollout = rollout;
-    };
     // All pods newer: nothing to do, nothing to tell.
     let new = [
         pod("web-1", Some((DEPLOYMENT, "web")), 3),
@@ -57,7 +59,11 @@ fn what_is_paused_or_all_new_or_stuck_is_left_alone_and_reported() {
         assert_eq!(reason, "RolloutStuck");
         assert!(message.contains("Deployment web"), "{message}");
     }
-    // Somebody else's rollout is not disturbed, whenever the operator last wrote the workload.
+}
+
+/// Whenever the operator last wrote the workload.
+#[test]
+fn another_rollout_is_not_disturbed() {
     let busy = |o: &mut Observed| {
         let first = &mut o.consumers.workloads.as_mut().unwrap()[0];
         (first.kind, first.rollout) = (WorkloadKind::StatefulSet, Rollout::Going);

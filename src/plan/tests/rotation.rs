@@ -4,7 +4,7 @@ use super::*;
 use crate::api::{HISTORY_REWOUND, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, ROTATING, SUSPENDED};
 
 pub(super) const NEXT: &str = "ddddccccbbbbaaaa";
-const REPLACEMENT: [&str; 9] = [
+pub(super) const REPLACEMENT: [&str; 9] = [
     "look-up", "reserve", "dry-run", "intent", "create", "stage", "verify", "publish", "unstage",
 ];
 
@@ -156,18 +156,21 @@ fn a_token_is_replaced_at_its_age_by_the_platforms_clock() {
 }
 
 #[test]
-fn a_retired_user_whose_token_the_secret_carries_is_not_deleted() {
-    let mut o = in_use();
-    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
-    let (_, rest) = run(&mut o, created);
-    later(&mut o, rest);
-    // Somebody restores the Secret from a backup.
-    o.current_secret = own_secret(NONCE);
-    o.next_secret = own_secret(NONCE);
-    o.fresh_nonce = "eeeeccccbbbbaaaa".to_owned();
-    let (steps, _) = run(&mut o, |_, _| false);
-    assert!(!steps.contains(&"delete-user"), "{steps:?}");
-    assert!(steps.contains(&"publish"));
+fn a_retired_user_whose_token_the_secret_carries_is_not_deleted_unless_it_is_revoked() {
+    for (how, deleted) in [(ROTATE_AT_ANNOTATION, false), (REVOKE_NOW_ANNOTATION, true)] {
+        let mut o = in_use();
+        annotate(&mut o, how, "1");
+        let (_, rest) = run(&mut o, created);
+        later(&mut o, rest);
+        o.platform_now = Some(status(&o).journal.retiring[0].not_before);
+        // A person restores the Secret from a backup, or a tenant writes the annotation.
+        o.current_secret = own_secret(NONCE);
+        o.next_secret = own_secret(NONCE);
+        o.fresh_nonce = "eeeeccccbbbbaaaa".to_owned();
+        let (steps, _) = run(&mut o, |_, _| false);
+        assert_eq!(steps.contains(&"delete-user"), deleted, "{steps:?}");
+        assert!(steps.contains(&"publish"));
+    }
 }
 
 #[test]
@@ -293,82 +296,6 @@ fn a_missing_staged_user_does_not_make_the_current_user_missing() {
 }
 
 #[test]
-fn access_is_put_back_where_a_check_finds_it_changed() {
-    let mut o = in_use();
-    object(&mut o).spec.access.as_mut().unwrap().groups =
-        serde_json::from_value(json!([{"name": "deployers"}])).unwrap();
-    let user = |o: &Observed, groups: serde_json::Value| -> UserDetails {
-        let mut user: serde_json::Value = own(o, "pu-1", NONCE);
-        user["groups"] = groups;
-        serde_json::from_value(user).unwrap()
-    };
-    let with = |groups: serde_json::Value| {
-        move |step: &Step, o: &mut Observed| {
-            let read = matches!(step, Step::ReadUser(_));
-            if read {
-                let details = Some(user(o, groups.clone()));
-                answer_read(step, o, details);
-            }
-            read
-        }
-    };
-    let (steps, rest) = run(&mut o, with(json!([])));
-    assert_eq!(steps, ["look-up", "read", "journal", "groups", "verify"]);
-    later(&mut o, rest);
-    o.current_secret = own_secret(NONCE);
-    o.next_secret = own_secret(NONCE);
-    assert_eq!(
-        run(&mut o, with(json!([]))).0,
-        ["look-up"],
-        "without a check only the class is asked, with the names that are remembered"
-    );
-    o.full_check = true;
-    o.answers = Answers::default();
-    let (steps, rest) = run(&mut o, with(json!([{"id": "ugr-9"}])));
-    assert_eq!(steps, ["look-up", "read", "groups", "verify"]);
-    assert_eq!(rest.status.as_deref(), o.user.status.as_ref(), "no news");
-    o.answers = Answers::default();
-    assert_eq!(
-        run(&mut o, with(json!([{"id": "ugr-1"}]))).0,
-        ["look-up", "read", "verify"]
-    );
-}
-
-#[test]
-fn a_user_or_token_that_people_removed_is_replaced() {
-    let mut o = in_use();
-    o.full_check = true;
-    let mut reasons = Vec::new();
-    let (steps, _) = run(&mut o, |step, o| {
-        if let Step::Journal(status, Some(_)) = step {
-            reasons.push(status.journal.pending.as_ref().unwrap().reason.clone());
-        }
-        created(step, o)
-    });
-    assert_eq!(steps[..2], ["look-up", "read"]);
-    assert_eq!(steps[2..], REPLACEMENT[1..]);
-    let mut o = in_use();
-    o.full_check = true;
-    let (steps, _) = run(&mut o, |step, o| {
-        if let Step::Journal(status, Some(_)) = step {
-            reasons.push(status.journal.pending.as_ref().unwrap().reason.clone());
-        }
-        if matches!(step, Step::ReadUser(_)) {
-            let details = Some(own(o, "pu-1", NONCE));
-            answer_read(step, o, details);
-            return true;
-        }
-        if matches!(step, Step::Verify(TokenSource::Published { .. })) {
-            answer_verify(step, o, false);
-            return true;
-        }
-        created(step, o)
-    });
-    assert!(steps.contains(&"intent"));
-    assert_eq!(reasons, ["UserMissing", "TokenRejected"]);
-}
-
-#[test]
 fn a_damaged_journal_and_a_suspended_object_stop_everything() {
     let mut o = in_use();
     o.intact = false;
@@ -436,39 +363,4 @@ fn the_end_of_life_leaves_nothing_but_the_object() {
     o.current_secret = SecretView::Absent;
     o.next_secret = SecretView::Absent;
     assert_eq!(run(&mut o, |_, _| false).0, Vec::<&str>::new());
-}
-
-#[test]
-fn the_role_of_a_user_is_put_back_where_a_check_finds_it_changed() {
-    let grants = |policies: serde_json::Value| {
-        let mut o = in_use();
-        o.full_check = true;
-        let mut put = None;
-        let (_, rest) = run(&mut o, |step, o| {
-            match step {
-                Step::ReadUser(_) => {
-                    let mut user: serde_json::Value = own(o, "pu-1", NONCE);
-                    user["policies"] = policies.clone();
-                    let details = Some(serde_json::from_value(user).unwrap());
-                    answer_read(step, o, details);
-                    return true;
-                }
-                Step::PutPolicies(_, grants) => put = Some(serde_json::to_value(grants).unwrap()),
-                _ => {}
-            }
-            false
-        });
-        assert_eq!(reason(&rest), "Ready");
-        put
-    };
-    let editor = json!([{"policyId": "2", "accountIds": ["act-1"]}]);
-    assert_eq!(grants(editor.clone()), None);
-    for changed in [
-        json!([]),
-        json!([{"policyId": "3", "accountIds": ["act-1"]}]),
-        json!([{"policyId": "2", "accountIds": ["act-1", "act-2"]}]),
-        json!([{"policyId": "2", "accountIds": ["act-1"]}, {"policyId": "1"}]),
-    ] {
-        assert_eq!(grants(changed.clone()), Some(editor.clone()), "{changed}");
-    }
 }

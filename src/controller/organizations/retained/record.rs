@@ -8,9 +8,9 @@ use kube::ResourceExt as _;
 use kube::core::{ObjectMeta, PartialObjectMeta};
 
 use crate::api::{
-    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, GRANTED_ANNOTATION, ISSUED_AT_ANNOTATION, MANAGED_BY_LABEL,
-    MANAGER, NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, RETAINED_USER_LABEL, SECRET_ANNOTATION,
-    USER_ID_ANNOTATION,
+    CLASS_ANNOTATION, EXPIRE_AT_ANNOTATION, GRANTED_ANNOTATION, Granted, ISSUED_AT_ANNOTATION,
+    MANAGED_BY_LABEL, MANAGER, NONCE_ANNOTATION, ORGANIZATION_ANNOTATION, RETAINED_USER_LABEL,
+    SECRET_ANNOTATION, USER_ID_ANNOTATION,
 };
 use crate::controller::error::Error;
 use crate::controller::watch::streams::SecretNames;
@@ -141,7 +141,8 @@ fn parse(secret: &PartialObjectMeta<Secret>) -> Option<Retained> {
         secret: secret_name.to_owned(),
         issued_at: annotation(ISSUED_AT_ANNOTATION).and_then(|at| at.parse().ok()),
         expire_at: annotation(EXPIRE_AT_ANNOTATION).and_then(|at| at.parse().ok()),
-        granted: annotation(GRANTED_ANNOTATION).and_then(|text| serde_json::from_str(&text).ok()),
+        granted: annotation(GRANTED_ANNOTATION)
+            .map(|text| serde_json::from_str(&text).unwrap_or_else(|_| Granted::unknown())),
     })
 }
 

@@ -27,17 +27,28 @@ impl Executor<'_> {
         Api::namespaced(self.context.client.clone(), &self.namespace)
     }
 
-    pub(super) async fn dry_run(&self, o: &Observed, draft: &SecretDraft) -> Answer<()> {
+    pub(super) async fn dry_run(
+        &self,
+        o: &Observed,
+        draft: &SecretDraft,
+        staged: Option<&str>,
+    ) -> Answer<()> {
         let dummy = "0".repeat(64);
         let params = PostParams {
             dry_run: true,
             ..PostParams::default()
         };
         let secret = secret::build(&o.user, draft, &dummy).map_err(|why| rejected(&draft.name, &why))?;
-        self.put_secret(draft, &secret, &params)
-            .await
+        let written = self.put_secret(draft, &secret, &params).await;
+        written.map_err(|e| secret_problem(&draft.name, "written", &e))?;
+        let Some(nonce) = staged else { return Ok(()) };
+        let secret = secret::staging(&o.user, nonce, "pu-00000000", &dummy);
+        let staged = self.context.own_secrets().create(&params, &secret).await;
+        // Without the nonce: a condition that shows the message is written once.
+        let message = "of the staged token, in the operator's namespace,";
+        staged
             .map(drop)
-            .map_err(|e| secret_problem(&draft.name, "written", &e))
+            .map_err(|e| secret_problem(message, "written", &e))
     }
 
     async fn put_secret(
