@@ -78,31 +78,8 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
         .await
         .map_err(unwrap)?;
     }
-    let email = Some(config.admin_email.as_str());
     let mut batch = Batch::default();
-    let admin = users::create(tx, &mut batch, UserType::Personal, "admin", None, email)
-        .await
-        .map_err(unwrap)?;
-    let grant = PolicyGrant {
-        policy_id: catalog::ADMIN.to_owned(),
-        account_ids: vec!["*".to_owned()],
-    };
-    access::give(&mut batch, Subject::User(&admin), &[grant]);
-
-    let admin_password = match &config.admin_password {
-        Some(_) => None,
-        None => Some(Password::new(secret::random_hex::<12>()?)),
-    };
-    let password = config.admin_password.as_ref().or(admin_password.as_ref());
-    let hash = secret::hash_password(password.map_or("", Password::expose))?;
-    sign_in::set_password(&mut batch, &admin, &hash);
-    let admin_token = match &config.admin_token {
-        Some(_) => None,
-        None => Some(credentials::generate().map_err(unwrap)?),
-    };
-    if let Some(token) = config.admin_token.as_ref().or(admin_token.as_ref()) {
-        credentials::add(&mut batch, &admin, "admin", token);
-    }
+    let (admin_password, admin_token) = create_administrator(tx, &mut batch, config).await?;
     let event = audit::Event::of_system("createOrganization", "organization", &organization_id);
     audit::add(&mut batch, &event);
     batch.execute(tx).await?;
@@ -113,6 +90,39 @@ async fn populate(tx: &mut store::Transaction, config: &PlatformConfig) -> Resul
         admin_password,
         admin_token,
     })
+}
+
+/// Creates the first administrator; the secrets that were generated for it.
+async fn create_administrator(
+    tx: &mut store::Transaction,
+    batch: &mut Batch,
+    config: &PlatformConfig,
+) -> Result<(Option<Password>, Option<Token>), Error> {
+    let email = Some(config.admin_email.as_str());
+    let admin = users::create(tx, batch, UserType::Personal, "admin", None, email)
+        .await
+        .map_err(unwrap)?;
+    let grant = PolicyGrant {
+        policy_id: catalog::ADMIN.to_owned(),
+        account_ids: vec!["*".to_owned()],
+    };
+    access::give(batch, Subject::User(&admin), &[grant]);
+
+    let admin_password = match &config.admin_password {
+        Some(_) => None,
+        None => Some(Password::new(secret::random_hex::<12>()?)),
+    };
+    let password = config.admin_password.as_ref().or(admin_password.as_ref());
+    let hash = secret::hash_password(password.map_or("", Password::expose))?;
+    sign_in::set_password(batch, &admin, &hash);
+    let admin_token = match &config.admin_token {
+        Some(_) => None,
+        None => Some(credentials::generate().map_err(unwrap)?),
+    };
+    if let Some(token) = config.admin_token.as_ref().or(admin_token.as_ref()) {
+        credentials::add(batch, &admin, "admin", token);
+    }
+    Ok((admin_password, admin_token))
 }
 
 fn check(config: &PlatformConfig) -> Result<(), Error> {

@@ -105,7 +105,6 @@ impl<S> Accept<TcpStream, S> for Bounded {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::net::IpAddr;
 

@@ -68,16 +68,9 @@ async fn request_layer(State(app): State<App>, mut request: Request, next: Next)
     let is_page = console::is_page(request.uri().path());
     request.extensions_mut().insert(RequestId(id.clone()));
 
-    let mut response = if target.contains("%00") {
-        invalid("url", NUL).into_response()
-    } else if request.extensions().get::<Contradictory>().is_some() {
-        let what = "must not be sent with Transfer-Encoding";
-        let mut response = invalid("headers.Content-Length", what).into_response();
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-        response
-    } else {
-        next.run(request).await
+    let mut response = match refuse(&request, &target) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
     };
     let actor = response.extensions_mut().remove::<Actor>();
     let route = match response.extensions_mut().remove::<Route>() {
@@ -107,6 +100,19 @@ async fn request_layer(State(app): State<App>, mut request: Request, next: Next)
         "request"
     );
     response
+}
+
+/// The refusal of a request that nothing behind the edge may see.
+fn refuse(request: &Request, target: &str) -> Option<Response> {
+    if target.contains("%00") {
+        return Some(invalid("url", NUL).into_response());
+    }
+    request.extensions().get::<Contradictory>()?;
+    let what = "must not be sent with Transfer-Encoding";
+    let mut response = invalid("headers.Content-Length", what).into_response();
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    Some(response)
 }
 
 /// Security headers of every reply: no caching, no content sniffing, no frames, no referrer.

@@ -25,6 +25,7 @@ mod peer;
 mod recovery;
 mod refusals;
 mod reply;
+mod resource;
 mod retention;
 mod routes;
 mod rules;

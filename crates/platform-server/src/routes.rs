@@ -31,6 +31,24 @@ type Outcome = Result<Answer, ApiError>;
 
 /// All routes of the API behind the middleware, and the health check without it.
 pub(super) fn api(app: App) -> Router {
+    setup()
+        .merge(access())
+        .route("/audit/events", get(audit::list))
+        .route(
+            "/aws/ec2/group",
+            get(elastigroups::list).post(elastigroups::create),
+        )
+        .route(
+            "/aws/ec2/group/{id}",
+            get(elastigroups::details).delete(elastigroups::delete),
+        )
+        .route_layer(middleware::from_fn_with_state(app.clone(), authorize))
+        .route("/healthz", get(health))
+        .with_state(app)
+}
+
+/// Users, accounts and the organization.
+fn setup() -> Router<App> {
     Router::new()
         .route("/setup/user", get(users::of_account).post(users::create_personal))
         .route("/setup/user/programmatic", post(users::create_programmatic))
@@ -61,6 +79,11 @@ pub(super) fn api(app: App) -> Router {
         )
         .route("/setup/organization", post(organization::create))
         .route("/setup/organization/{id}", delete(organization::delete))
+}
+
+/// Policies and user groups.
+fn access() -> Router<App> {
+    Router::new()
         .route("/setup/organization/policy", get(policies::list))
         .route(
             "/setup/access/policy",
@@ -82,18 +105,6 @@ pub(super) fn api(app: App) -> Router {
             "/setup/access/userGroup/{id}/policyMapping",
             put(groups::map_policies),
         )
-        .route("/audit/events", get(audit::list))
-        .route(
-            "/aws/ec2/group",
-            get(elastigroups::list).post(elastigroups::create),
-        )
-        .route(
-            "/aws/ec2/group/{id}",
-            get(elastigroups::details).delete(elastigroups::delete),
-        )
-        .route_layer(middleware::from_fn_with_state(app.clone(), authorize))
-        .route("/healthz", get(health))
-        .with_state(app)
 }
 
 /// How long an answer of the health check is good for: the route needs no credential, and takes one of a few connections.
@@ -123,7 +134,6 @@ async fn health(State(app): State<App>) -> (Extension<Route>, Outcome) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::path::Path;
 

@@ -19,9 +19,11 @@ pub(super) mod requests;
 pub(super) mod sign_in;
 pub(super) mod users;
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Executor as _};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Executor as _};
 
 use super::secret;
 
@@ -29,6 +31,9 @@ pub(super) use open::FILE;
 use queue::Queue;
 
 pub(super) type Connection = sqlx::AnyConnection;
+
+/// Ids in one statement: the values of a statement have a limit in both databases.
+const IDS_TOGETHER: usize = 500;
 
 /// A connection for one statement, see [`Store::look`].
 pub(super) type ReadConnection = PoolConnection<Any>;
@@ -115,6 +120,26 @@ async fn exists(conn: &mut Connection, count: &'static str, id: &str) -> Result<
     Ok(found > 0)
 }
 
+/// Which of these ids a table has.
+pub(super) async fn stored(
+    conn: &mut Connection,
+    table: &'static str,
+    ids: &[&str],
+) -> Result<HashSet<String>, sqlx::Error> {
+    let mut found = HashSet::new();
+    for some in ids.chunks(IDS_TOGETHER) {
+        let places: Vec<_> = (1..=some.len()).map(|place| format!("${place}")).collect();
+        // Made of constants and numbers alone.
+        let sql = format!("SELECT id FROM {table} WHERE id IN ({})", places.join(", "));
+        let mut query = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql));
+        for id in some {
+            query = query.bind(*id);
+        }
+        found.extend(query.fetch_all(&mut *conn).await?);
+    }
+    Ok(found)
+}
+
 /// An id that nothing has yet: 32 random bits collide now and then among some ten thousand objects.
 pub(super) async fn unused_id(
     conn: &mut Connection,
@@ -132,10 +157,29 @@ pub(super) async fn unused_id(
 #[cfg(test)]
 impl Store {
     /// An empty one, in a folder that goes with what it is returned with.
-    #[allow(clippy::unwrap_used)]
     async fn scratch() -> (Self, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let database = super::Database::Directory(directory.path().to_owned());
         (Self::open(&database).await.unwrap(), directory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IDS_TOGETHER, Store, accounts, stored};
+
+    #[tokio::test]
+    async fn ids_are_looked_up_together() {
+        let (store, _directory) = Store::scratch().await;
+        let mut tx = store.write().await.unwrap();
+        accounts::create(&mut tx, Some("act-1"), "first").await.unwrap();
+        accounts::create(&mut tx, Some("act-2"), "second").await.unwrap();
+        let unknown: Vec<_> = (0..2 * IDS_TOGETHER).map(|n| format!("act-0-{n}")).collect();
+        let mut ids: Vec<_> = unknown.iter().map(String::as_str).collect();
+        assert!(stored(&mut tx, "account", &ids).await.unwrap().is_empty());
+        ids.insert(0, "act-1");
+        ids.push("act-2");
+        let found = stored(&mut tx, "account", &ids).await.unwrap();
+        assert_eq!(found, ["act-1", "act-2"].map(str::to_owned).into());
     }
 }

@@ -1,8 +1,11 @@
 //! Reads request bodies and says everything that is wrong with them at once, in the words of the real service.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::reply::ApiError;
+use super::secret::Password;
 use platform_api::ErrorItem;
 
 const LONGEST_NAME: usize = 255;
@@ -159,6 +162,15 @@ impl Object {
         text.unwrap_or_default()
     }
 
+    /// A new password.
+    pub(super) fn password(&self, field: &str, problems: &mut Problems) -> Password {
+        let password = Password::new(self.required(field, problems));
+        if !(8..=128).contains(&password.expose().chars().count()) {
+            problems.add(&self.path(field), "length must be between 8 and 128 characters");
+        }
+        password
+    }
+
     pub(super) fn email(&self, field: &str, problems: &mut Problems) -> String {
         let email = self.required(field, problems).trim().to_owned();
         if !email.is_empty()
@@ -221,13 +233,13 @@ impl Object {
 
     /// A list of non-empty texts, each once; empty if left out.
     pub(super) fn texts(&self, field: &str, problems: &mut Problems) -> Vec<String> {
-        let mut found = Vec::new();
+        let (mut seen, mut found) = (HashSet::new(), Vec::new());
         for (index, value) in self.array(field, problems).iter().enumerate() {
             let path = self.path(&format!("{field}.{index}"));
             match value {
                 Value::String(s) if s.is_empty() => problems.add(&path, "is not allowed to be empty"),
                 Value::String(s) if s.contains('\0') => problems.add(&path, NUL),
-                Value::String(s) if found.contains(s) => {}
+                Value::String(s) if !seen.insert(s) => {}
                 Value::String(s) => found.push(s.clone()),
                 _ => problems.add(&path, "must be a string"),
             }
@@ -244,5 +256,24 @@ impl Object {
             }
             None => &[],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Object, Problems};
+
+    /// Each text compared with all before it would take minutes here.
+    #[test]
+    fn a_long_list_of_texts_is_read_at_once() {
+        let texts: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();
+        let twice = [texts.clone(), texts.clone()].concat();
+        let body = serde_json::json!({"userIds": twice}).to_string();
+        let body = Object::parse(body.as_bytes()).unwrap();
+        let begun = Instant::now();
+        assert_eq!(body.texts("userIds", &mut Problems::default()), texts);
+        assert!(begun.elapsed() < Duration::from_secs(10));
     }
 }

@@ -1,7 +1,6 @@
 //! The admin credential: which token is in use, and whether the platform refuses it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::Error;
 use crate::Token;
@@ -9,10 +8,16 @@ use crate::Token;
 /// One or two tokens, tried in order.
 pub(super) struct AdminCredential {
     tokens: Vec<Token>,
-    /// Which one is in use.
-    used: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How often the token in use was refused. A call notes it when it takes a token, so that a late refusal of an older
+    /// token changes nothing, even after the tokens began with the first again.
+    refusals: usize,
     /// The refusal of the last one: until a probe is answered nothing else is sent.
-    breaker: Mutex<Option<Error>>,
+    breaker: Option<Error>,
 }
 
 /// What a refusal means.
@@ -32,27 +37,32 @@ impl AdminCredential {
     pub(super) fn new(token: Token, previous: Option<Token>) -> Self {
         Self {
             tokens: [token].into_iter().chain(previous).collect(),
-            used: AtomicUsize::new(0),
-            breaker: Mutex::default(),
+            state: Mutex::default(),
         }
     }
 
-    pub(super) fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn at(&self, index: usize) -> &Token {
-        &self.tokens[index]
+    /// How often a token was refused so far: the argument of [`Self::at`] and [`Self::refused`].
+    pub(super) fn refusals(&self) -> usize {
+        self.state().refusals
+    }
+
+    /// The token in use after so many refusals.
+    pub(super) fn at(&self, refusals: usize) -> &Token {
+        &self.tokens[refusals % self.tokens.len()]
     }
 
     /// The token in use.
     pub(super) fn token(&self) -> &Token {
-        self.at(self.used())
+        self.at(self.refusals())
     }
 
     /// Whether it is not the first.
     pub(super) fn uses_previous(&self) -> bool {
-        self.used() > 0
+        !self.refusals().is_multiple_of(self.tokens.len())
     }
 
     /// All of them, for taking them out of texts.
@@ -62,42 +72,45 @@ impl AdminCredential {
 
     /// An error if the credential counts as refused: the platform's own words, the same each time.
     pub(super) fn check(&self) -> Result<(), Error> {
-        let breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        breaker.clone().map_or(Ok(()), Err)
+        self.state().breaker.clone().map_or(Ok(()), Err)
     }
 
-    /// The platform does not know the token `used`. If there is no other one, the credential counts as refused, and
-    /// a probe begins with the first again.
-    pub(super) fn refused(&self, used: usize, error: &Error) -> CredentialFailover {
-        if self.used() != used {
+    /// The platform does not know the token that was in use after so many refusals. If there is no other one, the credential
+    /// counts as refused, and a probe begins with the first again.
+    pub(super) fn refused(&self, refusals: usize, error: &Error) -> CredentialFailover {
+        let mut state = self.state();
+        if state.refusals != refusals {
             // Another call has found out before.
-            return match self.check() {
-                Ok(()) => CredentialFailover::TryNext,
-                Err(_) => CredentialFailover::Known,
+            return match state.breaker {
+                None => CredentialFailover::TryNext,
+                Some(_) => CredentialFailover::Known,
             };
         }
-        let next = used + 1;
-        if next < self.tokens.len() {
-            self.used.store(next, Ordering::Relaxed);
+        state.refusals += 1;
+        if !state.refusals.is_multiple_of(self.tokens.len()) {
             return CredentialFailover::Switched;
         }
-        self.used.store(0, Ordering::Relaxed);
-        self.forbidden(error)
+        state.open(error)
     }
 
     /// The token is known, and not an administrator's.
     pub(super) fn forbidden(&self, error: &Error) -> CredentialFailover {
-        let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        if breaker.is_some() {
-            return CredentialFailover::Known;
-        }
-        *breaker = Some(error.clone());
-        CredentialFailover::New
+        self.state().open(error)
     }
 
     /// A probe was answered.
     pub(super) fn accepted(&self) {
-        *self.breaker.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.state().breaker = None;
+    }
+}
+
+impl State {
+    fn open(&mut self, error: &Error) -> CredentialFailover {
+        if self.breaker.is_some() {
+            return CredentialFailover::Known;
+        }
+        self.breaker = Some(error.clone());
+        CredentialFailover::New
     }
 }
 
@@ -135,6 +148,13 @@ mod tests {
             "aaaa",
             "a probe begins with the first"
         );
+        let late = admin.refused(0, &no());
+        assert_eq!(
+            late,
+            CredentialFailover::Known,
+            "the probe still begins with the first"
+        );
+        assert_eq!(admin.token().last_digits(), "aaaa");
         admin.accepted();
         assert_eq!(admin.check(), Ok(()));
     }

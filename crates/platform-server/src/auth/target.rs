@@ -9,6 +9,7 @@ use axum::http::{Method, Uri};
 use super::caller::Holder;
 use crate::authz::{self, Facts, Grant, Question};
 use crate::reply::ApiError;
+use crate::resource::Resource;
 use crate::rules::{Needs, Rule};
 use crate::store::{Connection, accounts, facts};
 use crate::validate::invalid;
@@ -56,12 +57,11 @@ impl Target {
         }
         if let Some(account) = self.place() {
             let seen = authz::sees(grants, account);
-            if seen && !accounts::exists(conn, account).await? {
+            if seen && !Resource::Account.exists(conn, account).await? {
                 // Only a caller with rights in all accounts gets here, so the answer discloses nothing.
-                let message = format!("Account {account} does not exist");
                 return Err(match rule.needs {
-                    Needs::AccountOfPath => ApiError::Missing("Account_DOESNT_EXIST", message),
-                    _ => ApiError::Unknown("Account_DOESNT_EXIST", message, "query.accountId".into()),
+                    Needs::AccountOfPath => Resource::Account.missing(account),
+                    _ => Resource::Account.unknown(account, "query.accountId"),
                 });
             }
             // Any right in an account includes reading it.

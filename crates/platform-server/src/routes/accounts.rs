@@ -10,22 +10,11 @@ use super::{Admitted, Outcome};
 use crate::App;
 use crate::auth::Reader;
 use crate::reply::{Answer, ApiError};
-use crate::store::{Connection, accounts};
+use crate::resource::Resource;
+use crate::store::accounts;
 use crate::validate::Object;
 
 const KIND: &str = "spotinst:setup:account";
-
-fn missing(id: &str) -> ApiError {
-    ApiError::Missing("Account_DOESNT_EXIST", format!("Account {id} does not exist"))
-}
-
-/// Fails unless the account of the path exists.
-pub(super) async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
-    accounts::exists(conn, id)
-        .await?
-        .then_some(())
-        .ok_or_else(|| missing(id))
-}
 
 fn read_name(bytes: &Bytes) -> Result<String, ApiError> {
     Object::read(bytes, |body, problems| {
@@ -56,7 +45,7 @@ pub(super) async fn details(Path(id): Path<String>, mut conn: Reader) -> Outcome
         .await?
         .into_iter()
         .find(|a| a.account_id == id);
-    Answer::list(KIND, &[found.ok_or_else(|| missing(&id))?])
+    Answer::list(KIND, &[found.ok_or_else(|| Resource::Account.missing(&id))?])
 }
 
 pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, bytes: Bytes) -> Outcome {
@@ -74,7 +63,7 @@ pub(super) async fn create(State(app): State<App>, Extension(call): Admitted, by
 pub(super) async fn update(Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let name = read_name(&bytes)?;
     let (call, mut tx) = call.begin().await?;
-    require(&mut tx, call.id()).await?;
+    Resource::Account.require(&mut tx, call.id()).await?;
     accounts::rename(&mut tx, call.id(), &name).await?;
     call.done(tx, call.id()).await
 }
@@ -83,7 +72,7 @@ pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
     let (call, mut tx) = call.begin().await?;
     let all = accounts::list(&mut tx).await?;
     match all.iter().position(|a| a.account_id == call.id()) {
-        None => return Err(missing(call.id())),
+        None => return Err(Resource::Account.missing(call.id())),
         Some(0) => {
             let message = "The default account of an organization cannot be deleted";
             return Err(ApiError::Conflict("CANT_DELETE_DEFAULT_ACCOUNT", message.into()));

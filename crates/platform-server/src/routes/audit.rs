@@ -6,69 +6,57 @@ use axum::extract::{Query, State};
 
 use super::Outcome;
 use crate::App;
-use crate::reply::Answer;
+use crate::reply::{Answer, ApiError};
 use crate::store::audit::{self, Filter};
 use crate::validate::{Problems, invalid};
 
 /// Events of one reply: of more, all of it would be in memory at once.
 const MOST: i64 = 100_000;
 
-pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
+/// What the query asks for; the number of events is [`MOST`] and one more where it sets no limit.
+fn read_filter(query: &HashMap<String, String>) -> Result<Filter, ApiError> {
     let mut problems = Problems::default();
     let mut date = |field: &str| {
-        let path = format!("query.{field}");
-        match query.get(field).map(|v| v.parse::<i64>()) {
-            Some(Ok(at)) => at,
-            Some(Err(_)) => {
-                problems.add(&path, "must be a number of milliseconds");
-                0
-            }
-            None => {
-                problems.add(&path, "is required");
-                0
-            }
-        }
+        let what = match query.get(field).map(|v| v.parse()) {
+            Some(Ok(at)) => return at,
+            Some(Err(_)) => "must be a number of milliseconds",
+            None => "is required",
+        };
+        problems.add(&format!("query.{field}"), what);
+        0
     };
     let (from, to) = (date("fromDate"), date("toDate"));
-    let successes_only = match query.get("responseStatus").map_or("success", String::as_str) {
-        "success" => true,
-        "all" => false,
-        _ => {
-            problems.add("query.responseStatus", "must be one of [success, all]");
-            false
-        }
-    };
-    let actor_type = query.get("actorType").map(|v| v.to_lowercase());
-    if actor_type
-        .as_ref()
-        .is_some_and(|t| !audit::ACTOR_TYPES.contains(&t.as_str()))
-    {
-        problems.add(
-            "query.actorType",
-            "must be one of [UI, Programmatic, System, Anonymous]",
-        );
+    let status = query.get("responseStatus").map_or("success", String::as_str);
+    if !matches!(status, "success" | "all") {
+        problems.add("query.responseStatus", "must be one of [success, all]");
     }
-    let limit = query.get("limit").map(|v| v.parse::<i64>());
-    if limit
-        .as_ref()
-        .is_some_and(|l| !l.as_ref().is_ok_and(|l| (1..=MOST).contains(l)))
-    {
+    let actor_type = query.get("actorType").map(|v| v.to_lowercase());
+    let is_type = |actor_type: &String| audit::ACTOR_TYPES.contains(&actor_type.as_str());
+    if !actor_type.iter().all(is_type) {
+        let what = "must be one of [UI, Programmatic, System, Anonymous]";
+        problems.add("query.actorType", what);
+    }
+    let limit = query.get("limit").map(|v| v.parse().unwrap_or_default());
+    if !limit.iter().all(|limit| (1..=MOST).contains(limit)) {
         problems.add("query.limit", "must be a number between 1 and 100000");
     }
     problems.check()?;
-    let limit = limit.and_then(Result::ok);
-    let account = query.get("accountId").filter(|a| !a.is_empty()).cloned();
-    let filter = Filter {
+    Ok(Filter {
         from,
         to,
-        account,
-        successes_only,
+        account: query.get("accountId").filter(|a| !a.is_empty()).cloned(),
+        successes_only: status == "success",
         actor_type,
         newest: limit.unwrap_or(MOST + 1),
-    };
+    })
+}
+
+pub(super) async fn list(State(app): State<App>, Query(query): Query<HashMap<String, String>>) -> Outcome {
+    let filter = read_filter(&query)?;
     let mut tx = app.store.read().await?;
     let rows = audit::list(&mut tx, &app.organization.name, &filter).await?;
-    if limit.is_none() && rows.len() > usize::try_from(MOST).unwrap_or_default() {
+    // So many there are without a limit alone.
+    if rows.len() > usize::try_from(MOST).unwrap_or_default() {
         let what = "is needed, or a shorter time: there are more than 100000 events";
         return Err(invalid("query.limit", what));
     }

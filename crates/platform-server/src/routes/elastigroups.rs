@@ -7,15 +7,12 @@ use axum::extract::{Extension, Path};
 
 use super::{Admitted, Outcome};
 use crate::auth::Reader;
-use crate::reply::{Answer, ApiError};
+use crate::reply::Answer;
+use crate::resource::Resource;
 use crate::store::elastigroups::{self, Tag};
 use crate::validate::{Object, Problems};
 
 const KIND: &str = "spotinst:aws:ec2:group";
-
-fn missing(id: &str) -> ApiError {
-    ApiError::Missing("GROUP_DOESNT_EXIST", format!("Group {id} does not exist"))
-}
 
 /// At the place where the vendor's clients send them. Each key once: a condition of a policy is about one value.
 fn read_tags(group: &Object, problems: &mut Problems) -> Vec<Tag> {
@@ -48,7 +45,7 @@ pub(super) async fn list(Extension(call): Admitted, mut conn: Reader) -> Outcome
 pub(super) async fn details(Extension(call): Admitted, Path(id): Path<String>, mut conn: Reader) -> Outcome {
     let group = elastigroups::find(&mut conn, call.account()?, &id)
         .await?
-        .ok_or_else(|| missing(&id))?;
+        .ok_or_else(|| Resource::Elastigroup.missing(&id))?;
     Ok(Answer::one(KIND, group.json()))
 }
 
@@ -73,13 +70,12 @@ pub(super) async fn create(Extension(call): Admitted, bytes: Bytes) -> Outcome {
 pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
     let (call, mut tx) = call.begin().await?;
     if !elastigroups::delete(&mut tx, call.account()?, call.id()).await? {
-        return Err(missing(call.id()));
+        return Err(Resource::Elastigroup.missing(call.id()));
     }
     call.done(tx, call.id()).await
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use std::time::Duration;
 

@@ -1,8 +1,11 @@
 //! Policies by account, as several bodies have them.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::reply::ApiError;
+use crate::resource::Resource;
 use crate::store::access::Subject;
-use crate::store::{Connection, access, accounts, users};
+use crate::store::{Connection, access, stored, users};
 use crate::validate::{Object, Problems, invalid};
 use platform_api::PolicyGrant;
 
@@ -17,8 +20,8 @@ fn accounts_of(grant: &Object, problems: &mut Problems) -> Vec<String> {
     if !grant.has("accounts") {
         return by_id;
     }
-    let same = by_id.len() == by_other_name.len() && by_id.iter().all(|a| by_other_name.contains(a));
-    if grant.has("accountIds") && !same {
+    let ids = |list: &[String]| list.iter().cloned().collect::<HashSet<_>>();
+    if grant.has("accountIds") && ids(&by_id) != ids(&by_other_name) {
         problems.add(&grant.path("accounts"), "must be the same as accountIds");
     }
     by_other_name
@@ -57,24 +60,26 @@ pub(super) async fn check(
     field: &str,
     grants: Vec<PolicyGrant>,
 ) -> Result<Vec<PolicyGrant>, ApiError> {
+    let named = grants.iter().flat_map(|grant| &grant.account_ids);
+    let named: HashSet<&str> = named.map(String::as_str).collect();
+    let accounts = stored(conn, "account", &named.into_iter().collect::<Vec<_>>()).await?;
+    let mut types = HashMap::<String, String>::new();
     let mut checked: Vec<PolicyGrant> = Vec::with_capacity(grants.len());
     for (index, grant) in grants.into_iter().enumerate() {
         let path = |inner: &str| format!("{field}.{index}.{inner}");
-        let Some(policy_type) = access::policy_type(&mut *conn, &grant.policy_id).await? else {
-            let message = format!("Policy {} does not exist", grant.policy_id);
-            return Err(ApiError::Unknown(
-                "POLICY_DOESNT_EXIST",
-                message,
-                path("policyId"),
-            ));
-        };
-        if grant.account_ids.is_empty() && policy_type.ends_with("ACCOUNT") {
+        let policy = &grant.policy_id;
+        if !types.contains_key(policy) {
+            let found = access::policy_type(&mut *conn, policy).await?;
+            let found = found.ok_or_else(|| Resource::Policy.unknown(policy, &path("policyId")))?;
+            types.insert(policy.clone(), found);
+        }
+        if grant.account_ids.is_empty() && types[policy].ends_with("ACCOUNT") {
             return Err(invalid(&path("accountIds"), "is required"));
         }
-        for (at, account) in grant.account_ids.iter().enumerate() {
-            if account != "*" {
-                require_account(conn, account, &path(&format!("accountIds.{at}"))).await?;
-            }
+        let is_unknown = |account: &String| account != "*" && !accounts.contains(account);
+        if let Some(at) = grant.account_ids.iter().position(is_unknown) {
+            let field = path(&format!("accountIds.{at}"));
+            return Err(Resource::Account.unknown(&grant.account_ids[at], &field));
         }
         match checked
             .iter_mut()
@@ -95,20 +100,4 @@ pub(super) async fn check(
         }
     }
     Ok(checked)
-}
-
-pub(super) async fn require_account(
-    conn: &mut Connection,
-    account: &str,
-    field: &str,
-) -> Result<(), ApiError> {
-    if accounts::exists(conn, account).await? {
-        return Ok(());
-    }
-    let message = format!("Account {account} does not exist");
-    Err(ApiError::Unknown(
-        "Account_DOESNT_EXIST",
-        message,
-        field.to_owned(),
-    ))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::{Admitted, Outcome, grants};
 use crate::App;
 use crate::reply::{Answer, ApiError};
+use crate::resource::Resource;
 use crate::store::access::Subject;
 use crate::store::{Connection, access, users};
 use crate::validate::{Object, Problems};
@@ -14,32 +15,10 @@ use platform_api::UserGroup;
 
 const KIND: &str = "spotinst:setup:access:userGroup";
 
-fn missing(id: &str) -> ApiError {
-    ApiError::Missing(
-        "USER_GROUP_DOESNT_EXIST",
-        format!("User group {id} does not exist"),
-    )
-}
-
-async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
-    access::group_exists(conn, id)
-        .await?
-        .then_some(())
-        .ok_or_else(|| missing(id))
-}
-
 async fn require_users(conn: &mut Connection, ids: &[String]) -> Result<(), ApiError> {
-    for (index, id) in ids.iter().enumerate() {
-        if !users::exists(&mut *conn, id).await? {
-            let message = format!("User {id} does not exist");
-            return Err(ApiError::Unknown(
-                "USER_DOESNT_EXIST",
-                message,
-                format!("userIds.{index}"),
-            ));
-        }
-    }
-    Ok(())
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let field = |index| format!("userIds.{index}");
+    Resource::User.require_all(conn, &ids, field).await
 }
 
 pub(super) async fn list(State(app): State<App>) -> Outcome {
@@ -62,7 +41,9 @@ async fn show(conn: &mut Connection, group: &UserGroup) -> Result<Value, ApiErro
 
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
     let mut tx = app.store.read().await?;
-    let group = access::group(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    let group = access::group(&mut tx, &id)
+        .await?
+        .ok_or_else(|| Resource::UserGroup.missing(&id))?;
     Ok(Answer::one(KIND, show(&mut tx, &group).await?))
 }
 
@@ -98,14 +79,14 @@ pub(super) async fn update(Extension(call): Admitted, bytes: Bytes) -> Outcome {
         (name, description)
     })?;
     let (call, mut tx) = call.begin().await?;
-    require(&mut tx, call.id()).await?;
+    Resource::UserGroup.require(&mut tx, call.id()).await?;
     access::update_group(&mut tx, call.id(), name.as_deref(), description.as_deref()).await?;
     call.done(tx, call.id()).await
 }
 
 pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
     let (call, mut tx) = call.begin().await?;
-    require(&mut tx, call.id()).await?;
+    Resource::UserGroup.require(&mut tx, call.id()).await?;
     access::delete_group(&mut tx, call.id()).await?;
     users::require_administrator(&mut tx).await?;
     call.done(tx, call.id()).await
@@ -117,7 +98,7 @@ pub(super) async fn map_users(Extension(call): Admitted, bytes: Bytes) -> Outcom
         body.texts("userIds", problems)
     })?;
     let (call, mut tx) = call.begin().await?;
-    require(&mut tx, call.id()).await?;
+    Resource::UserGroup.require(&mut tx, call.id()).await?;
     require_users(&mut tx, &user_ids).await?;
     access::set_members(&mut tx, call.id(), &user_ids).await?;
     users::require_administrator(&mut tx).await?;
@@ -130,7 +111,7 @@ pub(super) async fn map_policies(Extension(call): Admitted, bytes: Bytes) -> Out
         grants::read(body, "policies", problems)
     })?;
     let (call, mut tx) = call.begin().await?;
-    require(&mut tx, call.id()).await?;
+    Resource::UserGroup.require(&mut tx, call.id()).await?;
     grants::replace(&mut tx, Subject::Group(call.id()), policies).await?;
     call.done(tx, call.id()).await
 }

@@ -6,8 +6,9 @@ use axum::body::Bytes;
 use axum::extract::{Extension, Query, State};
 use serde_json::{Value, json};
 
-use super::{Admitted, Outcome, grants};
+use super::{Admitted, Outcome};
 use crate::reply::{Answer, ApiError};
+use crate::resource::Resource;
 use crate::store::access::Subject;
 use crate::store::{Connection, access, users};
 use crate::validate::{Object, Problems, invalid};
@@ -41,14 +42,9 @@ struct Mapping {
 
 impl Mapping {
     async fn require_policies(&self, conn: &mut Connection) -> Result<(), ApiError> {
-        for (index, policy) in self.policies.iter().enumerate() {
-            if access::policy_type(conn, policy).await?.is_none() {
-                let message = format!("Policy {policy} does not exist");
-                let field = format!("{}policyIds.{index}", self.place);
-                return Err(ApiError::Unknown("POLICY_DOESNT_EXIST", message, field));
-            }
-        }
-        Ok(())
+        let policies: Vec<_> = self.policies.iter().map(String::as_str).collect();
+        let field = |index| format!("{}policyIds.{index}", self.place);
+        Resource::Policy.require_all(conn, &policies, field).await
     }
 }
 
@@ -150,7 +146,7 @@ async fn set_role(call: &super::AuthorizedRequest, bytes: &Bytes, is_new: bool) 
         read_mapping(body, Some(account), problems)
     })?;
     let (call, mut tx) = call.begin().await?;
-    super::accounts::require(&mut tx, account).await?;
+    Resource::Account.require(&mut tx, account).await?;
     let user = wanted.user.find(&mut tx, "").await?;
     let held = access::grants(&mut tx, Subject::User(&user)).await?;
     match (is_new, is_mapped(&held, account)) {
@@ -184,7 +180,7 @@ pub(super) async fn remove(Extension(call): Admitted, bytes: Bytes) -> Outcome {
     let named = Object::read(&bytes, Named::read)?;
     let (call, mut tx) = call.begin().await?;
     let account = call.id();
-    super::accounts::require(&mut tx, account).await?;
+    Resource::Account.require(&mut tx, account).await?;
     let user = named.find(&mut tx, "").await?;
     let held = access::grants(&mut tx, Subject::User(&user)).await?;
     if !is_mapped(&held, account) {
@@ -245,7 +241,10 @@ pub(super) async fn assign(Extension(call): Admitted, bytes: Bytes) -> Outcome {
     for mapping in &wanted {
         let place = &mapping.place;
         let user = mapping.user.find(&mut tx, place).await?;
-        grants::require_account(&mut tx, &mapping.account, &format!("{place}accountId")).await?;
+        let field = format!("{place}accountId");
+        Resource::Account
+            .require_in(&mut tx, &mapping.account, &field)
+            .await?;
         mapping.require_policies(&mut tx).await?;
         set(&mut tx, &user, &mapping.account, &mapping.policies).await?;
         call.record_in(&mut tx, &mapping.account, &user).await?;

@@ -25,10 +25,7 @@ pub(super) async fn change_password(
     let mut problems = Problems::default();
     body.only(&["currentPassword", "newPassword"], &mut problems);
     let current = secret::Password::new(body.required("currentPassword", &mut problems));
-    let new = secret::Password::new(body.required("newPassword", &mut problems));
-    if !(8..=128).contains(&new.expose().chars().count()) {
-        problems.add("newPassword", "length must be between 8 and 128 characters");
-    }
+    let new = body.password("newPassword", &mut problems);
     problems.check()?;
 
     let turn = app.hashing.join(Line::Known)?;

@@ -11,6 +11,7 @@ use crate::auth::Reader;
 use crate::authz::Condition;
 use crate::catalog;
 use crate::reply::{Answer, ApiError};
+use crate::resource::Resource;
 use crate::store::{Connection, access, now, users, written};
 use crate::validate::{Object, Problems, invalid};
 
@@ -143,10 +144,7 @@ pub(super) async fn create(Extension(call): Admitted, bytes: Bytes) -> Outcome {
 /// The type of a policy. Fails unless it exists and is not a built-in one.
 async fn require_custom(conn: &mut Connection, id: &str) -> Result<String, ApiError> {
     match access::policy_type(conn, id).await? {
-        None => Err(ApiError::Missing(
-            "POLICY_DOESNT_EXIST",
-            format!("Policy {id} does not exist"),
-        )),
+        None => Err(Resource::Policy.missing(id)),
         Some(managed) if managed.starts_with("SPOT_MANAGED_") => Err(ApiError::Conflict(
             "POLICY_IS_MANAGED",
             format!("Policy {id} is built in"),

@@ -1,6 +1,6 @@
 //! Users of both kinds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use axum::body::Bytes;
 use axum::extract::{Extension, Path, Query, State};
@@ -11,6 +11,7 @@ use super::{Admitted, Outcome, grants};
 use crate::auth::AuthorizedRequest;
 use crate::hashing::Line;
 use crate::reply::{Answer, ApiError};
+use crate::resource::Resource;
 use crate::store::access::Subject;
 use crate::store::batch::Batch;
 use crate::store::queue::is_overtaken;
@@ -18,18 +19,6 @@ use crate::store::{Connection, access, accounts, credentials, sign_in, users};
 use crate::validate::{Object, Problems, invalid};
 use crate::{App, catalog, secret};
 use platform_api::{PolicyGrant, Token, UserSummary, UserType};
-
-/// Fails unless the user of the path exists.
-async fn require(conn: &mut Connection, id: &str) -> Result<(), ApiError> {
-    users::exists(conn, id)
-        .await?
-        .then_some(())
-        .ok_or_else(|| missing(id))
-}
-
-fn missing(id: &str) -> ApiError {
-    ApiError::Missing("USER_DOESNT_EXIST", format!("User {id} does not exist"))
-}
 
 pub(super) async fn create_programmatic(
     State(app): State<App>,
@@ -101,9 +90,9 @@ async fn plan(
     wanted: &Wanted<'_>,
 ) -> Result<(String, Batch), ApiError> {
     let granted = if let Some(roles) = wanted.roles {
-        for (index, (account, _)) in roles.iter().enumerate() {
-            grants::require_account(&mut *conn, account, &format!("accounts.{index}.id")).await?;
-        }
+        let accounts: Vec<_> = roles.iter().map(|(account, _)| account.as_str()).collect();
+        let field = |index| format!("accounts.{index}.id");
+        Resource::Account.require_all(conn, &accounts, field).await?;
         from_roles(roles)
     } else {
         grants::check(&mut *conn, "policies", wanted.policies.to_vec()).await?
@@ -120,11 +109,11 @@ async fn plan(
 
 /// Account and built-in policy of each role.
 fn read_roles(body: &Object, problems: &mut Problems) -> Vec<(String, &'static str)> {
-    let mut found: Vec<(String, &'static str)> = Vec::new();
+    let (mut seen, mut found) = (HashSet::new(), Vec::new());
     for entry in body.objects("accounts", problems) {
         entry.only(&["id", "role"], problems);
         let id = entry.required("id", problems);
-        if !id.is_empty() && found.iter().any(|(other, _)| *other == id) {
+        if !id.is_empty() && !seen.insert(id.clone()) {
             problems.add(&entry.path("id"), "contains a duplicate value");
         }
         let policy = match entry.required("role", problems).as_str() {
@@ -161,10 +150,7 @@ pub(super) async fn create_personal(
     let first = body.name("firstName", &mut problems);
     let last = body.name("lastName", &mut problems);
     let email = body.email("email", &mut problems);
-    let password = secret::Password::new(body.required("password", &mut problems));
-    if !(8..=128).contains(&password.expose().chars().count()) {
-        problems.add("password", "length must be between 8 and 128 characters");
-    }
+    let password = body.password("password", &mut problems);
     let role = read_role(&body, &mut problems);
     problems.check()?;
 
@@ -173,21 +159,14 @@ pub(super) async fn create_personal(
         .hashing
         .hashed(turn, move || secret::hash_password(password.expose()));
     let hash = hashing.await??;
-    let wants_token = query
-        .get("generateToken")
-        .is_some_and(|v| v.eq_ignore_ascii_case("true"));
-    let token = if wants_token {
-        Some(credentials::generate()?)
-    } else {
-        None
-    };
+    let wants_token = |v: &&String| v.eq_ignore_ascii_case("true");
+    let token = query.get("generateToken").filter(wants_token);
+    let token = token.map(|_| credentials::generate()).transpose()?;
     let name = format!("{first} {last}");
     let (call, mut tx) = call.begin().await?;
     if users::by_email(&mut tx, &email).await?.is_some() {
-        return Err(ApiError::Conflict(
-            "EMAIL_IN_USE",
-            "The e-mail address is in use".into(),
-        ));
+        let message = "The e-mail address is in use";
+        return Err(ApiError::Conflict("EMAIL_IN_USE", message.into()));
     }
     let mut batch = Batch::default();
     let email_too = Some(email.as_str());
@@ -241,7 +220,9 @@ async fn first_grant(
     let account = match account.filter(|a| !a.is_empty()) {
         _ if policy == catalog::ADMIN => "*".to_owned(),
         Some(named) => {
-            grants::require_account(conn, named, "query.accountId").await?;
+            Resource::Account
+                .require_in(conn, named, "query.accountId")
+                .await?;
             named.to_owned()
         }
         None => {
@@ -302,14 +283,16 @@ struct UserOfAccount {
 
 pub(super) async fn details(State(app): State<App>, Path(id): Path<String>) -> Outcome {
     let mut tx = app.store.read().await?;
-    let user = users::details(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    let user = users::details(&mut tx, &id)
+        .await?
+        .ok_or_else(|| Resource::User.missing(&id))?;
     Answer::list("spotinst:setup:access:user", &[user])
 }
 
 pub(super) async fn delete(Extension(call): Admitted) -> Outcome {
     let (call, mut tx) = call.begin().await?;
     if !users::delete(&mut tx, call.id()).await? {
-        return Err(missing(call.id()));
+        return Err(Resource::User.missing(call.id()));
     }
     users::require_administrator(&mut tx).await?;
     call.done(tx, call.id()).await
@@ -321,7 +304,7 @@ pub(super) async fn map_policies(Extension(call): Admitted, bytes: Bytes) -> Out
         grants::read(body, "policies", problems)
     })?;
     let (call, mut tx) = call.begin().await?;
-    require(&mut tx, call.id()).await?;
+    Resource::User.require(&mut tx, call.id()).await?;
     grants::replace(&mut tx, Subject::User(call.id()), policies).await?;
     call.done(tx, call.id()).await
 }
@@ -332,14 +315,10 @@ pub(super) async fn map_groups(Extension(call): Admitted, bytes: Bytes) -> Outco
         body.texts("userGroupIds", problems)
     })?;
     let (call, mut tx) = call.begin().await?;
-    require(&mut tx, call.id()).await?;
-    for (index, group) in groups.iter().enumerate() {
-        if !access::group_exists(&mut tx, group).await? {
-            let message = format!("User group {group} does not exist");
-            let field = format!("userGroupIds.{index}");
-            return Err(ApiError::Unknown("USER_GROUP_DOESNT_EXIST", message, field));
-        }
-    }
+    Resource::User.require(&mut tx, call.id()).await?;
+    let ids: Vec<_> = groups.iter().map(String::as_str).collect();
+    let field = |index| format!("userGroupIds.{index}");
+    Resource::UserGroup.require_all(&mut tx, &ids, field).await?;
     access::set_groups(&mut tx, call.id(), &groups).await?;
     users::require_administrator(&mut tx).await?;
     call.done(tx, call.id()).await

@@ -290,10 +290,6 @@ async fn select_groups(conn: &mut Connection, id: Option<&str>) -> Result<Vec<Us
     Ok(rows.into_iter().map(group).collect())
 }
 
-pub(crate) async fn group_exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
-    exists(conn, GROUP_EXISTS, id).await
-}
-
 /// Makes a group; the result is its id.
 pub(crate) async fn create_group(
     conn: &mut Connection,

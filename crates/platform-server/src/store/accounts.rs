@@ -45,10 +45,6 @@ pub(crate) async fn list(conn: &mut Connection) -> Result<Vec<Account>, sqlx::Er
     Ok(rows.into_iter().map(account).collect())
 }
 
-pub(crate) async fn exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
-    super::exists(conn, EXISTS, id).await
-}
-
 /// Creates an account; generates its id unless given.
 pub(crate) async fn create(conn: &mut Connection, id: Option<&str>, name: &str) -> Result<String, ApiError> {
     let id = match id {

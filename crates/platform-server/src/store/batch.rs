@@ -112,8 +112,9 @@ impl Batch {
         let (sql, values) = join(self.0);
         let done = execute(&mut conn, format!("{};\n{sql}COMMIT;", begin.begin), values).await;
         if done.is_err() {
-            // With its transaction, if there is one; the next writer has a new one.
-            conn.close().await?;
+            // With its transaction, if there is one; the next writer has a new one. The cause is the answer, whatever closing
+            // says: what lost the connection fails both.
+            let _ = conn.close().await;
         }
         done
     }

@@ -176,7 +176,6 @@ fn rights(rows: Vec<Given>) -> Result<Rights, ApiError> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use serde_json::json;
 

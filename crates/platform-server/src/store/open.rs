@@ -220,7 +220,6 @@ fn may_be_overheard(options: &PgConnectOptions) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use sqlx::sqlite::SqliteConnectOptions;
     use sqlx::{ConnectOptions as _, Connection as _, Executor as _};

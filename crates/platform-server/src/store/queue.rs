@@ -122,7 +122,6 @@ async fn commit(mut together: Vec<Waiting>, writer: &AnyPool, begin: BeginWrite)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use futures::FutureExt as _;
 

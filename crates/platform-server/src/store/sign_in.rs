@@ -223,7 +223,6 @@ pub(crate) async fn take_form(conn: &mut Connection, number: &str) -> Result<boo
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::{Lifetime, close_all, open, require};
     use crate::store::batch::Batch;

@@ -144,10 +144,6 @@ pub(crate) async fn details(conn: &mut Connection, id: &str) -> Result<Option<Us
     }))
 }
 
-pub(crate) async fn exists(conn: &mut Connection, id: &str) -> Result<bool, sqlx::Error> {
-    super::exists(conn, EXISTS, id).await
-}
-
 /// The e-mail address of a user; programmatic ones have none.
 pub(crate) async fn email(conn: &mut Connection, id: &str) -> Result<Option<String>, sqlx::Error> {
     let found: Option<Option<String>> = sqlx::query_scalar("SELECT email FROM platform_user WHERE id = $1")
