@@ -17,6 +17,7 @@ mod refusals;
 mod retention;
 mod rollouts;
 mod rotation;
+mod unrecorded;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,24 +183,14 @@ fn answer_well(step: Step, o: &mut Observed) {
             o.staged.push(staged(&nonce, &user_id));
         }
         Step::Publish(..) => o.answers.published = Some(Committed::Yes),
-        Step::Unstage(staged) => {
-            o.answers.unstaged.insert(staged.nonce, Ok(()));
-        }
+        Step::Unstage(staged) => drop(o.answers.unstaged.insert(staged.nonce, Ok(()))),
         Step::Tombstone(_) => o.answers.tombstoned = Some(Ok(())),
         Step::Fence(_) => o.answers.fenced = Some(Ok(())),
         Step::Compensate(_) => o.answers.compensated = Some(Ok(())),
-        Step::ReadUser(id) => {
-            o.answers.details.insert(id, Ok(None));
-        }
-        Step::PutPolicies(id, _) => {
-            o.answers.policies_put.insert(id, Ok(()));
-        }
-        Step::PutGroups(id, _) => {
-            o.answers.groups_put.insert(id, Ok(()));
-        }
-        Step::Verify(source) => {
-            o.answers.verified.insert(source, Ok(true));
-        }
+        Step::ReadUser(id) => drop(o.answers.details.insert(id, Ok(None))),
+        Step::PutPolicies(id, _) => drop(o.answers.policies_put.insert(id, Ok(()))),
+        Step::PutGroups(id, _) => drop(o.answers.groups_put.insert(id, Ok(()))),
+        Step::Verify(source) => drop(o.answers.verified.insert(source, Ok(true))),
         Step::ListUsers => o.answers.listed = Some(Ok(Vec::new())),
         Step::DeleteUser(id, _) => {
             o.answers.deleted.insert(id, Ok(Deletion::Gone));
