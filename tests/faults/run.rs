@@ -292,6 +292,8 @@ impl Stage {
                 || e.seen.resource == "programmaticusers/status" && e.seen.changes.is_empty()
         };
         let ours = ours.filter(|e| !(restarts && tells(e)));
+        // The reconcile and the sweep may both delete what was staged: the second finds nothing.
+        let ours = ours.filter(|e| !(e.seen.verb == "delete" && e.outcome == "404"));
         let platform = proxies.platform.trace().into_iter().filter(|e| e.seen.is_write());
         let mut writes: Vec<String> = ours.chain(platform).map(|e| e.seen.kind()).collect();
         writes.sort();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
@@ -168,7 +169,11 @@ pub(in crate::controller) async fn sweep_staging(context: &Context) -> Result<()
             continue;
         };
         if is_watched(context, namespace) && !is_needed(context, namespace, name, uid, nonce).await? {
-            delete_staged(context, &secret).await?;
+            // The reconcile of the object may have deleted it meanwhile.
+            let cached = context.own_secrets.get(&ObjectRef::from_obj(&*secret));
+            if cached.is_some_and(|cached| cached.uid() == secret.uid()) {
+                delete_staged(context, &secret).await?;
+            }
         }
     }
     Ok(())
