@@ -1,5 +1,5 @@
-//! The reasons of conditions and Events. There is no other list: metrics, messages and the check of `docs/failures.md` use
-//! this one.
+//! The reasons of Ready, Stalled, Reconciling and of Events; `docs/failures.md` is checked against this list. SecretPublished, AccessApplied
+//! and Rotating have words of their own.
 
 use std::fmt;
 

@@ -7,7 +7,7 @@ use crate::api::{ProgrammaticUserStatus, SecretTemplate, SecretValue};
 use crate::platform::client::Purpose;
 use crate::platform::{CreateProgrammaticUser, PolicyGrant};
 
-/// One thing to do. The answer goes into [`Learned`]; `AddFinalizer` and `Journal` also renew `Observed::user`.
+/// One thing to do. The answer goes into [`super::Answers`]; `AddFinalizer` and `Journal` also renew `Observed::user`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Take the permit for one create call. Nothing of the attempt is written before.

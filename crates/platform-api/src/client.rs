@@ -43,7 +43,7 @@ pub struct Config {
     pub ca_bundle: Option<String>,
     /// Deadline of one call.
     pub timeout: Duration,
-    /// Deadline of the one call that must not hang with a token on its way (`protocol`: settle window).
+    /// Deadline of the one call that must not hang with a token on its way (`docs/glossary.md`: settle window).
     pub create_timeout: Duration,
     /// The credential.
     pub token: Token,

@@ -164,7 +164,7 @@ async fn reconcile_in_slot(user: Arc<CachedUser>, context: Arc<Context>) -> Resu
         context.objects.release(user.uid_ref());
     }
     let organization = organization_of(&user, &context);
-    let Some(_place) = context.concurrency.enter(&user, &organization) else {
+    let Some(_slot) = context.concurrency.enter(&user, &organization) else {
         return Ok(Action::await_change());
     };
     if let Some(left) = context

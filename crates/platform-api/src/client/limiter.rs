@@ -222,21 +222,21 @@ impl RateLimiter {
     }
 
     /// Waits until the call is the head of its queue, and for a slot.
-    async fn first(&self, caller: &Caller) -> InitialFill {
+    async fn first(&self, caller: &Caller) -> QueueHead {
         let line = match caller.priority {
             Priority::Normal => &self.usual,
             Priority::High => &self.ahead,
         };
         let head = line.first(&caller.namespace).await;
         let slots = self.state().slots.clone();
-        InitialFill {
+        QueueHead {
             _head: head,
             // The semaphore is never closed.
             slot: slots.acquire_owned().await.ok(),
         }
     }
 
-    async fn turn(&self, first: InitialFill, at: Instant) -> Result<Permit, Error> {
+    async fn turn(&self, first: QueueHead, at: Instant) -> Result<Permit, Error> {
         // The calls behind wait for this one: it does not sleep to the timer's next tick if its time has come.
         if at > Instant::now() {
             tokio::time::sleep_until(at.into()).await;
@@ -326,8 +326,8 @@ impl RateLimiter {
     }
 }
 
-/// The first of its line, and a slot.
-struct InitialFill {
+/// The head of its queue, and a request in flight that it may make.
+struct QueueHead {
     _head: Option<FairLockGuard>,
     slot: Option<OwnedSemaphorePermit>,
 }
