@@ -205,7 +205,7 @@ fn create<'a>(
     }
 }
 
-/// Stages the token in hand, or publishes it. If neither can be, the user goes: nobody has its token.
+/// Stages the token in hand, or publishes it. If neither can be, the operator deletes the user: no pod has its token.
 fn keep_token(
     o: &Observed,
     desired: &Spec,

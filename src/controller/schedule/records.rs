@@ -79,11 +79,7 @@ impl Records {
 
     /// Counts a failure; the pause before the next try, without jitter.
     pub(in crate::controller) fn next_backoff(&self, uid: &str) -> Duration {
-        self.change(uid, |record| {
-            let pause = BACKOFF.0.saturating_mul(1 << record.failures.min(10));
-            record.failures = record.failures.saturating_add(1);
-            pause.min(BACKOFF.1)
-        })
+        self.change(uid, |record| next_pause(&mut record.failures, BACKOFF))
     }
 
     pub(in crate::controller) fn reset_backoff(&self, uid: &str) {
@@ -92,11 +88,7 @@ impl Records {
 
     /// Counts a look at an object that a person has to mend; the pause before the next, without jitter.
     pub(in crate::controller) fn next_recheck(&self, uid: &str) -> Duration {
-        self.change(uid, |record| {
-            let pause = RECHECK.0.saturating_mul(1 << record.rechecks.min(10));
-            record.rechecks = record.rechecks.saturating_add(1);
-            pause.min(RECHECK.1)
-        })
+        self.change(uid, |record| next_pause(&mut record.rechecks, RECHECK))
     }
 
     /// Something else is to be mended, or nothing.
@@ -196,9 +188,29 @@ impl Records {
     }
 }
 
+/// Counts one more in a row; the pause after it, which doubles up to the longest.
+fn next_pause(in_a_row: &mut u32, (first, longest): (Duration, Duration)) -> Duration {
+    let pause = first.saturating_mul(1 << (*in_a_row).min(10));
+    *in_a_row = in_a_row.saturating_add(1);
+    pause.min(longest)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_begin_anew() {
+        let records = Records::default();
+        let minutes = |n| Duration::from_mins(n);
+        let all: Vec<Duration> = (0..6).map(|_| records.next_recheck("a")).collect();
+        assert_eq!(all, [1, 2, 4, 8, 10, 10].map(minutes));
+        records.reset_recheck("a");
+        assert_eq!(records.next_recheck("a"), minutes(1));
+        assert_eq!(records.next_backoff("a"), Duration::from_secs(1));
+        (0..40).for_each(|_| drop(records.next_backoff("a")));
+        assert_eq!(records.next_backoff("a"), minutes(5));
+    }
 
     fn fill(records: &Records, uid: &str) {
         records.next_backoff(uid);
