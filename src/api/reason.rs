@@ -1,5 +1,5 @@
-//! The reasons of Ready, Stalled, Reconciling and of Events; `docs/failures.md` is checked against this list. SecretPublished, AccessApplied
-//! and Rotating have words of their own.
+//! The reasons of `Ready`, `Stalled`, `Reconciling` and of Events; `docs/failures.md` is checked against this list. `SecretPublished`, `AccessApplied`
+//! and `Rotating` have words of their own.
 
 use std::fmt;
 
