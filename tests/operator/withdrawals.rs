@@ -3,7 +3,10 @@
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
-use programmatic_users::api::{DeletionPolicy, OnRevoked, ProgrammaticUserClass, RETAINED_USER_LABEL, Role};
+use programmatic_users::api::{
+    DeletionPolicy, NONCE_ANNOTATION, OnRevoked, ProgrammaticUser, ProgrammaticUserClass,
+    RETAINED_USER_LABEL, Role, USER_ID_ANNOTATION,
+};
 use serde_json::{Value, json};
 
 use crate::support::wait::SOON;
@@ -152,4 +155,72 @@ async fn a_retained_user_ends_with_the_role_that_its_class_withdraws() {
             if left == 1 { Ok(()) } else { Err(left.to_string()) }
         })
         .await;
+}
+
+/// A tenant writes into its own Secret that it carries the token of the replaced user, and keeps it from being repaired.
+#[tokio::test]
+async fn an_annotation_of_the_secret_keeps_no_replaced_token_alive() {
+    let world = World::new("forged").await;
+    let class = revoking(&world).await;
+    squat(&world, "theirs").await;
+    world.user("forged").editor(PAYMENTS).class(&class).apply().await;
+    world.ready("forged").await;
+    let old = world.token("forged").await;
+    let viewer = json!({"role": "Viewer", "accounts": [{"id": PAYMENTS}]});
+    let change = json!({"spec": {"access": viewer}});
+    world.change("forged", change).await.unwrap();
+    let user = world
+        .until("forged", "to have a new token", |u| {
+            u.status.as_ref().is_some_and(|s| s.journal.retiring.len() == 1)
+        })
+        .await;
+    let replaced = user.status.unwrap().journal.retiring[0].clone();
+    let conflict = json!({"spec": {"secret": {"name": "theirs"}}});
+    world.change("forged", conflict).await.unwrap();
+    world.stalled("forged", "SecretConflict").await;
+    let claim = json!({NONCE_ANNOTATION: replaced.nonce, USER_ID_ANNOTATION: replaced.user_id});
+    let patch = Patch::Merge(json!({"metadata": {"annotations": claim}}));
+    world
+        .secrets()
+        .patch("forged", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    assert!(world.platform().accepts(&old).await, "its overlap has a day");
+    allow(&world, &class, json!({"roles": ["Viewer"]})).await;
+    until_dead(&world, &old).await;
+}
+
+/// Its status is one that an older version wrote, and its object asks for less since, and is suspended.
+#[tokio::test]
+async fn a_user_of_an_older_version_ends_with_what_its_class_withdraws() {
+    let world = World::new("unrecorded").await;
+    let class = revoking(&world).await;
+    world.user("older").editor(PAYMENTS).class(&class).apply().await;
+    world.ready("older").await;
+    let token = world.token("older").await;
+    world.controller().stop().await;
+    let viewer = json!({"role": "Viewer", "accounts": [{"id": PAYMENTS}]});
+    let less = json!({"spec": {"access": viewer, "suspend": true}});
+    world.change("older", less).await.unwrap();
+    let forget = json!({"status": {"journal": {"fullChecksum": null, "current": {"granted": null}}}});
+    world
+        .users()
+        .patch_status("older", &PatchParams::default(), &Patch::Merge(forget))
+        .await
+        .unwrap();
+    world.controller().resume().await.unwrap();
+    let recorded = |user: &ProgrammaticUser| {
+        let current = user.status.as_ref().and_then(|s| s.journal.current.as_ref());
+        let granted = current.and_then(|current| current.granted.as_ref());
+        granted.is_some_and(|granted| granted.roles == [Role::Editor])
+    };
+    world
+        .until("older", "to say what its token may do", recorded)
+        .await;
+    assert!(
+        world.platform().accepts(&token).await,
+        "the class still allows it"
+    );
+    allow(&world, &class, json!({"roles": ["Viewer"]})).await;
+    until_dead(&world, &token).await;
 }
