@@ -19,6 +19,7 @@ mod rollouts;
 mod rotation;
 mod unrecorded;
 mod waiting;
+mod withdrawals;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
