@@ -44,9 +44,9 @@ pub(super) async fn reconcile(
         Skip::UntilChange => return Ok((Action::await_change(), false)),
         Skip::For(left) => return Ok((again(left), false)),
         // Many may wait for a few places: no request is made for one that gets none.
-        Skip::UntilRoom(purpose) => {
+        Skip::UntilRoom(purpose, latest) => {
             if let Some(left) = context.create_pause(organization, &namespace, purpose) {
-                return Ok((again(jitter::from(left)), false));
+                return Ok((again(earlier(jitter::from(left), latest)), false));
             }
         }
     }

@@ -73,9 +73,7 @@ impl Granted {
                 _ => Role::PolicyBased,
             };
             add(&mut granted.roles, [role]);
-            let unbound = policy.account_ids.is_empty() || is_of_organization(&name, catalog);
             add(&mut granted.accounts, policy.account_ids.clone());
-            add(&mut granted.accounts, unbound.then(|| "*".to_owned()));
             add(&mut granted.policies, (role == Role::PolicyBased).then_some(name));
         }
         let groups = details
@@ -84,7 +82,8 @@ impl Granted {
             .map(|g| (Some(g.id.clone()), Some(g.name.clone())));
         let groups = groups.map(|(id, name)| named((&id, &name), &groups_of(Some(catalog))));
         add(&mut granted.groups, groups);
-        if granted.accounts.len() > 1 || !granted.groups.is_empty() {
+        // Groups and policies of the organization that an older version gave to a user of one account stop its object, and leave its token.
+        if granted.accounts.len() > 1 {
             granted.scope = Scope::Organization;
         }
         granted

@@ -127,7 +127,10 @@ fn suspended(
             rest.requeue = match problem.retry {
                 Retry::Backoff => Requeue::Backoff,
                 Retry::After(span) => Requeue::After(span),
-                Retry::OnChange => Requeue::Stalled(None),
+                Retry::OnChange => Requeue::Stalled(match rest.requeue {
+                    Requeue::After(span) => Some(span),
+                    _ => None,
+                }),
             }
         }
         Ok(()) | Err(Interrupt::Refused(_)) => {}

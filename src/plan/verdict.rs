@@ -157,16 +157,16 @@ fn requeue(observed: &Observed, outcome: &Outcome, wake: Option<Duration>) -> Re
         Outcome::Stalled(_) => Requeue::Stalled(wake),
         Outcome::Waiting(p) => match p.retry {
             Retry::Backoff => Requeue::Backoff,
-            Retry::After(span) => after(observed, span, wake),
-            Retry::OnChange => Requeue::Stalled(None),
+            Retry::After(span) => after(observed, p, span, wake),
+            Retry::OnChange => Requeue::Stalled(wake),
         },
     }
 }
 
 /// What is due after `wake` does not wait for the end of `span`.
-fn after(observed: &Observed, span: Duration, wake: Option<Duration>) -> Requeue {
+fn after(observed: &Observed, problem: &Problem, span: Duration, wake: Option<Duration>) -> Requeue {
     match &observed.answers.reserved {
-        Some((purpose, Err(_))) => Requeue::Permit {
+        Some((purpose, Err(refused))) if refused == problem => Requeue::Permit {
             purpose: *purpose,
             after: span,
             latest: wake,

@@ -1,6 +1,8 @@
 //! The failures of `docs/failures.md` that no other test produces on its way.
 
-use programmatic_users::api::{Endpoint, Organization, ProgrammaticUser, ROTATE_AT_ANNOTATION, Rotation};
+use programmatic_users::api::{
+    Endpoint, Organization, ProgrammaticUser, REVOKE_NOW_ANNOTATION, ROTATE_AT_ANNOTATION, Rotation,
+};
 use serde_json::json;
 
 use crate::support::proxy::{Act, Seen};
@@ -200,6 +202,28 @@ async fn a_token_that_may_not_be_staged_costs_no_user_and_is_made_later() {
         last == Some("1")
     };
     world.until("rich", "to be rotated", rotated).await;
+}
+
+/// With one call in flight a permit for a user that is not made must not hold up the end of the old one.
+#[tokio::test]
+async fn a_revocation_whose_new_secret_is_refused_does_not_wait_for_its_own_permit() {
+    let world = World::new("quota-revoked").await;
+    crate::organizations::change(&world, json!({"limits": {"maxInFlight": 1}})).await;
+    world.user("leaked").viewer(PAYMENTS).apply().await;
+    world.ready("leaked").await;
+    let token = world.token("leaked").await;
+    forbid_secrets(&world, world.operator_namespace()).await;
+    let ask = json!({"metadata": {"annotations": {REVOKE_NOW_ANNOTATION: "1"}}});
+    world.change("leaked", ask).await.unwrap();
+    world
+        .eventually("the token to be dead", crate::support::wait::SOON, async || {
+            if world.platform().accepts(&token).await {
+                Err("it works".to_owned())
+            } else {
+                Ok(())
+            }
+        })
+        .await;
 }
 
 #[tokio::test]

@@ -35,13 +35,18 @@ impl Executor<'_> {
     pub(in crate::controller) async fn execute(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {
         let span = tracing::debug_span!("step", step = step.name());
         let ends = self.permit.as_ref().map(CreatePermit::ends);
-        match ends.filter(|_| !matches!(step, Step::Create(_))) {
+        let taken = match ends.filter(|_| !matches!(step, Step::Create(_))) {
             Some(ends) => {
                 let taken = tokio::time::timeout_at(ends.into(), self.take(step, o).instrument(span)).await;
                 taken.unwrap_or(Err(Error::PermitEnded))
             }
             None => self.take(step, o).instrument(span).await,
+        };
+        // No call can follow, and the slot is one that a revocation may wait for.
+        if o.answers.dry_run.as_ref().is_some_and(Result::is_err) {
+            self.permit = None;
         }
+        taken
     }
 
     async fn take(&mut self, step: Step, o: &mut Observed) -> Result<(), Error> {

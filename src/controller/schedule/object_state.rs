@@ -27,8 +27,8 @@ pub(in crate::controller) enum Skip {
     UntilChange,
     /// For this long, unless something changes.
     For(Duration),
-    /// Until the limits of its organization leave room for a create call for this purpose.
-    UntilRoom(Purpose),
+    /// Until the limits of its organization leave room for a create call for this purpose, or for this long at most.
+    UntilRoom(Purpose, Option<Duration>),
 }
 
 /// When the next reconcile of an object is needed, if nothing changes.
@@ -103,7 +103,7 @@ impl ObjectStates {
                     (None, _) => Skip::UntilChange,
                     (Some(until), _) if until > now => Skip::For(until - now),
                     (_, Some((purpose, latest))) if latest.is_none_or(|at| at > now) => {
-                        Skip::UntilRoom(purpose)
+                        Skip::UntilRoom(purpose, latest.map(|at| at.saturating_duration_since(now)))
                     }
                     _ => Skip::No,
                 }
@@ -377,11 +377,11 @@ mod tests {
             room: Some((Purpose::First, latest)),
         };
         let skip = |latest| waiting(until(latest), |_| ()).skip("a", "2");
-        assert_eq!(skip(None), Skip::UntilRoom(Purpose::First));
-        assert_eq!(
-            skip(Some(Duration::from_hours(1))),
-            Skip::UntilRoom(Purpose::First)
-        );
+        assert_eq!(skip(None), Skip::UntilRoom(Purpose::First, None));
+        let Skip::UntilRoom(_, Some(left)) = skip(Some(Duration::from_hours(1))) else {
+            panic!("something else is due in an hour");
+        };
+        assert!(left > Duration::from_mins(59) && left <= Duration::from_hours(1));
         assert_eq!(skip(Some(Duration::ZERO)), Skip::No);
         let changed = waiting(until(None), |_| ());
         changed.invalidate("a");

@@ -221,6 +221,21 @@ fn without_a_permit_nothing_of_an_attempt_is_written() {
         !steps.contains(&"intent") && steps.contains(&"delete-user"),
         "{steps:?}"
     );
+    // And its deletion waits for the platform, and not for a place.
+    let mut o = in_use();
+    annotate(&mut o, REVOKE_NOW_ANNOTATION, "1");
+    let (_, rest) = run(&mut o, |step, o| {
+        if let Step::DeleteUser(id, _) = step {
+            let problem = Problem {
+                retry: Retry::After(Duration::from_secs(30)),
+                ..problem(Reason::RateLimited)
+            };
+            o.answers.deleted.insert(id.clone(), Err(problem));
+            return true;
+        }
+        without_room(step, o)
+    });
+    assert_eq!(rest.requeue, Requeue::After(Duration::from_secs(30)));
 }
 
 #[test]

@@ -82,7 +82,11 @@ fn what_the_platform_shows_of_a_user_is_what_it_may_do() {
     assert_eq!(both["policies"], json!([{"id": "pol-1", "name": "ops"}]));
     assert_eq!(both["groups"], json!([{"id": "ugr-1", "name": "deployers"}]));
     let whole = of(json!([{"policyId": "pol-9", "accountIds": ["act-1"]}]), json!([]));
-    assert_eq!(whole["accounts"], json!(["act-1", "*"]));
+    assert_eq!(
+        whole["accounts"],
+        json!(["act-1"]),
+        "its object is refused, and its token stays"
+    );
     // A policy that calls itself a built-in one is none.
     let posing = of(
         json!([{"policyId": "pol-3", "policyName": "Account Viewer", "accountIds": ["act-1"]}]),
