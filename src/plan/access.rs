@@ -147,7 +147,7 @@ fn account_grants(access: &Access) -> Vec<AccountGrant> {
 /// A policy of the organization acts beyond the accounts that a user names: with `scope: Account` none may have it, and
 /// otherwise only where the class allows all accounts.
 fn within(scope: Scope, policy: &PolicyName, class: &ProgrammaticUserClass) -> Result<(), Refusal> {
-    if !policy.policy_type.ends_with("ORGANIZATION") {
+    if !is_of_organization(policy) {
         return Ok(());
     }
     let name = &policy.name;
@@ -268,22 +268,29 @@ fn find<'a, T>(
     Err(Refusal::new(kind.unknown, message))
 }
 
-/// The built-in policies that these roles become, by the names that the platform documents; none, if one is not there.
+/// The role that a built-in policy is, by the name that the platform documents.
 ///
 /// The ids of built-in policies are bare numbers, so that a policy of the organization does not pass for one.
+pub(super) fn built_in_role(id: &str, name: &str) -> Option<AccountRole> {
+    let role = match name {
+        "Account Editor" => AccountRole::Editor,
+        "Account Viewer" => AccountRole::Viewer,
+        _ => return None,
+    };
+    id.bytes().all(|b| b.is_ascii_digit()).then_some(role)
+}
+
+/// Whether a policy is one of the organization, which acts beyond single accounts.
+pub(super) fn is_of_organization(policy: &PolicyName) -> bool {
+    policy.policy_type.ends_with("ORGANIZATION")
+}
+
+/// The built-in policies that these roles become; none, if one is not there.
 fn as_policies(accounts: &[AccountGrant], catalog: &Catalog) -> Vec<PolicyGrant> {
     let mut grants = Vec::new();
     for account in accounts {
-        let name = match account.role {
-            AccountRole::Editor => "Account Editor",
-            AccountRole::Viewer => "Account Viewer",
-        };
-        let built_in = |id: &str| id.bytes().all(|b| b.is_ascii_digit());
-        let Some(policy) = catalog
-            .policies
-            .iter()
-            .find(|p| p.name == name && built_in(&p.id))
-        else {
+        let mut policies = catalog.policies.iter();
+        let Some(policy) = policies.find(|p| built_in_role(&p.id, &p.name) == Some(account.role)) else {
             return Vec::new();
         };
         PolicyGrant::add(&mut grants, &policy.id, &account.id);

@@ -3,10 +3,11 @@
 //! The spec does not tell: it may ask for something else since, and the operator may not be able to carry it out. The
 //! token then keeps its access. `plan::tests::granted` has a case for each way to keep it.
 
+use super::access::{built_in_role, is_of_organization};
 use super::class::{is_on, named_by, not_allowed};
 use super::{Catalog, Observed, Refusal};
 use crate::api::{Access, Granted, GrantedName, ProgrammaticUserClass, Role, Scope};
-use crate::platform::UserDetails;
+use crate::platform::{AccountRole, UserDetails};
 
 /// Changes that were begun and never confirmed add up. Beyond this a new user is made instead.
 const MOST: usize = 256;
@@ -40,8 +41,11 @@ impl Granted {
             policies.map(|entry| named(entry, &policies_of(catalog))),
         );
         // A policy of the organization acts in all accounts.
-        let whole = |p: &GrantedName| catalog.is_some_and(|catalog| is_of_organization(p, catalog));
-        let all = granted.policies.iter().any(whole).then(|| "*".to_owned());
+        let mut known = catalog.iter().flat_map(|catalog| &catalog.policies);
+        let has = |id: &str| granted.policies.iter().any(|p| p.id.as_deref() == Some(id));
+        let all = known
+            .any(|p| is_of_organization(p) && has(&p.id))
+            .then(|| "*".to_owned());
         add(&mut granted.accounts, all);
         let groups = access.groups.iter().map(|g| (&g.id, &g.name));
         add(
@@ -66,11 +70,10 @@ impl Granted {
                 (&id, &Some(policy.policy_name.clone())),
                 &policies_of(Some(catalog)),
             );
-            let built_in = policy.policy_id.bytes().all(|b| b.is_ascii_digit());
-            let role = match name.name.as_deref() {
-                Some("Account Editor") if built_in => Role::Editor,
-                Some("Account Viewer") if built_in => Role::Viewer,
-                _ => Role::PolicyBased,
+            let role = match built_in_role(&policy.policy_id, name.name.as_deref().unwrap_or_default()) {
+                Some(AccountRole::Editor) => Role::Editor,
+                Some(AccountRole::Viewer) => Role::Viewer,
+                None => Role::PolicyBased,
             };
             add(&mut granted.roles, [role]);
             add(&mut granted.accounts, policy.account_ids.clone());
@@ -165,11 +168,6 @@ fn is_certain(list: &[String], entry: &GrantedName) -> bool {
         Some(id) => named_by(list, &[Some(id)]),
         None => is_on(list, entry),
     }
-}
-
-fn is_of_organization(policy: &GrantedName, catalog: &Catalog) -> bool {
-    let mut all = catalog.policies.iter();
-    all.any(|p| Some(&p.id) == policy.id.as_ref() && p.policy_type.ends_with("ORGANIZATION"))
 }
 
 fn add<T: PartialEq>(all: &mut Vec<T>, more: impl IntoIterator<Item = T>) {

@@ -16,8 +16,7 @@ pub(super) const REVOKED_BY_CLASS: &str =
 
 /// Whether the class wants users gone that it does not allow.
 pub(super) fn is_revoked(o: &Observed, refusal: &Refusal) -> bool {
-    let class = o.class.as_ref();
-    let revokes = refusal.revokes && class.is_some_and(|c| c.spec.on_revoked == OnRevoked::Revoke);
+    let revokes = refusal.revokes && revokes(o);
     // The status of an object that never had a user does not mention a revocation: it would show what exists on the platform.
     revokes && (o.has_begun() || was_revoked(o))
 }

@@ -44,7 +44,7 @@ impl Executor<'_> {
         };
         // No call can follow, and the slot is one that a revocation may wait for.
         if o.answers.dry_run.as_ref().is_some_and(Result::is_err) {
-            self.permit = None;
+            self.give_back_permit();
         }
         taken
     }

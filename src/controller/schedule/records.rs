@@ -169,9 +169,8 @@ impl Records {
         let now = Instant::now();
         self.change(uid, |record| {
             let last = record.panicked.as_ref().filter(|last| last.desired == desired);
-            let times = last.map_or(0, |last| last.times.saturating_add(1));
-            let pause = PANIC_PAUSES.0.saturating_mul(1 << times.min(10));
-            let pause = pause.min(PANIC_PAUSES.1);
+            let mut times = last.map_or(0, |last| last.times);
+            let pause = next_pause(&mut times, PANIC_PAUSES);
             let until = now.checked_add(pause).unwrap_or(now);
             record.panicked = Some(Panicked {
                 times,
